@@ -1,0 +1,108 @@
+# `make` alone lists the targets.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+TORCH := $(shell grep -E '^torch==' constraints.txt)
+TORCH_CPU_INDEX := https://download.pytorch.org/whl/cpu
+HERE := $(patsubst %/,%,$(dir $(abspath $(lastword $(MAKEFILE_LIST)))))
+
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+.ONESHELL:
+.SILENT:
+.DEFAULT_GOAL := help
+.PHONY: help setup book test repro lint fetch clean
+
+# Commands that the pipeline starts by name (rfloc, dvc) are those of the environment.
+export PATH := $(HERE)/$(BIN):$(PATH)
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+
+# Published files and weights that lie beside the checkout are used where nothing else is named.
+ifndef RFLOC_DATA
+ifneq ($(wildcard $(HERE)/../shared/data),)
+export RFLOC_DATA := $(abspath $(HERE)/../shared/data)
+endif
+endif
+ifndef RFLOC_WEIGHTS
+ifneq ($(wildcard $(HERE)/../shared/weights),)
+export RFLOC_WEIGHTS := $(abspath $(HERE)/../shared/weights)
+endif
+endif
+
+# $(call say,what) and $(call done,what): what is being done, and how long it took.
+say = printf '\n== %s\n' "$(1)"; SECONDS=0
+done = printf '== %s: %d min %02d s\n' "$(1)" $$((SECONDS / 60)) $$((SECONDS % 60))
+
+help:  ## list the targets
+	echo "RF-Loc. From a fresh clone: 'make book' renders the book, 'make test' checks everything."
+	awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-6s %s\n", $$1, $$2 }' Makefile
+
+setup: $(STAMP)  ## make .venv with the exact versions of constraints.txt
+
+$(STAMP): constraints.txt pyproject.toml
+	$(call say,setting up $(VENV))
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || {
+	  echo "RF-Loc needs Python 3.11 or newer; '$(PYTHON)' is $$($(PYTHON) --version 2>&1 | head -n 1). Name one: make PYTHON=python3.11" >&2
+	  exit 1
+	}
+	test -x $(BIN)/pip || $(PYTHON) -m venv --clear $(VENV) || {
+	  echo "$(PYTHON) cannot make a virtual environment: install python3-venv, or name another: make PYTHON=python3.11" >&2
+	  exit 1
+	}
+	pip=("$(HERE)/$(BIN)/python" -m pip)
+	"$${pip[@]}" install -q -c constraints.txt setuptools wheel
+	if "$${pip[@]}" show -q torch 2>/dev/null; then
+	  echo "torch is there"
+	elif nvidia-smi -L >/dev/null 2>&1; then
+	  echo "GPU found: torch comes with CUDA"
+	elif [ "$$(uname -sm)" = "Linux x86_64" ]; then
+	  offered=$$("$${pip[@]}" index versions torch 2>/dev/null || true)
+	  if [[ $$offered == *$(subst torch==,,$(TORCH))+cpu* ]]; then
+	    echo "no GPU: pip knows of a CPU build of $(TORCH)"
+	  else
+	    echo "no GPU: asking PyTorch's index for the CPU build of $(TORCH)"
+	    "$${pip[@]}" install -q --retries 0 --timeout 15 --no-deps --index-url $(TORCH_CPU_INDEX) $(TORCH) ||
+	      echo "PyTorch's index cannot be reached: taking the package index's own build, several GB larger"
+	  fi
+	fi
+	echo "installing the packages of constraints.txt (some minutes, 3 GB)"
+	"$${pip[@]}" install -c constraints.txt --no-build-isolation -e '.[dev]' |
+	  while read -r what which _; do
+	    case $$what in
+	      Collecting) printf '  %3d s  %s\n' $$SECONDS "$${which%%[<>=!~[;]*}" ;;
+	      Installing) printf '  %3d s  unpacking\n' $$SECONDS ;;
+	    esac
+	  done
+	"$${pip[@]}" check
+	touch $@
+	$(call done,environment ready)
+
+repro: setup  ## run what params.yaml asks for and is not done yet
+	$(call say,running the pipeline)
+	dvc repro
+	$(call done,pipeline)
+
+book: repro  ## run the pipeline, build the book, print its first page
+	$(call say,building the book)
+	rfloc book
+	$(call done,book)
+
+lint: setup  ## style and types
+	$(call say,checking style and types)
+	ruff check
+	ruff format --check
+	mypy rfloc
+	$(call done,style and types)
+
+test: lint  ## everything that is checked, the smoke pipeline and the book included
+	$(call say,running the tests)
+	pytest
+	$(call done,tests)
+
+fetch: setup  ## fill data/rome with the published measurements, checked by hash
+	rfloc fetch rome
+
+clean:  ## remove what stages and tools made, but not .venv nor DVC's cache
+	rm -rf build book/_build book/executed .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	find rfloc tests notebooks -name __pycache__ -prune -exec rm -rf {} +
