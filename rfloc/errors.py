@@ -1,0 +1,77 @@
+"""Typed errors that say what is wrong, why, and how to mend it."""
+
+from __future__ import annotations
+
+
+class RFLocError(Exception):
+    """Base of every error that this package raises on purpose.
+
+    Parameters
+    ----------
+    what : str
+        What is wrong, naming the offending key, file or value.
+    why : str
+        Why that is a problem, or what was expected instead.
+    mend : str
+        What the user can do about it.
+    """
+
+    def __init__(self, what: str, why: str = "", mend: str = "") -> None:
+        self.what, self.why, self.mend = what, why, mend
+        super().__init__(what, why, mend)
+
+    def __str__(self) -> str:
+        lines = [self.what]
+        if self.why:
+            lines.append(f"  why:  {self.why}")
+        if self.mend:
+            lines.append(f"  mend: {self.mend}")
+        return "\n".join(lines)
+
+
+class ConfigError(RFLocError):
+    """A parameter is unknown, ill-typed or out of range."""
+
+
+class DataError(RFLocError):
+    """An input file is missing, damaged, or not what it claims to be."""
+
+
+class HashMismatchError(DataError):
+    """A file's SHA-256 differs from the published one."""
+
+
+class SchemaError(RFLocError):
+    """A dataset lacks a variable, dimension or unit that its schema demands."""
+
+
+class FrameError(RFLocError):
+    """Coordinates of two different frames were about to be mixed, or a frame is missing."""
+
+
+class BackendError(RFLocError):
+    """No usable ray-tracing backend (LLVM or CUDA) was found."""
+
+
+class SimulationError(RFLocError):
+    """A simulation could not be carried out, or would have lost results silently."""
+
+
+class CalibrationError(RFLocError):
+    """A base station cannot be calibrated from the measurements given."""
+
+
+class SplitError(RFLocError):
+    """A split is impossible, or training and test data leak into each other."""
+
+
+class TrainingError(RFLocError):
+    """A checkpoint does not fit the model, or a training run went wrong."""
+
+
+class NotebookError(RFLocError):
+    """A notebook failed, or was called with parameters that it does not have."""
+
+
+class BookError(RFLocError):
+    """The book lacks a page or a number, or its build or its check went wrong."""

@@ -1,0 +1,211 @@
+"""Coordinate frames, raster grids and angles: the only place where any of them is converted.
+
+Stored coordinates are EPSG:4326 degrees. Every computation runs in a city's local frame [m]: x east, y north, z up.
+Azimuth is in degrees clockwise from north, downtilt in degrees below the horizon.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from pyproj import CRS, Transformer
+
+from rfloc.errors import FrameError
+
+FrameAttrs = dict[str, float]
+
+
+@dataclass(frozen=True)
+class LocalFrame:
+    """Transverse Mercator plane centred on a city: x east, y north [m], unit scale at the origin.
+
+    Parameters
+    ----------
+    lat0, lon0 : float
+        Origin of the frame, EPSG:4326 [deg].
+    """
+
+    lat0: float
+    lon0: float
+
+    def __post_init__(self) -> None:
+        if not (-85.0 <= self.lat0 <= 85.0 and -180.0 <= self.lon0 <= 180.0):
+            raise FrameError(
+                f"frame origin lat={self.lat0}, lon={self.lon0} is not on the map",
+                "latitude must lie in [-85, 85] and longitude in [-180, 180] degrees",
+                "check the order: latitude comes first",
+            )
+
+    @property
+    def crs(self) -> CRS:
+        """The frame as a coordinate reference system, for geopandas and pyproj."""
+        return CRS.from_proj4(
+            f"+proj=tmerc +lat_0={self.lat0!r} +lon_0={self.lon0!r} +k=1 +x_0=0 +y_0=0 +datum=WGS84 +units=m +no_defs"
+        )
+
+    @cached_property
+    def _transformers(self) -> tuple[Transformer, Transformer]:
+        forward = Transformer.from_crs("EPSG:4326", self.crs, always_xy=True)
+        return forward, Transformer.from_crs(self.crs, "EPSG:4326", always_xy=True)
+
+    def to_local(self, lat: ArrayLike, lon: ArrayLike) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Latitude and longitude [deg] to x, y [m], element by element."""
+        x, y = self._transformers[0].transform(np.asarray(lon, float), np.asarray(lat, float))
+        return np.asarray(x), np.asarray(y)
+
+    def to_geographic(self, x: ArrayLike, y: ArrayLike) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """x, y [m] to latitude and longitude [deg], element by element."""
+        lon, lat = self._transformers[1].transform(np.asarray(x, float), np.asarray(y, float))
+        return np.asarray(lat), np.asarray(lon)
+
+    def to_attrs(self) -> FrameAttrs:
+        """The attributes that a dataset in this frame carries."""
+        return {"frame_lat0": float(self.lat0), "frame_lon0": float(self.lon0)}
+
+    @classmethod
+    def from_attrs(cls, attrs: dict) -> LocalFrame:
+        """The frame of a dataset, read from its attributes.
+
+        Raises
+        ------
+        FrameError
+            If the attributes name no frame.
+        """
+        try:
+            return cls(float(attrs["frame_lat0"]), float(attrs["frame_lon0"]))
+        except KeyError as missing:
+            raise FrameError(
+                f"dataset carries no frame: attribute {missing} is missing",
+                "x and y in metres mean nothing without the origin they are measured from",
+                "write it with `ds.attrs.update(frame.to_attrs())`",
+            ) from None
+
+    def require_same(self, other: LocalFrame, what: str = "these data") -> None:
+        """Raise :class:`~rfloc.errors.FrameError` unless `other` is this very frame."""
+        if self != other:
+            raise FrameError(
+                f"{what} are in frame {other}, not in {self}",
+                "adding or comparing x, y of two frames displaces them by the distance between the origins",
+                "transform through latitude and longitude first",
+            )
+
+
+@dataclass(frozen=True)
+class Grid:
+    """A north-up raster grid: cell (i, j) covers [x0 + j*cell, +cell) x [y0 + i*cell, +cell).
+
+    Row 0 is the southernmost (`y` increases with the row). An image with row 0 = north is `array[::-1]`.
+
+    Parameters
+    ----------
+    x0, y0 : float
+        South-west corner [m].
+    cell : float
+        Edge of a cell [m].
+    nx, ny : int
+        Number of columns and rows.
+    """
+
+    x0: float
+    y0: float
+    cell: float
+    nx: int
+    ny: int
+
+    def __post_init__(self) -> None:
+        if self.cell <= 0 or self.nx < 1 or self.ny < 1:
+            raise FrameError(
+                f"empty grid: {self.nx} x {self.ny} cells of {self.cell} m",
+                "a grid needs at least one cell of positive size",
+                "check that the bounding box is not empty and that its corners are in order",
+            )
+
+    @classmethod
+    def covering(cls, x_min: float, y_min: float, x_max: float, y_max: float, cell: float) -> Grid:
+        """The smallest grid with corners on multiples of `cell` that covers a box [m]."""
+        x0, y0 = np.floor(x_min / cell) * cell, np.floor(y_min / cell) * cell
+        nx, ny = int(np.ceil((x_max - x0) / cell)), int(np.ceil((y_max - y0) / cell))
+        return cls(float(x0), float(y0), float(cell), nx, ny)
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """(ny, nx)."""
+        return self.ny, self.nx
+
+    @property
+    def x(self) -> NDArray[np.float64]:
+        """Column centres [m], shape (nx,)."""
+        return self.x0 + (np.arange(self.nx, dtype=np.float64) + 0.5) * self.cell
+
+    @property
+    def y(self) -> NDArray[np.float64]:
+        """Row centres [m], south to north, shape (ny,)."""
+        return self.y0 + (np.arange(self.ny, dtype=np.float64) + 0.5) * self.cell
+
+    @property
+    def bounds(self) -> tuple[float, float, float, float]:
+        """(x_min, y_min, x_max, y_max) [m]."""
+        return self.x0, self.y0, self.x0 + self.nx * self.cell, self.y0 + self.ny * self.cell
+
+    @property
+    def extent(self) -> tuple[float, float, float, float]:
+        """(x_min, x_max, y_min, y_max) [m], as matplotlib's `imshow(origin="lower")` wants it."""
+        x_min, y_min, x_max, y_max = self.bounds
+        return x_min, x_max, y_min, y_max
+
+    def to_pixel(self, x: ArrayLike, y: ArrayLike) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """x, y [m] to fractional (row, column); a cell's centre is at +0.5."""
+        return (np.asarray(y, float) - self.y0) / self.cell, (np.asarray(x, float) - self.x0) / self.cell
+
+    def to_xy(self, row: ArrayLike, col: ArrayLike) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Fractional (row, column) to x, y [m]: the inverse of :meth:`to_pixel`."""
+        return self.x0 + np.asarray(col, float) * self.cell, self.y0 + np.asarray(row, float) * self.cell
+
+    def index(self, x: ArrayLike, y: ArrayLike) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.bool_]]:
+        """Integer (row, column) of the cell that holds x, y, clipped into the grid, and whether it lay inside."""
+        row, col = self.to_pixel(x, y)
+        i, j = np.floor(row).astype(int), np.floor(col).astype(int)
+        inside = (i >= 0) & (i < self.ny) & (j >= 0) & (j < self.nx)
+        return np.clip(i, 0, self.ny - 1), np.clip(j, 0, self.nx - 1), inside
+
+    def to_attrs(self) -> dict[str, float | int]:
+        """The attributes that a raster on this grid carries."""
+        return {"grid_x0": self.x0, "grid_y0": self.y0, "grid_cell": self.cell, "grid_nx": self.nx, "grid_ny": self.ny}
+
+    @classmethod
+    def from_attrs(cls, attrs: dict) -> Grid:
+        """The grid of a raster, read from its attributes (raises FrameError where one is missing)."""
+        try:
+            return cls(
+                float(attrs["grid_x0"]), float(attrs["grid_y0"]), float(attrs["grid_cell"]),
+                int(attrs["grid_nx"]), int(attrs["grid_ny"]),
+            )  # fmt: skip
+        except KeyError as missing:
+            raise FrameError(
+                f"raster carries no grid: attribute {missing} is missing",
+                "cells cannot be placed without the corner and the cell size",
+                "write it with `ds.attrs.update(grid.to_attrs())`",
+            ) from None
+
+
+def bearing(dx: ArrayLike, dy: ArrayLike) -> NDArray[np.float64]:
+    """Azimuth of a displacement (dx east, dy north) [m]: degrees clockwise from north in [0, 360)."""
+    return np.asarray(np.degrees(np.arctan2(np.asarray(dx, float), np.asarray(dy, float))) % 360.0, dtype=np.float64)
+
+
+def wrap_degrees(angle: ArrayLike) -> NDArray[np.float64]:
+    """Angle [deg] wrapped into [-180, 180)."""
+    return np.asarray((np.asarray(angle, float) + 180.0) % 360.0 - 180.0, dtype=np.float64)
+
+
+def sionna_orientation(azimuth: float, downtilt: float = 0.0) -> tuple[float, float, float]:
+    """Sionna RT's orientation (yaw, pitch, roll) [rad] of a device that looks to `azimuth`, `downtilt` [deg].
+
+    Sionna's boresight is +x at zero orientation, yaw turns it counter-clockwise seen from above and a positive pitch
+    turns it towards the ground, so azimuth 90 deg (east) is yaw 0. The released code of the paper puts the azimuth
+    into the third slot, the roll, which leaves the boresight at +x whatever the azimuth.
+    """
+    return float(np.radians(90.0 - azimuth)), float(np.radians(downtilt)), 0.0

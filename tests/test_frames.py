@@ -1,0 +1,135 @@
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from pyproj import Geod
+
+from rfloc.errors import FrameError
+from rfloc.frames import Grid, LocalFrame, bearing, sionna_orientation, wrap_degrees
+
+ROME = LocalFrame(41.8695, 12.4615)
+origins = st.tuples(st.floats(-80, 80), st.floats(-179, 179))
+offsets = st.floats(-20_000, 20_000)
+grids = st.builds(
+    Grid, st.floats(-1e4, 1e4), st.floats(-1e4, 1e4), st.floats(0.5, 20), st.integers(1, 300), st.integers(1, 300)
+)
+
+
+@given(origins, offsets, offsets)
+def test_there_and_back_within_a_centimetre(origin, x, y):
+    frame = LocalFrame(*origin)
+    x2, y2 = frame.to_local(*frame.to_geographic(x, y))
+    assert math.hypot(x2 - x, y2 - y) < 0.01
+
+
+@given(st.floats(0, 359.9), st.floats(1, 3000))
+def test_distances_and_directions_are_those_on_the_ellipsoid(azimuth, distance):
+    lon, lat, _ = Geod(ellps="WGS84").fwd(ROME.lon0, ROME.lat0, azimuth, distance)
+    x, y = ROME.to_local(lat, lon)
+    assert math.hypot(x, y) == pytest.approx(distance, rel=1e-6)
+    assert abs(wrap_degrees(bearing(x, y) - azimuth)) < 1e-3
+
+
+def test_x_is_east_and_y_is_north():
+    x, y = ROME.to_local([ROME.lat0, ROME.lat0 + 0.01], [ROME.lon0 + 0.01, ROME.lon0])
+    assert x[0] > 800 and abs(y[0]) < 1
+    assert y[1] > 1100 and abs(x[1]) < 1e-6
+
+
+def test_a_swapped_origin_is_refused_where_it_can_be_seen():
+    with pytest.raises(FrameError, match="check the order"):
+        LocalFrame(139.7, 35.7)
+
+
+def test_frames_travel_in_attributes_and_do_not_mix():
+    assert LocalFrame.from_attrs(ROME.to_attrs()) == ROME
+    with pytest.raises(FrameError, match="'frame_lat0' is missing"):
+        LocalFrame.from_attrs({})
+    ROME.require_same(LocalFrame(41.8695, 12.4615))
+    with pytest.raises(FrameError, match="these links are in frame"):
+        ROME.require_same(LocalFrame(41.87, 12.4615), "these links")
+
+
+@given(grids, st.floats(0, 1), st.floats(0, 1))
+def test_pixels_there_and_back_within_a_hundredth(grid, u, v):
+    row, col = u * grid.ny, v * grid.nx
+    back = grid.to_pixel(*grid.to_xy(row, col))
+    assert np.allclose(back, (row, col), atol=0.01)
+
+
+@given(grids, st.data())
+def test_a_cells_centre_is_at_plus_a_half(grid, data):
+    i, j = data.draw(st.integers(0, grid.ny - 1)), data.draw(st.integers(0, grid.nx - 1))
+    assert np.allclose(grid.to_pixel(grid.x[j], grid.y[i]), (i + 0.5, j + 0.5), atol=1e-6)
+    row, col, inside = grid.index(grid.x[j], grid.y[i])
+    assert (row, col, inside) == (i, j, True)
+
+
+def test_points_outside_are_clipped_and_said_to_be_outside():
+    row, col, inside = Grid(0, 0, 10, 3, 2).index([-1, 29.9, 30, 5], [5, 19.9, 5, 20])
+    assert row.tolist() == [0, 1, 0, 1]
+    assert col.tolist() == [0, 2, 2, 0]
+    assert inside.tolist() == [False, True, False, False]
+
+
+centimetres = st.integers(-100_000, 100_000).map(lambda n: n / 100)
+lengths = st.integers(1, 50_000).map(lambda n: n / 100)
+
+
+@given(centimetres, centimetres, lengths, lengths, st.sampled_from([0.5, 1.0, 5.0]))
+def test_covering_covers_with_corners_on_multiples_and_no_cell_to_spare(x, y, width, height, cell):
+    grid = Grid.covering(x, y, x + width, y + height, cell)
+    x_min, y_min, x_max, y_max = grid.bounds
+    assert x_min <= x and y_min <= y and x_max >= x + width - 1e-6 and y_max >= y + height - 1e-6
+    assert max(x - x_min, y - y_min, x_max - x - width, y_max - y - height) < cell
+    assert (x_min / cell, y_min / cell) == (round(x_min / cell), round(y_min / cell))
+
+
+def test_shape_extent_and_attributes_agree():
+    grid = Grid(-5.0, 10.0, 2.0, 4, 3)
+    assert grid.shape == (3, 4) == (len(grid.y), len(grid.x))
+    assert grid.bounds == (-5.0, 10.0, 3.0, 16.0)
+    assert grid.extent == (-5.0, 3.0, 10.0, 16.0)
+    assert Grid.from_attrs(grid.to_attrs()) == grid
+    with pytest.raises(FrameError, match="grid_x0"):
+        Grid.from_attrs({})
+    with pytest.raises(FrameError, match="empty grid"):
+        Grid.covering(0, 0, 0, 10, 1.0)
+
+
+def test_azimuth_runs_clockwise_from_north():
+    assert bearing([0, 1, 0, -1], [1, 0, -1, 0]).tolist() == [0, 90, 180, 270]
+
+
+@given(st.floats(-1e4, 1e4))
+def test_wrapping_keeps_the_direction(angle):
+    wrapped = wrap_degrees(angle)
+    assert -180 <= wrapped < 180
+    assert math.isclose(math.cos(math.radians(wrapped)), math.cos(math.radians(angle)), abs_tol=1e-6)
+
+
+def rotation(yaw: float, pitch: float, roll: float) -> np.ndarray:
+    """Sionna's rotation matrix, Rz(yaw) Ry(pitch) Rx(roll) (TR 38.901, equation 7.1-4)."""
+    c, s = np.cos, np.sin
+    z = np.array([[c(yaw), -s(yaw), 0], [s(yaw), c(yaw), 0], [0, 0, 1]])
+    y = np.array([[c(pitch), 0, s(pitch)], [0, 1, 0], [-s(pitch), 0, c(pitch)]])
+    x = np.array([[1, 0, 0], [0, c(roll), -s(roll)], [0, s(roll), c(roll)]])
+    return z @ y @ x
+
+
+@pytest.mark.parametrize(
+    ("azimuth", "direction"), [(90, (1, 0, 0)), (0, (0, 1, 0)), (270, (-1, 0, 0)), (180, (0, -1, 0))]
+)
+def test_an_antenna_of_azimuth_90_looks_east(azimuth, direction):
+    assert np.allclose(rotation(*sionna_orientation(azimuth)) @ (1, 0, 0), direction, atol=1e-12)
+
+
+@given(st.floats(0, 360), st.floats(-20, 45))
+def test_downtilt_points_at_the_ground(azimuth, downtilt):
+    x, y, z = rotation(*sionna_orientation(azimuth, downtilt)) @ (1, 0, 0)
+    assert z == pytest.approx(-math.sin(math.radians(downtilt)), abs=1e-9)
+    assert abs(wrap_degrees(bearing(x, y) - azimuth)) < 1e-6

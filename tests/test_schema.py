@@ -1,0 +1,117 @@
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+import xarray as xr
+
+from rfloc import schema
+from rfloc.errors import DataError, FrameError, SchemaError
+from rfloc.frames import Grid, LocalFrame
+
+FRAME = LocalFrame(41.87, 12.46)
+
+
+@pytest.fixture
+def links() -> xr.Dataset:
+    rng = np.random.default_rng(3)
+    nrsrp = np.where(rng.random((5, 3)) < 0.6, rng.normal(-100, 5, (5, 3)), np.nan)
+    nrsrp[0] = np.nan
+    ue = {"x": rng.normal(0, 100, 5), "y": rng.normal(0, 100, 5)}
+    bs = {k: rng.normal(0, 100, 3) for k in ("x", "y", "h", "power")}
+    bs |= {"azimuth": np.array([0.0, np.nan, 270.0]), "id": np.array(["1", "längste Kennung", "3"])}
+    features = {name: nrsrp + shift for name, shift in (("rssi", 30), ("nsinr", 110), ("nrsrp", 0), ("nrsrq", 85))}
+    return schema.links_dataset(features, ue, bs, FRAME, source="test", city="home", carrier_hz=0.8e9)
+
+
+@pytest.fixture
+def raster() -> xr.Dataset:
+    grid = Grid(0.0, 0.0, 1.0, 4, 3)
+    layers = {name: (("y", "x"), np.zeros(grid.shape, np.uint8)) for name in ("building", "road")}
+    ds = xr.Dataset(layers | {"height": (("y", "x"), np.zeros(grid.shape, np.float32))})
+    return schema.with_units(ds.assign_attrs(grid.to_attrs() | FRAME.to_attrs()), "raster")
+
+
+def test_links_know_where_and_in_what_unit(links):
+    assert {name: links[name].attrs["units"] for name in schema.FEATURES} == schema.FEATURES
+    x, y = FRAME.to_local(links.ue_lat, links.ue_lon)
+    assert np.allclose(x, links.ue_x, atol=0.01) and np.allclose(y, links.ue_y, atol=0.01)
+    assert not links.heard[0].any()
+    assert (np.isfinite(links.nrsrp) == links.heard).all()
+    assert set(links.coords) == set(schema.SCHEMAS["links"].coords)
+
+
+def test_what_is_written_is_read_back(links, tmp_path):
+    path = schema.save(links, tmp_path / "deep/er/a.zarr", "links")
+    again = schema.load(path, "links")
+    xr.testing.assert_identical(again, links)
+    assert again.bs_id.values.tolist() == links.bs_id.values.tolist()
+    changed = links.isel(ue=slice(2))
+    schema.save(changed, path, "links")
+    assert schema.load(path, "links").sizes["ue"] == 2
+    assert [p.name for p in path.parent.iterdir()] == ["a.zarr"]
+
+
+def test_a_failed_write_leaves_the_old_data(links, tmp_path):
+    path = schema.save(links, tmp_path / "a.zarr", "links")
+    with pytest.raises(SchemaError):
+        schema.save(links.drop_vars("nrsrq"), path, "links")
+    xr.testing.assert_identical(schema.load(path, "links"), links)
+
+
+def test_nothing_there_is_a_data_error(tmp_path):
+    with pytest.raises(DataError, match="dvc repro"):
+        schema.load(tmp_path / "a.zarr", "links")
+    with pytest.raises(DataError, match="dvc repro"):
+        schema.load_json(tmp_path / "a.json")
+
+
+@pytest.mark.parametrize(
+    ("spoil", "said"),
+    [
+        (lambda ds: ds.drop_vars("rssi"), "lacks the variable 'rssi'"),
+        (lambda ds: ds.drop_vars("bs_h"), "lacks the variable 'bs_h'"),
+        (lambda ds: ds.assign(rssi=ds.rssi.T), "'rssi' has dims"),
+        (lambda ds: ds.assign(heard=ds.heard.astype(float)), "'heard' has type float64"),
+        (lambda ds: ds.assign(rssi=ds.rssi.assign_attrs(units="mW")), "'rssi' is in mW"),
+        (lambda ds: ds.drop_attrs(deep=False), "lacks the attribute 'source'"),
+        (lambda ds: ds.assign(heard=~ds.heard), "heard"),
+    ],
+)
+def test_links_that_break_the_schema(links, spoil, said):
+    with pytest.raises(SchemaError, match=said):
+        schema.validate(spoil(links), "links")
+
+
+def test_links_without_a_frame(links):
+    del links.attrs["frame_lat0"]
+    with pytest.raises(FrameError):
+        schema.validate(links, "links")
+
+
+def test_a_raster_has_the_shape_of_its_grid(raster):
+    assert schema.validate(raster, "raster") is raster
+    with pytest.raises(SchemaError, match=r"is 2 x 4"):
+        schema.validate(raster.isel(y=slice(2)), "raster")
+    del raster.attrs["grid_cell"]
+    with pytest.raises(FrameError, match="grid_cell"):
+        schema.validate(raster, "raster")
+
+
+def test_roles_and_kinds_are_a_closed_set(links):
+    split = links[["ue_x", "ue_y", "ue_lat", "ue_lon", "ue_campaign"]].assign(role=("ue", ["train"] * 5))
+    split.attrs = {"seed": 1, **FRAME.to_attrs()}
+    schema.validate(split, "split")
+    with pytest.raises(SchemaError, match="test"):
+        schema.validate(split.assign(role=("ue", ["test"] * 5)), "split")
+    with pytest.raises(SchemaError, match="no schema is called 'link'"):
+        schema.validate(links, "link")
+
+
+def test_json_is_sorted_whole_and_without_nan(tmp_path):
+    path = schema.save_json({"b": 1, "a": [1.5, None]}, tmp_path / "results/x.json")
+    assert path.read_text() == '{\n  "a": [\n    1.5,\n    null\n  ],\n  "b": 1\n}\n'
+    assert schema.load_json(path) == json.loads(path.read_text())
+    with pytest.raises(ValueError, match="JSON compliant"):
+        schema.save_json({"a": float("nan")}, path)
