@@ -1,0 +1,236 @@
+"""Cities: footprints and streets, or one of Sionna RT's scenes, to a 1 m raster and a scene ready to trace.
+
+``build_city`` makes a city folder, ``open_city`` reads it back; both return a :class:`City`.
+"""
+
+from __future__ import annotations
+
+import shutil
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import xarray as xr
+from numpy.typing import ArrayLike, NDArray
+
+from rfloc.config import CityParams, check
+from rfloc.errors import DataError
+from rfloc.frames import Grid, LocalFrame
+from rfloc.schema import load, load_json, save, save_json, with_units
+
+if TYPE_CHECKING:
+    from sionna.rt import Scene
+
+#: Cell of the city raster [m].
+CELL = 1.0
+
+Bounds = tuple[float, float, float, float]
+
+
+@dataclass(frozen=True)
+class City:
+    """One city in its local frame.
+
+    Attributes
+    ----------
+    key : str
+        Its key in `cities` of params.yaml.
+    params : CityParams
+        What it was built from.
+    frame : LocalFrame
+        Frame of all x, y [m].
+    grid : Grid
+        The 1 m grid of the raster, row 0 = south.
+    raster : xarray.Dataset
+        `building`, `road` uint8 (y, x); `height` float32 (y, x) [m above ground], 0 outdoors; `ground` float32 (y, x),
+        z of the ground in the scene [m]. `road` marks where a UE may stand.
+    folder : Path
+        Where it lies on disk.
+    """
+
+    key: str
+    params: CityParams
+    frame: LocalFrame
+    grid: Grid
+    raster: xr.Dataset
+    folder: Path
+
+    @property
+    def outdoor(self) -> NDArray[np.bool_]:
+        """Cells that no building covers, shape (ny, nx)."""
+        return self.raster["building"].values == 0
+
+    @property
+    def road(self) -> NDArray[np.bool_]:
+        """Cells where a UE may stand, shape (ny, nx)."""
+        return self.raster["road"].values == 1
+
+    @property
+    def bounds(self) -> Bounds:
+        """(x_min, y_min, x_max, y_max) [m] of the city proper: the box without its margin, or the whole scene."""
+        if self.params.box is None:
+            return self.grid.bounds
+        return box_bounds(self.frame, self.params.box)
+
+    @cached_property
+    def facts(self) -> dict[str, Any]:
+        """Counts taken while the city was built (polygons read, repaired, height sources, built-up share, ...)."""
+        return dict(load_json(self.folder / "city.json")["facts"])
+
+    def ground_at(self, x: ArrayLike, y: ArrayLike) -> NDArray[np.float64]:
+        """z of the ground in the scene [m] at x, y [m]; past the edge, that of the nearest cell."""
+        return self._at("ground", x, y)
+
+    def height_at(self, x: ArrayLike, y: ArrayLike) -> NDArray[np.float64]:
+        """Height of the roof above ground [m] at x, y [m], 0 outdoors; past the edge, that of the nearest cell."""
+        return self._at("height", x, y)
+
+    def _at(self, name: str, x: ArrayLike, y: ArrayLike) -> NDArray[np.float64]:
+        row, col, _ = self.grid.index(x, y)
+        return self.raster[name].values[row, col].astype(float)
+
+    def street_points(
+        self, n: int, rng: np.random.Generator, within: Bounds | None = None
+    ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Draw UE positions uniformly over the area of the road cells.
+
+        Parameters
+        ----------
+        n : int
+            Number of positions.
+        rng : numpy.random.Generator
+            Source of randomness.
+        within : (x_min, y_min, x_max, y_max), optional
+            Only cells whose centre lies in this box [m]; default: the city proper, :attr:`bounds`.
+
+        Returns
+        -------
+        x, y : ndarray, shape (n,)
+            Positions [m], each inside a road cell.
+
+        Raises
+        ------
+        DataError
+            If the box holds no road cell.
+        """
+        x_min, y_min, x_max, y_max = self.bounds if within is None else within
+        row, col = np.nonzero(self.road)
+        x, y = self.grid.to_xy(row + 0.5, col + 0.5)
+        inside = (x >= x_min) & (x <= x_max) & (y >= y_min) & (y <= y_max)
+        if not inside.any():
+            raise DataError(
+                f"city {self.key!r} has no street between x {x_min:g}..{x_max:g} m and y {y_min:g}..{y_max:g} m",
+                "UEs stand on cells whose `road` is 1, and none lies there",
+                "widen the box, or check the city's streets in a figure",
+            )
+        pick = rng.integers(inside.sum(), size=n)
+        shift = rng.uniform(-0.5, 0.5, size=(2, n)) * self.grid.cell
+        return x[inside][pick] + shift[0], y[inside][pick] + shift[1]
+
+    @property
+    def scene_path(self) -> Path:
+        """The Mitsuba scene file (Sionna's own, or the one in the city folder)."""
+        if self.params.source == "sionna":
+            from rfloc.city.sionna_scenes import scene_file
+
+            return scene_file(str(self.params.scene))
+        return self.folder / "scene.xml"
+
+    def load_scene(self, carrier_hz: float, scattering: float) -> Scene:
+        """Load the scene, ready to trace at a carrier.
+
+        Parameters
+        ----------
+        carrier_hz : float
+            Carrier [Hz]; materials follow ITU-R P.2040 there, extrapolated where its table doesn't reach.
+        scattering : float
+            Scattering coefficient of every material, 0 to 1.
+
+        Returns
+        -------
+        sionna.rt.Scene
+            With isotropic arrays yet to be set; x, y, z [m] in the city's frame, ground at :meth:`ground_at`.
+        """
+        from rfloc.city.materials import load_radio_scene
+
+        return load_radio_scene(self.scene_path, carrier_hz, scattering)
+
+
+def box_bounds(frame: LocalFrame, box: list[float], margin: float = 0.0) -> Bounds:
+    """(x_min, y_min, x_max, y_max) [m] round a box (lat_min, lat_max, lon_min, lon_max) [deg], `margin` [m] wider."""
+    lat_min, lat_max, lon_min, lon_max = box
+    x, y = frame.to_local([lat_min, lat_min, lat_max, lat_max], [lon_min, lon_max, lon_min, lon_max])
+    return float(x.min()) - margin, float(y.min()) - margin, float(x.max()) + margin, float(y.max()) + margin
+
+
+def build_city(key: str, params: CityParams, data_root: str | Path, folder: str | Path, seed: int = 0) -> City:
+    """Build a city and write its folder, replacing an older one only once the new one is whole.
+
+    Parameters
+    ----------
+    key : str
+        Its key in `cities`.
+    params : CityParams
+        What to build; `source` says from what.
+    data_root : path
+        Folder under which `params.buildings` and `params.streets` are looked for, before the project's `data/`.
+    folder : path
+        Where to write: `raster.zarr`, `city.json` and, for a city from files, `scene.xml`, `meshes/*.ply`,
+        `buildings.parquet`, `streets.parquet`.
+    seed : int
+        Recorded in `city.json`; nothing about a city's geometry is random.
+
+    Raises
+    ------
+    DataError
+        If an input is missing, damaged, or holds nothing in the box.
+    """
+    folder = Path(folder)
+    frame = LocalFrame(params.origin[0], params.origin[1])
+    fresh = folder.with_name(folder.name + ".part")
+    shutil.rmtree(fresh, ignore_errors=True)
+    fresh.mkdir(parents=True)
+    if params.source == "sionna":
+        from rfloc.city.sionna_scenes import raster_of_scene
+
+        grid, layers, facts = raster_of_scene(str(params.scene))
+    else:
+        from rfloc.city.files import build_from_files
+
+        grid, layers, facts = build_from_files(params, frame, Path(data_root), fresh)
+    raster = xr.Dataset(
+        {name: (("y", "x"), values) for name, values in layers.items()},
+        attrs={"city": key, **frame.to_attrs(), **grid.to_attrs()},
+    )
+    raster["ground"].attrs["units"] = "m"
+    save(with_units(raster, "raster"), fresh / "raster.zarr", "raster")
+    built = raster["building"].values == 1
+    facts |= {
+        "cells": [grid.nx, grid.ny],
+        "built_share": round(float(built.mean()), 4),
+        "road_share": round(float((raster["road"].values == 1).mean()), 4),
+        "median_height": round(float(np.median(raster["height"].values[built])), 2) if built.any() else 0.0,
+    }
+    save_json({"key": key, "params": params.model_dump(), "seed": seed, "facts": facts}, fresh / "city.json")
+    shutil.rmtree(folder, ignore_errors=True)
+    fresh.rename(folder)
+    return open_city(folder)
+
+
+def open_city(folder: str | Path) -> City:
+    """Read a city that :func:`build_city` wrote (raises DataError where there is none)."""
+    folder = Path(folder)
+    if not (folder / "city.json").exists():
+        raise DataError(
+            f"there is no city in {folder}",
+            "the stage that builds it has not run here",
+            "run `dvc repro`, which builds every city that params.yaml names",
+        )
+    about = load_json(folder / "city.json")
+    params = check(CityParams, about["params"], where=f"cities.{about['key']}")
+    raster = load(folder / "raster.zarr", "raster")
+    return City(
+        about["key"], params, LocalFrame.from_attrs(raster.attrs), Grid.from_attrs(raster.attrs), raster, folder
+    )

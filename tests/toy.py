@@ -1,0 +1,104 @@
+"""The toy city: nine buildings on 360 m x 360 m, one with a courtyard, one L-shaped.
+
+`python -m tests.toy` writes data/toy.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from rfloc.config import CityParams, check
+from rfloc.frames import LocalFrame
+
+#: The project folder.
+PROJECT = Path(__file__).resolve().parents[1]
+
+#: Frame of the toy city.
+FRAME = LocalFrame(45.0, 10.0)
+
+#: Half the edge of the toy city [m].
+HALF = 180.0
+
+#: Streets run along these x and these y [m].
+STREETS = (-174.0, -60.0, 60.0, 174.0)
+
+Ring = list[tuple[float, float]]
+
+
+def rectangle(x: float, y: float, width: float, depth: float) -> Ring:
+    """Closed counter-clockwise ring of a rectangle centred on x, y [m]."""
+    a, b = width / 2, depth / 2
+    return [(x - a, y - b), (x + a, y - b), (x + a, y + b), (x - a, y + b), (x - a, y - b)]
+
+
+#: name -> (rings: shell, then courtyards [m]; tags as OSM would hold them; height that the rules give [m])
+BUILDINGS: dict[str, tuple[list[Ring], dict[str, str], float]] = {
+    "southwest": ([rectangle(-120, -120, 80, 80)], {"height": "15"}, 15.0),
+    "south": ([rectangle(0, -120, 70, 60)], {"building:levels": "6"}, 18.0),
+    "southeast": ([rectangle(120, -115, 80, 50)], {"height": "24 m"}, 24.0),
+    "west": ([rectangle(-115, 0, 60, 84)], {"building": "apartments"}, 20.0),
+    "courtyard": ([rectangle(0, 0, 90, 90), rectangle(0, 0, 40, 40)[::-1]], {"height": "21"}, 21.0),
+    "east": ([rectangle(120, 0, 76, 76)], {}, 12.0),
+    "northwest": (
+        [[(-160, 80), (-80, 80), (-80, 110), (-125, 110), (-125, 160), (-160, 160), (-160, 80)]],
+        {"height": "12.5"},
+        12.5,
+    ),
+    "north": ([rectangle(5, 120, 80, 70)], {"building": "office", "building:levels": "4"}, 14.0),
+    "northeast": ([rectangle(120, 125, 50, 70)], {"height": "60 ft"}, 18.288),
+}
+
+
+def _feature(kind: str, coordinates: Any, properties: dict[str, Any]) -> dict[str, Any]:
+    return {"type": "Feature", "properties": properties, "geometry": {"type": kind, "coordinates": coordinates}}
+
+
+def _degrees(ring: Ring) -> list[list[float]]:
+    lat, lon = FRAME.to_geographic([p[0] for p in ring], [p[1] for p in ring])
+    return [[round(float(o), 9), round(float(a), 9)] for a, o in zip(lat, lon, strict=True)]
+
+
+def buildings() -> dict[str, Any]:
+    """The nine footprints as GeoJSON."""
+    features = [
+        _feature("Polygon", [_degrees(ring) for ring in rings], {"name": name, "building": "yes"} | tags)
+        for name, (rings, tags, _) in BUILDINGS.items()
+    ]
+    return {"type": "FeatureCollection", "features": features}
+
+
+def streets() -> dict[str, Any]:
+    """Eight streets on a lattice, and a tunnel and a railway on which no UE stands."""
+    features = []
+    for k, at in enumerate(STREETS):
+        kind = "minor" if k in (0, 3) else "secondary"
+        for line in ([(at, -HALF), (at, HALF)], [(-HALF, at), (HALF, at)]):
+            features.append(_feature("LineString", _degrees(line), {"class": kind, "tunnel": False, "bridge": False}))
+    tunnel, railway = [(-180.0, -180.0), (180.0, 180.0)], [(-170.0, 168.0), (170.0, 168.0)]
+    features.append(_feature("LineString", _degrees(tunnel), {"class": "secondary", "tunnel": True, "bridge": False}))
+    features.append(_feature("LineString", _degrees(railway), {"class": "rail", "tunnel": False, "bridge": False}))
+    return {"type": "FeatureCollection", "features": features}
+
+
+def city_params(name: str) -> CityParams:
+    """The parameters in conf/city/<name>.yaml."""
+    return check(CityParams, yaml.safe_load((PROJECT / "conf" / "city" / f"{name}.yaml").read_text()))
+
+
+def files() -> dict[str, str]:
+    """Name under data/toy -> content."""
+    return {
+        f"{name}.geojson": json.dumps(layer, indent=1) + "\n"
+        for name, layer in (("buildings", buildings()), ("streets", streets()))
+    }
+
+
+if __name__ == "__main__":
+    target = PROJECT / "data" / "toy"
+    target.mkdir(parents=True, exist_ok=True)
+    for name, content in files().items():
+        (target / name).write_text(content)
