@@ -1,0 +1,204 @@
+"""From maps to links, and the hidden campaign: a simulated reality whose true parameters nobody is told."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import xarray as xr
+from numpy.typing import ArrayLike
+
+from rfloc.city import City
+from rfloc.config import CampaignParams, RadioParams, SimulationParams
+from rfloc.errors import SimulationError
+from rfloc.frames import Grid
+from rfloc.schema import FEATURES, links_dataset
+from rfloc.simulation.maps import map_grid, read_maps, trace_maps
+from rfloc.simulation.radio import features
+from rfloc.simulation.stations import ROOF_CLEARANCE, Stations
+from rfloc.simulation.statistical import correlated_shadowing
+
+__all__ = ["HiddenCampaign", "Stations", "hidden_campaign", "place_stations", "simulate_links"]
+
+
+@dataclass(frozen=True)
+class HiddenCampaign:
+    """What a hidden campaign reports, and the truth behind it, which only evaluation may look at.
+
+    Parameters
+    ----------
+    links : Dataset of kind "links"
+        The reports, with the *nominal* station table.
+    true_stations : Stations
+        Where the stations really are, look to, and how loud they are.
+    true_maps : Dataset of kind "maps"
+        Isotropic maps of the true stations.
+    """
+
+    links: xr.Dataset
+    true_stations: Stations
+    true_maps: xr.Dataset
+
+    @property
+    def nominal(self) -> Stations:
+        """The station table that the campaign reports."""
+        return Stations.from_dataset(self.links)
+
+
+def place_stations(
+    city: City,
+    n: int,
+    heights: tuple[float, float] | list[float],
+    power: float,
+    min_separation: float | None,
+    rng: np.random.Generator,
+) -> Stations:
+    """Put stations on roofs of the city proper, at random.
+
+    Parameters
+    ----------
+    heights : (low, high)
+        Range of antenna heights above ground [m]; roofs too tall for it carry no station.
+    power : float
+        Transmit power of each [dBm].
+    min_separation : float or None
+        Least distance between two [m]; None: half the mean spacing sqrt(built area / n).
+
+    Raises
+    ------
+    SimulationError
+        If the roofs have no room for `n` of them.
+    """
+    low, high = heights
+    x_min, y_min, x_max, y_max = city.bounds
+    roof = city.raster["height"].values
+    row, col = np.nonzero((city.raster["building"].values == 1) & (roof + ROOF_CLEARANCE <= high))
+    x, y = city.grid.to_xy(row + 0.5, col + 0.5)
+    inside = (x > x_min) & (x < x_max) & (y > y_min) & (y < y_max)
+    x, y, roof = x[inside], y[inside], roof[row, col][inside]
+    if min_separation is None:
+        min_separation = 0.5 * float(np.sqrt(x.size * city.grid.cell**2 / n))
+    chosen: list[int] = []
+    for k in rng.permutation(x.size):
+        if len(chosen) == n:
+            break
+        if not chosen or np.hypot(x[chosen] - x[k], y[chosen] - y[k]).min() >= min_separation:
+            chosen.append(int(k))
+    if len(chosen) < n:
+        raise SimulationError(
+            f"{city.key!r} has room for {len(chosen)} stations, not for {n}",
+            f"they stand on roofs under {high - ROOF_CLEARANCE:g} m, {min_separation:.0f} m or more apart",
+            "ask for fewer stations, allow taller masts or a smaller separation",
+        )
+    return Stations(
+        x=x[chosen],
+        y=y[chosen],
+        h=rng.uniform(np.maximum(low, roof[chosen] + ROOF_CLEARANCE), high),
+        azimuth=rng.uniform(0.0, 360.0, n),
+        power=np.full(n, power),
+        id=np.array([f"{city.key}-{k:02d}" for k in range(n)]),
+    )
+
+
+def simulate_links(
+    city: City,
+    maps: xr.Dataset,
+    ue_x: ArrayLike,
+    ue_y: ArrayLike,
+    radio: RadioParams,
+    source: str,
+    shadowing_sd: float = 0.0,
+    shadowing_distance: float = 40.0,
+    step: float = 0.0,
+    strongest: int | None = None,
+    stations: Stations | None = None,
+    seed: int = 0,
+) -> xr.Dataset:
+    """Read a links dataset off radio maps.
+
+    Parameters
+    ----------
+    ue_x, ue_y : array_like, shape (ue,)
+        UE positions in the city's frame [m].
+    source : str
+        Who filled the arrays, in words.
+    shadowing_sd, shadowing_distance : float
+        Shadowing [dB] and its decorrelation distance [m], an independent field a station.
+    step : float
+        Quantisation of all four features [dB]; 0 = none.
+    strongest : int, optional
+        Report at most this many stations a UE.
+    stations : Stations, optional
+        Station table to report; default: that of the maps.
+    seed : int
+        Seed of the shadowing.
+    """
+    city.frame.require_same(type(city.frame).from_attrs(maps.attrs), "these maps")
+    x, y = np.asarray(ue_x, float), np.asarray(ue_y, float)
+    traced = Stations.from_dataset(maps)
+    gain = read_maps(maps, x, y, radio)
+    if shadowing_sd:
+        rng = np.random.default_rng(seed)
+        gain = gain * 10 ** (correlated_shadowing(x, y, shadowing_sd, shadowing_distance, rng, traced.n) / 10)
+    values = features(gain, traced.power, radio)
+    heard = np.isfinite(values["nrsrp"])
+    if strongest is not None and strongest < traced.n:
+        order = np.argsort(np.argsort(-np.where(heard, values["nrsrp"], -np.inf), axis=1), axis=1)
+        heard &= order < strongest
+    if step:
+        values = {name: np.round(values[name] / step) * step for name in FEATURES}
+    table = traced if stations is None else stations
+    return links_dataset(
+        values,
+        {"x": x, "y": y},
+        {name: getattr(table, name) for name in ("x", "y", "h", "azimuth", "power", "id")},
+        city.frame,
+        source=source,
+        city=city.key,
+        carrier_hz=radio.carrier_hz,
+        heard=heard,
+    )
+
+
+def hidden_campaign(
+    city: City,
+    params: CampaignParams,
+    sim: SimulationParams,
+    radio: RadioParams,
+    seed: int,
+    grid: Grid | None = None,
+    progress: bool = True,
+) -> HiddenCampaign:
+    """Simulate a measured campaign with parameters that calibration and localization are not told.
+
+    Hidden: the stations' positions (the nominal ones are off by `position_sd` an axis), azimuths and powers, and
+    correlated shadowing. Reports are censored at the sensitivity, quantised to `step` and limited to the `strongest`.
+
+    Parameters
+    ----------
+    grid : Grid, optional
+        Grid of the true maps; default: :func:`~rfloc.simulation.maps.map_grid` of the city.
+    """
+    rng = np.random.default_rng(seed)
+    truth = place_stations(city, params.stations, params.height, radio.power_dbm, None, rng).above_roofs(city)
+    nominal = truth.moved(*rng.normal(0.0, params.position_sd, (2, truth.n))).replace(
+        azimuth=(truth.azimuth + rng.normal(0.0, params.azimuth_sd, truth.n)) % 360.0
+    )
+    truth = truth.replace(power=truth.power + rng.normal(0.0, params.gain_sd, truth.n))
+    ue_x, ue_y = city.street_points(params.ues, rng)
+    maps = trace_maps(city, truth, grid or map_grid(city, sim.cell), sim, radio, seed, progress=progress)
+    links = simulate_links(
+        city,
+        maps,
+        ue_x,
+        ue_y,
+        radio,
+        source="simulated reality: ray-traced maps of hidden stations, shadowing, censoring, quantisation",
+        shadowing_sd=params.shadowing_sd,
+        shadowing_distance=params.shadowing_distance,
+        step=params.step,
+        strongest=params.strongest,
+        stations=nominal,
+        seed=seed + 1,
+    )
+    return HiddenCampaign(links, truth, maps)

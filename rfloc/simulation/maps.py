@@ -1,0 +1,242 @@
+"""Radio maps: isotropic path gain of every station at every cell, traced once and asked often.
+
+Azimuth, tilt, pattern and power are applied when a map is read, by the bearing and elevation of the straight line from
+station to cell. That is exact for the direct ray and an approximation for the others, which leave elsewhere.
+"""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING
+
+import numpy as np
+import xarray as xr
+from numpy.typing import ArrayLike, NDArray
+
+from rfloc.config import RadioParams, SimulationParams
+from rfloc.errors import SimulationError
+from rfloc.frames import Grid, bearing, wrap_degrees
+from rfloc.schema import validate, with_units
+from rfloc.simulation.antennas import pattern_gain_db
+from rfloc.simulation.backend import prepare
+from rfloc.simulation.rooftop import rooftop_maps
+from rfloc.simulation.stations import Stations
+
+if TYPE_CHECKING:
+    from rfloc.city import City
+
+Array = NDArray[np.float64]
+
+#: A flat map cannot follow ground that rises and falls by more than this [m].
+MAX_GROUND_SPREAD = 10.0
+
+
+def map_grid(city: City, cell: float) -> Grid:
+    """The grid of a city's radio maps: its raster's area in cells of `cell` metres."""
+    return Grid.covering(*city.grid.bounds, cell)
+
+
+def ground_level(city: City) -> float:
+    """z of the streets [m], for a flat map.
+
+    Raises
+    ------
+    SimulationError
+        If the ground under the streets is too steep for one.
+    """
+    low, middle, high = np.percentile(city.raster["ground"].values[city.road], [2, 50, 98])
+    if high - low > MAX_GROUND_SPREAD:
+        raise SimulationError(
+            f"the streets of {city.key!r} lie between z = {low:.0f} m and {high:.0f} m",
+            "radio maps are computed on a horizontal plane at the height of a UE",
+            "choose a flatter city",
+        )
+    return float(middle)
+
+
+def outdoor_share(city: City, grid: Grid) -> tuple[Array, Array, Array]:
+    """Share of each cell that no building covers, and its outdoor point nearest to the centre.
+
+    Returns
+    -------
+    share, x, y : ndarray, shape (ny, nx)
+        Share in [0, 1]; positions [m], the cell's centre where the whole cell is built.
+    """
+    steps = max(int(np.ceil(grid.cell / city.grid.cell)), 1)
+    offsets = (np.arange(steps) + 0.5) / steps * grid.cell - grid.cell / 2
+    pairs = sorted(((dx, dy) for dx in offsets for dy in offsets), key=lambda pair: pair[0] ** 2 + pair[1] ** 2)
+    centre_x, centre_y = np.meshgrid(grid.x, grid.y)
+    x, y = centre_x.copy(), centre_y.copy()
+    count = np.zeros(grid.shape)
+    outdoor = city.outdoor
+    for dx, dy in pairs:
+        row, col, _ = city.grid.index(centre_x + dx, centre_y + dy)
+        free = outdoor[row, col]
+        first = free & (count == 0)
+        x[first], y[first] = centre_x[first] + dx, centre_y[first] + dy
+        count += free
+    return count / len(pairs), x, y
+
+
+def trace_maps(
+    city: City,
+    stations: Stations,
+    grid: Grid,
+    sim: SimulationParams,
+    radio: RadioParams,
+    seed: int,
+    samples: int | None = None,
+    progress: bool = True,
+) -> xr.Dataset:
+    """Trace isotropic radio maps, one station a solver call, over the rooftop floor.
+
+    The solver averages |a|^2 over a whole cell; cells that a building covers in part are divided by their outdoor
+    share. Antennas inside a building are lifted clear of its roof (:meth:`Stations.above_roofs`); the dataset's `bs_h`
+    is the height that was traced. All stations share `seed`, so that candidates are compared under the same rays.
+
+    Parameters
+    ----------
+    samples : int, optional
+        Rays a station; default `sim.samples`.
+    progress : bool
+        Print a line when done.
+
+    Returns
+    -------
+    Dataset of kind "maps"
+        `path_gain` (bs, y, x) linear, 0 where nothing arrives; `ray_gain`, the part of it that rays brought.
+    """
+    stations = stations.above_roofs(city)
+    samples = sim.samples if samples is None else samples
+    start = time.perf_counter()
+    gain = _solver_gain(city, stations, grid, sim, radio, seed, samples)
+    share, x, y = outdoor_share(city, grid)
+    rays = np.where(share > 0, gain / np.maximum(share, 1e-3), 0.0).astype(np.float32)
+    gain = rays
+    middle = time.perf_counter()
+    if sim.rooftop:
+        direct, clear = rooftop_maps(city, stations, x, y, share > 0, radio.carrier_hz, radio.ue_height)
+        gain = np.where(clear & (rays > 0), rays, rays + direct)  # in sight, only what the rays were too sparse to hit
+    if progress:
+        print(
+            f"maps of {stations.n} stations in {city.key}: {middle - start:.1f} s of rays ({samples:.2g} a station), "
+            f"{time.perf_counter() - middle:.1f} s over the rooftops",
+            flush=True,
+        )
+    ds = xr.Dataset(
+        {"path_gain": (("bs", "y", "x"), gain), "ray_gain": (("bs", "y", "x"), rays)},
+        coords={"x": grid.x, "y": grid.y, **stations.coords()},
+        attrs={
+            "carrier_hz": float(radio.carrier_hz), "ue_height": radio.ue_height, "city": city.key, "seed": seed,
+            "samples": samples, "max_depth": sim.max_depth, "scattering": sim.scattering, "rooftop": int(sim.rooftop),
+            **city.frame.to_attrs(), **grid.to_attrs(),
+        },
+    )  # fmt: skip
+    return validate(with_units(ds, "maps"), "maps")
+
+
+def _solver_gain(
+    city: City, stations: Stations, grid: Grid, sim: SimulationParams, radio: RadioParams, seed: int, samples: int
+) -> NDArray[np.float32]:
+    """Path gain by shooting and bouncing rays (bs, y, x), averaged over whole cells."""
+    prepare()
+    import mitsuba as mi
+    from sionna.rt import RadioMapSolver
+
+    scene = city.load_scene(radio.carrier_hz, sim.scattering)
+    plane = ground_level(city) + radio.ue_height
+    x_min, y_min, x_max, y_max = grid.bounds
+    solver = RadioMapSolver()
+    gain = np.empty((stations.n, *grid.shape), np.float32)
+    for k in range(stations.n):
+        place_transmitter(scene, city, stations, k)
+        found = solver(
+            scene,
+            center=mi.Point3f((x_min + x_max) / 2, (y_min + y_max) / 2, plane),
+            size=mi.Point2f(x_max - x_min, y_max - y_min),
+            orientation=mi.Point3f(0.0),
+            cell_size=mi.Point2f(grid.cell),
+            samples_per_tx=samples,
+            max_depth=sim.max_depth,
+            specular_reflection=sim.specular,
+            diffuse_reflection=sim.diffuse,
+            refraction=sim.refraction,
+            diffraction=sim.diffraction,
+            seed=seed,
+        )
+        rows = np.array(found.path_gain)[0]
+        if rows.shape != grid.shape:  # the solver rounds size / cell up in single precision
+            rows = rows[: grid.ny, : grid.nx]
+        gain[k] = rows
+    return gain
+
+
+def place_transmitter(scene: object, city: City, stations: Stations, k: int) -> None:
+    """Make station `k` the scene's only transmitter: one vertically polarised isotropic element of gain 1."""
+    import mitsuba as mi
+    from sionna.rt import PlanarArray, Transmitter
+
+    for name in list(scene.transmitters):  # type: ignore[attr-defined]
+        scene.remove(name)  # type: ignore[attr-defined]
+    scene.tx_array = PlanarArray(num_rows=1, num_cols=1, pattern="iso", polarization="V")  # type: ignore[attr-defined]
+    z = float(city.ground_at(stations.x[k], stations.y[k])) + float(stations.h[k])
+    scene.add(Transmitter("bs", position=mi.Point3f(float(stations.x[k]), float(stations.y[k]), z)))  # type: ignore[attr-defined]
+
+
+def sector_gain_db(stations: Stations, x: ArrayLike, y: ArrayLike, radio: RadioParams) -> Array:
+    """Gain of every station's sector towards UEs at x, y [dBi], shape (bs, *x.shape), over flat ground."""
+    x, y = np.asarray(x, float), np.asarray(y, float)
+    shape = (-1,) + (1,) * x.ndim
+    dx, dy = x[None] - stations.x.reshape(shape), y[None] - stations.y.reshape(shape)
+    elevation = np.degrees(np.arctan2(radio.ue_height - stations.h.reshape(shape), np.hypot(dx, dy)))
+    off = wrap_degrees(bearing(dx, dy) - stations.azimuth.reshape(shape))
+    return pattern_gain_db(radio.pattern, off, elevation, radio.downtilt)
+
+
+def station_gain_db(maps: xr.Dataset, radio: RadioParams) -> Array:
+    """Sector gain of the stations of `maps` at every cell [dBi], shape (bs, y, x)."""
+    grid = Grid.from_attrs(maps.attrs)
+    return sector_gain_db(Stations.from_dataset(maps), *np.meshgrid(grid.x, grid.y), radio)
+
+
+def nrsrp_map(maps: xr.Dataset, radio: RadioParams) -> Array:
+    """NRSRP at every cell [dBm], shape (bs, y, x); NaN where nothing arrives."""
+    gain = maps["path_gain"].values.astype(float)
+    level = 10 * np.log10(np.where(gain > 0, gain, np.nan)) + station_gain_db(maps, radio)
+    return level + maps["bs_power"].values[:, None, None] - 10 * np.log10(12 * radio.resource_blocks)
+
+
+def read_maps(maps: xr.Dataset, x: ArrayLike, y: ArrayLike, radio: RadioParams | None = None) -> Array:
+    """Path gain at UE positions: that of the cell they stand in, times the sector's gain at the very position.
+
+    Parameters
+    ----------
+    maps : Dataset of kind "maps"
+        Isotropic maps.
+    x, y : array_like, shape (ue,)
+        Positions [m].
+    radio : RadioParams, optional
+        Pattern and downtilt; None leaves the gain isotropic.
+
+    Returns
+    -------
+    ndarray, shape (ue, bs)
+        Linear; 0 where nothing arrives and outside the maps.
+    """
+    x, y = np.atleast_1d(np.asarray(x, float)), np.atleast_1d(np.asarray(y, float))
+    row, col, inside = Grid.from_attrs(maps.attrs).index(x, y)
+    gain = np.where(inside, maps["path_gain"].values[:, row, col].astype(float), 0.0)
+    if radio is not None:
+        gain = gain * 10 ** (sector_gain_db(Stations.from_dataset(maps), x, y, radio) / 10)
+    return gain.T
+
+
+def coverage(maps: xr.Dataset, city: City, threshold_db: float = -140.0) -> dict[str, float]:
+    """Share of (station, outdoor cell) pairs above a path gain: in all, and by rays alone.
+
+    The difference is what only the rooftop floor lifts above it.
+    """
+    share, _, _ = outdoor_share(city, Grid.from_attrs(maps.attrs))
+    above = (maps["path_gain"].values > 10 ** (threshold_db / 10))[:, share > 0]
+    rays = (maps["ray_gain"].values > 10 ** (threshold_db / 10))[:, share > 0]
+    return {"covered": float(above.mean()), "by_rays": float(rays.mean())}

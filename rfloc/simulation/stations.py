@@ -1,0 +1,109 @@
+"""The table of base stations that simulation, calibration and campaigns share."""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import xarray as xr
+from numpy.typing import ArrayLike, NDArray
+
+from rfloc.errors import SimulationError
+
+if TYPE_CHECKING:
+    from rfloc.city import City
+
+Array = NDArray[np.float64]
+
+#: An antenna stands at least this far above the roof under it [m].
+ROOF_CLEARANCE = 2.0
+
+
+@dataclass(frozen=True)
+class Stations:
+    """Base stations, one array element a sector.
+
+    Parameters
+    ----------
+    x, y : ndarray, shape (bs,)
+        Position in the city's frame [m].
+    h : ndarray, shape (bs,)
+        Antenna height above ground [m].
+    azimuth : ndarray, shape (bs,)
+        Azimuth of the boresight [deg clockwise from north]; NaN = unknown.
+    power : ndarray, shape (bs,)
+        Transmit power [dBm].
+    id : ndarray of str, shape (bs,)
+        Identifiers.
+
+    Raises
+    ------
+    SimulationError
+        If the arrays differ in length, or anything but an azimuth is not finite.
+    """
+
+    x: Array
+    y: Array
+    h: Array
+    azimuth: Array
+    power: Array
+    id: NDArray[np.str_]
+
+    def __post_init__(self) -> None:
+        for name in ("x", "y", "h", "azimuth", "power"):
+            object.__setattr__(self, name, np.atleast_1d(np.asarray(getattr(self, name), float)))
+        object.__setattr__(self, "id", np.atleast_1d(np.asarray(self.id, str)))
+        lengths = {field.name: len(getattr(self, field.name)) for field in dataclasses.fields(self)}
+        if len(set(lengths.values())) != 1:
+            raise SimulationError(f"a table of stations has columns of unlike length: {lengths}")
+        for name in ("x", "y", "h", "power"):
+            bad = ~np.isfinite(getattr(self, name))
+            if bad.any():
+                raise SimulationError(
+                    f"stations {', '.join(self.id[bad])} have no {name}",
+                    "only the azimuth of a station may be unknown",
+                    "give it, or leave these stations out with `take`",
+                )
+
+    @property
+    def n(self) -> int:
+        """Number of stations."""
+        return len(self.x)
+
+    def replace(self, **columns: ArrayLike) -> Stations:
+        """The table with some columns replaced."""
+        return dataclasses.replace(self, **columns)  # type: ignore[arg-type]
+
+    def moved(self, dx: ArrayLike = 0.0, dy: ArrayLike = 0.0) -> Stations:
+        """The table with every station moved by dx, dy [m]; heights above ground stay."""
+        return self.replace(x=self.x + np.asarray(dx, float), y=self.y + np.asarray(dy, float))
+
+    def take(self, index: ArrayLike) -> Stations:
+        """Some of the stations, by integer index or boolean mask."""
+        index = np.asarray(index)
+        return Stations(**{f.name: getattr(self, f.name)[index] for f in dataclasses.fields(self)})
+
+    def central_box(self, share: float) -> tuple[float, float, float, float]:
+        """(x_min, y_min, x_max, y_max) [m]: central `share` of the box that the stations span (paper, section 4.2)."""
+        x, y = (self.x.min() + self.x.max()) / 2, (self.y.min() + self.y.max()) / 2
+        dx, dy = share * np.ptp(self.x) / 2, share * np.ptp(self.y) / 2
+        return float(x - dx), float(y - dy), float(x + dx), float(y + dy)
+
+    def above_roofs(self, city: City) -> Stations:
+        """The table with antennas that would be inside or right on a building lifted clear of its roof.
+
+        Positions are wrong by metres, and roofs step: a displaced station may come to lie within a taller building,
+        where its rays would be caught.
+        """
+        return self.replace(h=np.maximum(self.h, city.height_at(self.x, self.y) + ROOF_CLEARANCE))
+
+    def coords(self) -> dict[str, tuple[str, Any]]:
+        """The `bs_*` coordinates of links and maps."""
+        return {f"bs_{f.name}": ("bs", getattr(self, f.name)) for f in dataclasses.fields(self)}
+
+    @classmethod
+    def from_dataset(cls, ds: xr.Dataset) -> Stations:
+        """The stations of a links or maps dataset."""
+        return cls(**{f.name: ds[f"bs_{f.name}"].values for f in dataclasses.fields(cls)})

@@ -1,0 +1,61 @@
+"""Tiny cities for closed-form checks: open ground or none, and boxes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import shapely
+import xarray as xr
+
+from rfloc.city import City
+from rfloc.city.mesh import plane, prism, write_scene
+from rfloc.config import CityParams
+from rfloc.frames import Grid, LocalFrame
+from rfloc.schema import with_units
+from rfloc.simulation.stations import Stations
+
+FRAME = LocalFrame(45.0, 10.0)
+
+Box = tuple[float, float, float, float, float]  #: x_min, y_min, x_max, y_max, height [m]
+
+
+def small_city(
+    folder: Path, half: tuple[int, int] = (100, 60), boxes: tuple[Box, ...] = (), ground: str | None = None
+) -> City:
+    """A city of [-half_x, half_x] x [-half_y, half_y] metres with boxes of concrete, on ground or floating in space.
+
+    Without ground and boxes there is only a pebble 400 m below, because a scene must hold something.
+    """
+    grid = Grid(-float(half[0]), -float(half[1]), 1.0, 2 * half[0], 2 * half[1])
+    height = np.zeros(grid.shape, np.float32)
+    meshes = {"pebble": (prism(shapely.box(0, 0, 0.1, 0.1), -400.0, -399.9), "concrete")}
+    for k, (x0, y0, x1, y1, h) in enumerate(boxes):
+        meshes[f"box{k}"] = (prism(shapely.box(x0, y0, x1, y1), 0.0, h), "concrete")
+        x, y = np.meshgrid(grid.x, grid.y)
+        height[(x > x0) & (x < x1) & (y > y0) & (y < y1)] = h
+    if ground:
+        meshes["ground"] = (plane(-2000, -2000, 2000, 2000), ground)
+    write_scene(meshes, folder)
+    building = (height > 0).astype(np.uint8)
+    raster = xr.Dataset(
+        {
+            "building": (("y", "x"), building),
+            "road": (("y", "x"), 1 - building),
+            "height": (("y", "x"), height),
+            "ground": (("y", "x"), np.zeros(grid.shape, np.float32)),
+        },
+        attrs={**FRAME.to_attrs(), **grid.to_attrs()},
+    )
+    x_min, y_min, x_max, y_max = grid.bounds
+    lat, lon = FRAME.to_geographic([x_min, x_max], [y_min, y_max])
+    params = CityParams(
+        name="Small", source="file", buildings="-", streets="-", origin=[45.0, 10.0],
+        box=[float(lat[0]), float(lat[1]), float(lon[0]), float(lon[1])],
+    )  # fmt: skip
+    return City("small", params, FRAME, grid, with_units(raster, "raster"), folder)
+
+
+def one_station(x: float = 0.0, y: float = 0.0, h: float = 30.0, azimuth: float = np.nan) -> Stations:
+    """A table of one station of 43 dBm."""
+    return Stations(x=[x], y=[y], h=[h], azimuth=[azimuth], power=[43.0], id=["s"])  # type: ignore[arg-type]

@@ -1,0 +1,85 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from rfloc.city import City
+from rfloc.config import RadioParams, SimulationParams
+from rfloc.errors import SimulationError
+from rfloc.frames import Grid
+from rfloc.simulation.maps import coverage, ground_level, map_grid, nrsrp_map, outdoor_share, read_maps, trace_maps
+from rfloc.simulation.statistical import free_space_gain
+from tests.simulation.scenes import one_station, small_city
+
+RADIO = RadioParams()
+SIM = SimulationParams(cell=10.0, samples=1_000_000, max_depth=1, rooftop=False)
+
+
+@pytest.fixture(scope="module")
+def free_space(tmp_path_factory: pytest.TempPathFactory):
+    """Maps of one station at (35, -25) in empty space, on an oblong grid."""
+    city = small_city(tmp_path_factory.mktemp("free"), half=(100, 60))
+    return trace_maps(city, one_station(35.0, -25.0, 20.0, 90.0), map_grid(city, 10.0), SIM, RADIO, 1, progress=False)
+
+
+def test_map_is_friis_in_free_space_with_row_0_in_the_south(free_space):
+    grid = Grid.from_attrs(free_space.attrs)
+    assert free_space["path_gain"].shape == (1, 12, 20)
+    x, y = np.meshgrid(grid.x, grid.y)
+    want = free_space_gain(np.sqrt((x - 35) ** 2 + (y + 25) ** 2 + 18.5**2), RADIO.carrier_hz)
+    error = 10 * np.log10(free_space["path_gain"].values[0] / want)
+    # A V-polarised element seen from above loses nothing: |a|^2 sums both polarisations. Cells average 1 / d^2.
+    assert np.abs(error).max() < 0.6
+    assert abs(np.median(error)) < 0.05
+
+
+def test_reading_is_by_cell_and_nothing_is_known_outside(free_space):
+    gain = read_maps(free_space, [37.0, 38.0, 5000.0], [-22.0, -21.0, 0.0])
+    assert gain.shape == (3, 1)
+    assert gain[0] == gain[1] == pytest.approx(free_space["path_gain"].values[0, 3, 13])
+    assert gain[2] == 0.0
+
+
+def test_azimuth_90_radiates_to_the_east(free_space):
+    east, west, north = 10 * np.log10(read_maps(free_space, [85.0, -15.0, 35.0], [-25.0, -25.0, 25.0], RADIO)[:, 0])
+    assert east - west > 20.0
+    assert west < north < east
+
+
+def test_nrsrp_map_agrees_with_reading_at_the_cells(free_space):
+    grid = Grid.from_attrs(free_space.attrs)
+    x, y = (v.ravel() for v in np.meshgrid(grid.x, grid.y))
+    level = 43.0 - 10 * np.log10(1008) + 10 * np.log10(read_maps(free_space, x, y, RADIO)[:, 0])
+    np.testing.assert_allclose(nrsrp_map(free_space, RADIO)[0].ravel(), level)
+
+
+def test_nothing_arrives_behind_a_wall_but_over_its_roof(tmp_path: Path):
+    city = small_city(tmp_path, half=(100, 60), boxes=((-5.0, -60.0, 5.0, 60.0, 30.0),))
+    station, grid = one_station(x=-60.0, h=10.0), map_grid(city, 10.0)
+    rays = trace_maps(city, station, grid, SIM, RADIO, 1, progress=False)
+    assert rays["path_gain"].values[0, :, 12:].max() == 0.0
+    assert np.isnan(nrsrp_map(rays, RADIO)[0, :, 12:]).all()
+    both = trace_maps(city, station, grid, SIM.model_copy(update={"rooftop": True}), RADIO, 1, progress=False)
+    assert (both["path_gain"].values[0, :, 12:] > 0).all()
+    np.testing.assert_allclose(both["ray_gain"], rays["path_gain"], rtol=1e-3)
+    sight = both["path_gain"].values[0, :, :8]
+    np.testing.assert_allclose(sight, rays["path_gain"].values[0, :, :8], rtol=1e-3)  # the floor adds nothing in sight
+    assert coverage(both, city)["covered"] > coverage(both, city)["by_rays"]
+
+
+def test_outdoor_share_of_half_built_cells(tmp_path: Path):
+    city = small_city(tmp_path, half=(20, 10), boxes=((-20.0, -10.0, -5.0, 10.0, 9.0),))
+    share, x, _ = outdoor_share(city, Grid.covering(-20, -10, 20, 10, 10.0))
+    np.testing.assert_allclose(share[0], [0.0, 0.5, 1.0, 1.0])
+    assert x[0].tolist() == [-15.0, -4.5, 4.5, 14.5]
+
+
+def test_steep_ground_is_refused(tmp_path: Path):
+    city = small_city(tmp_path)
+    assert ground_level(city) == 0.0
+    slope = city.raster["ground"] + np.linspace(0, 60, city.grid.nx, dtype=np.float32)
+    steep = City(city.key, city.params, city.frame, city.grid, city.raster.assign(ground=slope), city.folder)
+    with pytest.raises(SimulationError, match="horizontal plane"):
+        ground_level(steep)
