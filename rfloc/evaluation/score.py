@@ -1,0 +1,92 @@
+"""One evaluator for every localizer."""
+
+from __future__ import annotations
+
+import numpy as np
+import xarray as xr
+
+from rfloc.crops import CropBatcher
+from rfloc.errors import DataError
+from rfloc.evaluation.decode import Method, decode, hpd
+from rfloc.frames import LocalFrame
+from rfloc.localizers import Estimator, Localizer
+from rfloc.schema import validate, with_units
+
+
+def evaluate(
+    localizer: Localizer,
+    batcher: CropBatcher,
+    crops: xr.Dataset,
+    batch_size: int = 32,
+    *,
+    method: Method = "median",
+    keep: int = 0,
+) -> xr.Dataset:
+    """Run a localizer on evaluation crops.
+
+    Parameters
+    ----------
+    localizer : Localizer
+        Its own point estimate is taken where it has one (:class:`~rfloc.localizers.Estimator`), else its posterior is
+        decoded by `method`.
+    batcher : CropBatcher
+        Of the links that `crops` index.
+    crops : Dataset
+        Of kind "crops".
+    keep : int
+        Posteriors of the first `keep` samples are kept as `posterior` (kept, row, col), row 0 = north.
+
+    Returns
+    -------
+    Dataset
+        Of kind "predictions"; `area90` is the share of the crop's area that the 90 % region takes.
+
+    Raises
+    ------
+    DataError
+        If the crops belong to other links or to another crop size, or a posterior does not sum to 1.
+    """
+    ue = crops["ue"].values
+    if ue.max() >= len(batcher.ue_xy) or not np.allclose(batcher.ue_xy[ue, 0], crops["x"]):
+        raise DataError("crops and links have different UEs", "", "make the evaluation crops from these links")
+    if crops.attrs["crop_size"] != batcher.crops.size:
+        raise DataError(f"crops of {crops.attrs['crop_size']} m, batches of {batcher.crops.size} m")
+    centre = np.stack([crops["crop_x"].values, crops["crop_y"].values], axis=1)
+    at: list[np.ndarray] = []
+    area: list[np.ndarray] = []
+    inside: list[np.ndarray] = []
+    kept: list[np.ndarray] = []
+    for start in range(0, len(ue), batch_size):
+        part = slice(start, start + batch_size)
+        batch = batcher.batch(ue[part], centre[part, 0], centre[part, 1])
+        posterior = np.asarray(localizer.posterior(batch))
+        total = posterior.sum(axis=(1, 2))
+        cells = batcher.crops.output
+        if posterior.shape != (len(batch), cells, cells) or not np.allclose(total, 1, atol=1e-3):
+            raise DataError(
+                f"localizer {localizer.name!r} answered with no posterior",
+                f"its shape is {posterior.shape}, its sums lie in [{total.min():.4g}, {total.max():.4g}]",
+                f"return (B, {cells}, {cells}) probabilities that sum to 1",
+            )
+        own = localizer.estimate(batch) if isinstance(localizer, Estimator) else None
+        at.append(decode(posterior, batch.size, method) if own is None else own)
+        part_area, part_inside = hpd(posterior, batch.target)
+        area.append(part_area)
+        inside.append(part_inside)
+        kept.extend(posterior[: max(keep - start, 0)].astype(np.float32))
+    xy_hat = np.concatenate(at) + centre
+    copied = {name: crops[name] for name in ("ue", "x", "y", "crop_x", "crop_y", "role")}
+    ds = xr.Dataset(
+        copied
+        | {
+            "x_hat": ("sample", xy_hat[:, 0]),
+            "y_hat": ("sample", xy_hat[:, 1]),
+            "area90": ("sample", np.concatenate(area)),
+            "inside90": ("sample", np.concatenate(inside)),
+        },
+        attrs={"localizer": localizer.name, "crop_size": batcher.crops.size, "city": crops.attrs["city"]}
+        | LocalFrame.from_attrs(crops.attrs).to_attrs(),
+    )
+    if kept:
+        ds["posterior"] = (("kept", "row", "col"), np.stack(kept))
+    return validate(with_units(ds, "predictions"), "predictions")

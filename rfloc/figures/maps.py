@@ -1,0 +1,191 @@
+"""Figures on a map: city, stations, UEs, radio maps, crops and posteriors. All axes are in metres."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from itertools import pairwise
+
+import numpy as np
+import xarray as xr
+from matplotlib.axes import Axes
+from matplotlib.colors import LinearSegmentedColormap, ListedColormap
+from matplotlib.lines import Line2D
+from numpy.typing import NDArray
+
+from rfloc.crops import Batch
+from rfloc.figures.style import OKABE_ITO, ROLE_COLOURS, ROLE_LABELS, STATION, legend_below, legend_outside
+from rfloc.frames import Grid
+from rfloc.schema import FEATURES, ROLES
+
+#: White where there is no probability, dark where there is most.
+DENSITY = LinearSegmentedColormap.from_list(
+    "density", ["#FFFFFF", "#FDDC9B", "#F8765C", "#B63679", "#51127C", "#000004"]
+)
+
+
+def _map_axes(ax: Axes) -> None:
+    ax.set_aspect("equal")
+    ax.set_xlabel("x, east [m]")
+    ax.set_ylabel("y, north [m]")
+
+
+def scale_bar(ax: Axes, length: float | None = None) -> Axes:
+    """Draw a bar of `length` metres (default: a round number near a fifth of the width) in the lower left corner."""
+    (left, right), (low, high) = sorted(ax.get_xlim()), sorted(ax.get_ylim())
+    if length is None:
+        power = 10 ** np.floor(np.log10((right - left) / 5))
+        length = float(power * max(step for step in (1, 2, 5) if step * power <= (right - left) / 5))
+    x, y = left + 0.05 * (right - left), low + 0.05 * (high - low)
+    around = {"facecolor": "white", "alpha": 0.8, "edgecolor": "none", "pad": 1.5}
+    for colour, width in (("white", 6), ("black", 3)):
+        ax.plot([x, x + length], [y, y], color=colour, linewidth=width, solid_capstyle="butt", zorder=9)
+    above = y + 0.018 * (high - low)
+    ax.text(x + length / 2, above, f"{length:g} m", ha="center", va="bottom", bbox=around, zorder=9, fontsize="small")
+    return ax
+
+
+def city_map(ax: Axes, raster: xr.Dataset, *, bar: bool = True) -> Axes:
+    """Buildings grey, places where a UE may stand pale, on axes in metres."""
+    grid = Grid.from_attrs(raster.attrs)
+    tone = np.where(raster["building"].values > 0, 2, np.where(raster["road"].values > 0, 1, 0))
+    colours = ListedColormap(["white", "#EFEBDD", "#B9B9B9"])
+    ax.imshow(tone, cmap=colours, vmin=0, vmax=2, extent=grid.extent, origin="lower", interpolation="nearest")
+    _map_axes(ax)
+    return scale_bar(ax) if bar else ax
+
+
+def split_map(ax: Axes, raster: xr.Dataset, links: xr.Dataset, split: xr.Dataset | None = None) -> Axes:
+    """UEs by split role and stations with their azimuth, over the city."""
+    city_map(ax, raster)
+    role = np.full(links.sizes["ue"], "train") if split is None else split["role"].values.astype(str)
+    for name in ("buffer", *(r for r in ROLES if r != "buffer")):
+        mine = role == name
+        if mine.any():
+            label = f"UEs ({mine.sum():,})" if split is None else f"{ROLE_LABELS[name]} ({mine.sum():,})"
+            ax.plot(links["ue_x"][mine], links["ue_y"][mine], ".", ms=3, color=ROLE_COLOURS[name], label=label)
+    stations(ax, links)
+    legend_outside(ax, markerscale=1.6)
+    return ax
+
+
+def stations(
+    ax: Axes, source: xr.Dataset, *, length: float | None = None, colour: str = "black", size: float = 9.0
+) -> Axes:
+    """Stations of links or maps as stars of `size` points; a stroke of `length` metres points along a known azimuth."""
+    x, y, azimuth = (source[name].values for name in ("bs_x", "bs_y", "bs_azimuth"))
+    length = 0.035 * float(np.ptp(ax.get_xlim())) if length is None else length
+    turn = np.radians(azimuth)
+    known = np.isfinite(azimuth)
+    ends_x, ends_y = x + length * np.sin(turn), y + length * np.cos(turn)
+    ax.plot([x[known], ends_x[known]], [y[known], ends_y[known]], color=colour, linewidth=1.2)
+    ax.plot(x, y, **(STATION | {"color": colour}), ms=size, mew=0.06 * size, label=f"base stations ({len(x)})")
+    return ax
+
+
+def radio_map(
+    ax: Axes,
+    raster: xr.Dataset,
+    level: NDArray[np.floating],
+    grid: Grid,
+    *,
+    label: str = "NRSRP [dBm]",
+    limits: tuple[float, float] = (-130.0, -60.0),
+) -> Axes:
+    """One station's map, (ny, nx) with row 0 = south, over the city; buildings stay grey, cells without a ray blank."""
+    city_map(ax, raster, bar=False)
+    shown = np.ma.masked_invalid(level)
+    picture = ax.imshow(
+        shown,
+        extent=grid.extent,
+        origin="lower",
+        cmap="viridis",
+        vmin=limits[0],
+        vmax=limits[1],
+        interpolation="nearest",
+    )
+    city = Grid.from_attrs(raster.attrs)
+    walls = np.ma.masked_equal(raster["building"].values > 0, False)
+    ax.imshow(walls, extent=city.extent, origin="lower", cmap=ListedColormap(["#B9B9B9"]), interpolation="nearest")
+    ax.set_xlim(*city.extent[:2])
+    ax.set_ylim(*city.extent[2:])
+    ax.figure.colorbar(picture, ax=ax, label=label, extend="both", shrink=0.85)
+    return scale_bar(ax)
+
+
+def crop_input(ax: Axes, batch: Batch, b: int = 0, *, feature: str = "nrsrp") -> Axes:
+    """What a localizer sees of crop `b`: buildings, streets and stations coloured by a feature; the UE as a cross."""
+    half = batch.size / 2
+    building, road = batch.image[b]
+    picture = np.ones((*building.shape, 3)) - 0.08 * road[..., None] * [0.2, 0.4, 1.0] - 0.3 * building[..., None]
+    ax.imshow(np.clip(picture, 0, 1), extent=(-half, half, -half, half), interpolation="nearest")
+    mask = batch.bs_mask[b]
+    which = list(FEATURES).index(feature)
+    at, value = batch.bs_xy[b][mask], np.where(batch.rf_mask[b, mask, which], batch.rf[b, mask, which], np.nan)
+    dots = ax.scatter(
+        at[:, 0], at[:, 1], c=value, cmap="viridis", marker="*", s=110, edgecolor="black", linewidth=0.6,
+        plotnonfinite=True, label="heard stations", zorder=4,
+    )  # fmt: skip
+    ax.figure.colorbar(dots, ax=ax, label=f"{feature.upper()} [{FEATURES[feature]}]", shrink=0.7, location="right")
+    ax.plot(*batch.target_xy[b], "x", color=OKABE_ITO["green"], ms=10, mew=2.5, label="UE", zorder=5)
+    _crop_axes(ax, half)
+    legend_below(ax)
+    return ax
+
+
+def _crop_axes(ax: Axes, half: float) -> None:
+    ax.set_xlim(-half, half)
+    ax.set_ylim(-half, half)
+    ax.set_aspect("equal")
+    ax.set_xlabel("east of the crop's centre [m]")
+    ax.set_ylabel("north of the crop's centre [m]")
+
+
+def posterior_map(
+    ax: Axes, posterior: NDArray[np.floating], batch: Batch, b: int = 0, *, estimate: NDArray[np.floating] | None = None
+) -> Axes:
+    """Posterior (G, G) of crop `b` with stations, the true position and a point estimate (x, y) [m].
+
+    Colour is probability density relative to its maximum, on a square-root scale so that a tail stays visible; the
+    line bounds the 90 % highest-density region.
+    """
+    half = batch.size / 2
+    box = (-half, half, -half, half)
+    relative = posterior / posterior.max()
+    walls = np.ma.masked_less(batch.image[b, 0], 0.5)
+    picture = ax.imshow(np.sqrt(relative), extent=box, cmap=DENSITY, vmin=0, vmax=1, interpolation="nearest")
+    ax.imshow(walls, extent=box, cmap=ListedColormap(["#707070"]), alpha=0.22, interpolation="nearest")
+    levels = np.sort(posterior.ravel())[::-1]
+    edge = levels[min(int((np.cumsum(levels) < 0.9).sum()), levels.size - 1)]
+    if levels[-1] < edge < levels[0]:
+        centres = ((np.arange(len(posterior)) + 0.5) / len(posterior) - 0.5) * batch.size
+        ax.contour(centres, -centres, posterior, levels=[edge * (1 - 1e-6)], colors=OKABE_ITO["blue"], linewidths=1.0)
+    ax.plot([], [], color=OKABE_ITO["blue"], linewidth=1.0, label="90 % region")
+    ax.plot(*batch.bs_xy[b][batch.bs_mask[b]].T, **STATION, ms=10, label="heard stations")
+    ax.plot(*batch.target_xy[b], "x", color=OKABE_ITO["green"], ms=10, mew=2.5, label="UE")
+    if estimate is not None:
+        ax.plot(*estimate, "o", mfc="none", mec=OKABE_ITO["sky"], ms=10, mew=2.5, label="estimate")
+    bar = ax.figure.colorbar(picture, ax=ax, label="density / maximum", shrink=0.7)
+    ticks = np.array([0, 0.01, 0.1, 0.25, 0.5, 1.0])
+    bar.set_ticks(list(np.sqrt(ticks)), labels=[f"{t:g}" for t in ticks])
+    _crop_axes(ax, half)
+    legend_below(ax)
+    return ax
+
+
+def calibration_map(ax: Axes, raster: xr.Dataset, poses: Mapping[str, xr.Dataset], *, margin: float = 80.0) -> Axes:
+    """Station poses by name ("nominal", "calibrated", "true"), joined station by station, over the city around them."""
+    city_map(ax, raster, bar=False)
+    x, y = (np.concatenate([table[name].values for table in poses.values()]) for name in ("bs_x", "bs_y"))
+    ax.set_xlim(x.min() - margin, x.max() + margin)
+    ax.set_ylim(y.min() - margin, y.max() + margin)
+    for a, b in pairwise(poses.values()):
+        ax.plot([a["bs_x"], b["bs_x"]], [a["bs_y"], b["bs_y"]], color="black", linewidth=0.8)
+    known = {"nominal": OKABE_ITO["sky"], "calibrated": OKABE_ITO["blue"], "true": OKABE_ITO["vermilion"]}
+    colours = {name: known.get(name, OKABE_ITO["purple"]) for name in poses}
+    for name, table in poses.items():
+        stations(ax, table, colour=colours[name], size=7)
+    handles = [
+        Line2D([], [], **(STATION | {"color": colour}), ms=9, label=f"{name} pose") for name, colour in colours.items()
+    ]
+    legend_outside(ax, handles)
+    return scale_bar(ax)

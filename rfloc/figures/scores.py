@@ -1,0 +1,145 @@
+"""Figures of errors, calibration scores and feature distributions."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import xarray as xr
+from matplotlib.axes import Axes
+from matplotlib.lines import Line2D
+
+from rfloc.evaluation.metrics import ue_errors
+from rfloc.figures.style import METHODS, OKABE_ITO, ROLE_COLOURS, ROLE_LABELS, legend_outside, method_style
+from rfloc.schema import FEATURES
+
+
+def error_cdf(ax: Axes, predictions: Mapping[str, xr.Dataset], role: str, *, limit: float = 400.0) -> Axes:
+    """Share of UEs of one role with at most a given mean error, one line a method."""
+    count = 0
+    for name, found in predictions.items():
+        error = np.sort(ue_errors(found, role).error)
+        count = len(error)
+        style = method_style(name)
+        style.pop("marker")
+        share = np.arange(1, count + 1) / count
+        ax.step(np.concatenate([[0], error]), np.concatenate([[0], share]), where="post", **style)
+    ax.set_xlim(0, limit)
+    ax.set_ylim(0, 1)
+    ax.set_xlabel("error, averaged over a UE's crops [m]")
+    ax.set_ylabel(f"share of the {count} UEs")
+    ax.set_title(ROLE_LABELS.get(role, role))
+    ax.grid(alpha=0.3)
+    legend_outside(ax)
+    return ax
+
+
+def known_unknown(ax: Axes, rows: Mapping[str, Mapping[str, Any]], *, metric: str = "mean_error") -> Axes:
+    """Error on known against unknown streets (Figure 4 of the paper), with intervals where rows have them.
+
+    Parameters
+    ----------
+    rows : dict
+        By method: a dict with `known` and `unknown`, each a number [m] or a dict of metrics as
+        :func:`rfloc.evaluation.tables.summarise` makes them.
+    """
+    top = 0.0
+    for name, row in rows.items():
+        style = method_style(name)
+        style["linestyle"] = "none"
+        cells = [c if isinstance(c, Mapping) else {metric: c} for c in (row["known"], row["unknown"])]
+        value = [float(c[metric]) for c in cells]
+        bars: list[Any] = [None, None]  # x, y
+        for k, (cell, v) in enumerate(zip(cells, value, strict=True)):
+            interval = cell.get(f"{metric}_ci")
+            if interval is not None:
+                bars[k] = [[max(v - interval[0], 0)], [max(interval[1] - v, 0)]]
+                top = max(top, interval[1])
+        hollow = METHODS.get(name, ("", "", "-", ""))[2] != "-"
+        ax.errorbar(
+            value[0], value[1], xerr=bars[0], yerr=bars[1], **style, ms=8, mew=1.6, elinewidth=0.7,
+            mfc="white" if hollow else style["color"],
+        )  # fmt: skip
+        top = max(top, *value)
+    ax.set_xlim(0, top * 1.05)
+    ax.set_ylim(0, top * 1.05)
+    ax.plot([0, top * 1.05], [0, top * 1.05], color="0.75", linewidth=1, zorder=0)
+    ax.annotate("equal", (top, top), color="0.5", fontsize="small", rotation=45, ha="right", va="top")
+    ax.set_aspect("equal")
+    name = metric.replace("_", " ").replace("rmse", "RMSE")
+    ax.set_xlabel(f"{name}, known streets [m]")
+    ax.set_ylabel(f"{name}, unknown streets [m]")
+    ax.grid(alpha=0.3)
+    legend_outside(ax)
+    return ax
+
+
+def error_bars(ax: Axes, rows: Sequence[Mapping[str, Any]], *, metric: str = "mean_error") -> Axes:
+    """One line a localizer, its error on known and unknown streets with intervals; `rows` as `summarise` makes them."""
+    for k, (role, marker) in enumerate((("known", "o"), ("unknown", "s"))):
+        for line, row in enumerate(rows):
+            if role not in row:
+                continue
+            value, interval = row[role][metric], row[role][f"{metric}_ci"]
+            spread = None if interval is None else [[max(value - interval[0], 0)], [max(interval[1] - value, 0)]]
+            ax.errorbar(value, line + 0.16 * (2 * k - 1), xerr=spread, fmt=marker, color=ROLE_COLOURS[role], ms=6)
+    ax.set_yticks(range(len(rows)), [method_style(row["localizer"])["label"] for row in rows])
+    ax.invert_yaxis()
+    ax.set_xlim(left=0)
+    ax.set_xlabel(f"{metric.replace('_', ' ').replace('rmse', 'RMSE')} [m]")
+    ax.grid(axis="x", alpha=0.3)
+    handles = [
+        Line2D([], [], color=ROLE_COLOURS[role], marker=marker, linestyle="none", label=f"{role} streets")
+        for role, marker in (("known", "o"), ("unknown", "s"))
+    ]
+    legend_outside(ax, handles)
+    return ax
+
+
+def calibration_gain(
+    ax: Axes,
+    names: Sequence[str],
+    before: Sequence[float],
+    after: Sequence[float],
+    *,
+    label: str = "held-out Spearman ρ",
+) -> Axes:
+    """One line a station: a score at the nominal pose and after calibration; NaN draws nothing."""
+    first, second = np.asarray(before, float), np.asarray(after, float)
+    order = np.argsort(np.where(np.isnan(first), -np.inf, first))
+    lines = np.arange(len(order))
+    ax.hlines(lines, first[order], second[order], color="0.7", linewidth=1.5)
+    ax.plot(first[order], lines, "o", mfc="white", mec=OKABE_ITO["sky"], mew=1.5, label="nominal pose")
+    ax.plot(second[order], lines, "o", color=OKABE_ITO["blue"], label="calibrated pose")
+    ax.set_yticks(lines, [names[k] for k in order])
+    ax.set_ylabel("station")
+    ax.set_xlabel(label)
+    ax.grid(axis="x", alpha=0.3)
+    legend_outside(ax)
+    return ax
+
+
+def feature_distributions(
+    axes: Sequence[Axes], datasets: Mapping[str, xr.Dataset], *, bins: int = 40
+) -> Sequence[Axes]:
+    """Distribution of the four radio features over heard links, a line a dataset, in about `bins` bins on four axes."""
+    for ax, (name, unit) in zip(axes, FEATURES.items(), strict=True):
+        values = {key: links[name].values[np.isfinite(links[name].values)] for key, links in datasets.items()}
+        pooled = np.concatenate(list(values.values()))
+        low, high = np.quantile(pooled, [0.002, 0.998]) if pooled.size else (0.0, 1.0)
+        width = max(
+            1.0, np.ceil((high - low) / bins)
+        )  # whole dB: reports are quantised, finer bins would beat with them
+        edges = np.arange(np.floor(low) - 0.5, high + width, width)
+        for key, found in values.items():
+            style = method_style(key)
+            label = f"{style['label'].removesuffix(' zero-shot')} ({found.size:,} links)"
+            if found.size:
+                weights = np.full(found.size, 100 / found.size)
+                ax.hist(found, list(edges), weights=weights, histtype="step",
+                        color=style["color"], linewidth=1.5, label=label)  # fmt: skip
+        ax.set_xlabel(f"{name.upper()} [{unit}]")
+        ax.set_ylabel("share of links [%]")
+    legend_outside(axes[-1])
+    return axes

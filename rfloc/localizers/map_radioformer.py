@@ -1,0 +1,242 @@
+"""MapRadioFormer+: map patches and radio tokens in one transformer, a posterior over the crop grid out (section 6).
+
+One code path serves all sizes: the trunk is always `transformers.Dinov2Model`, either small and untrained
+(`backbone="small"`) or with DINOv2's own configuration, where pretrained weights fit in. Choices that differ from the
+released code: radio features are divided by their standard deviation (not the variance), a missing feature is told by
+an indicator (not by a zero), padded stations get no attention at all, every layer counts once in the mean over layers,
+the positional encoding is on, and the second image channel holds the streets.
+"""
+
+from __future__ import annotations
+
+import math
+from itertools import pairwise
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from rfloc.config import CropParams, ModelParams
+from rfloc.errors import ConfigError, TrainingError
+from rfloc.localizers.vit import Head, draw_stations, sinusoids
+
+if TYPE_CHECKING:
+    from transformers import Dinov2Model
+
+    from rfloc.crops import Batch
+
+#: Mean and standard deviation of rssi, nsinr, nrsrp, nrsrq [dBm/dB] in the Rome measurements. Fixed for all datasets,
+#: so that a checkpoint reads every dataset alike (other values are another checkpoint format); the released code
+#: divides by the squares of the latter.
+RF_MEAN = (-64.0, -5.0, -83.0, -19.0)
+RF_STD = (7.5, 9.7, 10.7, 6.4)
+
+#: Hidden width, layers and heads of the published DINOv2 trunks (patch 14, trained at 518 px).
+DINOV2 = {"dinov2-small": (384, 12, 6), "dinov2-base": (768, 12, 12), "dinov2-large": (1024, 24, 16)}
+
+
+def as_tensors(batch: Batch, device: torch.device | str = "cpu") -> dict[str, Tensor]:
+    """The inputs and targets of a batch as tensors on `device`, named as the fields of the batch."""
+    names = ("image", "bs_xy", "rf", "rf_mask", "bs_mask", "target", "target_xy")
+    tensors = {name: torch.as_tensor(np.ascontiguousarray(getattr(batch, name))).to(device) for name in names}
+    return tensors | {"size": torch.tensor(float(batch.size), device=device)}
+
+
+def normalise(rf: Tensor, there: Tensor) -> Tensor:
+    """Features (..., 4) minus mean over standard deviation of the Rome measurements, 0 where they are not there."""
+    mean, std = (torch.tensor(values, dtype=rf.dtype, device=rf.device) for values in (RF_MEAN, RF_STD))
+    return torch.where(there, (rf - mean) / std, 0.0)
+
+
+def encode_image(image: Tensor, bs_xy: Tensor, rf: Tensor, rf_mask: Tensor, bs_mask: Tensor, size: Tensor) -> Tensor:
+    """The image that the trunk sees: building, road, scale [px/m] with the stations' marks; arguments as `forward`'s.
+
+    Returns
+    -------
+    Tensor
+        Shape (batch, 3, pixels, pixels), row 0 = north.
+    """
+    scale = (image.shape[-1] / size).to(image.dtype).expand(len(image), 1, *image.shape[2:])
+    level = normalise(rf, rf_mask & bs_mask.unsqueeze(-1))[..., 0]
+    return draw_stations(torch.cat((image, scale), 1), bs_xy / size, level, bs_mask)
+
+
+class MapRadioFormer(nn.Module):
+    """The network (paper section 6): see :func:`build_model`, which makes one.
+
+    Parameters
+    ----------
+    trunk : transformers.Dinov2Model
+        Embeddings and layers of the transformer.
+    mlp : list of int
+        Widths of the radio MLP's hidden layers.
+    pixels, patch, output : int
+        Edge of the image and of a patch [px], and of the output grid [cells].
+    """
+
+    def __init__(self, trunk: Dinov2Model, mlp: list[int], pixels: int, patch: int, output: int) -> None:
+        super().__init__()
+        config = trunk.config
+        self.output, self.patches = output, pixels // patch
+        self.embeddings, self.layers = trunk.embeddings, trunk.encoder.layer
+        self.embeddings.mask_token = None  # only for masked pretraining
+        widths = [2 + 2 * len(RF_MEAN), *mlp]
+        hidden = [m for a, b in pairwise(widths) for m in (nn.Linear(a, b), nn.ReLU())]
+        self.radio = nn.Sequential(*hidden, nn.Linear(widths[-1], config.hidden_size))
+        self.head = Head(config.hidden_size, len(self.layers) + 1, self.patches, pixels, output)
+
+    def forward(
+        self, image: Tensor, bs_xy: Tensor, rf: Tensor, rf_mask: Tensor, bs_mask: Tensor, size: Tensor
+    ) -> Tensor:
+        """Logits over the crop grid.
+
+        Parameters
+        ----------
+        image : Tensor
+            Building and road coverage, shape (batch, 2, pixels, pixels), row 0 = north.
+        bs_xy : Tensor
+            Stations relative to the crop's centre [m], x east, y north, shape (batch, station, 2), strongest first.
+        rf : Tensor
+            rssi, nsinr, nrsrp, nrsrq [dBm/dB], shape (batch, station, 4).
+        rf_mask, bs_mask : Tensor
+            Which features, which stations are there, bool, shapes (batch, station, 4) and (batch, station).
+        size : Tensor
+            Edge of the crop [m], scalar.
+
+        Returns
+        -------
+        Tensor
+            Shape (batch, output, output), row 0 = north.
+        """
+        patches = self.embeddings(
+            encode_image(image, bs_xy, rf, rf_mask, bs_mask, size)
+        )  # [batch, CLS + patches^2, width]
+        there = rf_mask & bs_mask.unsqueeze(-1)
+        rf, xy = normalise(rf, there), torch.where(bs_mask.unsqueeze(-1), bs_xy / size, 0.0)
+        radio = self.radio(torch.cat((xy, rf, there.to(rf.dtype)), -1))
+        radio = radio + sinusoids(xy, radio.shape[-1], self.output)
+        tokens = torch.cat((patches, radio), 1)
+        attended = torch.cat((bs_mask.new_ones(patches.shape[:2]), bs_mask), 1)[:, None, None]
+        seen = [self._patch_features(tokens)]
+        for layer in self.layers:
+            tokens = layer(tokens, attended)  # SDPA reads a boolean mask: True takes part
+            seen.append(self._patch_features(tokens))
+        return self.head(seen)
+
+    def _patch_features(self, tokens: Tensor) -> Tensor:
+        """The patch tokens among all tokens as an image, shape (batch, width, patches, patches)."""
+        return tokens[:, 1 : 1 + self.patches**2].mT.unflatten(-1, (self.patches, self.patches))
+
+
+def build_model(model: ModelParams, crops: CropParams, weights: Path | None = None) -> MapRadioFormer:
+    """The network that the parameters describe, initialised from PyTorch's global random state.
+
+    Parameters
+    ----------
+    model, crops : ModelParams, CropParams
+        Only `crops.pixels` and `crops.output` count.
+    weights : Path, optional
+        Folder with `<backbone>/` in Hugging Face's layout, from which a DINOv2 trunk is loaded; default: untrained.
+
+    Raises
+    ------
+    ConfigError
+        If width, heads, patch, pixels and output do not fit each other.
+    TrainingError
+        If there are no weights of the backbone in `weights`.
+    """
+    from transformers import Dinov2Config, Dinov2Model
+    from transformers.utils import logging
+
+    small = model.backbone == "small"
+    width, depth, heads = (model.width, model.depth, model.heads) if small else DINOV2[model.backbone]
+    problems = {
+        f"crops.pixels={crops.pixels} is no multiple of model.patch={model.patch}": crops.pixels % model.patch,
+        f"model.width={width} is no multiple of 4, nor of model.heads={heads}": width % 4 or width % heads,
+        f"model.patch={model.patch}, but DINOv2's patches have 14 px": not small and model.patch != 14,
+    }
+    for problem, wrong in problems.items():
+        if wrong:
+            raise ConfigError(problem, "the parts of the network would not fit together", "change one of them")
+    if weights is None:
+        trunk = Dinov2Model(
+            Dinov2Config(
+                hidden_size=width,
+                num_hidden_layers=depth,
+                num_attention_heads=heads,
+                image_size=crops.pixels if small else 518,
+                patch_size=model.patch,
+            )
+        )
+        trunk.set_attn_implementation("sdpa")
+        _align_positions(trunk, crops)
+    else:
+        if not (weights / model.backbone / "config.json").is_file():
+            raise TrainingError(
+                f"there are no weights of {model.backbone} in {weights}",
+                "model.pretrained is on, and the trunk starts from DINOv2's weights",
+                f"put Hugging Face's facebook/{model.backbone} there, or set model.pretrained to false",
+            )
+        bars = logging.is_progress_bar_enabled()
+        logging.disable_progress_bar()
+        try:
+            trunk = Dinov2Model.from_pretrained(
+                weights / model.backbone, dtype=torch.float32, local_files_only=True, attn_implementation="sdpa"
+            )
+        finally:
+            if bars:
+                logging.enable_progress_bar()
+    return MapRadioFormer(trunk, model.mlp, crops.pixels, model.patch, crops.output)
+
+
+def _align_positions(trunk: Dinov2Model, crops: CropParams) -> None:
+    """Start an untrained trunk's patch positions from the radio tokens' code: stations then find their surroundings."""
+    embeddings = trunk.embeddings.position_embeddings
+    n = math.isqrt(embeddings.shape[1] - 1)
+    at = (torch.arange(n) + 0.5) / n - 0.5
+    y, x = torch.meshgrid(-at, at, indexing="ij")
+    with torch.no_grad():
+        embeddings[0, 1:] = sinusoids(torch.stack((x, y), -1).flatten(0, 1), embeddings.shape[-1], crops.output)
+
+
+class NetLocalizer:
+    """A trained network as a localizer: a batch of crops to posteriors.
+
+    Parameters
+    ----------
+    model : MapRadioFormer
+        The network.
+    name : str
+        Name of the localizer.
+    loss : str
+        What it was trained with: "softmax" logits are normalised over the grid, "bce" ones are cell probabilities
+        each, which are scaled to sum to one.
+    device : torch.device or str, optional
+        Default: a GPU if there is one.
+    """
+
+    def __init__(
+        self, model: MapRadioFormer, name: str, loss: str = "softmax", device: torch.device | str | None = None
+    ) -> None:
+        self.name, self.loss = name, loss
+        self.device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+        self.model = model.to(self.device).eval()
+
+    def posterior(self, batch: Batch) -> np.ndarray:
+        """Probabilities over the crop grid, shape (batch, output, output), row 0 = north, each crop summing to 1."""
+        with torch.inference_mode():
+            return to_posterior(predict(self.model, as_tensors(batch, self.device)), self.loss).cpu().numpy()
+
+
+def predict(model: nn.Module, tensors: dict[str, Tensor]) -> Tensor:
+    """Logits of the network for a batch made by :func:`as_tensors`."""
+    return model(*(tensors[name] for name in ("image", "bs_xy", "rf", "rf_mask", "bs_mask", "size")))
+
+
+def to_posterior(logits: Tensor, loss: str) -> Tensor:
+    """Logits (batch, output, output) to probabilities that sum to 1 over the grid, as the training loss means them."""
+    flat = logits.double().flatten(1)
+    log_weight = flat if loss == "softmax" else nn.functional.logsigmoid(flat)
+    return log_weight.softmax(1).view_as(logits)

@@ -1,0 +1,160 @@
+"""Bayesian localization on radio maps: which places explain what was heard, and what was not."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+import numpy as np
+import xarray as xr
+from numpy.typing import NDArray
+from scipy.stats import norm, t
+
+from rfloc.config import BaselineParams, CropParams, RadioParams
+from rfloc.crops import Batch, cell_centres
+from rfloc.errors import DataError
+from rfloc.frames import Grid, LocalFrame
+from rfloc.localizers import jitter_prior, normalised, require_unturned, street_prior
+from rfloc.schema import FEATURES
+from rfloc.simulation.maps import nrsrp_map
+from rfloc.simulation.radio import reportable_dbm
+
+Floats = NDArray[np.float64]
+
+NRSRP, NSINR = (list(FEATURES).index(name) for name in ("nrsrp", "nsinr"))
+
+
+class MapPosterior:
+    """Posterior of a UE's position from NRSRP and one radio map a station.
+
+    A heard station contributes the density of its measured NRSRP around the map's value; a station inside the crop
+    that is not among those of the batch contributes the probability of silence: a share `missed` of stations is
+    silent at any level, the others are when they fall under the weakest level that could have been reported, or under
+    the batch's weakest station when all its slots are taken. The sum of logs is multiplied by `temper`, because
+    residuals of neighbouring stations and cells are correlated.
+
+    Parameters
+    ----------
+    nrsrp : ndarray
+        Shape (n_bs, ny, nx), predicted NRSRP [dBm] in the station order of the links; -inf or NaN where no ray arrives.
+    bs_xy : ndarray
+        Shape (n_bs, 2), the positions at which links carry the stations (which decide what lies inside a crop) [m].
+    grid : Grid
+        Grid of the maps.
+    crops : CropParams
+        Output grid and jitter.
+    sd : float
+        Scale of the residual between measurement and map [dB].
+    temper : float
+        Exponent on the likelihood, in (0, 1].
+    sensitivity : float
+        Weakest NRSRP that is reported [dBm].
+    radio : RadioParams, optional
+        Where given, a station may also be drowned by others: the weakest level reported is that of
+        :func:`~rfloc.simulation.radio.reportable_dbm` for the crop's reports.
+    missed : float
+        Probability that a UE does not report a station however strong, in [0, 1).
+    df : float or None
+        Degrees of freedom of a Student-t residual; None: Gaussian.
+    prior : {"street", "square"}
+        Where the UE may stand: streets of the central square, or all of it.
+    """
+
+    def __init__(
+        self,
+        nrsrp: NDArray[np.floating],
+        bs_xy: Floats,
+        grid: Grid,
+        crops: CropParams,
+        *,
+        sd: float,
+        temper: float,
+        sensitivity: float,
+        radio: RadioParams | None = None,
+        missed: float = 0.0,
+        df: float | None = 4.0,
+        prior: Literal["street", "square"] = "street",
+        name: str = "posterior",
+    ) -> None:
+        if nrsrp.shape != (len(bs_xy), *grid.shape):
+            raise DataError(f"maps have shape {nrsrp.shape}", f"{len(bs_xy)} stations on the grid make {grid.shape}")
+        self.name, self.crops, self.grid, self.prior = name, crops, grid, prior
+        self.sd, self.temper, self.sensitivity, self.radio = sd, temper, sensitivity, radio
+        self._law = norm(scale=sd) if df is None else t(df, scale=sd)
+        self._gaps = np.arange(-30.0, 30.0, 0.01) * sd  # logcdf is slow and smooth: tabulated once
+        under = np.log1p(-missed) + self._law.logcdf(self._gaps)
+        self._log_silent = np.logaddexp(np.log(missed), under) if missed else under
+        self._bs = np.asarray(bs_xy, float)
+        # Where no ray arrives the level is unknown but low: two standard deviations under what can be reported.
+        floor = sensitivity - 2 * sd
+        self._maps = np.maximum(np.where(np.isnan(nrsrp), -np.inf, nrsrp), floor).astype(np.float32)
+        self._floor = floor
+        self._split = max(1, round(crops.size / crops.output / grid.cell))
+
+    @classmethod
+    def from_maps(
+        cls, maps: xr.Dataset, links: xr.Dataset, radio: RadioParams, crops: CropParams, baselines: BaselineParams,
+        **options: Any,
+    ) -> MapPosterior:  # fmt: skip
+        """Build from a maps dataset (pattern, azimuth and power applied) for the stations of `links`.
+
+        Raises
+        ------
+        DataError
+            If maps and links have different stations.
+        FrameError
+            If they are in different frames.
+        """
+        LocalFrame.from_attrs(links.attrs).require_same(LocalFrame.from_attrs(maps.attrs), "the radio maps")
+        if not np.array_equal(maps["bs_id"], links["bs_id"]):
+            raise DataError(
+                "radio maps and links have different stations",
+                "the likelihood compares levels station by station",
+                "trace maps for the links' own stations",
+            )
+        bs_xy = np.stack([links["bs_x"].values, links["bs_y"].values], axis=1)
+        keywords: dict[str, Any] = {
+            "sd": baselines.posterior_sd,
+            "temper": baselines.temper,
+            "sensitivity": radio.sensitivity_dbm,
+            "radio": radio,
+            "missed": baselines.missed,
+        }
+        return cls(nrsrp_map(maps, radio), bs_xy, Grid.from_attrs(maps.attrs), crops, **(keywords | options))
+
+    def _levels(self, stations: NDArray[np.int64], centre: Floats, x: Floats, y: Floats) -> Floats:
+        """Map levels at candidates (x, y) [m] around a centre: (stations, n, n); the floor outside the maps."""
+        rows, cols, inside = self.grid.index(x + centre[0], y + centre[1])
+        rows, cols = rows[:, 0], cols[0]  # candidates and maps share their axes
+        return np.where(inside, self._maps[stations[:, None, None], rows[:, None], cols], self._floor)
+
+    def _log_likelihood(self, batch: Batch, b: int, x: Floats, y: Floats) -> Floats:
+        mask = batch.bs_mask[b]
+        heard = batch.bs_index[b][mask]
+        within = (np.abs(self._bs - batch.centre[b]) <= batch.size / 2).all(axis=1)
+        within[heard] = False
+        silent = np.flatnonzero(within)
+        measured = batch.rf[b, mask, NRSRP].astype(float)
+        weakest = self.sensitivity
+        if self.radio is not None and heard.size:
+            nsinr = np.where(batch.rf_mask[b, mask, NSINR], batch.rf[b, mask, NSINR], np.nan)
+            weakest = float(reportable_dbm(measured[None], nsinr[None], self.radio)[0])
+        if mask.all():
+            weakest = max(weakest, measured.min())
+        log = np.zeros(x.shape)
+        if heard.size:
+            log += self._law.logpdf(measured[:, None, None] - self._levels(heard, batch.centre[b], x, y)).sum(axis=0)
+        if silent.size:
+            gap = weakest - self._levels(silent, batch.centre[b], x, y)
+            log += np.interp(gap, self._gaps, self._log_silent).sum(axis=0)
+        return log
+
+    def posterior(self, batch: Batch) -> Floats:
+        """Tempered posterior on the crop grid, (B, G, G): evaluated at the maps' resolution, then summed per cell."""
+        require_unturned(batch, self.name)
+        cells, fine = self.crops.output, self.crops.output * self._split
+        x, y = cell_centres(batch.size, fine)
+        prior = street_prior(batch, self.crops, fine) if self.prior == "street" else jitter_prior(self.crops, fine)
+        log = np.stack([self._log_likelihood(batch, b, x, y) for b in range(len(batch))]) * self.temper
+        with np.errstate(divide="ignore"):
+            weight = normalised(log + np.log(prior))
+        return weight.reshape(len(batch), cells, self._split, cells, self._split).sum(axis=(2, 4))

@@ -1,0 +1,70 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy.optimize import minimize
+
+from rfloc.crops import cell_centres
+from rfloc.evaluation.decode import argmax, decode, geometric_median, hpd, mean
+
+
+def _random(seed, b=3, g=14, sharp=3.0):
+    p = np.exp(sharp * np.random.default_rng(seed).normal(size=(b, g, g)))
+    return p / p.sum(axis=(1, 2), keepdims=True)
+
+
+def _one(row, col, g=14):
+    p = np.zeros((1, g, g))
+    p[0, row, col] = 1
+    return p
+
+
+@pytest.mark.parametrize("method", ["argmax", "mean", "median"])
+@pytest.mark.parametrize(("row", "col"), [(0, 0), (5, 9), (13, 13)])
+def test_a_certain_cell_decodes_to_its_centre(method, row, col):
+    x, y = cell_centres(560, 14)
+    np.testing.assert_allclose(decode(_one(row, col), 560, method), [[x[row, col], y[row, col]]], atol=1e-6)
+
+
+@settings(max_examples=20, deadline=None)
+@given(st.integers(0, 2**31))
+def test_geometric_median_minimises_the_expected_distance(seed):
+    p = _random(seed)
+    x, y = cell_centres(560, 14)
+
+    def expected(at, b):
+        return float((p[b] * np.hypot(x - at[0], y - at[1])).sum())
+
+    for b, found in enumerate(geometric_median(p, 560)):
+        best = minimize(expected, mean(p, 560)[b], args=(b,), method="Nelder-Mead", options={"xatol": 1e-3}).fun
+        assert expected(found, b) <= best + 0.3  # cells of 40 m; about 0.2 %
+
+
+def test_geometric_median_resists_a_distant_minority():
+    p = 0.7 * _one(7, 3) + 0.3 * _one(7, 13)
+    x, _ = cell_centres(560, 14)
+    assert abs(geometric_median(p, 560)[0, 0] - x[7, 3]) < 2
+    np.testing.assert_allclose(mean(p, 560)[0, 0], 0.7 * x[7, 3] + 0.3 * x[7, 13])
+    np.testing.assert_allclose(argmax(p, 560)[0, 0], x[7, 3])
+
+
+def test_hpd_of_a_known_distribution():
+    p = np.zeros((1, 2, 2))
+    p[0] = [[0.5, 0.3], [0.15, 0.05]]
+    for target, want in ((0, True), (1, True), (2, True), (3, False)):
+        area, inside = hpd(p, [target], 0.9)
+        assert area[0] == 0.75 and inside[0] == want
+    assert hpd(p, [1], 0.8)[0][0] == 0.5  # exactly reached counts as reached
+    assert hpd(np.full((1, 10, 10), 0.01), [0], 0.9)[0][0] == pytest.approx(0.9)
+
+
+def test_hpd_covers_as_often_as_it_says():
+    p = _random(5, b=2000, sharp=2.0)
+    rng = np.random.default_rng(1)
+    cumulative = p.reshape(2000, -1).cumsum(axis=1)
+    target = (rng.random((2000, 1)) > cumulative).sum(axis=1)
+    area, inside = hpd(p, target, 0.9)
+    assert inside.mean() == pytest.approx(0.9, abs=0.025)
+    assert 0.1 < area.mean() < 0.6

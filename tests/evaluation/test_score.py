@@ -1,0 +1,136 @@
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+
+import numpy as np
+import pytest
+
+from rfloc.config import EvaluationParams
+from rfloc.crops import CropBatcher, evaluation_crops
+from rfloc.errors import DataError
+from rfloc.evaluation import compare, evaluate, markdown, paper_table1, summarise
+from rfloc.localizers.trivial import Centre, Centroid, StreetMedian
+from rfloc.schema import load, save
+from tests.handmade import crop_params, make_split, open_raster, scattered
+
+PARAMS = EvaluationParams(bootstrap=200, block=100.0)
+
+
+@dataclass
+class Oracle:
+    """Puts all probability into the UE's own cell."""
+
+    cells: int
+    name: str = "oracle"
+
+    def posterior(self, batch):
+        p = np.zeros((len(batch), self.cells**2))
+        p[np.arange(len(batch)), batch.target] = 1
+        return p.reshape(-1, self.cells, self.cells)
+
+
+@pytest.fixture(scope="module")
+def setting():
+    links, _ = scattered(90)
+    params = crop_params(per_ue=3)
+    split = make_split(links, np.array(["known", "unknown", "train"])[np.arange(90) % 3])
+    crops = evaluation_crops(links, split, params, seed=1)
+    return CropBatcher(links, open_raster(), params), crops, params
+
+
+def test_the_oracle_errs_by_less_than_a_cell(setting):
+    batcher, crops, params = setting
+    found = evaluate(Oracle(params.output), batcher, crops, batch_size=7)
+    off = np.stack([found.x_hat - found.x, found.y_hat - found.y])
+    assert np.abs(off).max() <= 10.001  # half a cell of 20 m
+    assert found.inside90.all() and np.allclose(found.area90, 1 / params.output**2)
+
+
+def test_batches_do_not_matter_and_posteriors_can_be_kept(setting, tmp_path):
+    batcher, crops, params = setting
+    a = evaluate(StreetMedian(params), batcher, crops, batch_size=7, keep=9)
+    b = evaluate(StreetMedian(params), batcher, crops, batch_size=64, keep=9)
+    assert a.posterior.shape == (9, params.output, params.output)
+    np.testing.assert_allclose(a.x_hat, b.x_hat)
+    assert load(save(a, tmp_path / "p.zarr", "predictions"), "predictions").sizes == a.sizes
+
+
+def test_centre_errs_as_theory_says(setting):
+    batcher, crops, params = setting
+    row = summarise(evaluate(Centre(params), batcher, crops), PARAMS, seed=0)
+    expected = 252 * (np.sqrt(2) + np.arcsinh(1)) / 3
+    for role in ("known", "unknown"):
+        low, high = row[role]["mean_error_ci"]
+        assert low < expected < high and row[role]["rmse"] > row[role]["mean_error"]
+        assert row[role]["ues"] == 30 and row[role]["crops"] == 90
+        assert row[role]["inside90"] == pytest.approx(0.9, abs=0.1)
+        assert row[role]["area90"] == pytest.approx(0.9 * 0.81, abs=0.01)
+    json.dumps(row, allow_nan=False)
+
+
+def test_an_own_estimate_is_taken(setting):
+    batcher, crops, params = setting
+    centroid = Centroid(params)
+    found = evaluate(centroid, batcher, crops)
+    batch = batcher.batch(crops.ue, crops.crop_x, crops.crop_y)
+    np.testing.assert_allclose(found.x_hat - crops.crop_x, centroid.estimate(batch)[:, 0])
+
+
+def test_compare_is_paired(setting):
+    batcher, crops, params = setting
+    oracle, centre = (evaluate(m, batcher, crops) for m in (Oracle(params.output), Centre(params)))
+    gap = compare(oracle, centre, PARAMS, seed=0)
+    assert gap["a"] == "oracle" and gap["unknown"]["difference"] < -100
+    assert gap["unknown"]["difference_ci"][1] < 0
+    assert compare(centre, centre, PARAMS, seed=0)["known"] == {"difference": 0.0, "difference_ci": [0.0, 0.0]}
+    with pytest.raises(DataError, match="different crops"):
+        compare(oracle, centre.isel(sample=slice(1, None)), PARAMS, seed=0)
+
+
+def test_what_is_no_posterior_is_refused(setting):
+    batcher, crops, params = setting
+
+    class Wrong(Oracle):
+        def posterior(self, batch):
+            return 2 * super().posterior(batch)
+
+    with pytest.raises(DataError, match="no posterior"):
+        evaluate(Wrong(params.output), batcher, crops)
+    coarse = Centre(params.model_copy(update={"output": params.output // 2}))
+    with pytest.raises(DataError, match="no posterior"):
+        evaluate(coarse, batcher, crops)
+
+
+def test_foreign_crops_are_refused(setting):
+    batcher, crops, params = setting
+    moved = crops.assign(x=crops.x + 1)
+    with pytest.raises(DataError, match="different UEs"):
+        evaluate(Centre(params), batcher, moved)
+    other = crops.copy()
+    other.attrs["crop_size"] = 400.0
+    with pytest.raises(DataError, match="crops of 400"):
+        evaluate(Centre(params), batcher, other)
+
+
+def test_markdown_has_a_line_a_localizer(setting):
+    batcher, crops, params = setting
+    row = summarise(evaluate(Centre(params), batcher, crops), PARAMS, seed=0)
+    text = markdown([row, {"localizer": "knn", "city": "home", "known": row["known"]}], {"centre": "Crop centre"})
+    lines = text.splitlines()
+    assert len(lines) == 4 and len({line.count("|") for line in lines}) == 1
+    assert lines[2].startswith("| Crop centre | ") and f"{row['known']['mean_error']:.1f} [" in lines[2]
+    assert lines[3].endswith("| – | – | – |")
+
+
+def test_paper_table_1():
+    table = paper_table1()
+    rows = {(r["model"], r["key"]): r for r in table["rows"]}
+    assert len(rows) == len(table["rows"]) == 16
+    assert rows[None, "knn"]["unknown"] == 2904.6
+    best = min((r for r in rows.values() if r["unknown"]), key=lambda r: r["unknown"])
+    assert (best["model"], best["key"], best["unknown"]) == ("MapRadioFormer+", "Bp", 158.9)
+    # "from 323 m to 162 m, a 50 % improvement" (abstract)
+    ratio = rows["MapRadioFormer+", "C_A"]["unknown"] / rows["MapRadioFormer+", "A"]["unknown"]
+    assert ratio == pytest.approx(0.5, abs=0.01)
+    assert all(r["ues"] is None or r["samples"] > r["ues"] for r in table["rows"])

@@ -1,0 +1,109 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from sklearn.neighbors import KNeighborsRegressor
+
+from rfloc.crops import CropBatcher
+from rfloc.errors import DataError
+from rfloc.evaluation.decode import geometric_median
+from rfloc.localizers import jitter_prior
+from rfloc.localizers.knn import KNearest
+from tests.handmade import crop_params, make_links, open_raster, path_loss, scattered
+
+
+@pytest.fixture
+def city():
+    links, _ = scattered(120)
+    return links, links.isel(ue=slice(0, 90)), np.arange(90, 120)
+
+
+def _batch(links, ue, shift=(0.0, 0.0)):
+    batcher = CropBatcher(links, open_raster(), crop_params())
+    return batcher.batch(ue, batcher.ue_xy[ue, 0] - shift[0], batcher.ue_xy[ue, 1] - shift[1])
+
+
+def test_plain_case_equals_scikit_learn(city):
+    links, train, test = city
+    batch = _batch(links, test, (30.0, -80.0))
+    ours = KNearest(train, links, crop_params(), k=5, normalise=False).estimate(batch) + batch.centre
+    reference = KNeighborsRegressor(5, weights="distance")
+    reference.fit(np.nan_to_num(train.rssi.values, nan=-25.0), np.stack([train.ue_x, train.ue_y], axis=1))
+    np.testing.assert_allclose(ours, reference.predict(np.nan_to_num(links.rssi.values[test], nan=-25.0)), rtol=1e-6)
+
+
+def test_an_exact_match_takes_all(city):
+    links, train, _ = city
+    batch = _batch(links, [7, 8])
+    weight, xy = KNearest(train, links, crop_params(), k=4).neighbours(batch)
+    np.testing.assert_allclose(weight[:, 0], 1)
+    np.testing.assert_allclose(xy[:, 0], 0, atol=1e-9)
+
+
+def test_distance_is_divided_by_stations_that_either_hears():
+    bs = np.array([[0.0, 50.0], [50.0, 0.0], [-50.0, 0.0]])
+    at = np.array([[0.0, 0.0], [10.0, 0.0], [20.0, 0.0]])
+    nan = np.nan
+    level = np.array([[-80, -80, nan], [-80, -90, nan], [-80, nan, nan]])
+    links = make_links(at, bs, level, rssi=level)
+    knn = KNearest(links.isel(ue=[0, 1]), links, crop_params(), k=2, fill_db=-100.0)
+    got = 1 / knn.neighbours(_batch(links, [2]))[0][0]
+    want = np.array([10 / 2, 20 / 2])  # nearest first: fingerprint 1, then 0; both hear two stations
+    np.testing.assert_allclose(got / got[0], want / want[0])
+
+
+def test_square_uses_only_what_lies_inside():
+    bs = np.array([[0.0, 50.0], [600.0, 0.0]])
+    at = np.array([[0.0, 0.0], [100.0, 0.0], [700.0, 0.0]])
+    level = np.array([[-80.0, -60.0], [-70.0, -90.0], [-79.0, -60.0]])
+    links = make_links(at, bs, level, rssi=level)
+    train = links.isel(ue=[1, 2])
+    batch = _batch(links, [0])
+    city = KNearest(train, links, crop_params(), k=1)
+    square = KNearest(train, links, crop_params(), k=1, within="square")
+    np.testing.assert_allclose(city.estimate(batch), [[700, 0]])  # may leave the crop
+    np.testing.assert_allclose(square.estimate(batch), [[100, 0]])
+    assert (city.name, square.name) == ("knn", "knn_square")
+    edge = city.posterior(batch)[0]
+    np.testing.assert_allclose(edge.sum(), 1)
+    assert edge[:, -1].sum() > 0.9
+    np.testing.assert_allclose(geometric_median(square.posterior(batch), 560), [[100, 0]], atol=1)
+
+
+def test_square_without_fingerprints_answers_the_centre():
+    bs = np.array([[0.0, 50.0]])
+    at = np.array([[0.0, 0.0], [700.0, 0.0]])
+    links = make_links(at, bs, np.array([[-80.0], [-80.0]]))
+    square = KNearest(links.isel(ue=[1]), links, crop_params(), k=3, within="square")
+    batch = _batch(links, [0], (60.0, 60.0))
+    np.testing.assert_array_equal(square.estimate(batch), 0)
+    np.testing.assert_allclose(square.posterior(batch)[0], jitter_prior(crop_params()))
+
+
+def test_several_features_are_scaled_and_found(city):
+    links, train, test = city
+    batch = _batch(links, test)
+    features = ("rssi", "nsinr", "nrsrp", "nrsrq")
+    knn = KNearest(train, links, crop_params(), k=5, fill_db=None, within="square", features=features)
+    error = np.linalg.norm(knn.estimate(batch) - batch.target_xy, axis=1)
+    assert np.median(error) < 60  # noiseless log-distance field, about 46 m between UEs
+    rng = np.random.default_rng(0)
+    bs = np.stack([links.bs_x, links.bs_y], axis=1)
+    strange = make_links(batch.centre, bs, path_loss(rng.uniform(-200, 200, (30, 2)), bs))
+    lost = KNearest(train, strange, crop_params(), k=5, fill_db=None).estimate(_batch(strange, np.arange(30)))
+    assert np.median(np.linalg.norm(lost, axis=1)) > 120
+
+
+def test_refusals(city):
+    links, train, test = city
+    with pytest.raises(DataError, match="different stations"):
+        KNearest(train.isel(bs=slice(1, None)), links, crop_params(), k=3)
+    blind = train.assign(nsinr=train.nsinr * np.nan)
+    with pytest.raises(DataError, match="no fingerprint holds nsinr"):
+        KNearest(blind, links, crop_params(), k=3, features=("rssi", "nsinr"))
+    with pytest.raises(DataError, match="no fingerprints"):
+        KNearest(train.isel(ue=[]), links, crop_params(), k=3)
+    batcher = CropBatcher(links, open_raster(), crop_params())
+    batch = batcher.batch(test, batcher.ue_xy[test, 0], batcher.ue_xy[test, 1], turns=np.ones(30, int))
+    with pytest.raises(DataError, match="flipped or turned"):
+        KNearest(train, links, crop_params(), k=3).posterior(batch)

@@ -1,0 +1,226 @@
+"""MapRadioFormer+: closed forms of its parts, parity with the reference transformer, and what must not matter."""
+
+from __future__ import annotations
+
+import copy
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor, nn
+
+from rfloc.config import CropParams, ModelParams
+from rfloc.errors import ConfigError, TrainingError
+from rfloc.localizers.map_radioformer import (
+    RF_MEAN,
+    RF_STD,
+    MapRadioFormer,
+    build_model,
+    encode_image,
+    predict,
+    to_posterior,
+)
+from rfloc.localizers.vit import BLOB, Head, draw_stations, sinusoids, unpatch
+
+CROPS = CropParams(size=400.0, pixels=28, output=14, max_bs=4)
+TINY = ModelParams(width=16, depth=2, heads=2, patch=14, mlp=[8])
+
+
+def inputs(batch: int = 2, stations: int = 3, pixels: int = 28, seed: int = 0) -> dict[str, Tensor]:
+    """Random inputs with every station and feature there; stations lie far enough apart for their marks."""
+    g = torch.Generator().manual_seed(seed)
+    xy = torch.tensor([[-120.0, 90.0], [130.0, -110.0], [0.0, 0.0], [-130.0, -120.0]])[:stations]
+    return {
+        "image": torch.rand(batch, 2, pixels, pixels, generator=g),
+        "bs_xy": xy.expand(batch, -1, -1).clone(),
+        "rf": torch.randn(batch, stations, 4, generator=g) * 8 + torch.tensor(RF_MEAN),
+        "rf_mask": torch.ones(batch, stations, 4, dtype=torch.bool),
+        "bs_mask": torch.ones(batch, stations, dtype=torch.bool),
+        "size": torch.tensor(400.0),
+    }
+
+
+@pytest.fixture
+def net() -> MapRadioFormer:
+    """A small network with weights large enough that every token counts, whose batch norms have seen something."""
+    torch.manual_seed(0)
+    model = build_model(TINY, CROPS)
+    with torch.no_grad():
+        for name, p in model.named_parameters():
+            if p.ndim > 1 and name.startswith(("layers", "radio")):
+                p.normal_(std=0.4)
+    predict(model, inputs(8))
+    return model.eval()
+
+
+def test_padded_stations_do_not_matter(net: MapRadioFormer) -> None:
+    x = inputs()
+    padded = dict(x)
+    padded["bs_xy"] = torch.cat((x["bs_xy"], torch.full((2, 2, 2), 55.0)), 1)
+    padded["rf"] = torch.cat((x["rf"], torch.full((2, 2, 4), 1e6)), 1)
+    padded["rf_mask"] = torch.cat((x["rf_mask"], torch.ones(2, 2, 4, dtype=torch.bool)), 1)
+    padded["bs_mask"] = torch.cat((x["bs_mask"], torch.zeros(2, 2, dtype=torch.bool)), 1)
+    torch.testing.assert_close(predict(net, padded), predict(net, x), atol=1e-5, rtol=1e-4)
+
+
+def test_stations_are_a_set(net: MapRadioFormer) -> None:
+    x = inputs()
+    order = [2, 0, 1]
+    turned = x | {name: x[name][:, order] for name in ("bs_xy", "rf", "rf_mask", "bs_mask")}
+    torch.testing.assert_close(predict(net, turned), predict(net, x), atol=1e-5, rtol=1e-4)
+
+
+def test_missing_feature_is_told_apart_from_its_mean(net: MapRadioFormer) -> None:
+    x = inputs()
+    x["rf"][:, 0, 2] = RF_MEAN[2]
+    missing = x | {"rf_mask": x["rf_mask"].clone()}
+    missing["rf_mask"][:, 0, 2] = False
+    garbage = missing | {"rf": x["rf"].clone()}
+    garbage["rf"][:, 0, 2] = 1e6
+    assert (predict(net, missing) - predict(net, x)).abs().max() > 1e-2
+    torch.testing.assert_close(predict(net, garbage), predict(net, missing))
+
+
+def test_position_and_level_of_a_station_matter(net: MapRadioFormer) -> None:
+    x = inputs()
+    moved, louder = (x | {name: x[name].clone()} for name in ("bs_xy", "rf"))
+    moved["bs_xy"][:, 0, 0] += 60.0
+    louder["rf"][:, 0, 2] += RF_STD[2]
+    for other in (moved, louder):
+        assert (predict(net, other) - predict(net, x)).abs().max() > 1e-2
+
+
+@pytest.mark.parametrize("stations", [0, 3])
+def test_parity_with_the_reference_transformer_on_image_tokens(stations: int) -> None:
+    from transformers import Dinov2Config, Dinov2Model
+
+    torch.manual_seed(1)
+    reference = Dinov2Model(
+        Dinov2Config(hidden_size=24, num_hidden_layers=3, num_attention_heads=3, image_size=42, patch_size=14)
+    ).eval()
+    net = MapRadioFormer(copy.deepcopy(reference), [8], 28, 14, 14).eval()
+    seen: list[Tensor] = []
+    net.head.register_forward_pre_hook(lambda _, args: seen.extend(args[0]))
+    x = inputs(stations=stations)
+    x["bs_mask"][:] = False
+    predict(net, x)
+    image = encode_image(*(x[name] for name in ("image", "bs_xy", "rf", "rf_mask", "bs_mask", "size")))
+    torch.testing.assert_close(image, torch.cat((x["image"], torch.full((2, 1, 28, 28), 28 / 400.0)), 1))
+    with torch.inference_mode():
+        states = reference(image, output_hidden_states=True).hidden_states
+    assert len(seen) == len(states) == 4
+    for ours, theirs in zip(seen, states, strict=True):
+        torch.testing.assert_close(ours.flatten(2).mT, theirs[:, 1:], atol=1e-5, rtol=1e-4)
+
+
+def test_pretrained_weights_enter_the_trunk() -> None:
+    from transformers import Dinov2Model
+
+    root = os.environ.get("RFLOC_WEIGHTS")
+    if not root or not (Path(root) / "dinov2-small").is_dir():
+        pytest.skip("RFLOC_WEIGHTS names no folder with dinov2-small")
+    net = build_model(ModelParams(backbone="dinov2-small", pretrained=True), CROPS, Path(root))
+    reference = Dinov2Model.from_pretrained(Path(root) / "dinov2-small", dtype=torch.float32)
+    for name, value in reference.encoder.layer.state_dict().items():
+        torch.testing.assert_close(net.layers.state_dict()[name], value)
+    logits = predict(net.eval(), inputs())
+    assert logits.shape == (2, 14, 14)
+    assert torch.isfinite(logits).all()
+
+
+def test_every_parameter_is_trained() -> None:
+    net = build_model(TINY, CROPS)
+    nn.functional.cross_entropy(predict(net, inputs()).flatten(1), torch.tensor([3, 100])).backward()
+    idle = [name for name, p in net.named_parameters() if p.grad is None]
+    assert idle == []
+
+
+def test_gradients_stay_finite_with_bfloat16() -> None:
+    net = build_model(TINY, CROPS)
+    with torch.autocast("cpu", torch.bfloat16):
+        loss = nn.functional.cross_entropy(predict(net, inputs()).float().flatten(1), torch.tensor([3, 100]))
+    loss.backward()
+    assert all(torch.isfinite(p.grad).all() for p in net.parameters())
+
+
+def test_unpatch_is_the_appendix_formula() -> None:
+    p, channels, h, w = 3, 2, 2, 4
+    tokens = torch.randn(2, channels * p * p, h, w)
+    expected = torch.empty(2, channels, h * p, w * p)
+    for c in range(channels):
+        for r in range(p):
+            for s in range(p):
+                expected[:, c, r::p, s::p] = tokens[:, c * p * p + r * p + s]
+    torch.testing.assert_close(unpatch(tokens, channels), expected)
+
+
+def test_station_mark_is_seven_pixels_wide_and_holds_row_column_level() -> None:
+    xy = torch.tensor([[[0.25, -0.25], [0.5, 0.5]]])  # south-east quarter, and the north-east corner
+    image = draw_stations(torch.zeros(1, 3, 40, 40), xy, torch.tensor([[2.0, 3.0]]), torch.ones(1, 2, dtype=torch.bool))
+    marked = (image[0, 2] == 2.0).nonzero()
+    assert len(marked) == BLOB**2
+    assert marked.float().mean(0).tolist() == [30.0, 30.0]
+    assert image[0, :, 30, 30].tolist() == [0.75, 0.75, 2.0]
+    corner = (image[0, 2] == 3.0).nonzero()
+    assert corner.tolist() == [[i, j] for i in range(4) for j in range(37, 40)]
+
+
+def test_stronger_station_covers_weaker_and_absent_ones_leave_no_mark() -> None:
+    xy = torch.zeros(1, 3, 2)
+    mask = torch.tensor([[True, True, False]])
+    image = draw_stations(torch.zeros(1, 3, 20, 20), xy, torch.tensor([[5.0, 6.0, 7.0]]), mask)
+    assert set(image[0, 2].unique().tolist()) == {0.0, 5.0}
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.lists(st.floats(-0.5, 0.5), min_size=6, max_size=6))
+def test_sinusoids_compare_positions_by_displacement(values: list[float]) -> None:
+    a, b, shift = torch.tensor(values, dtype=torch.float64).view(3, 2)
+    code = lambda xy: sinusoids(xy, 32, 56).double()  # noqa: E731
+    torch.testing.assert_close(code(a) @ code(b), code(a + shift) @ code(b + shift), atol=1e-3, rtol=0)
+    torch.testing.assert_close(code(a) @ code(a), torch.tensor(16.0, dtype=torch.float64), atol=1e-4, rtol=0)
+
+
+def test_head_averages_normalised_layers_and_adds_up_pixels() -> None:
+    torch.manual_seed(0)
+    layers = [torch.randn(4, 8, 4, 4) * k for k in (1.0, 7.0)]
+    fine = Head(8, 2, patches=4, pixels=24, output=24).eval()
+    coarse = Head(8, 2, patches=4, pixels=24, output=6).eval()  # no multiple of 4: works at 24 px, sums 4 x 4
+    coarse.load_state_dict(fine.state_dict())
+    mean = (fine.norms[0](layers[0]) + fine.norms[1](layers[1])) / 2
+    expected = fine.smooth(unpatch(fine.project(mean), 3)).squeeze(1)
+    torch.testing.assert_close(fine(layers), expected)
+    p = to_posterior(fine(layers), "softmax").view(4, 6, 4, 6, 4).sum((2, 4))
+    torch.testing.assert_close(to_posterior(coarse(layers), "softmax"), p, atol=1e-5, rtol=1e-4)
+    paper = Head(1024, 25, patches=16, pixels=224, output=224)
+    assert paper.project.out_channels == 588
+
+
+def test_posterior_as_the_loss_means_it() -> None:
+    logits = torch.tensor([[[0.0, np.log(3.0)], [-np.inf, 0.0]]])
+    torch.testing.assert_close(to_posterior(logits, "softmax").flatten(), torch.tensor([0.2, 0.6, 0.0, 0.2]).double())
+    cells = torch.tensor([0.5, 0.75, 0.0, 0.5]).double()
+    torch.testing.assert_close(to_posterior(logits, "bce").flatten(), cells / cells.sum())
+
+
+@pytest.mark.parametrize(
+    ("model", "crops", "named"),
+    [
+        (ModelParams(width=30, heads=3), CropParams(), "model.width=30"),
+        (ModelParams(), CropParams(pixels=100), "crops.pixels=100"),
+        (ModelParams(), CropParams(output=50), "crops.output=50"),
+        (ModelParams(backbone="dinov2-small", patch=7), CropParams(), "model.patch=7"),
+    ],
+)
+def test_parts_that_do_not_fit_are_refused(model: ModelParams, crops: CropParams, named: str) -> None:
+    with pytest.raises(ConfigError, match=named):
+        build_model(model, crops)
+
+
+def test_missing_weights_are_named(tmp_path: Path) -> None:
+    with pytest.raises(TrainingError, match="no weights of dinov2-base"):
+        build_model(ModelParams(backbone="dinov2-base", pretrained=True), CROPS, tmp_path)

@@ -1,0 +1,127 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import xarray as xr
+from scipy.stats import norm
+
+from rfloc.config import BaselineParams, RadioParams
+from rfloc.crops import CropBatcher, cell_centres
+from rfloc.errors import DataError
+from rfloc.evaluation.decode import geometric_median
+from rfloc.frames import Grid
+from rfloc.localizers import jitter_prior
+from rfloc.localizers.posterior import MapPosterior
+from rfloc.schema import validate, with_units
+from tests.handmade import FRAME, crop_params, make_links, open_raster, path_loss
+
+GRID = Grid(-600.0, -600.0, 5.0, 240, 240)
+BS = np.array([[-150.0, -120.0], [180.0, -60.0], [20.0, 200.0], [-90.0, 90.0]])
+
+
+def _maps(bs=BS):
+    return np.moveaxis(path_loss(np.stack(np.meshgrid(GRID.x, GRID.y), axis=-1), bs), -1, 0)
+
+
+def _localizer(maps, **options):
+    params = crop_params(output=56)
+    keywords = {"sd": 4.0, "temper": 1.0, "sensitivity": -118.0, "df": None, "prior": "square"} | options
+    return MapPosterior(maps, BS, GRID, params, **keywords)
+
+
+def _batch(level, ue=((0.0, 0.0),), centre=(0.0, 0.0), raster=None):
+    ue = np.array(ue, float)
+    links = make_links(ue, BS, np.atleast_2d(level))
+    batcher = CropBatcher(links, raster or open_raster(1400), crop_params(output=56))
+    return batcher.batch(np.arange(len(ue)), np.full(len(ue), centre[0]), np.full(len(ue), centre[1]))
+
+
+def test_equals_bayes_rule_written_out():
+    """Three stations heard, one silent, on a grid as coarse as the output: product of densities, by hand."""
+    grid = Grid(-600.0, -600.0, 10.0, 120, 120)
+    maps = np.moveaxis(path_loss(np.stack(np.meshgrid(grid.x, grid.y), axis=-1), BS), -1, 0)
+    level = np.array([-85.0, -95.0, -90.0, np.nan])
+    params = crop_params(output=56)
+    batch = _batch(level)
+    got = MapPosterior(
+        maps, BS, grid, params, sd=6.0, temper=0.5, sensitivity=-100.0, df=None, prior="square"
+    ).posterior(batch)[0]
+    x, y = cell_centres(560, 56)
+    predicted = np.maximum(path_loss(np.stack([x, y], axis=-1), BS), -112.0)
+    want = norm.pdf(level[:3], predicted[..., :3], 6.0).prod(axis=-1) * norm.cdf(-100.0, predicted[..., 3], 6.0)
+    want = np.sqrt(want) * jitter_prior(params)
+    np.testing.assert_allclose(got, want / want.sum(), atol=1e-6)
+
+
+@pytest.mark.parametrize("df", [None, 4.0])
+def test_finds_ues_from_noiseless_levels(df):
+    rng = np.random.default_rng(0)
+    ue = rng.uniform(-200, 200, (20, 2))
+    batch = _batch(path_loss(ue, BS), ue, (15.0, -10.0))
+    posterior = _localizer(_maps(), sd=2.0, df=df).posterior(batch)
+    np.testing.assert_allclose(posterior.sum(axis=(1, 2)), 1)
+    error = np.linalg.norm(geometric_median(posterior, 560) - batch.target_xy, axis=1)
+    assert np.median(error) < 8 and error.max() < 40
+
+
+def test_silence_pushes_away_from_a_station():
+    level = np.full(4, np.nan)
+    posterior = _localizer(_maps(), sensitivity=-90.0).posterior(_batch(level))[0]
+    x, y = cell_centres(560, 56)
+    near = np.hypot(x - BS[1, 0], y - BS[1, 1]) < 60
+    assert posterior[near].sum() < 0.2 * jitter_prior(crop_params(output=56))[near].sum()
+
+
+def test_full_slots_lower_the_bar_for_silence():
+    """With every slot taken, a station left out was only weaker than the weakest listed."""
+    params = crop_params(output=56, max_bs=1)
+    level = np.array([[-70.0, -75.0, np.nan, np.nan]])
+    links = make_links(np.zeros((1, 2)), BS, level)
+    batch = CropBatcher(links, open_raster(1400), params).batch([0], [0.0], [0.0])
+    maps = np.full((4, *GRID.shape), -np.inf)
+    maps[0] = -70.0
+    maps[1] = np.where(GRID.x < 0, -75.0, -118.0)
+    posterior = MapPosterior(
+        maps, BS, GRID, params, sd=3.0, temper=1.0, sensitivity=-118.0, df=None, prior="square"
+    ).posterior(batch)[0]
+    assert 0.4 < posterior[:, :28].sum() < 0.6  # under the plain sensitivity, the west would be ruled out
+
+
+def test_no_ray_is_low_not_impossible():
+    maps = _maps()
+    maps[:, :, :120] = -np.inf  # nothing arrives in the west
+    batch = _batch(path_loss(np.array([[100.0, 0.0]]), BS), [[100.0, 0.0]])
+    posterior = _localizer(maps).posterior(batch)
+    assert np.isfinite(posterior).all() and posterior[0, :, 28:].sum() > 0.99
+    blank = _localizer(np.full_like(maps, np.nan)).posterior(batch)
+    np.testing.assert_allclose(blank[0], jitter_prior(crop_params(output=56)), atol=1e-9)
+
+
+def test_streets_bound_the_answer():
+    road = np.zeros((1400, 1400))
+    road[700:730] = 1
+    raster = open_raster(1400)
+    raster["road"] = (("y", "x"), road.astype(np.uint8))
+    batch = _batch(path_loss(np.array([[50.0, 15.0]]), BS), [[50.0, 15.0]], raster=raster)
+    posterior = _localizer(_maps(), prior="street").posterior(batch)[0]
+    rows = np.flatnonzero(posterior.sum(axis=1) > 1e-12)
+    assert set(rows) == {25, 26, 27}  # y 0..30 of a crop whose row 27 ends at y = 0
+
+
+def test_from_maps_applies_power_and_checks_stations():
+    links = make_links(np.zeros((1, 2)), BS, np.full((1, 4), -80.0))
+    gain = np.full((4, *GRID.shape), 1e-10, np.float32)
+    coords = {f"bs_{k}": links[f"bs_{k}"] for k in ("x", "y", "h", "azimuth", "power", "id")}
+    maps = xr.Dataset(
+        {"path_gain": (("bs", "y", "x"), gain)}, coords, {"carrier_hz": 8e8} | FRAME.to_attrs() | GRID.to_attrs()
+    )
+    maps = validate(with_units(maps, "maps"), "maps")
+    radio = RadioParams(pattern="isotropic")
+    localizer = MapPosterior.from_maps(maps, links, radio, crop_params(), BaselineParams(), name="B")
+    level = 43 - 100 - 10 * np.log10(1008)
+    np.testing.assert_allclose(localizer._maps, level, atol=1e-4)
+    assert (localizer.name, localizer.sd, localizer.temper, localizer.sensitivity) == ("B", 9.0, 0.5, -118.0)
+    with pytest.raises(DataError, match="different stations"):
+        MapPosterior.from_maps(maps.isel(bs=[1, 0, 2, 3]), links, radio, crop_params(), BaselineParams())
+    with pytest.raises(DataError, match="maps have shape"):
+        MapPosterior(gain[:2], BS, GRID, crop_params(), sd=1, temper=1, sensitivity=-118)

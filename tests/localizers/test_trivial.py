@@ -1,0 +1,85 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from rfloc.crops import CropBatcher
+from rfloc.evaluation.decode import geometric_median
+from rfloc.localizers import Estimator, Localizer, jitter_prior, normalised, resample
+from rfloc.localizers.trivial import Centre, Centroid, StreetMedian
+from tests.handmade import crop_params, make_links, make_raster, open_raster
+
+
+def _batch(bs, level, params, raster=None, **features):
+    links = make_links(np.zeros((1, 2)), np.array(bs, float), np.array([level], float), **features)
+    return CropBatcher(links, open_raster() if raster is None else raster, params).batch([0], [0.0], [0.0])
+
+
+def test_jitter_prior_counts_partial_cells():
+    prior = jitter_prior(crop_params(output=4, jitter=0.75))
+    np.testing.assert_allclose(prior.sum(axis=0), np.array([0.5, 1, 1, 0.5]) / 3)
+    assert jitter_prior(crop_params(output=3, jitter=0.0))[1, 1] == pytest.approx(1)
+
+
+def test_centre_answers_with_the_centre():
+    params = crop_params()
+    batch = _batch([[10, 20]], [-80], params)
+    localizer = Centre(params)
+    assert isinstance(localizer, Localizer) and isinstance(localizer, Estimator)
+    np.testing.assert_allclose(geometric_median(localizer.posterior(batch), 560), 0, atol=0.01)
+    np.testing.assert_array_equal(localizer.estimate(batch), 0)
+
+
+def test_street_median_rests_on_the_only_street():
+    road = np.zeros((1000, 1000))
+    road[600:620, :] = 1  # y 100..120
+    params = crop_params()
+    localizer = StreetMedian(params)
+    assert not isinstance(localizer, Estimator)
+    posterior = localizer.posterior(_batch([[10, 20]], [-80], params, make_raster(road * 0, road)))
+    np.testing.assert_allclose(posterior.sum(), 1)
+    np.testing.assert_allclose(geometric_median(posterior, 560), [[0, 110]], atol=0.1)
+    bare = localizer.posterior(_batch([[10, 20]], [-80], params, make_raster(np.ones((1000, 1000)))))
+    np.testing.assert_allclose(bare[0], jitter_prior(params))
+
+
+def test_centroid_weights_are_inverse_distance():
+    params = crop_params()
+    bs, distance = [[100, 0], [-200, 0]], np.array([100.0, 200.0])
+    rssi = -35 * np.log10(distance)
+    batch = _batch(bs, [-80, -90], params, rssi=rssi[None])
+    want = (100 / 100 - 200 / 200) / (1 / 100 + 1 / 200)
+    np.testing.assert_allclose(Centroid(params).estimate(batch), [[want, 0]], atol=1e-4)
+    one = _batch([[100, 40]], [-80], params)
+    np.testing.assert_allclose(Centroid(params).estimate(one), [[100, 40]])
+    np.testing.assert_allclose(Centroid(params, shrink=0.3).estimate(one), [[70, 28]], rtol=1e-6)
+
+
+def test_centroid_without_the_feature_weighs_alike_and_without_stations_is_the_centre():
+    params = crop_params()
+    blind = _batch([[100, 0], [-50, 90]], [-60, -90], params, rssi=np.full((1, 2), np.nan))
+    np.testing.assert_allclose(Centroid(params).estimate(blind), [[25, 45]])
+    silent = _batch([[100, 0]], [np.nan], params)
+    np.testing.assert_array_equal(Centroid(params).estimate(silent), [[0, 0]])
+    half = _batch([[100, 0], [-50, 90]], [-60, -90], params, rssi=np.array([[np.nan, -50.0]]))
+    np.testing.assert_allclose(Centroid(params).estimate(half), [[-50, 90]])
+
+
+def test_centroid_posterior_is_a_gaussian_around_it():
+    params = crop_params(output=56)
+    batch = _batch([[40, -20]], [-80], params)
+    posterior = Centroid(params, spread=0.05).posterior(batch)
+    np.testing.assert_allclose(posterior.sum(), 1)
+    np.testing.assert_allclose(geometric_median(posterior, 560), [[40, -20]], atol=0.2)
+
+
+def test_resample_means_or_picks():
+    image = np.arange(16.0).reshape(1, 4, 4)
+    np.testing.assert_allclose(resample(image, 2)[0], [[2.5, 4.5], [10.5, 12.5]])
+    np.testing.assert_allclose(resample(image, 8)[0, ::2, ::2], image[0])
+
+
+def test_normalised_survives_extremes():
+    log = np.full((1, 3, 3), -1e6)
+    log[0, 1, 2] = -1e5
+    assert normalised(log)[0, 1, 2] == 1

@@ -1,0 +1,174 @@
+from __future__ import annotations
+
+import matplotlib
+
+matplotlib.use("Agg")
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pytest
+from matplotlib.colors import to_rgb
+
+from rfloc import figures
+from rfloc.crops import CropBatcher, cell_centres
+from rfloc.evaluation import paper_table1
+from rfloc.frames import Grid
+from rfloc.schema import FEATURES
+from tests.handmade import crop_params, make_raster, make_split, predictions, scattered
+
+
+@pytest.fixture
+def ax():
+    with matplotlib.rc_context(figures.STYLE):
+        fig, ax = plt.subplots(layout="constrained")
+        yield ax
+        fig.canvas.draw()  # what cannot be drawn fails here
+        plt.close(fig)
+
+
+@pytest.fixture(scope="module")
+def raster():
+    building = np.zeros((500, 600))
+    building[100:200, 300:450] = 1
+    return make_raster(building, x0=-300, y0=-250)
+
+
+def _labels(ax):
+    return [text.get_text() for text in ax.get_legend().get_texts()]
+
+
+def test_every_experiment_and_baseline_of_the_paper_has_a_fixed_look():
+    styles = [figures.method_style(row["key"]) for row in paper_table1()["rows"] if row["model"] != "MLP+UNet"]
+    looks = {(s["color"], s["linestyle"], s["marker"]) for s in styles}
+    assert len(looks) == len(styles)
+    assert all(row["key"] in figures.METHODS for row in paper_table1()["rows"])
+    assert figures.method_style("mine") == figures.method_style("mine")
+    assert figures.method_style("mine")["label"] == "mine"
+
+
+def test_colours_are_of_one_palette_and_legible_on_white():
+    for colour in figures.METHOD_COLOURS.values():
+        assert colour in figures.OKABE_ITO.values()
+        linear = [c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in to_rgb(colour)]
+        contrast = 1.05 / (0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2] + 0.05)
+        assert contrast > 2
+
+
+def test_city_map_is_in_metres_and_north_up(ax, raster):
+    figures.city_map(ax, raster)
+    assert ax.images[0].get_extent() == [-300, 300, -250, 250] and ax.images[0].origin == "lower"
+    assert ax.images[0].get_array()[150, 400] == 2
+    assert "[m]" in ax.get_xlabel() and "[m]" in ax.get_ylabel()
+    assert [t.get_text() for t in ax.texts] == ["100 m"]
+    xs = ax.lines[-1].get_xdata()
+    assert xs[1] - xs[0] == pytest.approx(100)
+
+
+def test_split_map_shows_each_role_with_its_count_outside_the_data(ax, raster):
+    links, _ = scattered(30)
+    split = make_split(links, np.array(["train", "known", "unknown"])[np.arange(30) % 3])
+    figures.split_map(ax, raster, links, split)
+    assert _labels(ax) == [
+        "training (10)", "test, known streets (10)", "test, unknown streets (10)", "base stations (8)"
+    ]  # fmt: skip
+    ax.figure.canvas.draw()
+    assert ax.get_legend().get_window_extent().x0 >= ax.get_window_extent().x1
+
+
+def test_station_strokes_follow_the_azimuth(ax):
+    links, bs = scattered(5, 3)
+    links["bs_azimuth"][:] = [90.0, 180.0, np.nan]
+    figures.stations(ax, links, length=50.0)
+    strokes = ax.lines[:-1]
+    assert len(strokes) == 2  # an unknown azimuth has none
+    for stroke, start, (dx, dy) in zip(strokes, bs, ((50, 0), (0, -50)), strict=False):
+        np.testing.assert_allclose(stroke.get_xydata()[1] - start, [dx, dy], atol=1e-9)
+
+
+def test_radio_map_leaves_cells_without_a_ray_blank(ax, raster):
+    grid = Grid(-300, -250, 10, 60, 50)
+    level = np.full(grid.shape, -90.0)
+    level[:, :30] = np.nan
+    figures.radio_map(ax, raster, level, grid)
+    shown = ax.images[1]
+    assert shown.get_array().mask[:, :30].all() and not shown.get_array().mask[:, 30:].any()
+    assert shown.get_extent() == [-300, 300, -250, 250]
+    assert any(a.get_ylabel() == "NRSRP [dBm]" for a in ax.figure.axes)
+
+
+def test_crop_figures_agree_with_the_batch(raster):
+    links, _ = scattered(20)
+    batcher = CropBatcher(links, raster, crop_params())
+    batch = batcher.batch([3], batcher.ue_xy[[3], 0] + 40, batcher.ue_xy[[3], 1])
+    x, y = cell_centres(560, 28)
+    posterior = np.exp(-((x - 100) ** 2 + (y + 60) ** 2) / 2 / 50**2)
+    posterior /= posterior.sum()
+    fig, axes = plt.subplots(1, 2, figsize=(9, 4), layout="constrained")
+    figures.crop_input(axes[0], batch)
+    figures.posterior_map(axes[1], posterior, batch, estimate=np.array([100.0, -60.0]))
+    for ax in axes:
+        ue = next(line for line in ax.lines if line.get_label() == "UE")
+        np.testing.assert_allclose(ue.get_xydata(), [[-40, 0]], atol=1e-3)
+    row, col = np.unravel_index(np.argmax(axes[1].images[0].get_array()), (28, 28))
+    assert abs(x[row, col] - 100) <= 10 and abs(y[row, col] + 60) <= 10
+    path = axes[1].collections[0].get_paths()[0].get_extents()
+    assert path.width == pytest.approx(2 * 50 * np.sqrt(2 * np.log(10)), rel=0.1)  # 90 % of a Gaussian
+    assert set(_labels(axes[1])) == {"90 % region", "heard stations", "UE", "estimate"}
+    fig.canvas.draw()
+    plt.close(fig)
+
+
+def test_error_cdf_ends_at_one(ax):
+    rng = np.random.default_rng(0)
+    at = rng.uniform(0, 500, (40, 2))
+    shown = {name: predictions(np.arange(40), at, at + 30, "unknown") for name in ("centre", "knn")}
+    figures.error_cdf(ax, shown, "unknown")
+    for line, name in zip(ax.lines, shown, strict=True):
+        data = line.get_xydata()
+        assert line.get_color() == figures.METHOD_COLOURS[name]
+        assert data[-1, 1] == 1 and (np.diff(data[:, 1]) >= 0).all()
+        np.testing.assert_allclose(data[1:, 0], np.hypot(30, 30))
+    assert "40 UEs" in ax.get_ylabel()
+
+
+def test_known_unknown_takes_numbers_or_summaries(ax):
+    cell = {"mean_error": 100.0, "mean_error_ci": [90.0, 120.0]}
+    alone = {"mean_error": 50.0, "mean_error_ci": None}
+    figures.known_unknown(ax, {"A": {"known": 38.5, "unknown": 322.7}, "Bp": {"known": cell, "unknown": alone}})
+    points = {c.get_label(): c.lines[0].get_xydata()[0].tolist() for c in ax.containers}
+    assert points == {"A": [38.5, 322.7], "B′ zero-shot": [100.0, 50.0]}
+    assert ax.get_xlim() == ax.get_ylim() and ax.get_xlim()[1] > 322.7
+
+
+def test_error_bars_skip_missing_roles(ax):
+    cell = {"mean_error": 100.0, "mean_error_ci": [90.0, 120.0]}
+    figures.error_bars(ax, [{"localizer": "knn", "known": cell, "unknown": cell}, {"localizer": "C", "unknown": cell}])
+    assert [t.get_text() for t in ax.get_yticklabels()] == ["k-NN", "C zero-shot"]
+    assert len(ax.containers) == 3
+
+
+def test_calibration_figures(ax, raster):
+    links, _ = scattered(5, 3)
+    moved = links.assign_coords(bs_x=links.bs_x + 20)
+    figures.calibration_map(ax, raster, {"nominal": links, "calibrated": moved})
+    assert _labels(ax) == ["nominal pose", "calibrated pose"]
+    fig, other = plt.subplots()
+    figures.calibration_gain(other, ["a", "b", "c"], [0.5, np.nan, 0.3], [0.6, np.nan, 0.2])
+    assert [t.get_text() for t in other.get_yticklabels()] == ["b", "c", "a"]
+    fig.canvas.draw()
+    plt.close(fig)
+
+
+def test_feature_distributions_share_bins_and_sum_to_all(raster):
+    links, _ = scattered(200)
+    fig, axes = plt.subplots(1, 4, figsize=(12, 3), layout="constrained")
+    figures.feature_distributions(axes, {"A": links, "B": links.isel(ue=slice(0, 50))})
+    assert [a.get_xlabel() for a in axes] == [f"{k.upper()} [{u}]" for k, u in FEATURES.items()]
+    for patch in axes[2].patches:
+        xy = patch.get_xy()[:-1]
+        widths, heights = np.diff(xy[::2, 0]), xy[1:-1:2, 1]
+        assert 97 < heights.sum() <= 100.001 and np.allclose(widths, widths[0])
+    heard = int(links.heard.sum())
+    assert f"A ({heard:,} links)" in _labels(axes[3])
+    fig.canvas.draw()
+    plt.close(fig)
