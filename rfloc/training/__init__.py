@@ -1,0 +1,1 @@
+"""Training: Lightning module, schedules, crops drawn on the fly, staged experiments."""

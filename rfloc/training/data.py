@@ -1,0 +1,238 @@
+"""Training crops, drawn and augmented on the fly: batch k of a run depends on the seed and k, on nothing else."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+import xarray as xr
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from rfloc.config import CropParams, TrainingParams
+from rfloc.crops import ATTEMPTS, Batch, CropBatcher, evaluation_crops
+from rfloc.errors import TrainingError
+from rfloc.localizers.map_radioformer import as_tensors
+from rfloc.splits import split_like
+
+#: A dataset to train on: links, raster of its city, split (None: every UE trains), whether its features are simulated.
+Source = tuple[xr.Dataset, xr.Dataset, xr.Dataset | None, bool]
+
+#: Share of the noise's variance that a station's features have in common, as shadowing moves all of them.
+COMMON = 0.75
+
+
+def training_ues(links: xr.Dataset, split: xr.Dataset) -> NDArray[np.bool_]:
+    """Which UEs may be trained on, shape (n_ue,).
+
+    Those with role "train" where the split was made for these links; for other links of the city (B, B', C), those
+    outside the blocks of the split that are held out or validate, and outside the buffer.
+    """
+    same = split.sizes["ue"] == links.sizes["ue"] and all(
+        np.array_equal(split[name].values, links[name].values) for name in ("ue_x", "ue_y")
+    )
+    return (split if same else split_like(split, links))["role"].values == "train"
+
+
+class CropSource:
+    """The crops that can be drawn from one dataset.
+
+    Parameters
+    ----------
+    source : Source
+        Links, raster, split, simulated.
+    crops : CropParams
+        What a crop holds.
+    seed : int
+        Chooses the centres that are tried to find out which UEs have an eligible crop.
+    """
+
+    def __init__(self, source: Source, crops: CropParams, seed: int) -> None:
+        links, raster, split, self.simulated = source
+        self.batcher = CropBatcher(links, raster, crops)
+        ues = np.arange(links.sizes["ue"]) if split is None else np.flatnonzero(training_ues(links, split))
+        _, _, found = self.batcher.eligible(ues, np.random.default_rng(seed))
+        self.ues = ues[found]
+        self.left_out = links.sizes["ue"] - len(self.ues)
+
+    def draw(self, n: int, flips: bool, rng: np.random.Generator) -> Batch:
+        """A batch of `n` crops of UEs drawn with replacement, each with `min_heard` stations inside."""
+        ue = rng.choice(self.ues, n)
+        x, y, found = self.batcher.eligible(ue, rng)
+        for _ in range(ATTEMPTS):
+            again = np.flatnonzero(~found)
+            if not again.size:
+                break
+            ue[again] = rng.choice(self.ues, again.size)
+            x[again], y[again], found[again] = self.batcher.eligible(ue[again], rng)
+        else:
+            raise TrainingError(
+                f"no crop with {self.batcher.crops.min_heard} stations was found in {ATTEMPTS} rounds of draws",
+                "hardly any UE of this dataset hears enough stations inside a crop",
+                "lower crops.min_heard or enlarge crops.size",
+            )
+        if not flips:
+            return self.batcher.batch(ue, x, y)
+        return self.batcher.batch(ue, x, y, flip=rng.random(n) < 0.5, turns=rng.integers(0, 4, n))
+
+
+def augment(
+    batch: Batch, noisy: NDArray[np.bool_], training: TrainingParams, min_heard: int, rng: np.random.Generator
+) -> Batch:
+    """Add noise to the features of simulated crops and drop stations of all.
+
+    Parameters
+    ----------
+    batch : Batch
+        B crops; not changed.
+    noisy : ndarray of bool
+        Shape (B,): which crops get noise of `noise_db`, a share :data:`COMMON` of its variance common to a station.
+    training : TrainingParams
+        `noise_db`, `dropout_bs`: each crop draws a share up to the latter, then drops each station with that chance.
+    min_heard : int
+        The strongest so many stations stay.
+    rng : Generator
+        Draws all of it.
+    """
+    common = rng.standard_normal((*batch.rf.shape[:2], 1)) * np.sqrt(COMMON)
+    own = rng.standard_normal(batch.rf.shape) * np.sqrt(1 - COMMON)
+    rf = batch.rf + (training.noise_db * noisy[:, None, None] * (common + own)).astype(np.float32)
+    share = rng.uniform(0, training.dropout_bs, (len(batch), 1))
+    keep = rng.random(batch.bs_mask.shape) >= share
+    keep[:, :min_heard] = True
+    bs_mask = batch.bs_mask & keep
+    rf_mask = batch.rf_mask & bs_mask[..., None]
+    return dataclasses.replace(batch, rf=np.where(rf_mask, rf, np.float32(0)), rf_mask=rf_mask, bs_mask=bs_mask)
+
+
+def concatenate(batches: Sequence[Batch]) -> Batch:
+    """Batches of the same crop parameters, one after the other."""
+    first = batches[0]
+    names = [f.name for f in dataclasses.fields(Batch) if isinstance(getattr(first, f.name), np.ndarray)]
+    joined: dict[str, Any] = {name: np.concatenate([getattr(batch, name) for batch in batches]) for name in names}
+    return dataclasses.replace(first, **joined, turned=any(batch.turned for batch in batches))
+
+
+class TrainingSteps(Dataset[dict[str, Tensor]]):
+    """Batches `first`, `first + stride`, … of a run, `count` of them, as tensors.
+
+    A crop's dataset is drawn in proportion to the UEs that it can train on.
+
+    Parameters
+    ----------
+    sources : sequence of CropSource
+        Datasets to mix.
+    crops, training : CropParams, TrainingParams
+        What a crop holds, how it is augmented.
+    batch_size : int
+        Crops a batch.
+    seed : int
+        Seed of the run.
+    first, stride, count : int
+        Which batches: with several devices, each takes every so-many-th.
+    """
+
+    def __init__(
+        self,
+        sources: Sequence[CropSource],
+        crops: CropParams,
+        training: TrainingParams,
+        *,
+        batch_size: int,
+        seed: int,
+        first: int = 0,
+        stride: int = 1,
+        count: int,
+    ) -> None:
+        self.sources, self.crops, self.training = sources, crops, training
+        self.batch_size, self.seed, self.first, self.stride, self.count = batch_size, seed, first, stride, count
+
+    def __len__(self) -> int:
+        return self.count
+
+    def numpy_batch(self, index: int) -> Batch:
+        """Batch `index` of this part of the run, as arrays."""
+        rng = np.random.default_rng([self.seed, self.first + index * self.stride])
+        ues = np.array([len(source.ues) for source in self.sources])
+        share = rng.multinomial(self.batch_size, ues / ues.sum())
+        drawn = [
+            (source.draw(int(n), self.training.flips, rng), source.simulated)
+            for source, n in zip(self.sources, share, strict=True)
+            if n
+        ]
+        noisy = np.concatenate([np.full(len(batch), simulated) for batch, simulated in drawn])
+        batch = concatenate([batch for batch, _ in drawn])
+        return augment(batch, noisy, self.training, self.crops.min_heard, rng)
+
+    def __getitem__(self, index: int) -> dict[str, Tensor]:
+        if not 0 <= index < self.count:
+            raise IndexError(index)
+        return as_tensors(self.numpy_batch(index))
+
+
+class ValidationSteps(Dataset[dict[str, Tensor]]):
+    """Fixed crops of the UEs with role "val", as tensors.
+
+    Parameters
+    ----------
+    links, raster, split : Dataset
+        Of one city; the split belongs to these links.
+    crops : CropParams
+        What a crop holds.
+    batch_size : int
+        Crops a batch.
+    seed : int
+        Chooses the centres.
+
+    Raises
+    ------
+    SplitError
+        If no UE has the role, or none an eligible crop.
+    """
+
+    def __init__(
+        self, links: xr.Dataset, raster: xr.Dataset, split: xr.Dataset, crops: CropParams, batch_size: int, seed: int
+    ) -> None:
+        self.batcher, self.batch_size = CropBatcher(links, raster, crops), batch_size
+        self.fixed = evaluation_crops(links, split, crops, roles=("val",), seed=seed)
+
+    def __len__(self) -> int:
+        return -(-self.fixed.sizes["sample"] // self.batch_size)
+
+    def __getitem__(self, index: int) -> dict[str, Tensor]:
+        if not 0 <= index < len(self):
+            raise IndexError(index)
+        part = self.fixed.isel(sample=slice(index * self.batch_size, (index + 1) * self.batch_size))
+        return as_tensors(self.batcher.batch(part["ue"].values, part["crop_x"].values, part["crop_y"].values))
+
+
+def gather_sources(sources: Sequence[Source], crops: CropParams, seed: int) -> list[CropSource]:
+    """The datasets of a run, ready to draw from.
+
+    Raises
+    ------
+    TrainingError
+        If there is none, or one of them has no UE to train on.
+    """
+    ready = [CropSource(source, crops, seed) for source in sources]
+    for number, source in enumerate(ready):
+        if not len(source.ues):
+            raise TrainingError(
+                f"training dataset {number} has no UE with a usable crop",
+                f"of its {source.left_out} UEs none both trains and hears {crops.min_heard} stations in a crop",
+                "check the split's shares and buffer, lower crops.min_heard, or add UEs",
+            )
+    if not ready:
+        raise TrainingError("there is no dataset to train on", "`sources` is empty", "name at least one")
+    return ready
+
+
+def worker_count(devices: int) -> int:
+    """Processes that draw crops: none beside a CPU, which they would compete with; up to 8 beside each GPU."""
+    if not torch.cuda.is_available():
+        return 0
+    return min(8, max(1, torch.multiprocessing.cpu_count() // devices - 1))

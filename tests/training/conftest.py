@@ -1,0 +1,33 @@
+"""The plain, its links, and small parameters for the tests of this folder."""
+
+from __future__ import annotations
+
+import pytest
+import xarray as xr
+
+from rfloc.config import CropParams, ModelParams
+from tests.training.plain import log_distance_links, plain_raster
+
+
+@pytest.fixture(scope="session")
+def plain() -> xr.Dataset:
+    """The raster."""
+    return plain_raster()
+
+
+@pytest.fixture(scope="session")
+def links() -> xr.Dataset:
+    """400 UEs."""
+    return log_distance_links(400)
+
+
+@pytest.fixture
+def crops() -> CropParams:
+    """Small crops: 28 px, 14 cells, 400 m."""
+    return CropParams(size=400.0, jitter=0.8, min_heard=3, max_bs=6, pixels=28, output=14)
+
+
+@pytest.fixture
+def tiny() -> ModelParams:
+    """A network of one layer."""
+    return ModelParams(width=16, depth=1, heads=2, patch=14, mlp=[16])
