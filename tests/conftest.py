@@ -1,0 +1,50 @@
+"""Fixtures that every test folder shares."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+if TYPE_CHECKING:
+    from rfloc.city import City
+
+PROJECT = Path(__file__).resolve().parents[1]
+
+
+@pytest.fixture(scope="session")
+def project_root() -> Path:
+    """The project folder."""
+    return PROJECT
+
+
+@pytest.fixture(scope="session")
+def toy_city(tmp_path_factory: pytest.TempPathFactory) -> City:
+    """The nine-building toy city, built once a session."""
+    from rfloc.city import build_city
+    from tests.toy import city_params
+
+    return build_city("toy", city_params("toy"), PROJECT / "data", tmp_path_factory.mktemp("cities") / "toy", seed=7)
+
+
+@pytest.fixture(scope="session")
+def rome_data() -> Path:
+    """Folder that holds `rome/`, the published measurements and the OSM extract; skips where there is none."""
+    root = Path(os.environ.get("RFLOC_DATA") or PROJECT / "data")
+    if not (root / "rome" / "buildings.parquet").is_file():
+        pytest.skip(f"no Rome data in {root}/rome: set RFLOC_DATA to the folder that holds rome/")
+    return root
+
+
+@pytest.fixture(scope="session")
+def smoke_project(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A copy of the project in which the whole pipeline ran at scale smoke."""
+    from tests.clone import make_clone, run
+
+    clone = make_clone(PROJECT, tmp_path_factory.mktemp("smoke") / "clone")
+    run(clone, "dvc", "exp", "run", "-S", "scale=smoke", "-S", "training.max_epochs=1")
+    return clone

@@ -1,0 +1,32 @@
+"""The whole pipeline on the published Rome files, where they are."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from tests.clone import make_clone, run
+
+pytestmark = pytest.mark.slow
+
+
+def test_the_tiny_rome_run_is_on_real_measurements(rome_data, project_root, tmp_path, monkeypatch):
+    monkeypatch.setenv("RFLOC_DATA", str(rome_data))
+    clone = make_clone(project_root, tmp_path / "clone")
+    run(clone, "dvc", "exp", "run", "-S", "scale=rome_tiny")
+    run(clone, "rfloc", "verify")
+    records = [json.loads(p.read_text()) for p in (clone / "results/rome_tiny/provenance").glob("*.json")]
+    kinds = {record["parameters"].get("campaign_kind", "nbiot") for record in records}
+    assert kinds == {"nbiot"}
+    assert sum(record["wall_time_s"] for record in records) < 20 * 60
+    assert max(record["peak_memory_mib"] for record in records) < 6 * 1024
+    rows = json.loads((clone / "results/rome_tiny/table1.json").read_text())["rows"]
+    assert {"centre", "A", "B", "Bp", "C", "Bp_A", "C_A"} <= {row["key"] for row in rows}
+
+
+def test_without_the_files_the_error_says_how_to_get_them(project_root, tmp_path, monkeypatch):
+    monkeypatch.delenv("RFLOC_DATA", raising=False)
+    clone = make_clone(project_root, tmp_path / "clone")
+    said = run(clone, "dvc", "exp", "run", "-S", "scale=rome_tiny", ok=False)
+    assert "DataError" in said and "rfloc fetch rome" in said and "RFLOC_DATA" in said

@@ -1,0 +1,86 @@
+"""The whole pipeline at scale smoke, as a user runs it, in a copy of the project."""
+
+from __future__ import annotations
+
+import json
+import shutil
+
+import nbformat
+import pytest
+import yaml
+
+from rfloc import config
+from tests.clone import run
+
+pytestmark = pytest.mark.slow
+
+UP_TO_DATE = "Data and pipelines are up to date."
+
+
+def test_params_are_those_that_the_experiment_asked_for(smoke_project):
+    params = config.load(smoke_project / "params.yaml")
+    assert (params.scale, params.training.max_epochs) == ("smoke", 1)
+
+
+def test_every_stage_left_an_executed_notebook_and_its_provenance(smoke_project):
+    stages = yaml.safe_load((smoke_project / "dvc.lock").read_text())["stages"]
+    executed = {o["path"] for s in stages.values() for o in s["outs"] if o["path"].startswith("book/executed/")}
+    assert len(executed) == len(stages) >= 9
+    for path in executed:
+        for cell in nbformat.read(smoke_project / path, as_version=4).cells:
+            if cell.cell_type == "code" and cell.source.strip():
+                assert cell.execution_count
+    records = {p.stem: json.loads(p.read_text()) for p in (smoke_project / "results/smoke/provenance").glob("*.json")}
+    assert len(records) == len(stages)
+    assert max(record["peak_memory_mib"] for record in records.values()) < 6 * 1024
+    later = [record for record in records.values() if record["stage"] != "cities"]
+    assert all(any(path.startswith("build/") for path in record["inputs"]) for record in later)
+    assert not any(record["dirty"] for record in records.values())
+
+
+def test_the_results_are_whole(smoke_project):
+    assert "results/ is what the pipeline wrote" in run(smoke_project, "rfloc", "verify")
+
+
+def test_a_second_repro_does_no_work_nor_does_editing_prose(smoke_project):
+    assert UP_TO_DATE in run(smoke_project, "dvc", "repro")
+    index = smoke_project / "book/index.md"
+    before = index.read_text()
+    index.write_text(before + "\nOne more sentence.\n")
+    run(smoke_project, "python", "-c", "import rfloc.city, rfloc.simulation.maps")
+    assert UP_TO_DATE in run(smoke_project, "dvc", "repro")
+    index.write_text(before)
+
+
+def test_an_output_that_is_lost_comes_back_from_the_cache_with_the_same_bytes(smoke_project):
+    out = smoke_project / "book/executed/04-1-cities.ipynb"
+    before = out.read_bytes()
+    out.unlink()
+    shutil.rmtree(smoke_project / "build/cities")
+    run(smoke_project, "dvc", "checkout", "cities")
+    assert UP_TO_DATE in run(smoke_project, "dvc", "repro")
+    assert out.read_bytes() == before
+    assert (smoke_project / "build/cities/home/city.json").is_file()
+
+
+@pytest.mark.parametrize(
+    ("override", "said"),
+    [("trainng.lr=1.0", "trainng"), ("scale=huge", "Could not find 'scale/huge'"), ("training.lr=fast", "training.lr")],
+)
+def test_an_experiment_with_a_slip_is_refused(smoke_project, override, said):
+    before = (smoke_project / "params.yaml").read_text()
+    output = run(smoke_project, "dvc", "exp", "run", "-S", "scale=smoke", "-S", override, ok=False)
+    assert said in output
+    (smoke_project / "params.yaml").write_text(before)
+
+
+def test_papermill_runs_a_notebook_without_dvc(smoke_project, tmp_path):
+    notebook = "notebooks/04-1-cities.ipynb"
+    out = tmp_path / "out.ipynb"
+    cities = json.dumps(yaml.safe_load((smoke_project / "params.yaml").read_text())["cities"])
+    kept = smoke_project / "build/cities"
+    shutil.copytree(kept, tmp_path / "cities")
+    run(smoke_project, "papermill", notebook, str(out), "-y", f"cities: {cities}", "-p", "seed", "3")
+    assert nbformat.read(out, as_version=4).metadata.papermill.exception is None
+    shutil.rmtree(kept)
+    shutil.copytree(tmp_path / "cities", kept)

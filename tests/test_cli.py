@@ -1,0 +1,135 @@
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+
+from rfloc import config, doctor
+from rfloc.cli import compose, main
+from rfloc.errors import ConfigError
+
+SCALES = ("smoke", "demo", "rome", "rome_tiny", "paper")
+
+
+@pytest.fixture
+def clone(project_root, tmp_path, monkeypatch) -> Path:
+    """A folder with conf/ and the two files that make it a project."""
+    shutil.copytree(project_root / "conf", tmp_path / "conf")
+    (tmp_path / "dvc.yaml").write_text("stages: {}\n")
+    compose(tmp_path, ["scale=smoke"])
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+@pytest.mark.parametrize("scale", SCALES)
+def test_every_scale_composes_and_validates(clone, scale):
+    assert main(["params", "--scale", scale]) == 0
+    assert config.load(clone / "params.yaml").scale == scale
+
+
+def test_no_scale_is_untested(project_root):
+    assert {path.stem for path in (project_root / "conf/scale").glob("*.yaml")} == set(SCALES)
+
+
+@pytest.mark.parametrize("variant", ["default", "released_code"])
+def test_every_variant_composes(clone, variant):
+    assert main(["params", f"variant={variant}"]) == 0
+    assert config.load(clone / "params.yaml").variant == variant
+
+
+def test_params_are_composed_where_there_are_none_yet(clone):
+    (clone / "params.yaml").unlink()
+    assert main(["params", "--scale", "smoke", "training.lr=5e-4"]) == 0
+    assert config.load(clone / "params.yaml").training.lr == 5e-4
+
+
+@pytest.mark.parametrize(
+    ("args", "said"),
+    [
+        (["trainig.lr=1.0"], "did you mean training.lr?"),
+        (["training.lr=-1.0"], "training.lr: Input should be greater than 0 (got -1.0)"),
+        (["training.lr=fast"], "training.lr: Input should be a valid number"),
+        (["+crops.extra=1"], "unknown parameter 'crops.extra'"),
+        (["--scale", "dmo"], "Could not find 'scale/dmo'"),
+        (["campaign.cities=[home,paris]"], "names the city 'paris'"),
+    ],
+)
+def test_params_that_cannot_be_leave_the_file_alone(clone, capsys, args, said):
+    before = (clone / "params.yaml").read_text()
+    assert main(["params", *args]) == 2
+    assert said in capsys.readouterr().err
+    assert (clone / "params.yaml").read_text() == before
+    assert not list(clone.glob(".params-*"))
+
+
+def test_errors_name_no_folder_of_hydras_search_path(clone):
+    with pytest.raises(ConfigError) as caught:
+        compose(clone, ["scale=dmo"])
+    assert str(clone) not in str(caught.value)
+
+
+def test_errors_made_on_purpose_print_what_why_mend_without_a_traceback(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    assert main(["verify"]) == 2
+    error = capsys.readouterr().err
+    assert error.startswith("ConfigError: ")
+    assert "why:" in error and "mend:" in error and "Traceback" not in error
+
+
+def test_fetch_copies_from_the_named_folder_and_refuses_another_files_hash(clone, capsys, tmp_path_factory):
+    root = tmp_path_factory.mktemp("published")
+    (root / "rome").mkdir()
+    (root / "rome/rome_crop_knn_ready.csv").write_text("not what was published\n")
+    manifest = clone / "conf/data/rome.json"
+    content = json.loads(manifest.read_text())
+    csv = next(entry for entry in content["files"] if entry["name"] == "rome_crop_knn_ready.csv")
+    manifest.write_text(json.dumps(content | {"files": [csv]}))
+    assert main(["fetch", "rome", "--data-root", str(root)]) == 2
+    error = capsys.readouterr().err
+    assert error.startswith("HashMismatchError") and "rome_crop_knn_ready.csv" in error and csv["sha256"] in error
+    assert not (clone / "data/rome/rome_crop_knn_ready.csv").exists()
+
+
+def test_fetch_of_an_unknown_data_set_names_those_that_are_known(clone, capsys):
+    assert main(["fetch", "paris"]) == 2
+    assert "conf/data knows rome" in capsys.readouterr().err
+
+
+def test_doctor_reports_what_is_there(clone, capsys, monkeypatch):
+    monkeypatch.delenv("RFLOC_DATA", raising=False)
+    assert main(["doctor"]) == 0
+    out = capsys.readouterr().out
+    for name in (
+        "Python",
+        "ray tracing",
+        "torch",
+        "sionna-rt",
+        "jupyter-book",
+        "dvc",
+        "project",
+        "Rome data",
+        "weights",
+    ):
+        assert f" {name} " in out
+    assert f"nothing at {clone}/data/rome" in out and "rfloc fetch rome" in out
+    assert "The demo can run here." in out
+
+
+@pytest.mark.parametrize(
+    ("problem", "mend"),
+    [("no usable LLVM\n  why:  too old\n  mend: install one", "install one"), ("no mitsuba", "make setup")],
+)
+def test_doctor_gives_the_mend_and_fails_where_the_demo_cannot_run(clone, capsys, monkeypatch, problem, mend):
+    monkeypatch.setattr(doctor.backend, "describe", lambda: {"problem": problem})
+    assert main(["doctor"]) == 1
+    out = capsys.readouterr().out
+    assert problem.splitlines()[0] in out and f"-> {mend}" in out
+    assert "cannot run before this is mended: ray tracing." in out
+
+
+def test_doctor_says_what_a_broken_parameter_file_lacks(clone, capsys):
+    (clone / "params.yaml").write_text("scale: demo\n")
+    assert main(["doctor"]) == 1
+    assert "parameter data: Field required" in capsys.readouterr().out

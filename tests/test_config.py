@@ -1,0 +1,145 @@
+from __future__ import annotations
+
+import copy
+from pathlib import Path
+
+import pytest
+import yaml
+
+from rfloc import config
+from rfloc.errors import ConfigError
+
+
+@pytest.fixture(scope="session")
+def raw(project_root: Path) -> dict:
+    return yaml.safe_load((project_root / "params.yaml").read_text())
+
+
+def changed(raw: dict, path: str, value) -> dict:
+    raw = copy.deepcopy(raw)
+    *parents, last = path.split(".")
+    place = raw
+    for part in parents:
+        place = place[part]
+    place[last] = value
+    return raw
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "said"),
+    [
+        ("trainning", {}, r"unknown parameter 'trainning'(?s:.*)did you mean 'training'\?"),
+        ("training.max_epoch", 1, r"'training\.max_epoch'(?s:.*)did you mean 'max_epochs'\?"),
+        ("training.zzz", 1, r"'training\.zzz'(?s:.*)known here: batch_size"),
+        ("cities.home.bounds", None, r"'cities\.home\.bounds'(?s:.*)known here: .*box"),
+        ("experiments.A.sample", 3, r"'experiments\.A\.sample'(?s:.*)did you mean 'samples'\?"),
+        ("training.max_epochs", "1", r"training\.max_epochs: .*integer \(got '1'\)"),
+        ("training.max_epochs", 1.5, r"training\.max_epochs"),
+        ("training.flips", "yes", r"training\.flips: .*boolean"),
+        ("training.lr", 0.0, r"training\.lr: .*greater than 0"),
+        ("splits.unknown", 1.2, r"splits\.unknown: .*less than or equal to 1"),
+        ("radio.pattern", "omni", r"radio\.pattern: .*'isotropic' or 'tr38901'"),
+        ("campaign.cities", ["home", "paris"], r"names the city 'paris', but cities are home, other"),
+        ("experiments.C_A.start", "CC", r"experiments\.C_A\.start is 'CC'"),
+        ("crops.pixels", 113, r"crops\.pixels=113 is no multiple of model\.patch=14"),
+        ("seed", None, r"seed: .*integer"),
+    ],
+)
+def test_a_slip_is_an_error_that_names_the_key(raw, path, value, said):
+    with pytest.raises(ConfigError, match=said):
+        config.check(config.Params, changed(raw, path, value))
+
+
+def test_every_problem_is_named_at_once(raw):
+    with pytest.raises(ConfigError, match=r"training\.lr(?s:.*)'seeed'") as caught:
+        config.check(config.Params, changed(changed(raw, "training.lr", -1.0), "seeed", 1))
+    assert "did you mean 'seed'?" in caught.value.mend
+
+
+def test_a_missing_key_is_an_error(raw):
+    raw = copy.deepcopy(raw)
+    del raw["crops"]
+    with pytest.raises(ConfigError, match="crops: Field required"):
+        config.check(config.Params, raw)
+
+
+@pytest.mark.parametrize(
+    ("city", "said"),
+    [
+        ({"source": "sionna"}, "needs `scene`"),
+        ({"source": "file", "buildings": "b"}, "needs streets, box"),
+        ({"source": "file", "buildings": "b", "streets": "s", "box": [2.0, 1.0, 0.0, 1.0]}, "is empty"),
+        ({"source": "file", "buildings": "b", "streets": "s", "box": [2.0, 3.0]}, "box"),
+    ],
+)
+def test_a_city_must_be_complete(city, said):
+    with pytest.raises(ConfigError, match=said):
+        config.check(config.CityParams, {"name": "x", "origin": [41.0, 12.0]} | city)
+
+
+def test_parameters_cannot_be_changed_in_passing(raw):
+    params = config.check(config.Params, raw)
+    with pytest.raises(ValueError, match="frozen"):
+        params.training.lr = 1.0
+
+
+def test_a_section_comes_back_from_prefixed_variables(raw):
+    variables = {f"crops_{k}": v for k, v in raw["crops"].items()} | {"seed": 3, "crop": 1}
+    assert config.section("crops", variables) == config.CropParams(**raw["crops"])
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"crops_jiter": 0.5}, "unknown parameter 'crops.jiter'(?s:.*)did you mean 'jitter'"),
+        ({"crops_size": "wide"}, "crops.size"),
+        ({"crops_size": None}, "crops.size"),
+    ],
+)
+def test_a_section_refuses_what_papermill_would_let_pass(raw, change, said):
+    with pytest.raises(ConfigError, match=said):
+        config.section("crops", {f"crops_{k}": v for k, v in raw["crops"].items()} | change)
+
+
+def test_a_section_needs_every_key_and_a_known_name(raw):
+    variables = {f"crops_{k}": v for k, v in raw["crops"].items() if k != "jitter"}
+    with pytest.raises(ConfigError, match="lack crops_jitter"):
+        config.section("crops", variables)
+    with pytest.raises(ConfigError, match="no section 'crop'"):
+        config.section("crop", variables)
+
+
+@pytest.mark.parametrize(
+    ("text", "said"), [("a: [", "not valid YAML"), ("- 1", "holds no parameters"), ("", "holds no parameters")]
+)
+def test_files_that_hold_no_parameters(tmp_path, text, said):
+    (tmp_path / "params.yaml").write_text(text)
+    with pytest.raises(ConfigError, match=said):
+        config.load(tmp_path / "params.yaml")
+
+
+def test_a_missing_file_says_how_to_make_it(tmp_path):
+    with pytest.raises(ConfigError, match="rfloc params --scale demo"):
+        config.load(tmp_path / "params.yaml")
+
+
+def test_the_project_folder_is_found_from_below_and_nowhere_else(tmp_path, monkeypatch):
+    (tmp_path / "params.yaml").touch()
+    (tmp_path / "dvc.yaml").touch()
+    (tmp_path / "notebooks").mkdir()
+    monkeypatch.chdir(tmp_path / "notebooks")
+    assert config.project_root() == tmp_path
+    with pytest.raises(ConfigError, match="lies in no RF-Loc project"):
+        config.project_root(tmp_path.parent)
+
+
+def test_data_root_parameter_beats_environment_beats_project(monkeypatch, tmp_path):
+    monkeypatch.setenv("RFLOC_DATA", "/from/environment")
+    assert config.data_root(config.DataParams(root="/from/params"), tmp_path) == Path("/from/params")
+    assert config.data_root(config.DataParams(), tmp_path) == Path("/from/environment")
+    monkeypatch.delenv("RFLOC_DATA")
+    assert config.data_root(config.DataParams(), tmp_path) == tmp_path / "data"
+    monkeypatch.setenv("RFLOC_WEIGHTS", "/weights")
+    assert config.weights_root(config.DataParams()) == Path("/weights")
+    monkeypatch.delenv("RFLOC_WEIGHTS")
+    assert config.weights_root(config.DataParams()) is None

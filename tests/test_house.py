@@ -1,0 +1,235 @@
+"""House rules: who may import whom, output-free notebooks, parameters that agree, dependencies that are declared."""
+
+from __future__ import annotations
+
+import ast
+import json
+import re
+import subprocess
+import sys
+import tomllib
+from collections.abc import Iterator
+from functools import cache
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import nbformat
+import pytest
+import yaml
+
+from rfloc import config
+from rfloc.cli import compose
+from rfloc.pipeline.parameters import declared, source_of
+
+ROOT = Path(__file__).resolve().parents[1]
+NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
+MODULES = sorted((ROOT / "rfloc").rglob("*.py"))
+
+#: The rooms in the order in which data flows; a room imports rooms before it. `simulation.backend` stands at the front:
+#: it chooses the native library before anything imports mitsuba, and stands on errors alone.
+ROOMS = (
+    ("errors", "config", "schema", "frames", "simulation.backend"), ("city",), ("measurements",), ("splits",),
+    ("simulation",), ("calibration",), ("crops",), ("localizers",), ("training",), ("evaluation",), ("figures",),
+    ("pipeline",), ("cli", "doctor", "__main__"),
+)  # fmt: skip
+RANK = {room: rank for rank, rooms in enumerate(ROOMS) for room in rooms}
+
+#: Import names whose distribution is called otherwise, where several offer the name.
+SHARED_NAMES = {"google", "jaraco", "sionna"}
+
+
+def room_of(module: str) -> str:
+    """`rfloc.simulation.maps` → `simulation`."""
+    name = module.removeprefix("rfloc").lstrip(".")
+    return next((room for room in RANK if "." in room and (name + ".").startswith(room + ".")), name.partition(".")[0])
+
+
+def imports(source: str, package: str = "") -> Iterator[str]:
+    """Full names of what a source imports; `from a import b` gives a.b."""
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            base = ".".join(package.split(".")[: -node.level + 1 or None]) if node.level else ""
+            stem = ".".join(filter(None, (base, node.module)))
+            yield from (f"{stem}.{alias.name}" for alias in node.names)
+
+
+def code_of(notebook: Path) -> str:
+    """Code of a notebook, line magics left out."""
+    cells = nbformat.read(notebook, as_version=4).cells
+    source = "\n".join(cell.source for cell in cells if cell.cell_type == "code")
+    return re.sub(r"^\s*[%!].*$", "", source, flags=re.M)
+
+
+@cache
+def raw(scale: str = "demo") -> dict[str, Any]:
+    """What conf/ composes for a scale."""
+    import tempfile
+
+    with tempfile.TemporaryDirectory() as folder:
+        path = compose(ROOT, [f"scale={scale}"], Path(folder) / "params.yaml")
+        return yaml.safe_load(path.read_text())
+
+
+@cache
+def stages() -> dict[str, dict[str, Any]]:
+    """The stages of dvc.yaml, a matrix stage as it is written."""
+    content = yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"]
+    return {name: stage.get("do", stage) for name, stage in content.items()}
+
+
+def look_up(values: dict[str, Any], path: tuple[str, ...]) -> Any:
+    for part in path:
+        values = values[part]
+    return values
+
+
+def stage_of(notebook: Path) -> dict[str, Any]:
+    found = [stage for stage in stages().values() if f"notebooks/{notebook.name} " in stage["cmd"]]
+    assert len(found) == 1, f"{notebook.name} belongs to {len(found)} stages"
+    return found[0]
+
+
+@pytest.mark.parametrize("path", MODULES, ids=lambda p: p.relative_to(ROOT).as_posix())
+def test_a_room_imports_only_rooms_before_it(path):
+    module = ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
+    if module == "rfloc":
+        return
+    package = module if path.name == "__init__.py" else module.rpartition(".")[0]
+    own = room_of(module)
+    assert own in RANK, f"{own} is no room: name its place in ROOMS and in the architecture"
+    wanted = {room_of(name) for name in imports(path.read_text(), package) if name.split(".")[0] == "rfloc"} - {
+        own,
+        "",
+        "__version__",
+    }
+    late = {
+        room
+        for room in wanted
+        if RANK[room] > RANK[own] or (RANK[room] == RANK[own] and RANK[own] > 0 and own not in ROOMS[-1])
+    }
+    assert not late, f"{module} imports {', '.join(sorted(late))}, which come after {own}"
+
+
+def test_importing_rfloc_is_cheap():
+    code = "import rfloc, rfloc.config, rfloc.cli, sys; print(*sys.modules)"
+    loaded = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True
+    ).stdout.split()
+    heavy = {"torch", "sionna", "mitsuba", "drjit", "lightning", "geopandas", "transformers", "matplotlib", "dvc"}
+    assert not heavy & set(loaded)
+
+
+def test_modules_are_small():
+    lengths = {p.relative_to(ROOT).as_posix(): len(p.read_text().splitlines()) for p in MODULES}
+    assert not {name: n for name, n in lengths.items() if n > 400}
+    assert sum(n <= 250 for n in lengths.values()) >= 0.8 * len(lengths), "most modules stay under 250 lines"
+
+
+def test_every_import_is_a_declared_and_pinned_dependency():
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    declared_names = {
+        re.split(r"[<>=\[ ]", d)[0].lower().replace("_", "-")
+        for d in project["dependencies"] + project["optional-dependencies"]["dev"]
+    }
+    pins = dict(
+        re.findall(r"^([\w.-]+)==(\S+)$", (ROOT / "constraints.txt").read_text().lower().replace("_", "-"), re.M)
+    )
+    assert declared_names <= set(pins)
+    owners = metadata.packages_distributions()
+    sources = {p: p.read_text() for p in [*MODULES, *(ROOT / "tests").rglob("*.py")]} | {
+        n: code_of(n) for n in NOTEBOOKS
+    }
+    missing = {}
+    for path, source in sources.items():
+        for top in (
+            {name.split(".")[0] for name in imports(source, "rfloc")}
+            - set(sys.stdlib_module_names)
+            - {"rfloc", "tests"}
+        ):
+            names = {d.lower().replace("_", "-") for d in owners.get(top, [top])}
+            if not names & declared_names and not (path.parent / f"{top}.py").exists():
+                missing.setdefault(top, []).append(path.relative_to(ROOT).as_posix())
+    assert not missing
+
+
+def test_what_is_installed_is_what_is_pinned():
+    pins = dict(re.findall(r"^([\w.-]+)==(\S+)$", (ROOT / "constraints.txt").read_text(), re.M))
+    pins = {name.lower().replace("_", "-"): version for name, version in pins.items()}
+    wrong = {}
+    for distribution in metadata.distributions():
+        name = distribution.name.lower().replace("_", "-")
+        if name in pins and distribution.version.partition("+")[0] != pins[name]:
+            wrong[name] = (distribution.version, pins[name])
+    assert not wrong, "run make setup"
+
+
+def test_requirements_name_no_other_index():
+    for name in ("constraints.txt", "pyproject.toml"):
+        assert "index-url" not in (ROOT / name).read_text()
+
+
+def test_there_is_a_notebook_for_every_stage_and_a_stage_for_every_notebook():
+    named = {match for stage in stages().values() for match in re.findall(r"notebooks/(\S+\.ipynb)", stage["cmd"])}
+    assert named == {path.name for path in NOTEBOOKS}
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda p: p.stem)
+class TestNotebooks:
+    def test_holds_no_outputs(self, path):
+        for number, cell in enumerate(json.loads(path.read_text())["cells"]):
+            assert not cell.get("outputs"), f"cell {number} has outputs"
+            assert cell.get("execution_count") is None, f"cell {number} has an execution count"
+            assert not {"execution", "papermill"} & set(cell["metadata"])
+
+    def test_declares_parameters_first_with_the_values_of_the_default_scale(self, path):
+        nb = nbformat.read(path, as_version=4)
+        first = next(cell for cell in nb.cells if cell.cell_type == "code")
+        assert "parameters" in first.metadata.get("tags", [])
+        params = config.check(config.Params, raw()).model_dump()
+        item = re.search(r"--item (\w+)=(\w+)\.", stage_of(path)["cmd"])
+        for name, default in declared(nb, path.name).items():
+            source = source_of(name, params)
+            if source is None:
+                continue
+            as_written, as_checked = look_up(raw(), source), look_up(params, source)
+            assert default in (as_written, as_checked), f"{name}, scale demo holds {as_written!r}"
+            assert type(default) is type(as_checked), f"{name} is of another type than in params.yaml"
+        if item:
+            entries = params[item.group(2)]
+            key = declared(nb)[item.group(1)]
+            assert key in entries
+            fields = {
+                n.removeprefix(f"{item.group(1)}_"): v
+                for n, v in declared(nb).items()
+                if n.startswith(f"{item.group(1)}_")
+            }
+            assert fields == {k: v for k, v in entries[key].items() if k in fields}
+
+    def test_its_stage_depends_on_every_parameter_that_it_declares(self, path):
+        stage, params = stage_of(path), config.check(config.Params, raw()).model_dump()
+        keys = [key for key in stage.get("params", []) if isinstance(key, str)]
+        sources = {".".join(s) for n in declared(nbformat.read(path, as_version=4)) if (s := source_of(n, params))}
+        missing = {s for s in sources if not any(s == key or s.startswith(key + ".") for key in keys)}
+        assert not missing, "add them to the stage's params in dvc.yaml"
+
+    def test_its_stage_depends_on_it_and_on_the_rooms_that_it_uses(self, path):
+        deps = stage_of(path).get("deps", [])
+        assert f"notebooks/{path.name}" in deps
+        ground = {"errors", "config", "schema", "frames", "pipeline", "figures"}
+        used = {room_of(name) for name in imports(code_of(path)) if name.split(".")[0] == "rfloc"} - ground - {""}
+        covered = {Path(dep).with_suffix("").parts[1] for dep in deps if dep.startswith("rfloc/")} | {"rfloc"}
+        assert "rfloc" not in deps, "name the rooms, not the whole house"
+        missing = {room for room in used if room.partition(".")[0] not in covered}
+        assert not missing, "add these rooms to the stage's deps in dvc.yaml"
+
+
+def test_params_yaml_is_what_conf_composes():
+    changed = subprocess.run(
+        ["git", "status", "--porcelain", "--", "params.yaml"], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    if changed.returncode or changed.stdout.strip():
+        pytest.skip("params.yaml is not the committed one: it was composed for a run")
+    assert yaml.safe_load((ROOT / "params.yaml").read_text()) == raw(), "run `rfloc params --scale demo` and commit it"
