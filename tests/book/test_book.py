@@ -1,0 +1,115 @@
+"""The book's build refuses what is missing, its checks see what is broken, and the real book has no defect."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+import yaml
+
+from rfloc.errors import BookError
+from rfloc.pipeline.book import build_book, check_book, substitutions
+from tests.book import checks
+
+
+def results(project: Path) -> Path:
+    return next((project / "results").iterdir())
+
+
+def test_numbers_come_from_results(built):
+    text = (built / "index.html").read_text()
+    assert "Guessing gives 152 m [130, 171]; the best on known streets is A." in text
+
+
+def test_a_sound_book_has_no_defects(built):
+    assert checks.static_problems(built) == []
+
+
+def test_a_name_that_results_lack_stops_the_build(mini):
+    page = mini / "book" / "second.md"
+    page.write_text(page.read_text() + "\nAs much as {{ headline.never_written }}.\n")
+    with pytest.raises(BookError, match=r"second\.md:.*never_written"):
+        build_book(mini)
+
+
+def test_a_reference_to_nothing_stops_the_build(mini):
+    page = mini / "book" / "second.md"
+    page.write_text(page.read_text() + "\nSee {numref}`fig-that-is-not`.\n")
+    with pytest.raises(BookError, match=r"second\.md:.*fig-that-is-not"):
+        build_book(mini)
+
+
+@pytest.mark.parametrize("name", ["table1.json", "headline.json"])
+def test_a_missing_results_file_is_named(mini, name):
+    (results(mini) / name).unlink()
+    with pytest.raises(BookError, match=rf"{name} is missing"):
+        substitutions(mini)
+
+
+def test_a_missing_score_is_named(mini):
+    path = results(mini) / "table1.json"
+    table = json.loads(path.read_text())
+    del table["rows"][1]["unknown"]["rmse"]
+    path.write_text(json.dumps(table))
+    with pytest.raises(BookError, match=r"row 'A' lacks unknown\.rmse"):
+        substitutions(mini)
+
+
+def test_missing_provenance_is_named(mini):
+    path = results(mini) / "provenance" / "results.json"
+    path.write_text(json.dumps({"stage": "results"}))
+    with pytest.raises(BookError, match=r"stage 'results' lacks notebook, revision"):
+        substitutions(mini)
+
+
+def test_every_experiment_needs_its_page(mini):
+    toc = {"format": "jb-book", "root": "index", "parts": [{"chapters": [{"file": "07-2-training"}]}]}
+    (mini / "book" / "_toc.yml").write_text(yaml.safe_dump(toc))
+    (mini / "book" / "07-2-training.md").write_text("# Training\n")
+    with pytest.raises(BookError, match=r"pages of the book are missing: executed/07-2-training-A, "):
+        build_book(mini)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "said"),
+    [
+        ('href="second.html"', 'href="third.html"', "third.html does not exist"),
+        ('href="second.html"', 'href="second.html#nowhere"', "second.html#nowhere has no such anchor"),
+        ('alt="the logo"', "", "has no alternative text"),
+        ("</article>", '<img src="gone.png" alt="x"></article>', "gone.png does not exist"),
+        ("</article>", "<h1>Again</h1></article>", "2 <h1> headings, not one"),
+        ("</article>", "<p>{{ rows.A }}</p></article>", "unfilled {{ rows.A }}"),
+        ("</head>", '<script src="https://cdn.example/x.js"></script></head>', "loads https://cdn.example/x.js"),
+        ("</head>", '<link rel="stylesheet" href="//cdn.example/x.css"></head>', "loads //cdn.example/x.css"),
+        ("</head>", "<style>@import 'https://cdn.example/y.css';</style></head>", "loads https://cdn.example/y.css"),
+    ],
+)
+def test_a_planted_defect_is_found(plant, old, new, said):
+    html = plant(old, new)
+    problems = [problem for problem in checks.static_problems(html) if problem.startswith("index.html")]
+    assert len(problems) == 1
+    assert said in problems[0]
+    with pytest.raises(BookError, match="the book has 1 defect"):
+        check_book(html)
+
+
+def test_a_link_that_is_only_followed_is_no_defect(plant):
+    assert checks.static_problems(plant("</article>", '<a href="https://example.org">there</a></article>')) == []
+
+
+def test_the_browser_sees_what_scripts_do(plant, chromium):
+    fetch = "fetch('https://cdn.example/data.json').catch(() => 0)"
+    scripts = f"<script>console.error('planted'); {fetch}; nothing()</script>"
+    wide = '<div style="width: 3000px">x</div><span class="math">\\(\\nomacro{x}\\)</span>'
+    problems = checks.browser_problems(plant("</article>", f"{scripts}{wide}</article>"), chromium)
+    said = [problem for problem in problems if problem.startswith("index.html")]
+    for part in ("console: planted", "request to elsewhere: https://cdn", "script error", "px wide", "formula is not"):
+        assert any(part in problem for problem in said), part
+
+
+@pytest.mark.slow
+def test_the_book_of_the_smoke_pipeline(smoke_project, chromium):
+    html = build_book(smoke_project)
+    assert {"index.html", "executed/08-results.html"} <= {page.as_posix() for page in checks.pages(html)}
+    assert checks.browser_problems(html, chromium) == []
