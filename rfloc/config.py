@@ -107,6 +107,7 @@ class RadioParams(Section):
     detection_db: float = Field(-20.0, ge=-300, le=30, description="weakest NSINR at which a station is detected [dB]")
     ue_height: Positive = Field(1.5, description="antenna height of a UE [m]")
     pattern: Literal["isotropic", "tr38901"] = Field("tr38901", description="element pattern of a station")
+    front_to_back_db: float = Field(30.0, ge=0, le=60, description="greatest attenuation off boresight [dB]")
     downtilt: float = Field(6.0, ge=-20, le=45, description="downtilt of a station [deg]")
 
 
@@ -120,7 +121,7 @@ class SimulationParams(Section):
     diffuse: bool = Field(True, description="diffuse reflection")
     refraction: bool = Field(False, description="transmission through walls")
     diffraction: bool = Field(False, description="first-order edge diffraction by the tracer")
-    rooftop: bool = Field(True, description="power-sum a knife-edge path over the rooftops")
+    rooftop: bool = Field(True, description="power-sum a path over the rooftops (COST 231 Walfisch-Ikegami)")
     scattering: Fraction = Field(0.4, description="scattering coefficient of all materials")
     b_ues: Count = Field(6000, description="UEs of dataset B")
     c_cities: list[str] = Field(["home"], description="cities of dataset C")

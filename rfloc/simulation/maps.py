@@ -190,7 +190,7 @@ def sector_gain_db(stations: Stations, x: ArrayLike, y: ArrayLike, radio: RadioP
     dx, dy = x[None] - stations.x.reshape(shape), y[None] - stations.y.reshape(shape)
     elevation = np.degrees(np.arctan2(radio.ue_height - stations.h.reshape(shape), np.hypot(dx, dy)))
     off = wrap_degrees(bearing(dx, dy) - stations.azimuth.reshape(shape))
-    return pattern_gain_db(radio.pattern, off, elevation, radio.downtilt)
+    return pattern_gain_db(radio.pattern, off, elevation, radio.downtilt, radio.front_to_back_db)
 
 
 def station_gain_db(maps: xr.Dataset, radio: RadioParams) -> Array:

@@ -177,7 +177,9 @@ def path_gain(paths: xr.Dataset, radio: RadioParams | None = None) -> NDArray[np
     power = (np.abs(paths["transfer"].values.astype(np.complex128)) ** 2).sum(-1)
     if radio is not None:
         off = wrap_degrees(paths["departure_azimuth"].values - paths["bs_azimuth"].values[:, None, None])
-        gain = pattern_gain_db(radio.pattern, off, 90.0 - paths["departure_zenith"].values, radio.downtilt)
+        gain = pattern_gain_db(
+            radio.pattern, off, 90.0 - paths["departure_zenith"].values, radio.downtilt, radio.front_to_back_db
+        )
         power = np.where(power > 0, power * 10 ** (gain / 10), 0.0)
     return power.sum(-1).T
 
