@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib.util
-import os
 import platform
 import shutil
 import sys
@@ -112,7 +111,7 @@ def _project() -> Iterator[Finding]:
 
 
 def _folder(name: str, path: Path, mend: str) -> Finding:
-    there = path.is_dir() and any(os.scandir(path))
+    there = path.is_dir() and any(path.iterdir())
     return Finding(name, str(path) if there else f"nothing at {path}", "" if there else mend, needed=False)
 
 

@@ -33,7 +33,12 @@ LABELS = {
 
 
 def table1(
-    predictions: Mapping[str, xr.Dataset], params: EvaluationParams, *, seed: int, labels: Mapping[str, str]
+    predictions: Mapping[str, xr.Dataset],
+    params: EvaluationParams,
+    *,
+    seed: int,
+    labels: Mapping[str, str],
+    paper: bool = True,
 ) -> list[dict[str, Any]]:
     """Rows of Table 1, ready for JSON.
 
@@ -43,6 +48,8 @@ def table1(
         By key of the row, all on the same crops; one of them is the crop centre.
     labels : dict
         Names of experiments by key.
+    paper : bool
+        Put the paper's numbers beside: they are of its home city, and say nothing about another.
 
     Returns
     -------
@@ -59,7 +66,8 @@ def table1(
     """
     if REFERENCE not in predictions:
         raise DataError(f"Table 1 has no row {REFERENCE!r}", "every row is compared with guessing the crop's centre")
-    paper = {row["key"]: row for row in paper_table1()["rows"] if row["model"] in (None, "MapRadioFormer+")}
+    printed = {row["key"]: row for row in paper_table1()["rows"] if row["model"] in (None, "MapRadioFormer+")}
+    beside = printed if paper else {}
     rows = []
     for key, found in predictions.items():
         summary = summarise(found, params, seed=seed)
@@ -68,7 +76,7 @@ def table1(
             "key": key,
             "label": labels.get(key, LABELS.get(key, key)),
             "oracle": key in ORACLES,
-            **{f"paper_{street}": paper.get(key, {}).get(street) for street in ROLES_SHOWN},
+            **{f"paper_{street}": beside.get(key, {}).get(street) for street in ROLES_SHOWN},
         }
         for street in ROLES_SHOWN:
             if street not in summary:
@@ -87,7 +95,10 @@ def table1(
 
 
 def frame(rows: list[dict[str, Any]]) -> pd.DataFrame:
-    """Rows as a table to read: mean error with interval, RMSE, median, gain over the centre, the paper's number [m]."""
+    """Rows as a table to read: mean error with interval, RMSE, median, gain over the centre [m], the paper's number.
+
+    The last is left out where no row has one.
+    """
 
     def cells(row: dict[str, Any], street: str) -> dict[tuple[str, str], str]:
         cell, paper = row[street], row[f"paper_{street}"]
@@ -103,7 +114,9 @@ def frame(rows: list[dict[str, Any]]) -> pd.DataFrame:
             (f"{street} streets", "paper"): "–" if paper is None else f"{paper:.1f}",
         }
 
-    return pd.DataFrame({row["label"]: cells(row, "known") | cells(row, "unknown") for row in rows}).T
+    table = pd.DataFrame({row["label"]: cells(row, "known") | cells(row, "unknown") for row in rows}).T
+    beside = any(row[f"paper_{street}"] is not None for row in rows for street in ROLES_SHOWN)
+    return table if beside else table.drop(columns="paper", level=1)
 
 
 def headline(rows: list[dict[str, Any]]) -> dict[str, Any]:
