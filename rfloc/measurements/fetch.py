@@ -63,15 +63,37 @@ def sha256(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def verify(path: Path, origin: Origin) -> None:
-    """Raise HashMismatchError unless the file is the published one."""
+def verify(path: Path, origin: Origin, source: str = "") -> None:
+    """Raise HashMismatchError unless the file is the published one; `source` names it where it is a transfer's."""
     got = sha256(path)
     if got != origin.sha256:
         raise HashMismatchError(
-            f"{path} is not the published {origin.name}",
+            f"{source or path} is not the published {origin.name}",
             f"its SHA-256 is {got}, expected {origin.sha256} ({path.stat().st_size} bytes, expected {origin.bytes})",
             "move it away and fetch again; where this was a download, its origin changed or the transfer was damaged",
         )
+
+
+def check_files(name: str, data_root: Path) -> None:
+    """Check all files of a data set where they lie.
+
+    Raises
+    ------
+    HashMismatchError
+        If one is not the published file.
+    DataError
+        If one is missing.
+    """
+    manifest = read_manifest(name)
+    for origin in manifest.files:
+        path = Path(data_root) / manifest.folder / origin.name
+        if not path.is_file():
+            raise DataError(
+                f"{path} is missing",
+                f"the data set {name!r} consists of {len(manifest.files)} files",
+                f"run `rfloc fetch {name}`, or set data.root or RFLOC_DATA to a folder that holds {manifest.folder}/",
+            )
+        verify(path, origin)
 
 
 def fetch(
@@ -128,7 +150,7 @@ def fetch(
             verify(path, origin)
             done[origin.name] = "kept"
         elif local is not None and local.is_file():
-            with _whole(path, origin) as part:
+            with _whole(path, origin, str(local)) as part:
                 part.write_bytes(local.read_bytes())
             done[origin.name] = "copied"
         elif origin.origin is None:
@@ -153,12 +175,12 @@ def fetch(
 
 
 @contextmanager
-def _whole(path: Path, origin: Origin) -> Iterator[Path]:
+def _whole(path: Path, origin: Origin, source: str) -> Iterator[Path]:
     """A temporary file that becomes `path` once it is written and verified, and vanishes otherwise."""
     part = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
         yield part
-        verify(part, origin)
+        verify(part, origin, source)
         os.replace(part, path)
     finally:
         part.unlink(missing_ok=True)
@@ -171,7 +193,7 @@ def _download(
     assert origin.origin is not None
     for attempt in range(1, retries + 1):
         try:
-            with _whole(path, origin) as part:
+            with _whole(path, origin, str(origin.origin)) as part:
                 _receive(origin.origin, part, origin, timeout, say)
             return
         except (requests.ConnectionError, requests.Timeout, requests.exceptions.ChunkedEncodingError) as error:

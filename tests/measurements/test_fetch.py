@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from rfloc.errors import ConfigError, DataError, HashMismatchError
-from rfloc.measurements.fetch import Manifest, Origin, fetch, read_manifest
+from rfloc.measurements.fetch import Manifest, Origin, check_files, fetch, read_manifest
 
 BODY = bytes(range(256)) * 1000
 
@@ -146,7 +146,7 @@ def test_a_file_that_differs_is_never_overwritten(tmp_path: Path, server: Server
 def test_a_damaged_copy_is_refused(tmp_path: Path) -> None:
     (tmp_path / "mine" / "rome").mkdir(parents=True)
     (tmp_path / "mine" / "rome" / "file0.bin").write_bytes(BODY[1:])
-    with pytest.raises(HashMismatchError):
+    with pytest.raises(HashMismatchError, match=r"mine/rome/file0.bin is not the published"):
         get(tmp_path / "data", manifest(None), tmp_path / "mine")
     assert left(tmp_path / "data") == []
 
@@ -164,3 +164,14 @@ def test_the_manifest_agrees_with_the_files(project_root: Path, rome_data: Path,
     found = fetch("rome", source, tmp_path, rome, say=lambda line: None)
     assert set(found.values()) == {"copied"} and len(found) == len(rome.files)
     assert all((tmp_path / "rome" / f.name).stat().st_size == f.bytes for f in rome.files)
+
+
+def test_files_are_checked_where_they_lie(tmp_path: Path, rome_data: Path) -> None:
+    check_files("rome", rome_data)
+    with pytest.raises(DataError, match=r"is missing[\s\S]*rfloc fetch rome"):
+        check_files("rome", tmp_path)
+    (tmp_path / "rome").mkdir()
+    for origin in read_manifest("rome").files:
+        (tmp_path / "rome" / origin.name).write_bytes(b"something else")
+    with pytest.raises(HashMismatchError, match="is not the published"):
+        check_files("rome", tmp_path)
