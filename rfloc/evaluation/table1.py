@@ -15,7 +15,7 @@ from rfloc.evaluation.tables import ROLES_SHOWN, compare, paper_table1, summaris
 #: The predictor that every other is compared with, on the same crops.
 REFERENCE = "centre"
 
-#: Rows that know what no localizer can: they bound what the others may reach and win no comparison.
+#: Rows that know what no localizer can: they win no comparison.
 ORACLES = ("posterior_true",)
 
 #: Names of predictors in tables; experiments carry their own label.

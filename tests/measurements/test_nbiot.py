@@ -9,6 +9,8 @@ import pandas as pd
 import pytest
 from scipy.io import savemat
 
+from rfloc import config
+from rfloc.cli import compose
 from rfloc.errors import DataError
 from rfloc.frames import LocalFrame
 from rfloc.measurements import nbiot
@@ -131,3 +133,14 @@ def test_derived_cell_identities_are_the_tabulated_ones(rome_data: Path) -> None
     want = pd.read_csv(table / "published_bs_to_cell.csv")
     got = crop.groupby(["enodeb", "npci", "mnc", "bs_lat", "bs_lon"]).size().reset_index(name="rows")
     assert np.allclose(got.sort_values(["enodeb", "npci"]), want.sort_values(["enodeb_id", "npci"]))
+
+
+def test_nrsrq_follows_from_the_resource_blocks_of_the_scale(
+    rome_data: Path, project_root: Path, tmp_path: Path
+) -> None:
+    """NRSRQ = N_RB * NRSRP / RSSI (TS 36.214): the measured features tell N_RB, and scale rome must have the same."""
+    params = config.load(compose(project_root, ["scale=rome_tiny"], tmp_path / "params.yaml"))
+    links, _ = nbiot.read_rome(rome_data, FRAME, params.radio.carrier_hz)
+    gap = (links["nrsrq"] - (links["nrsrp"] - links["rssi"])).values
+    blocks = 10 ** (np.nanmedian(gap) / 10)
+    assert blocks == pytest.approx(params.radio.resource_blocks, rel=0.05)
