@@ -20,6 +20,9 @@ from rfloc.simulation.statistical import correlated_shadowing
 
 __all__ = ["HiddenCampaign", "Stations", "hidden_campaign", "place_stations", "simulate_links"]
 
+#: Added to the seed of a reality's rays, so that no simulation of it shares their noise.
+OTHER_RAYS = 10_000
+
 
 @dataclass(frozen=True)
 class HiddenCampaign:
@@ -186,7 +189,7 @@ def hidden_campaign(
     )
     truth = truth.replace(power=truth.power + rng.normal(0.0, params.gain_sd, truth.n))
     ue_x, ue_y = city.street_points(params.ues, rng)
-    maps = trace_maps(city, truth, grid or map_grid(city, sim.cell), sim, radio, seed, progress=progress)
+    maps = trace_maps(city, truth, grid or map_grid(city, sim.cell), sim, radio, seed + OTHER_RAYS, progress=progress)
     links = simulate_links(
         city,
         maps,
