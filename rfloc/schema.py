@@ -289,6 +289,23 @@ def load(path: str | Path, kind: str) -> xr.Dataset:
     return validate(ds, kind)
 
 
+def require_same_stations(links: xr.Dataset, other: xr.Dataset, what: str) -> None:
+    """Raise unless `other` has the stations of `links`, in the same order and frame.
+
+    Raises
+    ------
+    SchemaError, FrameError
+        Naming `what` the other dataset is.
+    """
+    LocalFrame.from_attrs(links.attrs).require_same(LocalFrame.from_attrs(other.attrs), what)
+    if not np.array_equal(other["bs_id"].values, links["bs_id"].values):
+        raise SchemaError(
+            f"{what} and the links have different stations",
+            "levels are compared station by station, in the order of the links",
+            "make them from these links' own stations, or reindex one to the other's bs_id",
+        )
+
+
 def save_json(value: dict | list, path: str | Path) -> Path:
     """Write JSON with sorted keys and a closing newline, NaN refused, so that git diffs stay readable."""
     path = Path(path)

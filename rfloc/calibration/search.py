@@ -23,8 +23,9 @@ from rfloc.calibration.objective import (
     student_t,
 )
 from rfloc.config import CalibrationParams, RadioParams
-from rfloc.errors import CalibrationError, SchemaError
-from rfloc.frames import LocalFrame, wrap_degrees
+from rfloc.errors import CalibrationError
+from rfloc.frames import wrap_degrees
+from rfloc.schema import require_same_stations
 from rfloc.simulation.maps import read_maps, sector_gain_db
 from rfloc.simulation.radio import reportable_dbm
 from rfloc.simulation.stations import Stations
@@ -116,7 +117,10 @@ def calibrate(
         If the split is not of these links, or leaks.
     """
     leakage_report(split, links)
-    _require_same_stations(links, candidate_maps)
+    if not candidate_maps:
+        raise CalibrationError("there are no candidate maps", "calibration chooses among them", "trace at least one")
+    for k, maps in enumerate(candidate_maps):
+        require_same_stations(links, maps, f"candidate maps {k}")
     x, y = links["ue_x"].values, links["ue_y"].values
     gains = np.stack([read_maps(maps, x, y) for maps in candidate_maps])  # (candidate, ue, bs)
     poses = [Stations.from_dataset(maps) for maps in candidate_maps]
@@ -255,17 +259,3 @@ def _agreement(measured: Floats, predicted: Floats | None) -> tuple[float, float
     if np.ptp(measured) == 0 or np.ptp(predicted) == 0:
         return np.nan, rms
     return float(spearmanr(measured, predicted).statistic), rms
-
-
-def _require_same_stations(links: xr.Dataset, candidate_maps: list[xr.Dataset]) -> None:
-    if not candidate_maps:
-        raise CalibrationError("there are no candidate maps", "calibration chooses among them", "trace at least one")
-    frame = LocalFrame.from_attrs(links.attrs)
-    for k, maps in enumerate(candidate_maps):
-        frame.require_same(LocalFrame.from_attrs(maps.attrs), f"candidate maps {k}")
-        if list(maps["bs_id"].values) != list(links["bs_id"].values):
-            raise SchemaError(
-                f"candidate maps {k} are of other stations than the links",
-                "rows of both must be the same stations in the same order",
-                "make them with candidate_stations(Stations.from_dataset(links), ...)",
-            )

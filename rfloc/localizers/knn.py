@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 from rfloc.config import CropParams
 from rfloc.crops import Batch, cell_centres
 from rfloc.errors import DataError
-from rfloc.frames import LocalFrame
 from rfloc.localizers import jitter_prior, normalised, require_unturned
+from rfloc.schema import require_same_stations
 
 Floats = NDArray[np.float64]
 
@@ -50,7 +50,7 @@ class KNearest:
     Raises
     ------
     DataError
-        If the stations differ, or there are no fingerprints, or none holds one of the features.
+        If there are no fingerprints, or none holds one of the features.
     """
 
     def __init__(
@@ -67,13 +67,7 @@ class KNearest:
         bandwidth: float = 20.0,
         name: str = "",
     ) -> None:
-        LocalFrame.from_attrs(links.attrs).require_same(LocalFrame.from_attrs(fingerprints.attrs), "the fingerprints")
-        if not np.array_equal(fingerprints["bs_id"], links["bs_id"]):
-            raise DataError(
-                "fingerprints and links have different stations",
-                "a fingerprint compares levels station by station",
-                "take both from one links dataset, or reindex one to the other's bs_id",
-            )
+        require_same_stations(links, fingerprints, "the fingerprints")
         if not fingerprints.sizes["ue"]:
             raise DataError("there are no fingerprints", "k-NN answers with places where somebody measured")
         self.name = name or ("knn" if within == "city" else "knn_square")

@@ -12,9 +12,9 @@ from scipy.stats import norm, t
 from rfloc.config import BaselineParams, CropParams, RadioParams
 from rfloc.crops import Batch, cell_centres
 from rfloc.errors import DataError
-from rfloc.frames import Grid, LocalFrame
+from rfloc.frames import Grid
 from rfloc.localizers import jitter_prior, normalised, require_unturned, street_prior
-from rfloc.schema import FEATURES
+from rfloc.schema import FEATURES, require_same_stations
 from rfloc.simulation.maps import nrsrp_map
 from rfloc.simulation.radio import reportable_dbm
 
@@ -99,18 +99,10 @@ class MapPosterior:
 
         Raises
         ------
-        DataError
-            If maps and links have different stations.
-        FrameError
-            If they are in different frames.
+        SchemaError, FrameError
+            If maps and links have different stations or frames.
         """
-        LocalFrame.from_attrs(links.attrs).require_same(LocalFrame.from_attrs(maps.attrs), "the radio maps")
-        if not np.array_equal(maps["bs_id"], links["bs_id"]):
-            raise DataError(
-                "radio maps and links have different stations",
-                "the likelihood compares levels station by station",
-                "trace maps for the links' own stations",
-            )
+        require_same_stations(links, maps, "the radio maps")
         bs_xy = np.stack([links["bs_x"].values, links["bs_y"].values], axis=1)
         keywords: dict[str, Any] = {
             "sd": baselines.posterior_sd,

@@ -5,7 +5,7 @@ import pytest
 from sklearn.neighbors import KNeighborsRegressor
 
 from rfloc.crops import CropBatcher
-from rfloc.errors import DataError
+from rfloc.errors import DataError, SchemaError
 from rfloc.evaluation.decode import geometric_median
 from rfloc.localizers import jitter_prior
 from rfloc.localizers.knn import KNearest
@@ -96,7 +96,7 @@ def test_several_features_are_scaled_and_found(city):
 
 def test_refusals(city):
     links, train, test = city
-    with pytest.raises(DataError, match="different stations"):
+    with pytest.raises(SchemaError, match="different stations"):
         KNearest(train.isel(bs=slice(1, None)), links, crop_params(), k=3)
     blind = train.assign(nsinr=train.nsinr * np.nan)
     with pytest.raises(DataError, match="no fingerprint holds nsinr"):

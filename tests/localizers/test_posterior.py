@@ -7,7 +7,7 @@ from scipy.stats import norm
 
 from rfloc.config import BaselineParams, RadioParams
 from rfloc.crops import CropBatcher, cell_centres
-from rfloc.errors import DataError
+from rfloc.errors import DataError, SchemaError
 from rfloc.evaluation.decode import geometric_median
 from rfloc.frames import Grid
 from rfloc.localizers import jitter_prior
@@ -121,7 +121,7 @@ def test_from_maps_applies_power_and_checks_stations():
     level = 43 - 100 - 10 * np.log10(1008)
     np.testing.assert_allclose(localizer._maps, level, atol=1e-4)
     assert (localizer.name, localizer.sd, localizer.temper, localizer.sensitivity) == ("B", 9.0, 0.5, -118.0)
-    with pytest.raises(DataError, match="different stations"):
+    with pytest.raises(SchemaError, match="different stations"):
         MapPosterior.from_maps(maps.isel(bs=[1, 0, 2, 3]), links, radio, crop_params(), BaselineParams())
     with pytest.raises(DataError, match="maps have shape"):
         MapPosterior(gain[:2], BS, GRID, crop_params(), sd=1, temper=1, sensitivity=-118)
