@@ -140,13 +140,6 @@ def test_known_unknown_takes_numbers_or_summaries(ax):
     assert ax.get_xlim() == ax.get_ylim() and ax.get_xlim()[1] > 322.7
 
 
-def test_error_bars_skip_missing_roles(ax):
-    cell = {"mean_error": 100.0, "mean_error_ci": [90.0, 120.0]}
-    figures.error_bars(ax, [{"localizer": "knn", "known": cell, "unknown": cell}, {"localizer": "C", "unknown": cell}])
-    assert [t.get_text() for t in ax.get_yticklabels()] == ["k-NN", "C zero-shot"]
-    assert len(ax.containers) == 3
-
-
 def test_calibration_figures(ax, raster):
     links, _ = scattered(5, 3)
     moved = links.assign_coords(bs_x=links.bs_x + 20)

@@ -3,7 +3,7 @@
 from rfloc.evaluation.bootstrap import block_interval, paired_difference
 from rfloc.evaluation.metrics import METRICS, UEErrors, ue_errors
 from rfloc.evaluation.score import evaluate
-from rfloc.evaluation.tables import compare, markdown, paper_table1, summarise
+from rfloc.evaluation.tables import compare, paper_table1, summarise
 
 __all__ = [
     "METRICS",
@@ -11,7 +11,6 @@ __all__ = [
     "block_interval",
     "compare",
     "evaluate",
-    "markdown",
     "paired_difference",
     "paper_table1",
     "summarise",

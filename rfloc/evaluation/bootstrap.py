@@ -20,6 +20,10 @@ def block_weights(blocks: NDArray[np.int64], draws: int, rng: np.random.Generato
     return rng.multinomial(n, np.full(n, 1 / n), size=draws)[:, blocks].astype(float)
 
 
+#: From fewer blocks no interval is stated: a percentile bootstrap of so few clusters is far too narrow.
+MIN_BLOCKS = 8
+
+
 def block_interval(
     errors: UEErrors,
     statistics: dict[str, Callable[[UEErrors, Floats], float]] = METRICS,
@@ -29,7 +33,7 @@ def block_interval(
     level: float,
     seed: int,
 ) -> dict[str, Interval]:
-    """Percentile interval of each statistic; None where all UEs lie in one block, which tells nothing of others.
+    """Percentile interval of each statistic; None where the UEs lie in fewer than :data:`MIN_BLOCKS` blocks.
 
     Parameters
     ----------
@@ -41,7 +45,7 @@ def block_interval(
         Confidence level, e.g. 0.95.
     """
     blocks = errors.blocks(block)
-    if blocks.max() == 0:
+    if blocks.max() + 1 < MIN_BLOCKS:
         return dict.fromkeys(statistics)
     weights = block_weights(blocks, draws, np.random.default_rng(seed))
     tails = [(1 - level) / 2, (1 + level) / 2]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from functools import cache
 from importlib.resources import files
 from typing import Any
@@ -94,32 +94,3 @@ def with_interval(value: float, interval: Sequence[float] | None, digits: int = 
     """`157.6 [98.0, 190.2]`, or the value alone where there is no interval."""
     text = f"{value:.{digits}f}"
     return text if interval is None else f"{text} [{interval[0]:.{digits}f}, {interval[1]:.{digits}f}]"
-
-
-def markdown(
-    rows: Sequence[Mapping[str, Any]],
-    labels: Mapping[str, str] | None = None,
-    metrics: Sequence[str] = ("mean_error", "rmse", "median"),
-    roles: Sequence[str] = ROLES_SHOWN,
-) -> str:
-    """Write :func:`summarise` rows as a Markdown table: metrics by role in metres, the mean error with its interval.
-
-    Parameters
-    ----------
-    rows : sequence of dict
-        As :func:`summarise` returns them.
-    labels : dict, optional
-        Shown names of localizers.
-    """
-    names = {"mean_error": "mean error", "rmse": "RMSE"}
-    head = ["localizer"] + [f"{role}: {names.get(m, m)} [m]" for role in roles for m in metrics]
-    lines = [head, ["---"] + ["---:"] * (len(head) - 1)]
-    for row in rows:
-        line = [(labels or {}).get(row["localizer"], row["localizer"])]
-        for role in roles:
-            cell = row.get(role)
-            for metric in metrics:
-                interval = cell[f"{metric}_ci"] if cell and metric == "mean_error" else None
-                line.append(with_interval(cell[metric], interval) if cell else "–")
-        lines.append(line)
-    return "\n".join("| " + " | ".join(line) + " |" for line in lines) + "\n"

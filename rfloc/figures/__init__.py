@@ -15,7 +15,7 @@ from rfloc.figures.maps import (
     split_map,
     stations,
 )
-from rfloc.figures.scores import calibration_gain, error_bars, error_cdf, feature_distributions, known_unknown
+from rfloc.figures.scores import calibration_gain, error_cdf, feature_distributions, known_unknown
 from rfloc.figures.style import METHOD_COLOURS, METHODS, OKABE_ITO, ROLE_COLOURS, ROLE_LABELS, STYLE, method_style
 
 __all__ = [
@@ -29,7 +29,6 @@ __all__ = [
     "calibration_map",
     "city_map",
     "crop_input",
-    "error_bars",
     "error_cdf",
     "feature_distributions",
     "known_unknown",

@@ -8,10 +8,9 @@ from typing import Any
 import numpy as np
 import xarray as xr
 from matplotlib.axes import Axes
-from matplotlib.lines import Line2D
 
 from rfloc.evaluation.metrics import ue_errors
-from rfloc.figures.style import METHODS, OKABE_ITO, ROLE_COLOURS, ROLE_LABELS, legend_outside, method_style
+from rfloc.figures.style import METHODS, OKABE_ITO, ROLE_LABELS, legend_outside, method_style
 from rfloc.schema import FEATURES
 
 
@@ -72,28 +71,6 @@ def known_unknown(ax: Axes, rows: Mapping[str, Mapping[str, Any]], *, metric: st
     ax.set_ylabel(f"{name}, unknown streets [m]")
     ax.grid(alpha=0.3)
     legend_outside(ax)
-    return ax
-
-
-def error_bars(ax: Axes, rows: Sequence[Mapping[str, Any]], *, metric: str = "mean_error") -> Axes:
-    """One line a localizer, its error on known and unknown streets with intervals; `rows` as `summarise` makes them."""
-    for k, (role, marker) in enumerate((("known", "o"), ("unknown", "s"))):
-        for line, row in enumerate(rows):
-            if role not in row:
-                continue
-            value, interval = row[role][metric], row[role][f"{metric}_ci"]
-            spread = None if interval is None else [[max(value - interval[0], 0)], [max(interval[1] - value, 0)]]
-            ax.errorbar(value, line + 0.16 * (2 * k - 1), xerr=spread, fmt=marker, color=ROLE_COLOURS[role], ms=6)
-    ax.set_yticks(range(len(rows)), [method_style(row["localizer"])["label"] for row in rows])
-    ax.invert_yaxis()
-    ax.set_xlim(left=0)
-    ax.set_xlabel(f"{metric.replace('_', ' ').replace('rmse', 'RMSE')} [m]")
-    ax.grid(axis="x", alpha=0.3)
-    handles = [
-        Line2D([], [], color=ROLE_COLOURS[role], marker=marker, linestyle="none", label=f"{role} streets")
-        for role, marker in (("known", "o"), ("unknown", "s"))
-    ]
-    legend_outside(ax, handles)
     return ax
 
 

@@ -46,11 +46,8 @@ class MapPosterior:
         Scale of the residual between measurement and map [dB].
     temper : float
         Exponent on the likelihood, in (0, 1].
-    sensitivity : float
-        Weakest NRSRP that is reported [dBm].
-    radio : RadioParams, optional
-        Where given, a station may also be drowned by others: the weakest level reported is that of
-        :func:`~rfloc.simulation.radio.reportable_dbm` for the crop's reports.
+    radio : RadioParams
+        Sensitivity, load and level of detection, which say what could have been reported.
     missed : float
         Probability that a UE does not report a station however strong, in [0, 1).
     df : float or None
@@ -68,8 +65,7 @@ class MapPosterior:
         *,
         sd: float,
         temper: float,
-        sensitivity: float,
-        radio: RadioParams | None = None,
+        radio: RadioParams,
         missed: float = 0.0,
         df: float | None = 4.0,
         prior: Literal["street", "square"] = "street",
@@ -78,14 +74,14 @@ class MapPosterior:
         if nrsrp.shape != (len(bs_xy), *grid.shape):
             raise DataError(f"maps have shape {nrsrp.shape}", f"{len(bs_xy)} stations on the grid make {grid.shape}")
         self.name, self.crops, self.grid, self.prior = name, crops, grid, prior
-        self.sd, self.temper, self.sensitivity, self.radio = sd, temper, sensitivity, radio
+        self.sd, self.temper, self.radio = sd, temper, radio
         self._law = norm(scale=sd) if df is None else t(df, scale=sd)
         self._gaps = np.arange(-30.0, 30.0, 0.01) * sd  # logcdf is slow and smooth: tabulated once
         under = np.log1p(-missed) + self._law.logcdf(self._gaps)
         self._log_silent = np.logaddexp(np.log(missed), under) if missed else under
         self._bs = np.asarray(bs_xy, float)
         # Where no ray arrives the level is unknown but low: two standard deviations under what can be reported.
-        floor = sensitivity - 2 * sd
+        floor = radio.sensitivity_dbm - 2 * sd
         self._maps = np.maximum(np.where(np.isnan(nrsrp), -np.inf, nrsrp), floor).astype(np.float32)
         self._floor = floor
         self._split = max(1, round(crops.size / crops.output / grid.cell))
@@ -107,7 +103,6 @@ class MapPosterior:
         keywords: dict[str, Any] = {
             "sd": baselines.posterior_sd,
             "temper": baselines.temper,
-            "sensitivity": radio.sensitivity_dbm,
             "radio": radio,
             "missed": baselines.missed,
         }
@@ -126,8 +121,8 @@ class MapPosterior:
         within[heard] = False
         silent = np.flatnonzero(within)
         measured = batch.rf[b, mask, NRSRP].astype(float)
-        weakest = self.sensitivity
-        if self.radio is not None and heard.size:
+        weakest = self.radio.sensitivity_dbm
+        if heard.size:
             nsinr = np.where(batch.rf_mask[b, mask, NSINR], batch.rf[b, mask, NSINR], np.nan)
             weakest = float(reportable_dbm(measured[None], nsinr[None], self.radio)[0])
         if mask.all():

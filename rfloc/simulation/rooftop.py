@@ -1,9 +1,8 @@
 """The path over the rooftops, off the height raster: the floor under ray-traced maps (COST 231 Walfisch-Ikegami).
 
 A city's rays reach a quarter to a third of its streets at an affordable number of samples; the others hear a station
-over the roofs. Knife edges alone put these streets 10 to 20 dB too low, because a street also gets the reflection of
-its far side; COST 231's model is fitted to measurements in European cities at 0.8 to 2 GHz. It sees only the vertical
-profile between station and cell.
+over the roofs. Knife edges alone leave out the reflection of a street's far side; COST 231's model is fitted to
+measurements in European cities at 0.8 to 2 GHz. It sees only the vertical profile between station and cell.
 """
 
 from __future__ import annotations
@@ -12,7 +11,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy.constants import speed_of_light
+
+from rfloc.simulation.statistical import free_space_gain
 
 if TYPE_CHECKING:
     from rfloc.city import City
@@ -124,7 +124,6 @@ def rooftop_maps(
     clear : ndarray of bool, shape (bs, ny, nx)
         Where it is clear. There the tracer has the direct ray too, wherever its rays are dense enough to hit the cell.
     """
-    wavelength = speed_of_light / carrier_hz
     roofs = city.raster["height"].values.astype(np.float32)
     t = ((1 - np.cos(np.pi * np.arange(1, PROFILE_POINTS) / PROFILE_POINTS)) / 2).astype(np.float32)
     gain = np.zeros((stations.n, *np.shape(x)), np.float32)
@@ -144,7 +143,7 @@ def rooftop_maps(
             distance = total[:, None] * t
             height[total[:, None] - distance < CLEARANCE] = 0.0
             loss = walfisch_ikegami_db(distance, height, total, h_tx, ue_height, carrier_hz)
-            free = (wavelength / (4 * np.pi * np.hypot(total, h_tx - ue_height))) ** 2
+            free = free_space_gain(np.hypot(total, h_tx - ue_height), carrier_hz)
             gain[k, i[part], j[part]] = free * 10 ** (-np.nan_to_num(loss) / 10)
             clear[k, i[part], j[part]] = np.isnan(loss)
     return gain, clear

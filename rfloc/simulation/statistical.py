@@ -16,13 +16,6 @@ def free_space_gain(distance: ArrayLike, carrier_hz: float) -> Array:
     return (speed_of_light / carrier_hz / (4 * np.pi * np.asarray(distance, float))) ** 2
 
 
-def log_distance_gain(distance: ArrayLike, carrier_hz: float, exponent: float, reference: float = 1.0) -> Array:
-    """Log-distance path gain, linear: free space up to `reference` [m], then falling with `exponent`."""
-    distance = np.asarray(distance, float)
-    beyond = np.maximum(distance / reference, 1.0)
-    return free_space_gain(np.minimum(distance, reference), carrier_hz) * beyond**-exponent
-
-
 def correlated_shadowing(
     x: ArrayLike, y: ArrayLike, sd: float, distance: float, rng: np.random.Generator, n: int = 1
 ) -> Array:

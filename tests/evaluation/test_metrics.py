@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from rfloc.errors import DataError
-from rfloc.evaluation.bootstrap import block_interval, block_weights, paired_difference
+from rfloc.evaluation.bootstrap import MIN_BLOCKS, block_interval, block_weights, paired_difference
 from rfloc.evaluation.metrics import METRICS, UEErrors, ue_errors
 from tests.handmade import predictions
 
@@ -81,6 +81,13 @@ def test_ues_of_one_block_count_once():
 def test_one_block_gives_no_interval():
     near = errors_of([1.0, 2.0], [[10, 10], [20, 20]])
     assert set(block_interval(near, block=150.0, draws=50, level=0.9, seed=0).values()) == {None}
+
+
+@pytest.mark.parametrize("blocks", [MIN_BLOCKS - 1, MIN_BLOCKS])
+def test_few_blocks_give_no_interval(blocks: int):
+    errors = errors_of(np.arange(1.0, blocks + 1.0))
+    found = block_interval(errors, block=500.0, draws=50, level=0.9, seed=0)["mean_error"]
+    assert (found is None) == (blocks < MIN_BLOCKS)
 
 
 def test_paired_difference_cancels_what_is_common():

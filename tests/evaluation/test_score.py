@@ -9,7 +9,7 @@ import pytest
 from rfloc.config import EvaluationParams
 from rfloc.crops import CropBatcher, evaluation_crops
 from rfloc.errors import DataError
-from rfloc.evaluation import compare, evaluate, markdown, paper_table1, summarise
+from rfloc.evaluation import compare, evaluate, paper_table1, summarise
 from rfloc.localizers.trivial import Centre, Centroid, StreetMedian
 from rfloc.schema import load, save
 from tests.handmade import crop_params, make_split, open_raster, scattered
@@ -111,16 +111,6 @@ def test_foreign_crops_are_refused(setting):
     other.attrs["crop_size"] = 400.0
     with pytest.raises(DataError, match="crops of 400"):
         evaluate(Centre(params), batcher, other)
-
-
-def test_markdown_has_a_line_a_localizer(setting):
-    batcher, crops, params = setting
-    row = summarise(evaluate(Centre(params), batcher, crops), PARAMS, seed=0)
-    text = markdown([row, {"localizer": "knn", "city": "home", "known": row["known"]}], {"centre": "Crop centre"})
-    lines = text.splitlines()
-    assert len(lines) == 4 and len({line.count("|") for line in lines}) == 1
-    assert lines[2].startswith("| Crop centre | ") and f"{row['known']['mean_error']:.1f} [" in lines[2]
-    assert lines[3].endswith("| – | – | – |")
 
 
 def test_paper_table_1():

@@ -23,9 +23,14 @@ def _maps(bs=BS):
     return np.moveaxis(path_loss(np.stack(np.meshgrid(GRID.x, GRID.y), axis=-1), bs), -1, 0)
 
 
+def quiet(sensitivity):
+    """A receiver that nothing drowns: only the sensitivity censors."""
+    return RadioParams(sensitivity_dbm=float(sensitivity), load=0.0, detection_db=-300.0)
+
+
 def _localizer(maps, **options):
     params = crop_params(output=56)
-    keywords = {"sd": 4.0, "temper": 1.0, "sensitivity": -118.0, "df": None, "prior": "square"} | options
+    keywords = {"sd": 4.0, "temper": 1.0, "radio": quiet(-118.0), "df": None, "prior": "square"} | options
     return MapPosterior(maps, BS, GRID, params, **keywords)
 
 
@@ -44,7 +49,7 @@ def test_equals_bayes_rule_written_out():
     params = crop_params(output=56)
     batch = _batch(level)
     got = MapPosterior(
-        maps, BS, grid, params, sd=6.0, temper=0.5, sensitivity=-100.0, df=None, prior="square"
+        maps, BS, grid, params, sd=6.0, temper=0.5, radio=quiet(-100.0), df=None, prior="square"
     ).posterior(batch)[0]
     x, y = cell_centres(560, 56)
     predicted = np.maximum(path_loss(np.stack([x, y], axis=-1), BS), -112.0)
@@ -66,7 +71,7 @@ def test_finds_ues_from_noiseless_levels(df):
 
 def test_silence_pushes_away_from_a_station():
     level = np.full(4, np.nan)
-    posterior = _localizer(_maps(), sensitivity=-90.0).posterior(_batch(level))[0]
+    posterior = _localizer(_maps(), radio=quiet(-90.0)).posterior(_batch(level))[0]
     x, y = cell_centres(560, 56)
     near = np.hypot(x - BS[1, 0], y - BS[1, 1]) < 60
     assert posterior[near].sum() < 0.2 * jitter_prior(crop_params(output=56))[near].sum()
@@ -82,9 +87,23 @@ def test_full_slots_lower_the_bar_for_silence():
     maps[0] = -70.0
     maps[1] = np.where(GRID.x < 0, -75.0, -118.0)
     posterior = MapPosterior(
-        maps, BS, GRID, params, sd=3.0, temper=1.0, sensitivity=-118.0, df=None, prior="square"
+        maps, BS, GRID, params, sd=3.0, temper=1.0, radio=quiet(-118.0), df=None, prior="square"
     ).posterior(batch)[0]
     assert 0.4 < posterior[:, :28].sum() < 0.6  # under the plain sensitivity, the west would be ruled out
+
+
+def test_silence_of_a_drowned_station_says_little():
+    """Reports that put noise and interference at -75 dBm drown what lies 20 dB under them."""
+    level = np.array([[-70.0, -72.0, -71.0, np.nan]])
+    links = make_links(np.zeros((1, 2)), BS, level, nsinr=level + 75.0)
+    batch = CropBatcher(links, open_raster(1400), crop_params(output=56)).batch([0], [0.0], [0.0])
+    maps = np.broadcast_to(np.nan_to_num(level[0], nan=-90.0)[:, None, None], (4, *GRID.shape)).copy()
+    maps[3] = np.where(GRID.x < 0, -105.0, -85.0)  # weak in the west, strong in the east
+    drowned = RadioParams(sensitivity_dbm=-118.0, load=0.0, detection_db=-20.0)
+    west = _localizer(maps, radio=drowned).posterior(batch)[0, :, :28].sum()
+    assert west > 0.95  # -105 dBm lies under the -95 dBm that could be reported, -85 dBm does not
+    missed = _localizer(maps, radio=drowned, missed=0.5).posterior(batch)[0, :, :28].sum()
+    assert 0.6 < missed < 0.72  # silence now weighs at most 2 : 1
 
 
 def test_no_ray_is_low_not_impossible():
@@ -120,8 +139,8 @@ def test_from_maps_applies_power_and_checks_stations():
     localizer = MapPosterior.from_maps(maps, links, radio, crop_params(), BaselineParams(), name="B")
     level = 43 - 100 - 10 * np.log10(1008)
     np.testing.assert_allclose(localizer._maps, level, atol=1e-4)
-    assert (localizer.name, localizer.sd, localizer.temper, localizer.sensitivity) == ("B", 9.0, 0.5, -118.0)
+    assert (localizer.name, localizer.sd, localizer.temper, localizer.radio) == ("B", 9.0, 0.5, radio)
     with pytest.raises(SchemaError, match="different stations"):
         MapPosterior.from_maps(maps.isel(bs=[1, 0, 2, 3]), links, radio, crop_params(), BaselineParams())
     with pytest.raises(DataError, match="maps have shape"):
-        MapPosterior(gain[:2], BS, GRID, crop_params(), sd=1, temper=1, sensitivity=-118)
+        MapPosterior(gain[:2], BS, GRID, crop_params(), sd=1, temper=1, radio=quiet(-118))

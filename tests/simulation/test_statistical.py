@@ -4,18 +4,12 @@ import numpy as np
 import pytest
 
 from rfloc.errors import SimulationError
-from rfloc.simulation.statistical import correlated_shadowing, free_space_gain, log_distance_gain
+from rfloc.simulation.statistical import correlated_shadowing, free_space_gain
 
 
 def test_friis_in_decibels():
     # 20 log10 d[km] + 20 log10 f[GHz] + 92.45 (ITU-R P.525-4, equation 4)
     assert -10 * np.log10(free_space_gain(1000.0, 2e9)) == pytest.approx(92.45 + 20 * np.log10(2), abs=0.005)
-
-
-def test_log_distance_starts_as_free_space_and_falls_with_the_exponent():
-    gain = 10 * np.log10(log_distance_gain([0.5, 10.0, 100.0, 1000.0], 0.8e9, exponent=3.5, reference=10.0))
-    np.testing.assert_allclose(gain[:2], 10 * np.log10(free_space_gain([0.5, 10.0], 0.8e9)))
-    np.testing.assert_allclose(np.diff(gain[1:]), [-35.0, -35.0])
 
 
 def test_shadowing_has_the_variance_and_correlation_asked_for():
