@@ -66,7 +66,7 @@ def test_a_missing_key_is_an_error(raw):
 @pytest.mark.parametrize(
     ("city", "said"),
     [
-        ({"source": "sionna"}, "needs `scene`"),
+        ({"source": "sionna"}, "needs scene"),
         ({"source": "file", "buildings": "b"}, "needs streets, box"),
         ({"source": "file", "buildings": "b", "streets": "s", "box": [2.0, 1.0, 0.0, 1.0]}, "is empty"),
         ({"source": "file", "buildings": "b", "streets": "s", "box": [2.0, 3.0]}, "box"),

@@ -188,7 +188,7 @@ def build_city(key: str, params: CityParams, data_root: str | Path, folder: str 
         If an input is missing, damaged, or holds nothing in the box.
     """
     folder = Path(folder)
-    frame = LocalFrame(params.origin[0], params.origin[1])
+    frame = LocalFrame(*params.centre)
     fresh = folder.with_name(folder.name + ".part")
     shutil.rmtree(fresh, ignore_errors=True)
     fresh.mkdir(parents=True)

@@ -1,25 +1,26 @@
-"""The parameters of the project: one pydantic model a section of params.yaml, validated on every load.
-
-`conf/` composes params.yaml (Hydra); notebooks receive a section's keys as plain variables, named `section_key`.
-"""
+"""One pydantic model a section of params.yaml: what each knob means and what it may be."""
 
 from __future__ import annotations
 
-import difflib
-import os
-from collections.abc import Mapping
-from pathlib import Path
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Literal
 
-import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
-
-from rfloc.errors import ConfigError
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 Positive = Annotated[float, Field(gt=0)]
 Fraction = Annotated[float, Field(ge=0, le=1)]
 Count = Annotated[int, Field(ge=1)]
 Box = Annotated[list[float], Field(min_length=4, max_length=4)]
+
+
+def check_box(box: list[float]) -> list[float]:
+    """A box (lat_min, lat_max, lon_min, lon_max) [deg] that is not empty and lies on the map (raises ValueError)."""
+    lat_min, lat_max, lon_min, lon_max = box
+    order = "its order is lat_min, lat_max, lon_min, lon_max"
+    if not (lat_min < lat_max and lon_min < lon_max):
+        raise ValueError(f"box {box} is empty: {order}")
+    if not (lat_min >= -85 and lat_max <= 85 and lon_min >= -180 and lon_max <= 180):
+        raise ValueError(f"box {box} is not on the map: {order}")
+    return box
 
 
 class Section(BaseModel):
@@ -39,33 +40,59 @@ class CityParams(Section):
     """One city: where its geometry comes from and how its frame lies on the earth."""
 
     name: str = Field(description="name shown in figures")
-    source: Literal["sionna", "file"] = Field(description="one of Sionna RT's scenes, or footprints from a file")
+    source: Literal["sionna", "file", "overpass"] = Field(
+        description="one of Sionna RT's scenes; footprints and streets from files; OpenStreetMap by Overpass"
+    )
     scene: str | None = Field(None, description="sionna: name of the scene")
-    buildings: str | None = Field(None, description="file: footprints (GeoParquet, GeoPackage, GeoJSON)")
-    streets: str | None = Field(None, description="file: street centre lines")
-    box: Box | None = Field(None, description="file: lat_min, lat_max, lon_min, lon_max [deg]")
+    buildings: str | None = Field(None, description="file: footprints (.parquet, .gpkg, .geojson, .osm, .osm.pbf)")
+    streets: str | None = Field(None, description="file: street centre lines; may be the file of the footprints")
+    tile_zoom: int | None = Field(None, ge=0, le=20, description="file: cut at Web Mercator tiles of this zoom level")
+    osm_date: str | None = Field(
+        None, pattern=r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ$", description="overpass: state of the map [UTC]"
+    )
+    overpass_url: str = Field("https://overpass-api.de/api/interpreter", description="overpass: which server is asked")
+    box: Box | None = Field(None, description="file, overpass: lat_min, lat_max, lon_min, lon_max [deg]")
     margin: float = Field(0.0, ge=0, description="raster and mesh reach this far past the box [m]")
-    origin: Annotated[list[float], Field(min_length=2, max_length=2)] = Field(description="frame origin lat, lon [deg]")
-    default_height: Positive = Field(18.0, description="height of buildings that OSM gives none for [m]")
+    origin: Annotated[list[float], Field(min_length=2, max_length=2)] | None = Field(
+        None, description="frame origin lat, lon [deg]; null: centre of the box"
+    )
+    height_prior: Annotated[list[Positive], Field(min_length=5, max_length=5)] | None = Field(
+        None, description="5, 25, 50, 75 and 95 % quantiles of building heights here [m]; null: by footprint area"
+    )
+    height_draw: bool = Field(False, description="untagged heights: drawn from their rule's range; else its middle")
+    height_scale: Positive = Field(1.0, description="factor on every height: a sensitivity switch")
 
     @model_validator(mode="after")
     def _complete(self) -> CityParams:
-        if self.source == "sionna" and self.scene is None:
-            raise ValueError("a city from Sionna needs `scene`")
-        if self.source == "file":
-            missing = [k for k in ("buildings", "streets", "box") if getattr(self, k) is None]
-            if missing:
-                raise ValueError(f"a city from files needs {', '.join(missing)}")
-            lat_min, lat_max, lon_min, lon_max = self.box or [0.0] * 4
-            if not (lat_min < lat_max and lon_min < lon_max):
-                raise ValueError(f"box {self.box} is empty: order is lat_min, lat_max, lon_min, lon_max")
+        wanted = {
+            "sionna": ("scene", "origin"),
+            "file": ("buildings", "streets", "box"),
+            "overpass": ("osm_date", "box"),
+        }
+        missing = [k for k in wanted[self.source] if getattr(self, k) is None]
+        if missing:
+            raise ValueError(f"a city with source {self.source!r} needs {', '.join(missing)}")
+        if self.box is not None:
+            check_box(self.box)
+        if self.height_prior is not None and sorted(self.height_prior) != self.height_prior:
+            raise ValueError(f"height_prior {self.height_prior} does not rise: it holds quantiles in ascending order")
         return self
+
+    @property
+    def centre(self) -> tuple[float, float]:
+        """Origin of the city's frame: latitude, longitude [deg]."""
+        if self.origin is not None:
+            return self.origin[0], self.origin[1]
+        lat_min, lat_max, lon_min, lon_max = self.box or [0.0] * 4
+        return (lat_min + lat_max) / 2, (lon_min + lon_max) / 2
 
 
 class CampaignParams(Section):
     """Dataset A: the measured campaign, real or with hidden parameters."""
 
-    kind: Literal["hidden", "nbiot"] = Field(description="hidden: simulated reality; nbiot: the published Rome files")
+    kind: Literal["hidden", "nbiot", "table"] = Field(
+        description="hidden: simulated reality; nbiot: a .mat file; table: CSV or Parquet"
+    )
     cities: list[str] = Field(description="cities with a campaign: the first is home, others are tested zero-shot")
     stations: Count = Field(20, description="hidden: base stations a city")
     height: Annotated[list[float], Field(min_length=2, max_length=2)] = Field(
@@ -81,18 +108,59 @@ class CampaignParams(Section):
     )
     step: float = Field(1.0, ge=0, description="hidden: quantisation of the reports [dB]")
     strongest: Count = Field(10, description="hidden: at most this many stations are reported")
-    max_ues: int | None = Field(None, ge=10, description="nbiot: keep a random subset of the UE locations")
-    max_bs: int | None = Field(None, ge=1, description="nbiot: keep only the stations heard most often")
+    mat: str = Field(
+        "rome/Campaign_data_NBIoT_1_2_3_4_5_6_interpolated.mat", description="nbiot: file, under data.root"
+    )
+    manifest: str | None = Field("rome", description="nbiot: check the files against conf/data/<manifest>.json")
+    published: str | None = Field(
+        "rome/rome_crop_knn_ready.csv", description="nbiot: station positions, joined by cell"
+    )
+    cell_table: str | None = Field(None, description="nbiot: table of cells with positions and error ellipses (.xlsx)")
+    interpolated: bool = Field(False, description="nbiot: also take interpolated rows, marked")
+    positions: Literal["known", "all"] = Field(
+        "known", description="nbiot: cells of known position; or place the others from training UEs"
+    )
+    table: str | None = Field(None, description="table: a row a measurement (.csv, .parquet), under data.root or data/")
+    max_ues: int | None = Field(None, ge=10, description="nbiot, table: keep a random subset of the UE locations")
+    max_bs: int | None = Field(None, ge=1, description="nbiot, table: keep only the stations heard most often")
+
+    @model_validator(mode="after")
+    def _complete(self) -> CampaignParams:
+        if self.kind == "table" and self.table is None:
+            raise ValueError("a campaign of kind 'table' needs `table`, the file that holds it")
+        if self.kind == "nbiot" and self.positions == "known" and not (self.published or self.cell_table):
+            raise ValueError("no cell has a known position: name `published` or `cell_table`, or set positions to all")
+        return self
+
+
+#: Ways in which test data can leak into training: UEs of both at one position; training UEs in a held-out area or its
+#: buffer; training crops over a held-out area; stations calibrated, or placed, with test UEs.
+Leak = Literal["positions", "buffer", "crops", "calibration", "stations"]
 
 
 class SplitParams(Section):
     """Known streets, unknown streets and what lies between."""
 
+    kind: Literal["blocks", "boxes"] = Field("blocks", description="blocks: drawn at random; boxes: those named below")
+    test_box: Box | None = Field(None, description="boxes: unknown streets; lat_min, lat_max, lon_min, lon_max [deg]")
+    val_box: Box | None = Field(None, description="boxes: validation; lat_min, lat_max, lon_min, lon_max [deg]")
     block: Positive = Field(150.0, description="edge of a spatial block [m]")
     unknown: Fraction = Field(0.2, description="share of blocks that are held out: unknown streets")
     known: Fraction = Field(0.1, description="share of the other UEs held out at random: known streets")
     val: Fraction = Field(0.1, description="share of the remaining blocks that choose checkpoints")
-    buffer: float = Field(20.0, ge=0, description="training UEs keep this distance from held-out blocks [m]")
+    buffer: float = Field(20.0, ge=0, description="training UEs keep this distance from held-out areas [m]")
+    crop_gap: float | None = Field(
+        None, ge=0, description="training crops keep this distance from held-out areas [m]; null: they may overlap"
+    )
+    allow: list[Leak] = Field(["crops"], description="leaks that are reported; every other one is an error")
+
+    @model_validator(mode="after")
+    def _complete(self) -> SplitParams:
+        if self.kind == "boxes":
+            if self.test_box is None or self.val_box is None:
+                raise ValueError("a split by boxes needs test_box and val_box")
+            check_box(self.test_box), check_box(self.val_box)
+        return self
 
 
 class RadioParams(Section):
@@ -154,6 +222,12 @@ class CropParams(Section):
     output: Count = Field(56, description="edge of the posterior grid [cells]")
     per_ue: Count = Field(1, description="evaluation crops a UE")
     max_eval: int | None = Field(None, ge=1, description="evaluation UEs a role (random subset); null: all")
+    var_mean: Positive = Field(300.0, description="A_var: mean half edge of a crop [m]")
+    var_sd: Positive = Field(100.0, description="A_var: standard deviation of the half edge [m]")
+    var_range: Annotated[list[float], Field(min_length=2, max_length=2)] = Field(
+        [100.0, 600.0], description="A_var: smallest and largest half edge [m]"
+    )
+    var_bin: Positive = Field(200.0, description="A_var: width of a bin of edges [m]")
 
 
 class ModelParams(Section):
@@ -251,136 +325,3 @@ class Params(Section):
         if self.crops.pixels % self.model.patch:
             raise ValueError(f"crops.pixels={self.crops.pixels} is no multiple of model.patch={self.model.patch}")
         return self
-
-
-#: The sections of params.yaml that a notebook may ask for, by name.
-SECTIONS: dict[str, type[Section]] = {
-    name: info.annotation
-    for name, info in Params.model_fields.items()
-    if isinstance(info.annotation, type) and issubclass(info.annotation, Section)
-}
-
-S = TypeVar("S", bound=BaseModel)
-
-
-def _known_keys(model: Any, path: tuple[str | int, ...]) -> list[str]:
-    """The keys that are allowed at the parent of `path`, walking through nested sections and dictionaries."""
-    for part in path[:-1]:
-        fields = getattr(model, "model_fields", None)
-        if fields is None:
-            break
-        info = fields.get(part)
-        if info is None:
-            return []
-        model = info.annotation
-        args = getattr(model, "__args__", ())
-        if args and getattr(model, "__origin__", None) is dict:
-            return list(getattr(args[1], "model_fields", {}))
-    return list(getattr(model, "model_fields", {}))
-
-
-def check(model: type[S], values: Mapping[str, Any], where: str = "") -> S:
-    """Validate values against a section and return it.
-
-    Raises
-    ------
-    ConfigError
-        Naming every offending key, what is allowed there and, for an unknown key, the nearest match.
-    """
-    try:
-        return model.model_validate(dict(values))
-    except ValidationError as error:
-        problems, mends = [], []
-        for item in error.errors():
-            path = tuple(item["loc"])
-            key = ".".join([where, *map(str, path)] if where else map(str, path))
-            if item["type"] == "extra_forbidden":
-                known = _known_keys(model, path)
-                near = difflib.get_close_matches(str(path[-1]), known, n=1)
-                problems.append(f"unknown parameter {key!r}")
-                mends.append(f"did you mean {near[0]!r}?" if near else f"known here: {', '.join(sorted(known))}")
-            else:
-                said = item["msg"].removeprefix("Value error, ")
-                got = "" if item["type"] in ("missing", "value_error") else f" (got {item['input']!r})"
-                problems.append(f"parameter {key or where or 'params'}: {said}{got}")
-        raise ConfigError(
-            "; ".join(problems),
-            "every parameter is checked when it is loaded, so that a slip cannot pass unnoticed",
-            "; ".join(mends) or "conf/ holds the defaults, rfloc/config.py the allowed values",
-        ) from None
-
-
-def load(path: str | Path = "params.yaml") -> Params:
-    """Read and validate params.yaml (raises ConfigError)."""
-    path = Path(path)
-    if not path.exists():
-        raise ConfigError(
-            f"there is no parameter file at {path.resolve()}",
-            "commands run in the project folder, the one that holds params.yaml",
-            "change into it, or compose the file with `rfloc params --scale demo`",
-        )
-    try:
-        raw = yaml.safe_load(path.read_text())
-    except yaml.YAMLError as error:
-        raise ConfigError(
-            f"{path} is not valid YAML", str(error).replace("\n", " "), "mend the line it names"
-        ) from None
-    if not isinstance(raw, dict):
-        raise ConfigError(f"{path} holds no parameters", f"its top level is {type(raw).__name__}, not a mapping")
-    return check(Params, raw)
-
-
-def section(name: str, variables: Mapping[str, Any]) -> Any:
-    """Build a section from a notebook's variables, named `section_key` (e.g. `crops_size`).
-
-    Every key of the section must be there, and no other variable may start with `name_`: a parameter that papermill
-    injected under a mistyped name is an error, not a silence.
-
-    Raises
-    ------
-    ConfigError
-        If a variable is missing, unknown, ill-typed or out of range.
-    """
-    model = SECTIONS.get(name)
-    if model is None:
-        raise ConfigError(f"there is no section {name!r}", f"sections are {', '.join(SECTIONS)}")
-    prefix = name + "_"
-    values = {key.removeprefix(prefix): value for key, value in variables.items() if key.startswith(prefix)}
-    missing = [key for key in model.model_fields if key not in values]
-    if missing:
-        raise ConfigError(
-            f"the notebook's parameters lack {', '.join(prefix + key for key in missing)}",
-            f"section {name!r} has them",
-            "add them to the cell tagged `parameters`",
-        )
-    return check(model, values, where=name)
-
-
-def project_root(start: str | Path = "") -> Path:
-    """The project folder: `start`, or the nearest folder from here upwards that holds params.yaml and dvc.yaml.
-
-    Raises
-    ------
-    ConfigError
-        If there is none.
-    """
-    here = Path(start).resolve() if start else Path.cwd()
-    for folder in (here, *here.parents):
-        if (folder / "params.yaml").is_file() and (folder / "dvc.yaml").is_file():
-            return folder
-    raise ConfigError(
-        f"{here} lies in no RF-Loc project",
-        "the project folder is the one that holds params.yaml and dvc.yaml",
-        "run from inside a clone, or set the parameter `root` to one",
-    )
-
-
-def data_root(params: DataParams, project: Path) -> Path:
-    """Folder of the published measurement files: the parameter, else $RFLOC_DATA, else the project's data/."""
-    return Path(params.root or os.environ.get("RFLOC_DATA") or project / "data")
-
-
-def weights_root(params: DataParams) -> Path | None:
-    """Folder of pretrained weights: the parameter, else $RFLOC_WEIGHTS, else None."""
-    found = params.weights or os.environ.get("RFLOC_WEIGHTS")
-    return Path(found) if found else None
