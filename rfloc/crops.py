@@ -1,22 +1,24 @@
 """Crops: the square windows that a localizer sees, cut from links and raster on the fly.
 
 A crop is a square of `size` metres whose centre is displaced from the UE, so that the UE lies uniformly in the central
-`jitter` share of it (paper section 4). Images have row 0 = north; positions inside a crop are relative to its centre,
-x east, y north [m].
+`jitter` share of it (paper section 4); in A_var every crop has a size of its own (appendix H). Images have row 0 =
+north; positions inside a crop are relative to its centre, x east, y north [m].
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, fields
 
 import numpy as np
 import xarray as xr
 from numpy.typing import ArrayLike, NDArray
+from scipy.stats import truncnorm
 
+from rfloc.city.windows import AreaPooler
 from rfloc.config import CropParams
 from rfloc.errors import DataError, SplitError
-from rfloc.frames import Grid, LocalFrame
+from rfloc.frames import LocalFrame
 from rfloc.schema import FEATURES, ROLES, validate, with_units
 
 Floats = NDArray[np.float64]
@@ -43,62 +45,33 @@ class Batch:
     target: Ints  #: (B,) flat index row * G + column of the output cell that holds the UE
     ue: Ints  #: (B,) UE's position along `ue` of the links
     centre: Floats  #: (B, 2) crop centres in the local frame [m]
-    size: float  #: edge of a crop [m]
+    size: Floats  #: (B,) edge of each crop [m]
     turned: bool  #: flips or turns were applied, so that crop and city axes differ
 
     def __len__(self) -> int:
         return len(self.ue)
 
+    def take(self, index: ArrayLike) -> Batch:
+        """The crops at these positions of the batch."""
+        values = {f.name: getattr(self, f.name) for f in fields(self)}
+        return Batch(**{k: v[np.asarray(index)] if isinstance(v, np.ndarray) else v for k, v in values.items()})
 
-class AreaPooler:
-    """Exact area averages of raster layers over windows at any offset, through cumulative sums.
 
-    The integral of a piecewise constant raster is bilinear inside a cell, so interpolating it is exact. What lies
-    outside the raster counts as 0.
+def cell_centres(size: ArrayLike, cells: int) -> tuple[Floats, Floats]:
+    """Cell centres of crop grids: x and y relative to their centres [m], each (..., cells, cells), row 0 = north.
 
-    Parameters
-    ----------
-    raster : Dataset
-        Of kind "raster".
-    layers : sequence of str
-        Variables to pool.
+    `size` is the edge of a crop [m], or an array of edges of shape (...).
     """
-
-    def __init__(self, raster: xr.Dataset, layers: Sequence[str] = LAYERS) -> None:
-        self.grid = Grid.from_attrs(raster.attrs)
-        self._sums = np.zeros((len(layers), self.grid.ny + 1, self.grid.nx + 1))
-        for sums, layer in zip(self._sums, layers, strict=True):
-            values = raster[layer].values.astype(np.float64)
-            np.cumsum(np.cumsum(values, axis=0), axis=1, out=sums[1:, 1:])
-
-    def _edges(self, start: float, n: int, step: float, cells: int) -> tuple[Ints, Floats]:
-        at = np.clip(start + step * np.arange(n + 1), 0, cells)
-        low = np.minimum(at.astype(np.int64), cells - 1)
-        return low, at - low
-
-    def window(self, x: float, y: float, size: float, pixels: int) -> NDArray[np.float32]:
-        """Layers averaged over `pixels` x `pixels` of a square around x, y [m]: (L, pixels, pixels), row 0 = north."""
-        g, step = self.grid, size / pixels / self.grid.cell
-        i, fi = self._edges((y - size / 2 - g.y0) / g.cell, pixels, step, g.ny)
-        j, fj = self._edges((x - size / 2 - g.x0) / g.cell, pixels, step, g.nx)
-        first, last = j[0], j[-1] + 2
-        near = self._sums[:, :, first:last]
-        rows = near[:, i] * (1 - fi)[:, None] + near[:, i + 1] * fi[:, None]
-        corners = rows[:, :, j - first] * (1 - fj) + rows[:, :, j - first + 1] * fj
-        means = np.diff(np.diff(corners, axis=1), axis=2) / step**2
-        means[np.abs(means) < 1e-6] = 0.0  # rounding of differences between large sums
-        return means[:, ::-1].astype(np.float32)
+    at = ((np.arange(cells) + 0.5) / cells - 0.5) * np.asarray(size, float)[..., None]
+    shape = (*at.shape[:-1], cells, cells)
+    return np.broadcast_to(at[..., None, :], shape), np.broadcast_to(-at[..., None], shape)
 
 
-def cell_centres(size: float, cells: int) -> tuple[Floats, Floats]:
-    """Cell centres of a crop grid: x and y relative to its centre [m], each (cells, cells), row 0 = north."""
-    at = ((np.arange(cells) + 0.5) / cells - 0.5) * size
-    x, y = np.meshgrid(at, -at)
-    return x, y
+def cell_index(xy: ArrayLike, size: ArrayLike, cells: int) -> Ints:
+    """Flat index of the cell of a crop grid that holds x, y [m] relative to the centre, clipped into the crop.
 
-
-def cell_index(xy: ArrayLike, size: float, cells: int) -> Ints:
-    """Flat index of the cell of a crop grid that holds x, y [m] relative to the centre, clipped into the crop."""
+    `xy` is (..., 2), `size` the edge of the crop [m] or an array of shape (...).
+    """
     xy = np.asarray(xy, float)
     col = np.floor((xy[..., 0] / size + 0.5) * cells).astype(np.int64)
     row = np.floor((0.5 - xy[..., 1] / size) * cells).astype(np.int64)
@@ -106,7 +79,7 @@ def cell_index(xy: ArrayLike, size: float, cells: int) -> Ints:
 
 
 class CropPlacer:
-    """Chooses crop centres for the UEs of links.
+    """Chooses crops for the UEs of links.
 
     Parameters
     ----------
@@ -114,50 +87,75 @@ class CropPlacer:
         Of kind "links".
     crops : CropParams
         Size, jitter and how many stations a crop must hold.
+    variable : bool
+        Draw each crop's size: half edges are normal (`var_mean`, `var_sd`), redrawn outside `var_range`.
     """
 
-    def __init__(self, links: xr.Dataset, crops: CropParams) -> None:
-        self.crops, self.links = crops, links
+    def __init__(self, links: xr.Dataset, crops: CropParams, *, variable: bool = False) -> None:
+        self.crops, self.links, self.variable = crops, links, variable
         self.ue_xy: Floats = np.stack([links["ue_x"].values, links["ue_y"].values], axis=1)
         self.bs_xy: Floats = np.stack([links["bs_x"].values, links["bs_y"].values], axis=1)
         self.heard: Bools = links["heard"].values
 
-    def inside(self, ue: ArrayLike, centre_x: ArrayLike, centre_y: ArrayLike) -> Bools:
-        """Stations that each UE hears and that lie inside its crop: (B, n_bs)."""
-        half = self.crops.size / 2
+    def inside(self, ue: ArrayLike, centre_x: ArrayLike, centre_y: ArrayLike, size: ArrayLike | None = None) -> Bools:
+        """Stations that each UE hears and that lie inside its crop of `size` (default: `crops.size`): (B, n_bs)."""
+        half = np.asarray(self.crops.size if size is None else size, float)[..., None] / 2
         dx = np.abs(self.bs_xy[:, 0] - np.asarray(centre_x, float)[:, None])
         dy = np.abs(self.bs_xy[:, 1] - np.asarray(centre_y, float)[:, None])
         return self.heard[np.asarray(ue, int)] & (dx <= half) & (dy <= half)
 
-    def jittered(self, ue: ArrayLike, rng: np.random.Generator) -> tuple[Floats, Floats]:
+    def sizes(self, n: int, rng: np.random.Generator) -> Floats:
+        """Edges of n crops [m]: `crops.size`, or drawn where they vary."""
+        if not self.variable:
+            return np.full(n, self.crops.size)
+        low, high = ((v - self.crops.var_mean) / self.crops.var_sd for v in self.crops.var_range)
+        half = truncnorm.rvs(low, high, self.crops.var_mean, self.crops.var_sd, n, random_state=rng)
+        return 2 * np.asarray(half, float)
+
+    def jittered(self, ue: ArrayLike, rng: np.random.Generator, size: ArrayLike) -> tuple[Floats, Floats]:
         """Draw a crop centre for each UE: UE minus U(-jitter * size / 2, +jitter * size / 2) per axis [m]."""
         ue = np.asarray(ue, int)
-        shift = rng.uniform(-0.5, 0.5, (len(ue), 2)) * self.crops.jitter * self.crops.size
+        shift = rng.uniform(-0.5, 0.5, (len(ue), 2)) * self.crops.jitter * np.asarray(size, float)[..., None]
         centre = self.ue_xy[ue] - shift
         return centre[:, 0], centre[:, 1]
 
-    def eligible(self, ue: ArrayLike, rng: np.random.Generator) -> tuple[Floats, Floats, Bools]:
-        """Draw centres until `min_heard` stations lie inside, at most :data:`ATTEMPTS` times, for each entry of `ue`.
+    def eligible(
+        self, ue: ArrayLike, rng: np.random.Generator, allowed: Callable[[Floats, Floats, Floats], Bools] | None = None
+    ) -> tuple[Floats, Floats, Floats, Bools]:
+        """Draw sizes and centres until `min_heard` stations lie inside, at most :data:`ATTEMPTS` times.
+
+        Parameters
+        ----------
+        ue : array of int
+            Shape (n,).
+        rng : Generator
+            Draws all of it.
+        allowed : callable, optional
+            Of centres x, y and edges [m], (m,) each: which of these crops may be used; default: all.
 
         Returns
         -------
-        centre_x, centre_y : ndarray
+        centre_x, centre_y, size : ndarray
             Shape (n,), in metres.
         found : ndarray of bool
-            Shape (n,), False where no attempt was eligible; the centre is then the last one tried.
+            Shape (n,), False where no attempt was eligible; centre and size are then the last ones tried.
         """
         ue = np.asarray(ue, int)
-        x, y = np.empty(len(ue)), np.empty(len(ue))
+        x, y, size = np.empty((3, len(ue)))
         found = np.zeros(len(ue), bool)
         open_ = np.arange(len(ue))
         for _ in range(ATTEMPTS):
-            x[open_], y[open_] = self.jittered(ue[open_], rng)
-            ok = self.inside(ue[open_], x[open_], y[open_]).sum(axis=1) >= self.crops.min_heard
+            size[open_] = self.sizes(open_.size, rng)
+            x[open_], y[open_] = self.jittered(ue[open_], rng, size[open_])
+            crop = x[open_], y[open_], size[open_]
+            ok = self.inside(ue[open_], *crop).sum(axis=1) >= self.crops.min_heard
+            if allowed is not None:
+                ok &= allowed(*crop)
             found[open_[ok]] = True
             open_ = open_[~ok]
             if not open_.size:
                 break
-        return x, y, found
+        return x, y, size, found
 
 
 class CropBatcher(CropPlacer):
@@ -181,7 +179,7 @@ class CropBatcher(CropPlacer):
         super().__init__(links, crops)
         self._rf = np.stack([links[name].values for name in FEATURES], axis=2).astype(np.float32)
         self._strength = np.where(self.heard, links["nrsrp"].values, -np.inf)
-        self._pooler = AreaPooler(raster)
+        self._pooler = AreaPooler(raster, LAYERS)
 
     def batch(
         self,
@@ -190,6 +188,7 @@ class CropBatcher(CropPlacer):
         centre_y: ArrayLike,
         flip: ArrayLike | None = None,
         turns: ArrayLike | None = None,
+        size: ArrayLike | None = None,
     ) -> Batch:
         """Cut B crops.
 
@@ -203,6 +202,8 @@ class CropBatcher(CropPlacer):
             Shape (B,): mirror east to west, before turning.
         turns : array of int, optional
             Shape (B,): quarter turns counter-clockwise.
+        size : float or array, optional
+            Edge of all crops or of each, shape (B,) [m]; default: `crops.size`.
 
         Raises
         ------
@@ -212,16 +213,18 @@ class CropBatcher(CropPlacer):
         ue = np.atleast_1d(np.asarray(ue, np.int64))
         centre = np.stack([np.atleast_1d(centre_x), np.atleast_1d(centre_y)], axis=1).astype(float)
         crops = self.crops
+        edge: Floats = np.array(np.broadcast_to(crops.size if size is None else size, len(ue)), float)
         target_xy = self.ue_xy[ue] - centre
-        if (np.abs(target_xy) > crops.size / 2).any():
-            worst = int(np.abs(target_xy).max(axis=1).argmax())
+        beyond = np.abs(target_xy).max(axis=1) - edge / 2
+        if (beyond > 0).any():
+            worst = int(beyond.argmax())
             raise DataError(
                 f"UE {ue[worst]} lies {np.abs(target_xy[worst]).max():.1f} m from the centre of its crop",
-                f"a crop of {crops.size:g} m reaches {crops.size / 2:g} m",
-                "take centres from `eligible` or from evaluation crops of the same links",
+                f"a crop of {edge[worst]:g} m reaches {edge[worst] / 2:g} m",
+                "take centres and sizes from `eligible` or from evaluation crops of the same links",
             )
-        image = np.stack([self._pooler.window(x, y, crops.size, crops.pixels) for x, y in centre])
-        inside = self.inside(ue, centre[:, 0], centre[:, 1])
+        image = np.stack([self._pooler.window(x, y, a, crops.pixels) for (x, y), a in zip(centre, edge, strict=True)])
+        inside = self.inside(ue, centre[:, 0], centre[:, 1], edge)
         strength = np.where(inside, self._strength[ue], -np.inf)
         index = np.argsort(-strength, axis=1, kind="stable")[:, : crops.max_bs]
         spare = max(crops.max_bs - index.shape[1], 0)
@@ -244,10 +247,10 @@ class CropBatcher(CropPlacer):
             bs_mask=mask,
             bs_index=index,
             target_xy=target_xy.astype(np.float32),
-            target=cell_index(target_xy, crops.size, crops.output),
+            target=cell_index(target_xy, edge, crops.output),
             ue=ue,
             centre=centre,
-            size=crops.size,
+            size=edge,
             turned=flip is not None,
         )
 
@@ -281,6 +284,35 @@ def evaluation_crops(
     SplitError
         If the split belongs to other links, a role is unknown, or no UE of a role is eligible.
     """
+    return _draw(CropPlacer(links, crops), split, roles, seed)
+
+
+def variable_crops(
+    links: xr.Dataset, split: xr.Dataset, crops: CropParams, roles: Sequence[str] = ("known", "unknown"), *, seed: int
+) -> xr.Dataset:
+    """Draw crops of A_var (appendix H): as :func:`evaluation_crops`, each with an edge of its own in `size` [m].
+
+    Half edges are N(`var_mean`, `var_sd`) truncated to `var_range`. Size and centre are drawn anew together until the
+    crop holds enough stations, so that sizes follow that law among the crops that can be used. The attribute
+    `crop_size` is the mean edge.
+    """
+    return _draw(CropPlacer(links, crops, variable=True), split, roles, seed)
+
+
+def size_bins(sizes: ArrayLike, crops: CropParams) -> tuple[Ints, Floats]:
+    """Bins of A_var: the bin of each crop edge, and the bins' limits from the smallest edge to the largest [m].
+
+    Bin k covers [limits[k], limits[k + 1]); the last one holds the largest edge too.
+    """
+    low, high = (2 * half for half in crops.var_range)
+    count = int(np.ceil((high - low) / crops.var_bin - 1e-9))
+    limits = np.minimum(low + crops.var_bin * np.arange(count + 1), high)
+    index = np.searchsorted(limits, np.asarray(sizes, float), side="right") - 1
+    return np.clip(index, 0, count - 1).astype(np.int64), limits
+
+
+def _draw(placer: CropPlacer, split: xr.Dataset, roles: Sequence[str], seed: int) -> xr.Dataset:
+    links, crops = placer.links, placer.crops
     strange = [role for role in roles if role not in ROLES]
     if strange:
         raise SplitError(f"there is no role {strange[0]!r}", f"roles are {', '.join(ROLES)}")
@@ -292,21 +324,22 @@ def evaluation_crops(
             "make the split again from these links",
         )
     n = links.sizes["ue"]
-    placer = CropPlacer(links, crops)
     rng = np.random.default_rng(seed)
     tries = [placer.eligible(np.arange(n), rng) for _ in range(crops.per_ue)]
-    found = np.all([t[2] for t in tries], axis=0)
+    found = np.all([t[3] for t in tries], axis=0)
     order = rng.permutation(n)
     role_of = split["role"].values.astype(str)
     kept: list[Ints] = []
     attrs: dict[str, int] = {}
+    edge = 2 * crops.var_mean if placer.variable else crops.size
+    drawn = ("crop_x", "crop_y", "size") if placer.variable else ("crop_x", "crop_y")
     for role in roles:
         mine = order[role_of[order] == role]
         able = mine[found[mine]]
         if not able.size:
             raise SplitError(
                 f"none of the {mine.size} UEs with role {role!r} has a usable crop",
-                f"a crop of {crops.size:g} m must hold {crops.min_heard} stations that its UE hears",
+                f"a crop of {edge:g} m must hold {crops.min_heard} stations that its UE hears",
                 "enlarge crops.size, lower crops.min_heard, or choose another share or seed of the split",
             )
         attrs |= {f"{role}_ues": int(mine.size), f"{role}_dropped": int(mine.size - able.size)}
@@ -318,11 +351,10 @@ def evaluation_crops(
             "ue": ("sample", ue),
             "x": ("sample", placer.ue_xy[ue, 0]),
             "y": ("sample", placer.ue_xy[ue, 1]),
-            "crop_x": ("sample", np.array([t[0] for t in tries])[which, ue]),
-            "crop_y": ("sample", np.array([t[1] for t in tries])[which, ue]),
             "role": ("sample", role_of[ue]),
-        },
-        attrs={"crop_size": crops.size, "city": links.attrs["city"], "seed": seed}
+        }
+        | {name: ("sample", np.array([t[k] for t in tries])[which, ue]) for k, name in enumerate(drawn)},
+        attrs={"crop_size": edge, "city": links.attrs["city"], "seed": seed}
         | attrs
         | LocalFrame.from_attrs(links.attrs).to_attrs(),
     )

@@ -39,7 +39,7 @@ class LocalFrame:
                 "check the order: latitude comes first",
             )
 
-    @property
+    @cached_property
     def crs(self) -> CRS:
         """The frame as a coordinate reference system, for geopandas and pyproj."""
         return CRS.from_proj4(
@@ -129,6 +129,11 @@ class Grid:
         x0, y0 = np.floor(x_min / cell) * cell, np.floor(y_min / cell) * cell
         nx, ny = int(np.ceil((x_max - x0) / cell)), int(np.ceil((y_max - y0) / cell))
         return cls(float(x0), float(y0), float(cell), nx, ny)
+
+    def part(self, rows: slice, cols: slice) -> Grid:
+        """The grid of some rows and columns of this one, given by slices with both ends."""
+        x0, y0 = self.x0 + cols.start * self.cell, self.y0 + rows.start * self.cell
+        return Grid(x0, y0, self.cell, cols.stop - cols.start, rows.stop - rows.start)
 
     @property
     def shape(self) -> tuple[int, int]:

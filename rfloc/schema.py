@@ -1,7 +1,7 @@
 """The datasets that rooms hand to each other: dimensions, units, validation on every write and read.
 
-One schema a kind: `links`, `raster`, `maps`, `split`, `crops`, `predictions`. Missing is NaN (with `heard = False` in
-links), never a number that stands for missing.
+One schema a kind: `links`, `raster`, `maps`, `paths`, `split`, `crops`, `predictions`. Missing is NaN (with
+`heard = False` in links), never a number that stands for missing.
 """
 
 from __future__ import annotations
@@ -22,6 +22,10 @@ FEATURES: dict[str, str] = {"rssi": "dBm", "nsinr": "dB", "nrsrp": "dBm", "nrsrq
 
 #: Split roles, as stored in the `role` variable of a split.
 ROLES = ("train", "val", "known", "unknown", "buffer")
+
+#: Where a station's position comes from, as stored in `bs_position_source`: published with the measurements, a user's
+#: or an operator's table, estimated from training UEs, nominal; `unknown` until it is placed (its x and y are NaN).
+POSITION_SOURCES = ("published", "table", "estimated", "nominal", "unknown")
 
 
 @dataclass(frozen=True)
@@ -61,16 +65,23 @@ _BS = {
     "bs_power": Variable(("bs",), "dBm"),
     "bs_id": Variable(("bs",), "", "UOT"),
 }
+#: What measured links carry besides: standard deviation of a station's position per axis, UEs that helped to place one.
+_MEASURED = {
+    "bs_position_source": Variable(("bs",), "", "UOT", optional=True),
+    "bs_position_error": Variable(("bs",), "m", optional=True),
+    "ue_placed": Variable(("ue",), "", "b", optional=True),
+}
 
 SCHEMAS: dict[str, Schema] = {
     "links": Schema(
         "links",
         {name: Variable(("ue", "bs"), unit) for name, unit in FEATURES.items()}
-        | {"heard": Variable(("ue", "bs"), "", "b")}
+        | {"heard": Variable(("ue", "bs"), "", "b"), "interpolated": Variable(("ue", "bs"), "", "b", optional=True)}
         | _UE
-        | _BS,
+        | _BS
+        | _MEASURED,
         attrs=("source", "carrier_hz", "city"),
-        coords=tuple(_UE) + tuple(_BS),
+        coords=tuple(_UE | _BS | _MEASURED),
     ),
     "raster": Schema(
         "raster",
@@ -78,6 +89,7 @@ SCHEMAS: dict[str, Schema] = {
             "building": Variable(("y", "x"), "", "iub"),
             "road": Variable(("y", "x"), "", "iub"),
             "height": Variable(("y", "x"), "m"),
+            "ground": Variable(("y", "x"), "m", optional=True),
         },
         grid=True,
     ),
@@ -87,6 +99,24 @@ SCHEMAS: dict[str, Schema] = {
         attrs=("carrier_hz",),
         grid=True,
         coords=tuple(_BS),
+    ),
+    "paths": Schema(
+        "paths",
+        {
+            "transfer": Variable(("bs", "ue", "path", "bs_polarisation", "ue_polarisation"), "", "c"),
+            "power": Variable(("bs", "ue", "path", "slant")),
+            "departure_zenith": Variable(("bs", "ue", "path"), "deg"),
+            "departure_azimuth": Variable(("bs", "ue", "path"), "deg"),
+            "arrival_zenith": Variable(("bs", "ue", "path"), "deg"),
+            "arrival_azimuth": Variable(("bs", "ue", "path"), "deg"),
+            "delay": Variable(("bs", "ue", "path"), "s"),
+            "slant": Variable(("slant",), "deg"),
+            "ue_x": Variable(("ue",), "m"),
+            "ue_y": Variable(("ue",), "m"),
+        }
+        | _BS,
+        attrs=("carrier_hz", "samples", "seed", "city"),
+        coords=("ue_x", "ue_y", *_BS),
     ),
     "split": Schema("split", {"role": Variable(("ue",), "", "UOT")} | _UE, attrs=("seed",), coords=tuple(_UE)),
     "crops": Schema(
@@ -98,6 +128,7 @@ SCHEMAS: dict[str, Schema] = {
             "crop_x": Variable(("sample",), "m"),
             "crop_y": Variable(("sample",), "m"),
             "role": Variable(("sample",), "", "UOT"),
+            "size": Variable(("sample",), "m", optional=True),
         },
         attrs=("crop_size", "city"),
     ),
@@ -112,6 +143,7 @@ SCHEMAS: dict[str, Schema] = {
             "crop_y": Variable(("sample",), "m"),
             "ue": Variable(("sample",), "", "iu"),
             "role": Variable(("sample",), "", "UOT"),
+            "size": Variable(("sample",), "m", optional=True),
             "area90": Variable(("sample",), "", optional=True),
             "inside90": Variable(("sample",), "", "b", optional=True),
         },
@@ -167,6 +199,8 @@ def validate(ds: xr.Dataset, kind: str) -> xr.Dataset:
             raise SchemaError(f"{kind} raster is {ds.sizes['y']} x {ds.sizes['x']}", f"its grid says {grid.shape}")
     if kind == "links":
         _validate_links(ds)
+    if kind == "paths":
+        _validate_paths(ds)
     if kind == "split":
         strange = set(np.unique(ds["role"].values.astype(str))) - set(ROLES)
         if strange:
@@ -185,6 +219,35 @@ def _validate_links(ds: xr.Dataset) -> None:
             )
     if np.isnan(ds["nrsrp"].values[~silent]).any():
         raise SchemaError("links mark a link as heard whose nrsrp is NaN", "heard means that nrsrp was measured")
+    if "interpolated" in ds and ds["interpolated"].values[silent].any():
+        raise SchemaError("links mark a link as interpolated that is not heard", "an interpolated level is a level")
+    unplaced = np.isnan(ds["bs_x"].values) | np.isnan(ds["bs_y"].values)
+    said = np.zeros_like(unplaced)
+    if "bs_position_source" in ds.variables:
+        source = ds["bs_position_source"].values.astype(str)
+        strange = set(source) - set(POSITION_SOURCES)
+        if strange:
+            raise SchemaError(f"links have position sources {sorted(strange)}", f"known: {', '.join(POSITION_SOURCES)}")
+        said = source == "unknown"
+    if (unplaced != said).any():
+        raise SchemaError(
+            f"{int((unplaced != said).sum())} stations have no position but a source of it, or the reverse",
+            "x and y are NaN where bs_position_source is 'unknown', and nowhere else",
+            "place them (rfloc.measurements.positions), or drop them",
+        )
+
+
+def _validate_paths(ds: xr.Dataset) -> None:
+    none = np.isnan(ds["delay"].values)
+    for name in ("departure_zenith", "departure_azimuth", "arrival_zenith", "arrival_azimuth"):
+        if (np.isnan(ds[name].values) != none).any():
+            raise SchemaError(f"paths have a delay without {name!r}, or the reverse", "both are NaN where no path is")
+    if ds["transfer"].values[none].any() or ds["power"].values[none].any():
+        raise SchemaError("paths carry power where there is no path", "past a link's last path powers are 0")
+    if not np.isfinite(ds["transfer"].values).all() or not (ds["power"].values >= 0).all():
+        raise SchemaError("paths hold a transfer that is not finite or a power under 0", "the cache is damaged")
+    if (ds["delay"].values[~none] < 0).any():
+        raise SchemaError("paths hold a negative delay", "the cache is damaged")
 
 
 def with_units(ds: xr.Dataset, kind: str) -> xr.Dataset:
@@ -206,6 +269,7 @@ def links_dataset(
     city: str,
     carrier_hz: float,
     heard: np.ndarray | None = None,
+    interpolated: np.ndarray | None = None,
 ) -> xr.Dataset:
     """Build a validated links dataset from arrays.
 
@@ -216,7 +280,8 @@ def links_dataset(
     ue : dict
         `x y` [m] and optionally `campaign` (default 0), each of shape (n_ue,). Latitude and longitude follow.
     bs : dict
-        `x y h` [m], `azimuth` [deg, NaN = unknown], `power` [dBm], `id` (str), each of shape (n_bs,).
+        `x y h` [m], `azimuth` [deg, NaN = unknown], `power` [dBm], `id` (str), and optionally `position_source` (str)
+        and `position_error` [m], each of shape (n_bs,).
     frame : LocalFrame
         The frame of all x and y.
     source : str
@@ -227,6 +292,8 @@ def links_dataset(
         Carrier frequency [Hz].
     heard : ndarray of bool, optional
         Shape (n_ue, n_bs); default: where nrsrp is finite.
+    interpolated : ndarray of bool, optional
+        Shape (n_ue, n_bs): links whose level was interpolated, not measured.
     """
     heard = np.isfinite(features["nrsrp"]) if heard is None else heard
     lat, lon = frame.to_geographic(ue["x"], ue["y"])
@@ -242,9 +309,12 @@ def links_dataset(
             "ue_campaign": ("ue", np.asarray(ue.get("campaign", np.zeros(n_ue)), np.int32)),
         }
         | {f"bs_{k}": ("bs", np.asarray(bs[k], float)) for k in ("x", "y", "h", "azimuth", "power")}
-        | {"bs_id": ("bs", np.asarray(bs["id"], str))},
+        | {f"bs_{k}": ("bs", np.asarray(bs[k], str)) for k in ("id", "position_source") if k in bs}
+        | ({"bs_position_error": ("bs", np.asarray(bs["position_error"], float))} if "position_error" in bs else {}),
         attrs={"source": source, "city": city, "carrier_hz": float(carrier_hz), **frame.to_attrs()},
     )
+    if interpolated is not None:
+        ds["interpolated"] = (("ue", "bs"), interpolated)
     return validate(with_units(ds, "links"), "links")
 
 
@@ -266,8 +336,8 @@ def save(ds: xr.Dataset, path: str | Path, kind: str) -> Path:
     return path
 
 
-def load(path: str | Path, kind: str) -> xr.Dataset:
-    """Read a dataset from a Zarr folder into memory and validate it.
+def load(path: str | Path, kind: str, *, lazy: bool = False) -> xr.Dataset:
+    """Read a dataset from a Zarr folder and validate it, into memory or (`lazy`) each variable when it is asked for.
 
     Raises
     ------
@@ -281,6 +351,8 @@ def load(path: str | Path, kind: str) -> xr.Dataset:
             "the stage that makes it has not run here",
             "run `dvc repro`, which makes everything that a notebook reads",
         )
+    if lazy:
+        return validate(xr.open_zarr(path, consolidated=False, chunks=None), kind)
     with xr.open_zarr(path, consolidated=False) as ds:
         ds = ds.load()
     for name in ds.variables:

@@ -1,45 +1,27 @@
 from __future__ import annotations
 
+from dataclasses import fields
+
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
+from scipy.stats import kstest, truncnorm
 
-from rfloc.crops import AreaPooler, CropBatcher, cell_centres, cell_index, evaluation_crops, turn
+from rfloc.crops import (
+    CropBatcher,
+    CropPlacer,
+    cell_centres,
+    cell_index,
+    evaluation_crops,
+    size_bins,
+    turn,
+    variable_crops,
+)
 from rfloc.errors import DataError, FrameError, SplitError
 from rfloc.frames import LocalFrame
 from rfloc.schema import FEATURES
 from tests.handmade import crop_params, make_links, make_raster, make_split, open_raster, scattered
-
-
-def test_pooling_is_the_mean_of_whole_cells():
-    rng = np.random.default_rng(1)
-    building = rng.random((1000, 1000)) < 0.3
-    pooler = AreaPooler(make_raster(building), ["building"])
-    got = pooler.window(20.0, -40.0, 560, 56)[0]
-    south, west = 500 - 40 - 280, 500 + 20 - 280
-    block = building[south : south + 560, west : west + 560]
-    want = block.reshape(56, 10, 56, 10).mean(axis=(1, 3))[::-1]
-    np.testing.assert_allclose(got, want, atol=1e-6)
-
-
-@settings(max_examples=30, deadline=None)
-@given(st.floats(-400, 400), st.floats(-400, 400), st.sampled_from([(560.0, 56), (97.3, 13), (8.4, 24)]))
-def test_pooling_is_exact_at_any_offset_and_zero_outside(x, y, window):
-    size, pixels = window
-    building = np.zeros((600, 500))
-    building[100:250, 50:320] = 1
-    pooler = AreaPooler(make_raster(building, x0=-250, y0=-300), ["building"])
-    got = pooler.window(x, y, size, pixels)[0]
-    edges_x = x - size / 2 + size / pixels * np.arange(pixels + 1)
-    edges_y = y - size / 2 + size / pixels * np.arange(pixels + 1)
-
-    def overlap(edges, low, high):
-        return np.clip(np.minimum(edges[1:], high) - np.maximum(edges[:-1], low), 0, None) / (size / pixels)
-
-    want = np.outer(overlap(edges_y, -200, -50), overlap(edges_x, -200, 70))[::-1]
-    np.testing.assert_allclose(got, want, atol=1e-5)
-    assert got.min() >= 0 and not got[want == 0].any()  # nothing where nothing is, not even rounding
 
 
 def test_north_is_up_and_east_is_right():
@@ -48,8 +30,8 @@ def test_north_is_up_and_east_is_right():
     road[:, 950:] = 1  # east
     links = make_links(np.array([[220.0, 220.0]]), np.array([[300.0, 200.0]]), np.array([[-80.0]]))
     image = CropBatcher(links, make_raster(road * 0, road), crop_params()).batch([0], [220.0], [220.0]).image[0, 1]
-    assert image[0].mean() == 1 and image[-1, :-20].mean() == 0
-    assert image[:, -1].mean() == 1 and image[20:, 0].mean() == 0
+    assert np.allclose(image[0], 1) and not image[-1, :-20].any()
+    assert np.allclose(image[:, -1], 1) and not image[20:, 0].any()
 
 
 @given(st.integers(0, 27), st.integers(0, 27))
@@ -118,7 +100,7 @@ def test_jitter_is_uniform_in_the_central_square():
     links, _ = scattered()
     batcher = CropBatcher(links, open_raster(), crop_params())
     ue = np.zeros(4000, int)
-    x, y = batcher.jittered(ue, np.random.default_rng(0))
+    x, y = batcher.jittered(ue, np.random.default_rng(0), 560.0)
     offset = np.stack([x, y]) - batcher.ue_xy[0][:, None]
     assert np.abs(offset).max() <= 252 and np.abs(offset).max() > 250
     np.testing.assert_allclose(offset.std(axis=1), 504 / np.sqrt(12), rtol=0.03)
@@ -167,3 +149,72 @@ def test_a_foreign_split_is_refused():
         evaluation_crops(links.isel(ue=slice(1, None)), split, crop_params(), seed=0)
     with pytest.raises(SplitError, match="no role"):
         evaluation_crops(links, split, crop_params(), roles=["nowhere"], seed=0)
+
+
+def test_a_crop_that_is_not_allowed_is_drawn_again():
+    links, _ = scattered()
+    placer = CropPlacer(links, crop_params())
+    x, y, size, found = placer.eligible(np.arange(60), np.random.default_rng(0), lambda x, y, size: x + size / 2 < 250)
+    assert found.mean() > 0.5 and (x[found] + 280 < 250).all() and (size == 560).all()
+    assert (np.abs(placer.ue_xy - np.stack([x, y], axis=1)).max(axis=1) <= 252).all()
+    free = placer.eligible(np.arange(60), np.random.default_rng(0))
+    assert free[3].all() and (free[0] + 280 >= 250).any()
+    assert not placer.eligible(np.arange(60), np.random.default_rng(0), lambda x, *_: np.zeros(len(x), bool))[3].any()
+
+
+def test_variable_sizes_follow_the_truncated_normal():
+    links, _ = scattered()
+    half = CropPlacer(links, crop_params(), variable=True).sizes(20_000, np.random.default_rng(0)) / 2
+    law = truncnorm(-2, 3, 300, 100)
+    assert half.min() >= 100 and half.max() <= 600
+    assert kstest(half, law.cdf).pvalue > 1e-3
+    assert (CropPlacer(links, crop_params()).sizes(3, np.random.default_rng(0)) == 560).all()
+
+
+def test_variable_crops_hold_stations_and_their_ue_in_the_central_share():
+    links, bs = scattered(300)
+    split = make_split(links, _roles(300))
+    params = crop_params(min_heard=2, per_ue=3)
+    ds = variable_crops(links, split, params, seed=1)
+    assert ds.identical(variable_crops(links, split, params, seed=1)) and ds["size"].attrs["units"] == "m"
+    assert ds.attrs["crop_size"] == 600 and ds.sizes["sample"] == 3 * len(set(ds.ue.values))
+    centre = np.stack([ds.crop_x, ds.crop_y], axis=1)
+    near = np.abs(bs - centre[:, None]).max(axis=2) <= ds["size"].values[:, None] / 2
+    assert (near & links.heard.values[ds.ue]).sum(axis=1).min() >= 2
+    offset = (np.stack([ds.x, ds.y], axis=1) - centre) / ds["size"].values[:, None]
+    assert np.abs(offset).max() <= 0.45
+    assert len(np.unique(ds["size"])) == ds.sizes["sample"]
+
+
+@given(st.floats(200, 1200))
+def test_bins_of_200_m_from_200_to_1200(size):
+    index, limits = size_bins([size], crop_params())
+    assert limits.tolist() == [200, 400, 600, 800, 1000, 1200]
+    assert limits[index[0]] <= size <= limits[index[0] + 1] and (size < limits[index[0] + 1] or size == 1200)
+
+
+def test_a_batch_takes_a_size_a_crop():
+    links, _ = scattered()
+    road = np.random.default_rng(0).random((1000, 1000)) < 0.5
+    params = crop_params()
+    batcher = CropBatcher(links, make_raster(road * 0, road), params)
+    ue, size = np.array([3, 4, 5]), np.array([200.0, 560.0, 1000.0])
+    mixed = batcher.batch(ue, *(batcher.ue_xy[ue] + 30).T, size=size)
+    for b, edge in enumerate(size):
+        alone = CropBatcher(links, make_raster(road * 0, road), params.model_copy(update={"size": edge}))
+        want = alone.batch(ue[b], *(batcher.ue_xy[ue[b]] + 30))
+        got = mixed.take([b])
+        for field in fields(want):
+            np.testing.assert_array_equal(getattr(got, field.name), getattr(want, field.name), err_msg=field.name)
+    assert len(mixed.take([2, 0])) == 2 and mixed.take([2, 0]).size.tolist() == [1000, 200]
+    with pytest.raises(DataError, match="a crop of 50 m reaches 25 m"):
+        batcher.batch(ue, *(batcher.ue_xy[ue] + 30).T, size=[200.0, 50.0, 560.0])
+
+
+@given(st.lists(st.floats(100, 1200), min_size=1, max_size=5))
+def test_cells_of_crops_of_many_sizes(sizes):
+    x, y = cell_centres(sizes, 7)
+    for k, size in enumerate(sizes):
+        np.testing.assert_allclose((x[k], y[k]), cell_centres(size, 7))
+    index = cell_index(np.stack([x[:, 2, 5], y[:, 2, 5]], axis=1), sizes, 7)
+    assert (index == 2 * 7 + 5).all()

@@ -4,17 +4,21 @@ import matplotlib
 
 matplotlib.use("Agg")
 
+import geopandas as gpd
 import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 from matplotlib.colors import to_rgb
+from shapely import Polygon, box
 
-from rfloc import figures
-from rfloc.crops import CropBatcher, cell_centres
+from rfloc import config, figures, splits
+from rfloc.city.heights import SOURCES
+from rfloc.crops import CropBatcher, cell_centres, size_bins
+from rfloc.errors import DataError
 from rfloc.evaluation import paper_table1
 from rfloc.frames import Grid
 from rfloc.schema import FEATURES
-from tests.handmade import crop_params, make_raster, make_split, predictions, scattered
+from tests.handmade import FRAME, crop_params, make_raster, make_split, predictions, scattered
 
 
 @pytest.fixture
@@ -64,6 +68,69 @@ def test_city_map_is_in_metres_and_north_up(ax, raster):
     assert xs[1] - xs[0] == pytest.approx(100)
 
 
+def test_a_large_city_is_thinned_and_keeps_its_place(ax):
+    building = np.zeros((4, 4 * figures.maps.MOST_PIXELS))
+    building[:, : 2 * figures.maps.MOST_PIXELS] = 1
+    figures.city_map(ax, make_raster(building), roofs=True, bar=False)
+    tone, roofs = (image.get_array() for image in ax.images)
+    assert tone.shape == (1, figures.maps.MOST_PIXELS)
+    assert ax.images[0].get_extent() == [-500, -500 + 4 * figures.maps.MOST_PIXELS, -500, -496]
+    assert (tone[0] == 2).mean() == 0.5 and (roofs.mask == (tone != 2)).all()
+    assert roofs.compressed().tolist() == [15.0] * (figures.maps.MOST_PIXELS // 2)
+
+
+def test_box_outline_is_in_the_metres_of_the_frame(ax):
+    figures.box_outline(ax, FRAME, [FRAME.lat0, FRAME.lat0 + 0.001, FRAME.lon0, FRAME.lon0 + 0.001])
+    x, y = ax.lines[0].get_data()
+    assert (x[0], y[0]) == (x[-1], y[-1]) == pytest.approx((0, 0), abs=1e-6)
+    assert (x.max(), y.max()) == pytest.approx((83.0, 111.1), abs=0.3)
+
+
+@pytest.fixture
+def buildings():
+    shapes = [box(20 * i, 0, 20 * i + 10, 10 + i) for i in range(4)]
+    columns = {"height": [5.0, 10.0, 20.0, 80.0], "height_source": ["height", "levels", "levels", SOURCES[-1]]}
+    return gpd.GeoDataFrame(columns, geometry=shapes, crs=FRAME.crs)
+
+
+def test_footprints_by_height_share_the_limits_of_rasters(ax, buildings, raster):
+    figures.footprints_by_height(ax, buildings)
+    drawn = ax.collections[0]
+    assert drawn.get_array().tolist() == [5.0, 10.0, 20.0, 80.0] and drawn.get_clim() == (0, 40)
+    assert drawn.get_paths()[2].get_extents().bounds == (40, 0, 10, 12)
+    assert any(a.get_ylabel() == "roof above ground [m]" for a in ax.figure.axes)
+
+
+def test_footprints_by_rule_count_the_rules_and_keep_their_colours(ax, buildings):
+    figures.footprints_by_rule(ax, buildings, SOURCES)
+    assert _labels(ax) == ["height (1)", "levels (2)", f"{SOURCES[-1]} (1)"]
+    colours = [patch.get_facecolor()[:3] for patch in ax.get_legend().get_patches()]
+    palette = [to_rgb(figures.cities.RULE_COLOURS[k]) for k in (0, 1, len(SOURCES) - 1)]
+    assert colours == palette and len(set(figures.cities.RULE_COLOURS)) == len(figures.cities.RULE_COLOURS)
+    with pytest.raises(DataError, match="no colour for the rules guess"):
+        figures.footprints_by_rule(ax, buildings.assign(height_source="guess"), SOURCES)
+
+
+def test_raster_layers_show_each_layer_in_place(raster):
+    fig, axes = plt.subplots(1, 3, figsize=(9, 3), layout="constrained")
+    figures.raster_layers(axes, raster)
+    assert [ax.get_title() for ax in axes] == ["building", "road", "height"]
+    for ax in axes:
+        assert ax.images[0].get_extent() == [-300, 300, -250, 250] and "[m]" in ax.get_xlabel()
+    height = axes[2].images[0].get_array()
+    assert height.compressed().size == 100 * 150 and set(height.compressed()) == {15.0}
+    fig.canvas.draw()
+    plt.close(fig)
+
+
+def test_scene_view_looks_at_the_city(ax, toy_city):
+    figures.scene_view(ax, toy_city, resolution=(32, 24), samples=4)
+    picture = ax.images[0].get_array()
+    assert picture.shape == (24, 32, 4) and (picture >= 0).all() and (picture <= 1).all()
+    assert (picture[12, 8:24, 3] > 0.99).all()  # the middle is ground or building, not sky
+    assert picture[..., :3].std() > 0.02
+
+
 def test_split_map_shows_each_role_with_its_count_outside_the_data(ax, raster):
     links, _ = scattered(30)
     split = make_split(links, np.array(["train", "known", "unknown"])[np.arange(30) % 3])
@@ -73,6 +140,43 @@ def test_split_map_shows_each_role_with_its_count_outside_the_data(ax, raster):
     ]  # fmt: skip
     ax.figure.canvas.draw()
     assert ax.get_legend().get_window_extent().x0 >= ax.get_window_extent().x1
+
+
+def test_held_out_areas_are_outlined_in_the_colours_of_their_ues(ax):
+    links, _ = scattered(400)
+    split = splits.make_split(links, config.SplitParams(block=100.0), seed=0)
+    figures.held_out_areas(ax, split)
+    val, unknown = ax.collections
+    rings = [Polygon(ring).area for ring in unknown.get_segments()]
+    assert sum(rings) == pytest.approx(splits.unknown_area(split).area)
+    assert to_rgb(figures.ROLE_COLOURS["unknown"]) == tuple(unknown.get_edgecolor()[0][:3])
+    assert to_rgb(figures.ROLE_COLOURS["val"]) == tuple(val.get_edgecolor()[0][:3])
+
+
+def test_heard_stations_are_shares_of_ues(ax):
+    links, _ = scattered(40)
+    figures.heard_stations(ax, {"Here": links, "There": links.isel(ue=slice(0, 10))})
+    for patch in ax.patches:
+        edges = np.unique(patch.get_xy()[:, 0])
+        assert set(np.diff(edges)) == {1.0} and edges[0] == -0.5
+        assert patch.get_xy()[1:-1:2, 1].sum() == pytest.approx(100)
+    assert _labels(ax) == ["Here (40 UEs)", "There (10 UEs)"]
+
+
+def test_station_positions_draw_a_circle_of_one_error_by_source(ax, raster):
+    links, bs = scattered(5, 3)
+    links = links.assign_coords(
+        bs_position_source=("bs", ["published", "estimated", "estimated"]),
+        bs_position_error=("bs", [np.nan, 40.0, 60.0]),
+    )
+    links["bs_x"][2] = 5000.0
+    figures.station_positions(ax, raster, links)
+    circles = [c for c in ax.collections if len(c.get_offsets())]
+    assert len(circles) == 1  # an unknown error has none
+    np.testing.assert_allclose(circles[0].get_offsets()[0], bs[1])
+    np.testing.assert_allclose(circles[0].get_widths(), [80, 120])
+    assert _labels(ax) == ["published (1)", "estimated (2, 1 outside)"]
+    assert ax.get_xlim() == (-300, 300)
 
 
 def test_station_strokes_follow_the_azimuth(ax):
@@ -138,6 +242,32 @@ def test_known_unknown_takes_numbers_or_summaries(ax):
     points = {c.get_label(): c.lines[0].get_xydata()[0].tolist() for c in ax.containers}
     assert points == {"A": [38.5, 322.7], "B′ zero-shot": [100.0, 50.0]}
     assert ax.get_xlim() == ax.get_ylim() and ax.get_xlim()[1] > 322.7
+
+
+def test_crop_sizes_follow_the_truncated_normal_law(ax):
+    rng, crops = np.random.default_rng(0), crop_params()
+    half = rng.normal(crops.var_mean, crops.var_sd, 200_000)
+    sizes = 2 * half[(half >= crops.var_range[0]) & (half <= crops.var_range[1])]
+    figures.crop_sizes(ax, sizes, size_bins(sizes, crops)[1], crops)
+    assert [patch.get_x() for patch in ax.patches] == [200, 400, 600, 800, 1000]
+    drawn, law = [patch.get_height() for patch in ax.patches], ax.lines[0].get_ydata()
+    assert sum(drawn) == pytest.approx(100) and law.sum() == pytest.approx(100)
+    np.testing.assert_allclose(drawn, law, atol=0.4)
+
+
+def test_error_by_size_draws_known_and_unknown_streets_apart():
+    fig, axes = plt.subplots(1, 2, figsize=(9, 3), layout="constrained")
+    errors = {name: {"known": [10.0, np.nan], "unknown": [30.0, 40.0]} for name in ("centre", "knn_square")}
+    figures.error_by_size(axes, [200, 400, 600], errors, expected=[100.0, 150.0])
+    for ax, role in zip(axes, ("known", "unknown"), strict=True):
+        assert ax.lines[0].get_ydata().tolist() == [100.0, 150.0]
+        for line, name in zip(ax.lines[1:], errors, strict=True):
+            assert line.get_color() == figures.METHOD_COLOURS[name]
+            np.testing.assert_array_equal(line.get_xdata(), [300, 500])
+            np.testing.assert_array_equal(line.get_ydata(), errors[name][role])
+        assert "[m]" in ax.get_xlabel() and "[m]" in ax.get_ylabel()
+    fig.canvas.draw()
+    plt.close(fig)
 
 
 def test_calibration_figures(ax, raster):

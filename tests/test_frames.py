@@ -4,7 +4,7 @@ import math
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from pyproj import Geod
 
@@ -17,6 +17,35 @@ offsets = st.floats(-20_000, 20_000)
 grids = st.builds(
     Grid, st.floats(-1e4, 1e4), st.floats(-1e4, 1e4), st.floats(0.5, 20), st.integers(1, 300), st.integers(1, 300)
 )
+
+
+far = st.tuples(st.floats(0, 360), st.floats(14_000, 16_000))
+
+
+@settings(max_examples=30)
+@given(far, st.floats(-300, 300), st.floats(-300, 300), st.sampled_from([0.5, 1.0, 5.0]))
+def test_lat_lon_to_pixel_and_back_15_km_from_the_origin(where, dx, dy, cell):
+    """A crop there: degrees to metres to pixels and all the way back, within 1 cm and 0.01 pixels."""
+    azimuth, distance = np.radians(where[0]), where[1]
+    x, y = distance * np.sin(azimuth) + dx, distance * np.cos(azimuth) + dy
+    lat, lon = ROME.to_geographic(x, y)
+    grid = Grid.covering(x - 300, y - 300, x + 300, y + 300, cell)
+    row, col = grid.to_pixel(*ROME.to_local(lat, lon))
+    assert abs(row - (y - grid.y0) / cell) < 0.01 and abs(col - (x - grid.x0) / cell) < 0.01
+    lat2, lon2 = ROME.to_geographic(*grid.to_xy(row, col))
+    assert Geod(ellps="WGS84").inv(lon, lat, lon2, lat2)[2] < 0.01
+
+
+@settings(max_examples=20)
+@given(far)
+def test_two_frames_15_km_apart_measure_a_patch_alike(where):
+    """A transverse Mercator stretches by 1 + (x / R)^2 / 2: 3 mm on 600 m, and north turns by less than 0.2 degrees."""
+    lon, lat, _ = Geod(ellps="WGS84").fwd(ROME.lon0, ROME.lat0, where[0], where[1])
+    patch = LocalFrame(lat, lon)
+    corners = np.array([[-300.0, 0.0], [300.0, 0.0]])
+    x, y = ROME.to_local(*patch.to_geographic(*corners.T))
+    assert math.hypot(x[1] - x[0], y[1] - y[0]) == pytest.approx(600.0, abs=0.004)
+    assert abs(wrap_degrees(bearing(x[1] - x[0], y[1] - y[0]) - 90)) < 0.2
 
 
 @given(origins, offsets, offsets)

@@ -39,7 +39,8 @@ def test_links_know_where_and_in_what_unit(links):
     assert np.allclose(x, links.ue_x, atol=0.01) and np.allclose(y, links.ue_y, atol=0.01)
     assert not links.heard[0].any()
     assert (np.isfinite(links.nrsrp) == links.heard).all()
-    assert set(links.coords) == set(schema.SCHEMAS["links"].coords)
+    wanted = schema.SCHEMAS["links"]
+    assert set(links.coords) == {name for name in wanted.coords if not wanted.variables[name].optional}
 
 
 def test_what_is_written_is_read_back(links, tmp_path):
@@ -82,6 +83,27 @@ def test_nothing_there_is_a_data_error(tmp_path):
 def test_links_that_break_the_schema(links, spoil, said):
     with pytest.raises(SchemaError, match=said):
         schema.validate(spoil(links), "links")
+
+
+def test_measured_links_say_where_positions_come_from(links, tmp_path):
+    unplaced = links.assign_coords(
+        bs_x=("bs", [0.0, np.nan, 2.0], {"units": "m"}),
+        bs_y=("bs", [0.0, np.nan, 2.0], {"units": "m"}),
+        bs_position_source=("bs", ["table", "unknown", "estimated"]),
+        bs_position_error=("bs", [np.nan, np.nan, 90.0], {"units": "m"}),
+        ue_placed=("ue", [False, True, True, False, False]),
+    ).assign(interpolated=links["heard"] & False)
+    again = schema.load(schema.save(unplaced, tmp_path / "a.zarr", "links"), "links")
+    xr.testing.assert_identical(again, unplaced)
+    for spoilt, said in (
+        (unplaced.drop_vars("bs_position_source"), "1 stations have no position"),
+        (unplaced.assign_coords(bs_position_source=("bs", ["unknown"] * 3)), "2 stations have no position"),
+        (unplaced.assign_coords(bs_position_source=("bs", ["guess", "unknown", "table"])), "sources .*guess"),
+        (unplaced.assign(interpolated=~links["heard"]), "interpolated that is not heard"),
+        (unplaced.assign_coords(bs_position_error=("bs", np.zeros(3))), "'bs_position_error' is in no unit"),
+    ):
+        with pytest.raises(SchemaError, match=said):
+            schema.validate(spoilt, "links")
 
 
 def test_links_without_a_frame(links):

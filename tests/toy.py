@@ -9,6 +9,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import yaml
 
 from rfloc.config import CityParams, check
@@ -40,9 +41,9 @@ BUILDINGS: dict[str, tuple[list[Ring], dict[str, str], float]] = {
     "southwest": ([rectangle(-120, -120, 80, 80)], {"height": "15"}, 15.0),
     "south": ([rectangle(0, -120, 70, 60)], {"building:levels": "6"}, 18.0),
     "southeast": ([rectangle(120, -115, 80, 50)], {"height": "24 m"}, 24.0),
-    "west": ([rectangle(-115, 0, 60, 84)], {"building": "apartments"}, 20.0),
+    "west": ([rectangle(-115, 0, 60, 84)], {"building": "apartments"}, 18.5),
     "courtyard": ([rectangle(0, 0, 90, 90), rectangle(0, 0, 40, 40)[::-1]], {"height": "21"}, 21.0),
-    "east": ([rectangle(120, 0, 76, 76)], {}, 12.0),
+    "east": ([rectangle(120, 0, 76, 76)], {}, 18.5),
     "northwest": (
         [[(-160, 80), (-80, 80), (-80, 110), (-125, 110), (-125, 160), (-160, 160), (-160, 80)]],
         {"height": "12.5"},
@@ -84,6 +85,35 @@ def streets() -> dict[str, Any]:
     return {"type": "FeatureCollection", "features": features}
 
 
+def campaign(ues: int = 120, seed: int = 0) -> str:
+    """A campaign on the toy city's streets as CSV: five sectors, log-distance levels with shadowing, some missing."""
+    rng = np.random.default_rng(seed)
+    along, street = rng.uniform(-170.0, 170.0, ues), rng.choice(STREETS, ues)
+    x, y = np.where(rng.random(ues) < 0.5, (street, along), (along, street))
+    x, y = x + rng.normal(0.0, 2.0, ues), y + rng.normal(0.0, 2.0, ues)
+    sites = np.array([(-120.0, -120.0), (120.0, -115.0), (0.0, 30.0), (-120.0, 95.0), (120.0, 125.0)])
+    azimuth, mast = np.array([45.0, 315.0, 180.0, 135.0, 225.0]), np.array([25.0, 30.0, 28.0, 22.0, 26.0])
+    east, north = x[:, None] - sites[:, 0], y[:, None] - sites[:, 1]
+    off = (np.degrees(np.arctan2(east, north)) - azimuth + 180.0) % 360.0 - 180.0
+    loss = 30.0 + 35.0 * np.log10(np.hypot(np.hypot(east, north), mast))
+    nrsrp = (
+        43.0 - 10 * np.log10(1008) - loss - np.minimum(12.0 * (off / 65.0) ** 2, 20.0) + rng.normal(0, 4.0, loss.shape)
+    )
+    power = 10 ** (nrsrp / 10)
+    rssi = 10 * np.log10(84 * 12 * power.sum(axis=1, keepdims=True) * 0.3)
+    nsinr = 10 * np.log10(power / (0.3 * (power.sum(axis=1, keepdims=True) - power) + 1e-13))
+    nrsrq = nrsrp - rssi + 10 * np.log10(84)
+    (lat, lon), (bs_lat, bs_lon) = FRAME.to_geographic(x, y), FRAME.to_geographic(sites[:, 0], sites[:, 1])
+    lines = ["ue_lat,ue_lon,bs_id,bs_lat,bs_lon,rssi,nsinr,nrsrp,nrsrq,campaign,bs_h,bs_azimuth,bs_power"]
+    for i, k in np.argwhere(nsinr > -20.0):
+        measured = nrsrp[i, k] > -112.0  # detected, but too weak to be measured: the fields stay empty
+        levels = [f"{v[i, min(k, v.shape[1] - 1)]:.1f}" if measured else "" for v in (rssi, nsinr, nrsrp, nrsrq)]
+        places = [f"{v:.6f}" for v in (lat[i], lon[i])], [f"{v:.6f}" for v in (bs_lat[k], bs_lon[k])]
+        station = [str(1 + i * 2 // ues), f"{mast[k]:g}", f"{azimuth[k]:g}", "43"]
+        lines.append(",".join([*places[0], f"toy-{k}", *places[1], *levels, *station]))
+    return "\n".join(lines) + "\n"
+
+
 def city_params(name: str) -> CityParams:
     """The parameters in conf/city/<name>.yaml."""
     return check(CityParams, yaml.safe_load((PROJECT / "conf" / "city" / f"{name}.yaml").read_text()))
@@ -91,10 +121,11 @@ def city_params(name: str) -> CityParams:
 
 def files() -> dict[str, str]:
     """Name under data/toy -> content."""
-    return {
+    layers = {
         f"{name}.geojson": json.dumps(layer, indent=1) + "\n"
         for name, layer in (("buildings", buildings()), ("streets", streets()))
     }
+    return layers | {"campaign.csv": campaign()}
 
 
 if __name__ == "__main__":

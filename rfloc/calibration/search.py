@@ -51,10 +51,13 @@ class Calibration:
         A row a station: nominal and chosen pose, offset, uncertainty, numbers of UEs, Spearman's rank correlation of
         measured and predicted NRSRP for the nominal and the calibrated pose on training and on held-out UEs, their
         root-mean-square residual [dB], and `reason` where a station was skipped.
+    ues : ndarray of bool
+        Shape (n_ue,): whose measurements, or silence, could choose a pose.
     """
 
     stations: Stations
     table: pd.DataFrame
+    ues: NDArray[np.bool_]
 
     def records(self) -> list[dict[str, Any]]:
         """The table for JSON: NaN becomes None."""
@@ -125,7 +128,8 @@ def calibrate(
     gains = np.stack([read_maps(maps, x, y) for maps in candidate_maps])  # (candidate, ue, bs)
     poses = [Stations.from_dataset(maps) for maps in candidate_maps]
     nominal = Stations.from_dataset(links)
-    role, measured = split["role"].values, links["nrsrp"].values.astype(float)
+    train, test = (np.isin(split["role"].values, roles) for roles in (("train",), ("known", "unknown")))
+    measured = links["nrsrp"].values.astype(float)
     reportable = reportable_dbm(measured, links["nsinr"].values, radio)
     fits = [
         _station(
@@ -137,7 +141,8 @@ def calibrate(
             reportable,
             x,
             y,
-            role,
+            train,
+            test,
             radio,
             params,
         )
@@ -151,16 +156,16 @@ def calibrate(
             "take more training UEs, or lower calibration.min_ues",
         )
     stations = nominal.replace(**{name: table[name].to_numpy(float) for name in ("x", "y", "h", "azimuth", "power")})
-    return Calibration(stations, table)
+    return Calibration(stations, table, train)
 
 
 def _station(
     b: int, nominal: Stations, poses: list[Stations], gains: Floats, measured: Floats, reportable: Floats, x: Floats,
-    y: Floats, role: NDArray[np.str_], radio: RadioParams, params: CalibrationParams,
+    y: Floats, train: NDArray[np.bool_], test: NDArray[np.bool_], radio: RadioParams, params: CalibrationParams,
 ) -> dict[str, Any]:  # fmt: skip
     """One row of the table; `gains` is (candidate, ue), `measured` and `reportable` (ue,) [dBm]."""
     station = nominal.take([b])
-    heard, train, test = np.isfinite(measured), role == "train", np.isin(role, ("known", "unknown"))
+    heard = np.isfinite(measured)
     row: dict[str, Any] = {"bs_id": str(nominal.id[b]), "reason": ""}
     row |= {"n_train": int((heard & train).sum()), "n_held_out": int((heard & test).sum())}
     pose = {name: float(getattr(station, name)[0]) for name in ("x", "y", "h", "azimuth", "power")}

@@ -6,19 +6,24 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import xarray as xr
+import zarr
 from numpy.typing import ArrayLike, NDArray
 
+from rfloc.city.raster import CHUNK, write_raster
+from rfloc.city.windows import RasterReader
 from rfloc.config import CityParams, check
 from rfloc.errors import DataError
 from rfloc.frames import Grid, LocalFrame
-from rfloc.schema import load, load_json, save, save_json, with_units
+from rfloc.schema import load, load_json, save_json
 
 if TYPE_CHECKING:
     from sionna.rt import Scene
@@ -45,7 +50,8 @@ class City:
         The 1 m grid of the raster, row 0 = south.
     raster : xarray.Dataset
         `building`, `road` uint8 (y, x); `height` float32 (y, x) [m above ground], 0 outdoors; `ground` float32 (y, x),
-        z of the ground in the scene [m]. `road` marks where a UE may stand.
+        z of the ground in the scene [m]. `road` marks where a UE may stand. Opened lazily: `.values` of a layer loads
+        and keeps it, which only a small city bears; the methods here read what they need.
     folder : Path
         Where it lies on disk.
     """
@@ -60,12 +66,18 @@ class City:
     @property
     def outdoor(self) -> NDArray[np.bool_]:
         """Cells that no building covers, shape (ny, nx)."""
-        return self.raster["building"].values == 0
+        return self._equal("building", 0)
 
     @property
     def road(self) -> NDArray[np.bool_]:
         """Cells where a UE may stand, shape (ny, nx)."""
-        return self.raster["road"].values == 1
+        return self._equal("road", 1)
+
+    def _equal(self, layer: str, value: int) -> NDArray[np.bool_]:
+        out = np.empty(self.grid.shape, bool)
+        for rows in _bands(0, self.grid.ny):
+            np.equal(self.raster[layer][rows].values, value, out=out[rows])
+        return out
 
     @property
     def bounds(self) -> Bounds:
@@ -89,7 +101,22 @@ class City:
 
     def _at(self, name: str, x: ArrayLike, y: ArrayLike) -> NDArray[np.float64]:
         row, col, _ = self.grid.index(x, y)
-        return self.raster[name].values[row, col].astype(float)
+        return self._reader.at(name, row, col).astype(float)
+
+    @cached_property
+    def _reader(self) -> RasterReader:
+        return RasterReader(self.raster)
+
+    def window(
+        self, x: float, y: float, size: float, layers: Sequence[str] = ("building", "road")
+    ) -> NDArray[np.number]:
+        """Read the square of `size` metres round x, y [m], whole cells: (L, n, n), row 0 = south, 0 past the edge.
+
+        With an odd number of cells, x, y lies in the middle one.
+        """
+        n = round(size / self.grid.cell)
+        row, col = (int(np.floor(at - n / 2 + 0.5)) for at in self.grid.to_pixel(x, y))
+        return self._reader.window(layers, row, col, n, n)
 
     def street_points(
         self, n: int, rng: np.random.Generator, within: Bounds | None = None
@@ -116,18 +143,29 @@ class City:
             If the box holds no road cell.
         """
         x_min, y_min, x_max, y_max = self.bounds if within is None else within
-        row, col = np.nonzero(self.road)
-        x, y = self.grid.to_xy(row + 0.5, col + 0.5)
-        inside = (x >= x_min) & (x <= x_max) & (y >= y_min) & (y <= y_max)
-        if not inside.any():
+        col = np.flatnonzero((self.grid.x >= x_min) & (self.grid.x <= x_max))
+        row = np.flatnonzero((self.grid.y >= y_min) & (self.grid.y <= y_max))
+        bands = _bands(row[0], row[-1] + 1) if row.size and col.size else []
+
+        def roads(band: slice) -> NDArray[np.intp]:
+            return np.flatnonzero(self.raster["road"][band, col[0] : col[-1] + 1].values == 1)
+
+        last = np.cumsum([0] + [roads(band).size for band in bands])
+        if last[-1] == 0:
             raise DataError(
                 f"city {self.key!r} has no street between x {x_min:g}..{x_max:g} m and y {y_min:g}..{y_max:g} m",
                 "UEs stand on cells whose `road` is 1, and none lies there",
                 "widen the box, or check the city's streets in a figure",
             )
-        pick = rng.integers(inside.sum(), size=n)
+        pick = rng.integers(last[-1], size=n)
         shift = rng.uniform(-0.5, 0.5, size=(2, n)) * self.grid.cell
-        return x[inside][pick] + shift[0], y[inside][pick] + shift[1]
+        i, j = np.empty((2, n), np.int64)
+        for band, start, stop in zip(bands, last[:-1], last[1:], strict=True):
+            mine = (pick >= start) & (pick < stop)
+            if mine.any():
+                i[mine], j[mine] = np.divmod(roads(band)[pick[mine] - start], col.size)
+                i[mine] += band.start
+        return self.grid.x[col[0] + j] + shift[0], self.grid.y[i] + shift[1]
 
     @property
     def scene_path(self) -> Path:
@@ -158,6 +196,12 @@ class City:
         return load_radio_scene(self.scene_path, carrier_hz, scattering)
 
 
+def _bands(first: int, stop: int) -> list[slice]:
+    """Rows [first, stop) in steps that end where chunks of the raster end."""
+    edges = [int(first), *range((int(first) // CHUNK + 1) * CHUNK, int(stop), CHUNK), int(stop)]
+    return [slice(*pair) for pair in pairwise(edges)]
+
+
 def box_bounds(frame: LocalFrame, box: list[float], margin: float = 0.0) -> Bounds:
     """(x_min, y_min, x_max, y_max) [m] round a box (lat_min, lat_max, lon_min, lon_max) [deg], `margin` [m] wider."""
     lat_min, lat_max, lon_min, lon_max = box
@@ -180,7 +224,7 @@ def build_city(key: str, params: CityParams, data_root: str | Path, folder: str 
         Where to write: `raster.zarr`, `city.json` and, for a city from files, `scene.xml`, `meshes/*.ply`,
         `buildings.parquet`, `streets.parquet`.
     seed : int
-        Recorded in `city.json`; nothing about a city's geometry is random.
+        Of heights that are drawn; recorded in `city.json`.
 
     Raises
     ------
@@ -192,28 +236,21 @@ def build_city(key: str, params: CityParams, data_root: str | Path, folder: str 
     fresh = folder.with_name(folder.name + ".part")
     shutil.rmtree(fresh, ignore_errors=True)
     fresh.mkdir(parents=True)
-    if params.source == "sionna":
-        from rfloc.city.sionna_scenes import raster_of_scene
+    try:
+        if params.source == "sionna":
+            from rfloc.city.sionna_scenes import raster_of_scene
 
-        grid, layers, facts = raster_of_scene(str(params.scene))
-    else:
-        from rfloc.city.files import build_from_files
+            grid, layers, facts = raster_of_scene(str(params.scene))
+            facts |= write_raster(fresh / "raster.zarr", grid, [(slice(0, grid.ny), slice(0, grid.nx), layers)])
+        else:
+            from rfloc.city.files import build_from_files
 
-        grid, layers, facts = build_from_files(params, frame, Path(data_root), fresh)
-    raster = xr.Dataset(
-        {name: (("y", "x"), values) for name, values in layers.items()},
-        attrs={"city": key, **frame.to_attrs(), **grid.to_attrs()},
-    )
-    raster["ground"].attrs["units"] = "m"
-    save(with_units(raster, "raster"), fresh / "raster.zarr", "raster")
-    built = raster["building"].values == 1
-    facts |= {
-        "cells": [grid.nx, grid.ny],
-        "built_share": round(float(built.mean()), 4),
-        "road_share": round(float((raster["road"].values == 1).mean()), 4),
-        "median_height": round(float(np.median(raster["height"].values[built])), 2) if built.any() else 0.0,
-    }
-    save_json({"key": key, "params": params.model_dump(), "seed": seed, "facts": facts}, fresh / "city.json")
+            facts = build_from_files(params, frame, Path(data_root), fresh, seed)
+        zarr.open_group(fresh / "raster.zarr").attrs.update({"city": key, **frame.to_attrs()})
+        save_json({"key": key, "params": params.model_dump(), "seed": seed, "facts": facts}, fresh / "city.json")
+    except BaseException:
+        shutil.rmtree(fresh, ignore_errors=True)
+        raise
     shutil.rmtree(folder, ignore_errors=True)
     fresh.rename(folder)
     return open_city(folder)
@@ -230,7 +267,7 @@ def open_city(folder: str | Path) -> City:
         )
     about = load_json(folder / "city.json")
     params = check(CityParams, about["params"], where=f"cities.{about['key']}")
-    raster = load(folder / "raster.zarr", "raster")
+    raster = load(folder / "raster.zarr", "raster", lazy=True)
     return City(
         about["key"], params, LocalFrame.from_attrs(raster.attrs), Grid.from_attrs(raster.attrs), raster, folder
     )

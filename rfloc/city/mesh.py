@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 from xml.sax.saxutils import quoteattr
 
 import numpy as np
 import shapely
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from rfloc.errors import DataError
+
+if TYPE_CHECKING:
+    import geopandas as gpd
 
 #: Prisms reach this far below ground [m], so that no wall ends on the ground plane.
 FOUNDATION = 1.0
@@ -41,57 +44,91 @@ class Mesh:
         back = edges[:, 1] * len(self.vertices) + edges[:, 0]
         return bool(np.array_equal(np.sort(code), np.sort(back)))
 
-    @classmethod
-    def merge(cls, meshes: Iterable[Mesh]) -> Mesh:
-        """Several meshes as one."""
-        parts = list(meshes)
-        starts = np.cumsum([0] + [len(part.vertices) for part in parts[:-1]])
-        return cls(
-            np.concatenate([part.vertices for part in parts]),
-            np.concatenate([part.faces + start for part, start in zip(parts, starts, strict=True)]),
-        )
+
+def extrude(footprints: gpd.GeoDataFrame) -> Mesh:
+    """All buildings as one mesh: :func:`prisms` from :data:`FOUNDATION` below ground up to each building's height.
+
+    Parameters
+    ----------
+    footprints : GeoDataFrame
+        Columns geometry (valid polygons [m]; holes are courtyards) and height [m].
+    """
+    return prisms(footprints.geometry.to_numpy(), -FOUNDATION, footprints["height"].to_numpy(float))
 
 
-def prism(polygon: shapely.Polygon, base: float, top: float) -> Mesh:
-    """A polygon extruded between two heights [m]: roof, floor and walls, courtyards open.
+def prisms(polygons: ArrayLike, base: ArrayLike, top: ArrayLike) -> Mesh:
+    """Polygons extruded between two heights [m]: roof, floor and walls, courtyards open.
 
-    Roof and floor are a constrained Delaunay triangulation that uses every vertex of the outline, so walls and roof
-    share their edges exactly.
+    Roofs and floors are ear-clipped and made Delaunay by GEOS. It keeps every vertex of the outline, so walls and roof
+    share their edges exactly; Mapbox's earcut drops vertices in line with their neighbours, which leaves T-junctions
+    once coordinates lie on a grid (60 of 21,005 roofs of Rome at 1 cm). Prisms share no vertices; neighbours keep their
+    party walls, which neither a reflected nor a scattered ray meets.
+
+    Parameters
+    ----------
+    polygons : array_like of shapely.Polygon, shape (n,)
+        Footprints [m], either orientation; repeated points don't matter.
+    base, top : array_like, shape (n,) or scalar
+        z of floor and roof [m].
 
     Raises
     ------
     DataError
-        If the polygon is invalid or empty, or `top` isn't above `base`.
+        If a polygon is invalid or empty or no polygon, or a `top` isn't above its `base`.
     """
-    if polygon.is_empty or not polygon.is_valid:
-        raise DataError(
-            "a footprint is empty or invalid", shapely.is_valid_reason(polygon), "repair it with make_valid"
-        )
-    if not top > base:
-        raise DataError(f"a building of height {top - base:g} m has no volume", "its roof must lie above its base")
-    polygon = shapely.geometry.polygon.orient(polygon)  # shell counter-clockwise, holes clockwise
-    rings = [np.asarray(ring.coords)[:-1, :2] for ring in (polygon.exterior, *polygon.interiors)]
-    points, index = np.unique(np.concatenate(rings), axis=0, return_inverse=True)
-    index = index.ravel()
-    n = len(points)
-
-    triangles = shapely.get_parts(shapely.constrained_delaunay_triangles(polygon))
+    outlines = np.atleast_1d(np.asarray(polygons, dtype=object))
+    low, high = (np.broadcast_to(np.asarray(z, float), outlines.shape) for z in (base, top))
+    _check(outlines, low, high)
+    outlines = shapely.orient_polygons(shapely.remove_repeated_points(outlines))  # shells turn left, courtyards right
+    triangles = shapely.constrained_delaunay_triangles(outlines)
+    of_triangle = np.repeat(np.arange(len(outlines)), shapely.get_num_geometries(triangles))
     corners = shapely.get_coordinates(triangles).reshape(-1, 4, 2)[:, :3]
-    rows = {tuple(point): k for k, point in enumerate(points.tolist())}
-    roof = np.array([[rows[tuple(corner)] for corner in triangle] for triangle in corners.tolist()], dtype=np.int64)
-    a, b, c = (points[roof[:, k]] for k in range(3))
-    u, v = b - a, c - a
-    clockwise = u[:, 0] * v[:, 1] < u[:, 1] * v[:, 0]
-    roof[clockwise] = roof[clockwise][:, ::-1]
+    _, points, (rings, parts) = shapely.to_ragged_array(outlines, include_z=False)
+    of_point = np.repeat(np.arange(len(outlines)), np.diff(rings[parts]))
 
-    walls, start = [], 0
-    for ring in rings:
-        low = index[start : start + len(ring)]
-        nxt = np.roll(low, -1)
-        walls += [np.column_stack([low, nxt, nxt + n]), np.column_stack([low, nxt + n, low + n])]
-        start += len(ring)
-    vertices = np.concatenate([np.column_stack([points, np.full(n, z)]) for z in (base, top)])
-    return Mesh(vertices, np.concatenate([roof + n, roof[:, ::-1], *walls]))
+    # One number a distinct point of a prism: for ring points and triangle corners alike.
+    xy = np.concatenate([points, corners.reshape(-1, 2)])
+    owner = np.concatenate([of_point, np.repeat(of_triangle, 3)])
+    order = np.lexsort((xy[:, 1], xy[:, 0], owner))
+    xy, owner = xy[order], owner[order]
+    first = np.ones(len(xy), bool)
+    first[1:] = (owner[1:] != owner[:-1]) | (xy[1:] != xy[:-1]).any(axis=1)
+    number = np.empty(len(xy), np.int64)
+    number[order] = np.cumsum(first) - 1
+    xy, owner = xy[first], owner[first]
+    n = len(xy)
+
+    roof = number[len(points) :].reshape(-1, 3)
+    u, v = corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0]
+    clockwise = u[:, 0] * v[:, 1] < u[:, 1] * v[:, 0]
+    roof[clockwise] = roof[clockwise, ::-1]
+    edge = np.ones(len(points), bool)
+    edge[rings[1:] - 1] = False  # a ring's last point is its first
+    start = np.flatnonzero(edge)
+    a, b = number[start], number[start + 1]
+    walls = np.concatenate([np.column_stack([a, b, b + n]), np.column_stack([a, b + n, a + n])])
+    vertices = np.concatenate([np.column_stack([xy, z[owner]]) for z in (low, high)])
+    return Mesh(vertices, np.concatenate([roof + n, roof[:, ::-1], walls]))
+
+
+def _check(outlines: NDArray[np.object_], low: NDArray[np.float64], high: NDArray[np.float64]) -> None:
+    if not len(outlines):
+        raise DataError("there are no footprints", "a mesh has at least one building", "check the box and the file")
+    wrong = (shapely.get_type_id(outlines) != shapely.GeometryType.POLYGON) | shapely.is_empty(outlines)
+    wrong |= ~shapely.is_valid(outlines)
+    if wrong.any():
+        raise DataError(
+            f"{wrong.sum()} of {len(wrong)} footprints are empty, invalid or no polygons",
+            f"the first, in row {wrong.argmax()}: {shapely.is_valid_reason(outlines[wrong.argmax()])}",
+            "repair them with make_valid and take multipolygons apart",
+        )
+    flat = ~(high > low)
+    if flat.any():
+        raise DataError(
+            f"{flat.sum()} of {len(flat)} buildings have no volume",
+            f"the first, in row {flat.argmax()}, reaches from {low[flat][0]:g} m to {high[flat][0]:g} m",
+            "a roof must lie above its base",
+        )
 
 
 def plane(x_min: float, y_min: float, x_max: float, y_max: float, z: float = 0.0) -> Mesh:
@@ -101,7 +138,7 @@ def plane(x_min: float, y_min: float, x_max: float, y_max: float, z: float = 0.0
 
 
 def write_ply(mesh: Mesh, path: Path) -> None:
-    """Write a mesh as binary PLY (float32 vertices: 0.1 mm at 1 km)."""
+    """Write a mesh as binary PLY (float32 vertices: 0.1 mm at 1 km, 2 mm at 20 km)."""
     header = (
         "ply\nformat binary_little_endian 1.0\n"
         f"element vertex {len(mesh.vertices)}\nproperty float x\nproperty float y\nproperty float z\n"
@@ -114,6 +151,9 @@ def write_ply(mesh: Mesh, path: Path) -> None:
 
 def write_scene(meshes: dict[str, tuple[Mesh, str]], folder: Path) -> Path:
     """Write `meshes/<name>.ply` and `scene.xml` for Sionna RT.
+
+    On a CPU the scene asks for Embree's robust intersections: by default a ray may slip between two triangles exactly
+    on the edge that they share. The mesh has no gap there, and a GPU needs no such switch.
 
     Parameters
     ----------
@@ -128,7 +168,7 @@ def write_scene(meshes: dict[str, tuple[Mesh, str]], folder: Path) -> Path:
         The scene file.
     """
     (folder / "meshes").mkdir(parents=True, exist_ok=True)
-    lines = ['<scene version="2.1.0">']
+    lines = ['<scene version="2.1.0">', '  <boolean name="embree_use_robust_intersections" value="true"/>']
     for material in sorted({material for _, material in meshes.values()}):
         lines += [
             f'  <bsdf type="itu-radio-material" id={quoteattr(material)}>',

@@ -134,8 +134,9 @@ class CampaignParams(Section):
 
 
 #: Ways in which test data can leak into training: UEs of both at one position; training UEs in a held-out area or its
-#: buffer; training crops over a held-out area; stations calibrated, or placed, with test UEs.
-Leak = Literal["positions", "buffer", "crops", "calibration", "stations"]
+#: buffer; training crops over a held-out area; stations calibrated, or placed, with test UEs; levels interpolated from
+#: neighbours of any role.
+Leak = Literal["positions", "buffer", "crops", "calibration", "stations", "interpolated"]
 
 
 class SplitParams(Section):
@@ -145,9 +146,9 @@ class SplitParams(Section):
     test_box: Box | None = Field(None, description="boxes: unknown streets; lat_min, lat_max, lon_min, lon_max [deg]")
     val_box: Box | None = Field(None, description="boxes: validation; lat_min, lat_max, lon_min, lon_max [deg]")
     block: Positive = Field(150.0, description="edge of a spatial block [m]")
-    unknown: Fraction = Field(0.2, description="share of blocks that are held out: unknown streets")
+    unknown: Fraction = Field(0.2, description="share of UEs in held-out blocks: unknown streets")
     known: Fraction = Field(0.1, description="share of the other UEs held out at random: known streets")
-    val: Fraction = Field(0.1, description="share of the remaining blocks that choose checkpoints")
+    val: Fraction = Field(0.1, description="share of the others in blocks that choose checkpoints")
     buffer: float = Field(20.0, ge=0, description="training UEs keep this distance from held-out areas [m]")
     crop_gap: float | None = Field(
         None, ge=0, description="training crops keep this distance from held-out areas [m]; null: they may overlap"

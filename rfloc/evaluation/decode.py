@@ -1,11 +1,14 @@
-"""From a posterior over the crop grid to a point and a region. Points are x, y relative to the crop centre [m]."""
+"""From a posterior over the crop grid to a point and a region. Points are x, y relative to the crop centre [m].
+
+`size` is the edge of all crops or of each, (B,) [m]; points are found in crop edges and then scaled by it.
+"""
 
 from __future__ import annotations
 
 from typing import Literal
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from rfloc.crops import cell_centres
 
@@ -13,23 +16,29 @@ Floats = NDArray[np.float64]
 Method = Literal["median", "mean", "argmax"]
 
 
-def _centres(cells: int, size: float) -> Floats:
-    return np.stack(cell_centres(size, cells), axis=-1).reshape(-1, 2)
+def _centres(cells: int) -> Floats:
+    """Cell centres in crop edges, (cells^2, 2)."""
+    return np.stack(cell_centres(1.0, cells), axis=-1).reshape(-1, 2)
 
 
-def argmax(posterior: NDArray[np.floating], size: float) -> Floats:
+def _metres(size: ArrayLike) -> Floats:
+    """Sizes as a column, to scale points in crop edges."""
+    return np.asarray(size, float).reshape(-1, 1)
+
+
+def argmax(posterior: NDArray[np.floating], size: ArrayLike) -> Floats:
     """Centre of the most probable cell, (B, 2): what the paper decodes (the first one on ties)."""
     flat = posterior.reshape(len(posterior), -1)
-    return _centres(posterior.shape[-1], size)[flat.argmax(axis=1)]
+    return _metres(size) * _centres(posterior.shape[-1])[flat.argmax(axis=1)]
 
 
-def mean(posterior: NDArray[np.floating], size: float) -> Floats:
+def mean(posterior: NDArray[np.floating], size: ArrayLike) -> Floats:
     """Posterior mean, (B, 2): minimises the expected squared error."""
-    return posterior.reshape(len(posterior), -1) @ _centres(posterior.shape[-1], size)
+    return _metres(size) * (posterior.reshape(len(posterior), -1) @ _centres(posterior.shape[-1]))
 
 
 def geometric_median(
-    posterior: NDArray[np.floating], size: float, *, tolerance: float = 0.01, iterations: int = 500
+    posterior: NDArray[np.floating], size: ArrayLike, *, tolerance: float = 0.01, iterations: int = 500
 ) -> Floats:
     """Geometric median, (B, 2): minimises the expected Euclidean error, which is what tables report.
 
@@ -37,8 +46,8 @@ def geometric_median(
     iterate may rest on a centre. Stops when no crop moves by more than `tolerance` [m].
     """
     flat = posterior.reshape(len(posterior), -1).astype(float)
-    at = _centres(posterior.shape[-1], size)
-    smooth = (0.03 * size / posterior.shape[-1]) ** 2
+    at, scale = _centres(posterior.shape[-1]), np.broadcast_to(_metres(size)[:, 0], len(posterior))
+    smooth = (0.03 / posterior.shape[-1]) ** 2
     estimate = flat @ at
     moving = np.arange(len(flat))
     for _ in range(iterations):
@@ -49,11 +58,11 @@ def geometric_median(
         weight = flat[moving] / np.sqrt(square + smooth)
         moved = weight @ at / weight.sum(axis=1, keepdims=True)
         estimate[moving] = moved
-        moving = moving[np.linalg.norm(moved - now, axis=1) > tolerance]
-    return estimate
+        moving = moving[np.linalg.norm(moved - now, axis=1) * scale[moving] > tolerance]
+    return scale[:, None] * estimate
 
 
-def decode(posterior: NDArray[np.floating], size: float, method: Method = "median") -> Floats:
+def decode(posterior: NDArray[np.floating], size: ArrayLike, method: Method = "median") -> Floats:
     """Point estimate by name, (B, 2)."""
     return {"median": geometric_median, "mean": mean, "argmax": argmax}[method](posterior, size)
 

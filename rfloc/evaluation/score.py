@@ -32,7 +32,7 @@ def evaluate(
     batcher : CropBatcher
         Of the links that `crops` index.
     crops : Dataset
-        Of kind "crops".
+        Of kind "crops"; each sample's `size`, where they have it, is that of its crop.
     keep : int
         Posteriors of the first `keep` samples are kept as `posterior` (kept, row, col), row 0 = north.
 
@@ -49,8 +49,9 @@ def evaluate(
     ue = crops["ue"].values
     if ue.max() >= len(batcher.ue_xy) or not np.allclose(batcher.ue_xy[ue, 0], crops["x"]):
         raise DataError("crops and links have different UEs", "", "make the evaluation crops from these links")
-    if crops.attrs["crop_size"] != batcher.crops.size:
+    if "size" not in crops and crops.attrs["crop_size"] != batcher.crops.size:
         raise DataError(f"crops of {crops.attrs['crop_size']} m, batches of {batcher.crops.size} m")
+    size = crops["size"].values if "size" in crops else np.full(len(ue), batcher.crops.size)
     centre = np.stack([crops["crop_x"].values, crops["crop_y"].values], axis=1)
     at: list[np.ndarray] = []
     area: list[np.ndarray] = []
@@ -58,7 +59,7 @@ def evaluate(
     kept: list[np.ndarray] = []
     for start in range(0, len(ue), batch_size):
         part = slice(start, start + batch_size)
-        batch = batcher.batch(ue[part], centre[part, 0], centre[part, 1])
+        batch = batcher.batch(ue[part], centre[part, 0], centre[part, 1], size=size[part])
         posterior = np.asarray(localizer.posterior(batch))
         total = posterior.sum(axis=(1, 2))
         cells = batcher.crops.output
@@ -75,7 +76,8 @@ def evaluate(
         inside.append(part_inside)
         kept.extend(posterior[: max(keep - start, 0)].astype(np.float32))
     xy_hat = np.concatenate(at) + centre
-    copied = {name: crops[name] for name in ("ue", "x", "y", "crop_x", "crop_y", "role")}
+    names = ("ue", "x", "y", "crop_x", "crop_y", "role", "size")
+    copied = {name: crops[name] for name in names if name in crops}
     ds = xr.Dataset(
         copied
         | {
@@ -84,7 +86,7 @@ def evaluate(
             "area90": ("sample", np.concatenate(area)),
             "inside90": ("sample", np.concatenate(inside)),
         },
-        attrs={"localizer": localizer.name, "crop_size": batcher.crops.size, "city": crops.attrs["city"]}
+        attrs={"localizer": localizer.name, "crop_size": crops.attrs["crop_size"], "city": crops.attrs["city"]}
         | LocalFrame.from_attrs(crops.attrs).to_attrs(),
     )
     if kept:

@@ -25,7 +25,7 @@ LABELS = {
     "centroid": "RSSI centroid of heard stations",
     "knn": "k-NN",
     "knn_square": "k-NN in the square",
-    "knn_square_4": "k-NN in the square, four features",
+    "knn_square_4": "k-NN in the square, all features",
     "posterior_nominal": "posterior on maps, nominal poses",
     "posterior_calibrated": "posterior on maps, calibrated poses",
     "posterior_true": "posterior on maps, true poses (oracle)",

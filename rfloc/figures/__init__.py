@@ -5,18 +5,39 @@ Okabe and Ito's palette, which colour-blind readers can tell apart. Colour says 
 solid line that it has seen measurements. Legends stand outside the data: lay figures out with `layout="constrained"`.
 """
 
+from rfloc.figures.campaigns import SOURCE_COLOURS, heard_stations, station_positions
+from rfloc.figures.cities import footprints_by_height, footprints_by_rule, raster_layers, roofs_bar, scene_view
 from rfloc.figures.maps import (
+    box_outline,
     calibration_map,
     city_map,
     crop_input,
+    held_out_areas,
+    map_axes,
     posterior_map,
     radio_map,
     scale_bar,
     split_map,
     stations,
 )
-from rfloc.figures.scores import calibration_gain, error_cdf, feature_distributions, known_unknown
-from rfloc.figures.style import METHOD_COLOURS, METHODS, OKABE_ITO, ROLE_COLOURS, ROLE_LABELS, STYLE, method_style
+from rfloc.figures.scores import (
+    calibration_gain,
+    crop_sizes,
+    error_by_size,
+    error_cdf,
+    feature_distributions,
+    known_unknown,
+)
+from rfloc.figures.style import (
+    METHOD_COLOURS,
+    METHODS,
+    OKABE_ITO,
+    ROLE_COLOURS,
+    ROLE_LABELS,
+    STYLE,
+    legend_outside,
+    method_style,
+)
 
 __all__ = [
     "METHODS",
@@ -24,18 +45,32 @@ __all__ = [
     "OKABE_ITO",
     "ROLE_COLOURS",
     "ROLE_LABELS",
+    "SOURCE_COLOURS",
     "STYLE",
+    "box_outline",
     "calibration_gain",
     "calibration_map",
     "city_map",
     "crop_input",
+    "crop_sizes",
+    "error_by_size",
     "error_cdf",
     "feature_distributions",
+    "footprints_by_height",
+    "footprints_by_rule",
+    "heard_stations",
+    "held_out_areas",
     "known_unknown",
+    "legend_outside",
+    "map_axes",
     "method_style",
     "posterior_map",
     "radio_map",
+    "raster_layers",
+    "roofs_bar",
     "scale_bar",
+    "scene_view",
     "split_map",
+    "station_positions",
     "stations",
 ]

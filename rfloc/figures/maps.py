@@ -2,28 +2,37 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from itertools import pairwise
+from typing import Any
 
 import numpy as np
+import shapely
 import xarray as xr
 from matplotlib.axes import Axes
+from matplotlib.collections import LineCollection
 from matplotlib.colors import LinearSegmentedColormap, ListedColormap
 from matplotlib.lines import Line2D
 from numpy.typing import NDArray
 
 from rfloc.crops import Batch
 from rfloc.figures.style import OKABE_ITO, ROLE_COLOURS, ROLE_LABELS, STATION, legend_below, legend_outside
-from rfloc.frames import Grid
+from rfloc.frames import Grid, LocalFrame
 from rfloc.schema import FEATURES, ROLES
+from rfloc.splits import unknown_area, val_area
 
 #: White where there is no probability, dark where there is most.
 DENSITY = LinearSegmentedColormap.from_list(
     "density", ["#FFFFFF", "#FDDC9B", "#F8765C", "#B63679", "#51127C", "#000004"]
 )
+#: Colours and limits [m] of roofs.
+ROOFS: dict[str, Any] = {"cmap": "viridis", "vmin": 0.0, "vmax": 40.0}
+#: A map is drawn from at most so many cells along an edge.
+MOST_PIXELS = 1500
 
 
-def _map_axes(ax: Axes) -> None:
+def map_axes(ax: Axes) -> None:
+    """Label an axes as a map in metres, both axes at one scale."""
     ax.set_aspect("equal")
     ax.set_xlabel("x, east [m]")
     ax.set_ylabel("y, north [m]")
@@ -44,14 +53,37 @@ def scale_bar(ax: Axes, length: float | None = None) -> Axes:
     return ax
 
 
-def city_map(ax: Axes, raster: xr.Dataset, *, bar: bool = True) -> Axes:
-    """Buildings grey, places where a UE may stand pale, on axes in metres."""
+def city_map(ax: Axes, raster: xr.Dataset, *, roofs: bool = False, bar: bool = True) -> Axes:
+    """Buildings grey, or by the height of their `roofs`; places where a UE may stand pale. Large cities are thinned."""
     grid = Grid.from_attrs(raster.attrs)
-    tone = np.where(raster["building"].values > 0, 2, np.where(raster["road"].values > 0, 1, 0))
+    step = max(-(-n // MOST_PIXELS) for n in grid.shape)
+    thin = raster.isel(y=slice(None, None, step), x=slice(None, None, step))
+    built = thin["building"].values > 0
+    tone = np.where(built, 2, np.where(thin["road"].values > 0, 1, 0))
     colours = ListedColormap(["white", "#EFEBDD", "#B9B9B9"])
     ax.imshow(tone, cmap=colours, vmin=0, vmax=2, extent=grid.extent, origin="lower", interpolation="nearest")
-    _map_axes(ax)
+    if roofs:
+        height = np.ma.masked_where(~built, thin["height"].values)
+        ax.imshow(height, extent=grid.extent, origin="lower", interpolation="nearest", **ROOFS)
+    map_axes(ax)
     return scale_bar(ax) if bar else ax
+
+
+def box_outline(ax: Axes, frame: LocalFrame, box: Sequence[float], **look: Any) -> Axes:
+    """Outline of a box (lat_min, lat_max, lon_min, lon_max) [deg] on a map in the metres of `frame`."""
+    south, north, west, east = box
+    x, y = frame.to_local([south, south, north, north, south], [west, east, east, west, west])
+    ax.plot(x, y, **({"linewidth": 1.5} | look))
+    return ax
+
+
+def held_out_areas(ax: Axes, split: xr.Dataset) -> Axes:
+    """Outlines of the areas that a split holds out for testing and for validation, in the colours of their UEs."""
+    for role, area in (("val", val_area(split)), ("unknown", unknown_area(split))):
+        rings = [ring for part in shapely.get_parts(area) for ring in (part.exterior, *part.interiors)]
+        lines = [shapely.get_coordinates(ring) for ring in rings]
+        ax.add_collection(LineCollection(lines, colors=ROLE_COLOURS[role], linewidths=1.0), autolim=False)
+    return ax
 
 
 def split_map(ax: Axes, raster: xr.Dataset, links: xr.Dataset, split: xr.Dataset | None = None) -> Axes:
@@ -114,7 +146,7 @@ def radio_map(
 
 def crop_input(ax: Axes, batch: Batch, b: int = 0, *, feature: str = "nrsrp") -> Axes:
     """What a localizer sees of crop `b`: buildings, streets and stations coloured by a feature; the UE as a cross."""
-    half = batch.size / 2
+    half = batch.size[b] / 2
     building, road = batch.image[b]
     picture = np.ones((*building.shape, 3)) - 0.08 * road[..., None] * [0.2, 0.4, 1.0] - 0.3 * building[..., None]
     ax.imshow(np.clip(picture, 0, 1), extent=(-half, half, -half, half), interpolation="nearest")
@@ -148,7 +180,7 @@ def posterior_map(
     Colour is probability density relative to its maximum, on a square-root scale so that a tail stays visible; the
     line bounds the 90 % highest-density region.
     """
-    half = batch.size / 2
+    half = batch.size[b] / 2
     box = (-half, half, -half, half)
     relative = posterior / posterior.max()
     walls = np.ma.masked_less(batch.image[b, 0], 0.5)
@@ -157,7 +189,7 @@ def posterior_map(
     levels = np.sort(posterior.ravel())[::-1]
     edge = levels[min(int((np.cumsum(levels) < 0.9).sum()), levels.size - 1)]
     if levels[-1] < edge < levels[0]:
-        centres = ((np.arange(len(posterior)) + 0.5) / len(posterior) - 0.5) * batch.size
+        centres = ((np.arange(len(posterior)) + 0.5) / len(posterior) - 0.5) * batch.size[b]
         ax.contour(centres, -centres, posterior, levels=[edge * (1 - 1e-6)], colors=OKABE_ITO["blue"], linewidths=1.0)
     ax.plot([], [], color=OKABE_ITO["blue"], linewidth=1.0, label="90 % region")
     ax.plot(*batch.bs_xy[b][batch.bs_mask[b]].T, **STATION, ms=10, label="heard stations")

@@ -1,4 +1,4 @@
-"""Figures of errors, calibration scores and feature distributions."""
+"""Figures of errors, of crops of many sizes, of calibration scores and of feature distributions."""
 
 from __future__ import annotations
 
@@ -8,7 +8,10 @@ from typing import Any
 import numpy as np
 import xarray as xr
 from matplotlib.axes import Axes
+from numpy.typing import NDArray
+from scipy.stats import norm
 
+from rfloc.config import CropParams
 from rfloc.evaluation.metrics import ue_errors
 from rfloc.figures.style import METHODS, OKABE_ITO, ROLE_LABELS, legend_outside, method_style
 from rfloc.schema import FEATURES
@@ -72,6 +75,57 @@ def known_unknown(ax: Axes, rows: Mapping[str, Mapping[str, Any]], *, metric: st
     ax.grid(alpha=0.3)
     legend_outside(ax)
     return ax
+
+
+def crop_sizes(ax: Axes, size: NDArray[np.floating], limits: Sequence[float], crops: CropParams) -> Axes:
+    """Share of crops by edge [m], in bins with these limits, and the bins' shares under the truncated normal law."""
+    edges = np.asarray(limits, float)
+    weights = np.full(len(size), 100 / max(len(size), 1))
+    ax.hist(size, list(edges), weights=weights, color=OKABE_ITO["sky"], edgecolor="white", label="drawn and usable")
+    cdf = norm(2 * crops.var_mean, 2 * crops.var_sd).cdf(edges)
+    share = 100 * np.diff(cdf) / (cdf[-1] - cdf[0])
+    ax.plot((edges[1:] + edges[:-1]) / 2, share, "o", color=OKABE_ITO["black"], mfc="white", label="the law")
+    ax.set_xticks(list(edges))
+    ax.set_xlabel("edge of the crop [m]")
+    ax.set_ylabel("share of crops [%]")
+    ax.set_title(f"{len(size):,} crops")
+    legend_outside(ax)
+    return ax
+
+
+def error_by_size(
+    axes: Sequence[Axes],
+    edges: Sequence[float],
+    errors: Mapping[str, Mapping[str, Sequence[float]]],
+    *,
+    expected: Sequence[float] | None = None,
+) -> Sequence[Axes]:
+    """Mean error by edge of the crop (the paper's Figure 8), known streets on the first axes, unknown on the second.
+
+    Parameters
+    ----------
+    edges : sequence of float
+        Edges of the bins [m].
+    errors : dict
+        By method, then `known` and `unknown`: mean error a bin [m], NaN where it holds no crop.
+    expected : sequence of float, optional
+        What guessing the centre is expected to give, a bin [m].
+    """
+    centres = (np.asarray(edges[1:]) + np.asarray(edges[:-1])) / 2
+    for ax, role in zip(axes, ("known", "unknown"), strict=True):
+        if expected is not None:
+            ax.plot(centres, expected, color="0.8", linewidth=4, label="crop centre, expected", zorder=0)
+        for name, by_role in errors.items():
+            ax.plot(centres, by_role[role], **method_style(name), ms=5)
+        ax.set_xticks(list(edges))
+        ax.set_xlim(edges[0], edges[-1])
+        ax.set_ylim(bottom=0)
+        ax.set_xlabel("edge of the crop [m]")
+        ax.set_ylabel("mean error [m]")
+        ax.set_title(ROLE_LABELS[role])
+        ax.grid(alpha=0.3)
+    legend_outside(axes[-1])
+    return axes
 
 
 def calibration_gain(

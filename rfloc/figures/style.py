@@ -28,7 +28,7 @@ METHODS: dict[str, tuple[str, str, Any, str]] = {
     "centroid": ("station centroid", _C["grey"], "-", "1"),
     "knn": ("k-NN", _C["vermilion"], "--", "v"),
     "knn_square": ("k-NN in the square", _C["vermilion"], "-", "^"),
-    "knn_square_4": ("k-NN in the square, four features", _C["vermilion"], "-.", "<"),
+    "knn_square_4": ("k-NN in the square, all features", _C["vermilion"], "-.", "<"),
     "posterior": ("map posterior", _C["orange"], "-", "h"),
     "posterior_nominal": ("map posterior, nominal", _C["orange"], ":", "P"),
     "posterior_calibrated": ("map posterior, calibrated", _C["orange"], "--", "p"),

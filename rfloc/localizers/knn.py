@@ -87,10 +87,11 @@ class KNearest:
 
     def _distances(self, batch: Batch) -> Floats:
         """Distance of each crop's UE to each fingerprint, (B, T); infinite where the fingerprint is out of bounds."""
+        half = batch.size[:, None, None] / 2
         if self.within == "city":
             use: NDArray[np.bool_] = np.ones((len(batch), len(self._bs)), bool)
         else:
-            use = np.all(np.abs(self._bs - batch.centre[:, None]) <= batch.size / 2, axis=2)
+            use = np.all(np.abs(self._bs - batch.centre[:, None]) <= half, axis=2)
         distances = np.empty((len(batch), len(self._at)))
         for b, (ue, cells) in enumerate(zip(batch.ue, use, strict=True)):
             gap = self._train[:, cells] - self._query[ue][cells]
@@ -98,7 +99,7 @@ class KNearest:
             if self.normalise:
                 distances[b] /= np.maximum((self._train_heard[:, cells] | self._query_heard[ue][cells]).sum(axis=1), 1)
         if self.within == "square":
-            near = (np.abs(self._at - batch.centre[:, None]) <= batch.size / 2).all(axis=2)
+            near = (np.abs(self._at - batch.centre[:, None]) <= half).all(axis=2)
             distances[~near] = np.inf
         return distances
 
@@ -131,7 +132,7 @@ class KNearest:
         """Mixture of Gaussians around the neighbours on the crop grid, (B, G, G); the jitter prior without any."""
         weight, xy = self.neighbours(batch)
         x, y = cell_centres(batch.size, self.crops.output)
-        square = (x - xy[..., 0, None, None]) ** 2 + (y - xy[..., 1, None, None]) ** 2
+        square = (x[:, None] - xy[..., 0, None, None]) ** 2 + (y[:, None] - xy[..., 1, None, None]) ** 2
         mean = np.einsum("bk,bkc->bc", weight, xy)
         variance = np.einsum("bk,bkc->b", weight, (xy - mean[:, None]) ** 2) / 2
         variance = np.maximum(variance, self.bandwidth**2)[:, None, None, None]

@@ -41,7 +41,7 @@ def as_tensors(batch: Batch, device: torch.device | str = "cpu") -> dict[str, Te
     """The inputs and targets of a batch as tensors on `device`, named as the fields of the batch."""
     names = ("image", "bs_xy", "rf", "rf_mask", "bs_mask", "target", "target_xy")
     tensors = {name: torch.as_tensor(np.ascontiguousarray(getattr(batch, name))).to(device) for name in names}
-    return tensors | {"size": torch.tensor(float(batch.size), device=device)}
+    return tensors | {"size": torch.as_tensor(batch.size, dtype=torch.float32, device=device)}
 
 
 def normalise(rf: Tensor, there: Tensor) -> Tensor:
@@ -58,9 +58,9 @@ def encode_image(image: Tensor, bs_xy: Tensor, rf: Tensor, rf_mask: Tensor, bs_m
     Tensor
         Shape (batch, 3, pixels, pixels), row 0 = north.
     """
-    scale = (image.shape[-1] / size).to(image.dtype).expand(len(image), 1, *image.shape[2:])
+    scale = (image.shape[-1] / size).to(image.dtype).reshape(-1, 1, 1, 1).expand(-1, 1, *image.shape[2:])
     level = normalise(rf, rf_mask & bs_mask.unsqueeze(-1))[..., 0]
-    return draw_stations(torch.cat((image, scale), 1), bs_xy / size, level, bs_mask)
+    return draw_stations(torch.cat((image, scale), 1), bs_xy / size.reshape(-1, 1, 1), level, bs_mask)
 
 
 class MapRadioFormer(nn.Module):
@@ -103,7 +103,7 @@ class MapRadioFormer(nn.Module):
         rf_mask, bs_mask : Tensor
             Which features, which stations are there, bool, shapes (batch, station, 4) and (batch, station).
         size : Tensor
-            Edge of the crop [m], scalar.
+            Edge of each crop [m], shape (batch,).
 
         Returns
         -------
@@ -114,7 +114,7 @@ class MapRadioFormer(nn.Module):
             encode_image(image, bs_xy, rf, rf_mask, bs_mask, size)
         )  # [batch, CLS + patches^2, width]
         there = rf_mask & bs_mask.unsqueeze(-1)
-        rf, xy = normalise(rf, there), torch.where(bs_mask.unsqueeze(-1), bs_xy / size, 0.0)
+        rf, xy = normalise(rf, there), torch.where(bs_mask.unsqueeze(-1), bs_xy / size.reshape(-1, 1, 1), 0.0)
         radio = self.radio(torch.cat((xy, rf, there.to(rf.dtype)), -1))
         radio = radio + sinusoids(xy, radio.shape[-1], self.output)
         tokens = torch.cat((patches, radio), 1)

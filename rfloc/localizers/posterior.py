@@ -84,7 +84,6 @@ class MapPosterior:
         floor = radio.sensitivity_dbm - 2 * sd
         self._maps = np.maximum(np.where(np.isnan(nrsrp), -np.inf, nrsrp), floor).astype(np.float32)
         self._floor = floor
-        self._split = max(1, round(crops.size / crops.output / grid.cell))
 
     @classmethod
     def from_maps(
@@ -117,7 +116,7 @@ class MapPosterior:
     def _log_likelihood(self, batch: Batch, b: int, x: Floats, y: Floats) -> Floats:
         mask = batch.bs_mask[b]
         heard = batch.bs_index[b][mask]
-        within = (np.abs(self._bs - batch.centre[b]) <= batch.size / 2).all(axis=1)
+        within = (np.abs(self._bs - batch.centre[b]) <= batch.size[b] / 2).all(axis=1)
         within[heard] = False
         silent = np.flatnonzero(within)
         measured = batch.rf[b, mask, NRSRP].astype(float)
@@ -138,10 +137,19 @@ class MapPosterior:
     def posterior(self, batch: Batch) -> Floats:
         """Tempered posterior on the crop grid, (B, G, G): evaluated at the maps' resolution, then summed per cell."""
         require_unturned(batch, self.name)
-        cells, fine = self.crops.output, self.crops.output * self._split
+        cells = self.crops.output
+        split = np.maximum(1, np.round(batch.size / cells / self.grid.cell)).astype(int)
+        out = np.empty((len(batch), cells, cells))
+        for parts in np.unique(split):
+            mine = np.flatnonzero(split == parts)
+            weight = self._fine(batch.take(mine), cells * int(parts))
+            out[mine] = weight.reshape(len(mine), cells, parts, cells, parts).sum(axis=(2, 4))
+        return out
+
+    def _fine(self, batch: Batch, fine: int) -> Floats:
+        """Tempered posterior on a grid of fine x fine cells."""
         x, y = cell_centres(batch.size, fine)
         prior = street_prior(batch, self.crops, fine) if self.prior == "street" else jitter_prior(self.crops, fine)
-        log = np.stack([self._log_likelihood(batch, b, x, y) for b in range(len(batch))]) * self.temper
+        log = np.stack([self._log_likelihood(batch, b, x[b], y[b]) for b in range(len(batch))]) * self.temper
         with np.errstate(divide="ignore"):
-            weight = normalised(log + np.log(prior))
-        return weight.reshape(len(batch), cells, self._split, cells, self._split).sum(axis=(2, 4))
+            return normalised(log + np.log(prior))

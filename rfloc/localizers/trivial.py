@@ -77,4 +77,4 @@ class Centroid:
         x, y = cell_centres(batch.size, self.crops.output)
         at = self.estimate(batch)
         square = (x - at[:, 0, None, None]) ** 2 + (y - at[:, 1, None, None]) ** 2
-        return normalised(-square / (2 * (self.spread * batch.size) ** 2))
+        return normalised(-square / (2 * (self.spread * batch.size[:, None, None]) ** 2))

@@ -1,1 +1,1 @@
-"""Measured campaigns as links datasets: the published Rome files, a user's own table, and how files are fetched."""
+"""Measured campaigns as links: NB-IoT files, a user's own table, stations placed, files fetched and checked."""

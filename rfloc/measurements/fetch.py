@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import os
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -53,7 +53,11 @@ def read_manifest(name: str, project: Path | None = None) -> Manifest:
     folder = (project or project_root()) / "conf" / "data"
     known = sorted(path.stem for path in folder.glob("*.json"))
     if name not in known:
-        raise ConfigError(f"no data set is called {name!r}", f"conf/data knows {', '.join(known) or 'none'}")
+        raise ConfigError(
+            f"no data set is called {name!r}",
+            f"{folder} knows {', '.join(known) or 'none'}",
+            "name one of these, or set campaign.manifest to null for files of your own",
+        )
     return check(Manifest, load_json(folder / f"{name}.json"), where=f"conf/data/{name}.json")
 
 
@@ -74,8 +78,19 @@ def verify(path: Path, origin: Origin, source: str = "") -> None:
         )
 
 
-def check_files(name: str, data_root: Path) -> None:
-    """Check all files of a data set where they lie.
+def check_files(name: str, data_root: Path, used: Sequence[str] | None = None, project: Path | None = None) -> None:
+    """Check files of a data set where they lie.
+
+    Parameters
+    ----------
+    name : str
+        Data set, a file name in conf/data without suffix.
+    data_root : Path
+        Folder that holds the data set's folder.
+    used : sequence of str, optional
+        Only these, as paths below `data_root`; default: all.
+    project : Path, optional
+        Folder of the project whose manifest counts; default: found from the working directory upwards.
 
     Raises
     ------
@@ -83,17 +98,26 @@ def check_files(name: str, data_root: Path) -> None:
         If one is not the published file.
     DataError
         If one is missing.
+    ConfigError
+        If `used` names one that the data set does not have.
     """
-    manifest = read_manifest(name)
-    for origin in manifest.files:
-        path = Path(data_root) / manifest.folder / origin.name
+    manifest = read_manifest(name, project)
+    origins = {f"{manifest.folder}/{origin.name}": origin for origin in manifest.files}
+    for file in origins if used is None else used:
+        if file not in origins:
+            raise ConfigError(
+                f"the data set {name!r} has no file {file}",
+                f"it has {', '.join(origins)}",
+                "set campaign.manifest to null for files of your own",
+            )
+        path = Path(data_root) / file
         if not path.is_file():
             raise DataError(
                 f"{path} is missing",
                 f"the data set {name!r} consists of {len(manifest.files)} files",
                 f"run `rfloc fetch {name}`, or set data.root or RFLOC_DATA to a folder that holds {manifest.folder}/",
             )
-        verify(path, origin)
+        verify(path, origins[file])
 
 
 def fetch(

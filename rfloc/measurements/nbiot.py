@@ -1,8 +1,8 @@
-"""Dataset A: the Rome NB-IoT campaigns of 2021 as published, to a links dataset.
+"""NB-IoT campaigns as published for Rome and Oslo: a .mat file of levels at locations, to rows.
 
-The .mat file holds the measurements of 2,670 locations but no base-station position; the published crop
-(`rome_crop_knn_ready.csv`) holds ten positions but no cell identity. A row of the crop carries the same numbers as its
-row in the .mat file, which tells which cell each position belongs to: eleven cells, two of them on one mast.
+The file holds cell arrays with a row a location: latitude, longitude, and a matrix with a row a cell that was detected
+there. `dataSet` is what was measured; Rome's `dataSet_interp` has the same rows with levels that were not measured
+filled in from neighbouring locations. The file says nothing about where the cells stand (see :mod:`.cells`).
 """
 
 from __future__ import annotations
@@ -12,195 +12,130 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-import xarray as xr
 
 from rfloc.errors import DataError
-from rfloc.frames import LocalFrame
-from rfloc.measurements.table import DECIMALS, links_from_rows
+from rfloc.measurements.rows import DECIMALS, LINK, check_numbers, reject
 from rfloc.schema import FEATURES
 
-MAT = "Campaign_data_NBIoT_1_2_3_4_5_6_interpolated.mat"
-CSV = "rome_crop_knn_ready.csv"
+#: Columns of a location's matrix: identity of the cell, levels [dBm, dB, dBm, dB], time of arrival [us], operator.
+COLUMNS = ["npci", "enodeb", *FEATURES, "toa", "mnc", "campaign"]
 
-#: Nominal antenna height above ground [m]: the height at which the paper's dataset C places its stations.
-NOMINAL_HEIGHT = 40.0
+#: What tells cells apart, operators included.
+CELL = ["mnc", "enodeb", "npci"]
 
-_CELL = ["enodeb", "npci", "mnc"]
-_COLUMNS = ["npci", "enodeb", *FEATURES, "toa", "mnc", "campaign"]
+MEASURED, INTERPOLATED = "dataSet", "dataSet_interp"
 
 
-def read_rows(root: Path) -> tuple[pd.DataFrame, dict[str, int]]:
-    """Every complete row of the measured (not interpolated) part of the .mat file.
+def read_mat(path: Path, *, interpolated: bool = False) -> tuple[pd.DataFrame, dict[str, int], dict[str, int]]:
+    """Every row of a campaign that has a level, a cell of known identity and a position.
+
+    The time of arrival is not used here, so a row without one is a row like any other.
 
     Parameters
     ----------
-    root : Path
-        Folder that holds `rome/`, or that folder itself.
+    path : Path
+        The .mat file.
+    interpolated : bool
+        Add the interpolated rows of links that were not measured, marked in the column `interpolated`. They were
+        computed from neighbouring locations, whichever role those have in a split.
 
     Returns
     -------
     rows : DataFrame
-        ue_lat ue_lon [deg], enodeb npci mnc (identity of the cell), rssi nrsrp [dBm], nsinr nrsrq [dB], toa [us],
-        campaign.
+        ue_lat ue_lon [deg], enodeb npci mnc (int), bs_id "mnc-enodeb-npci", the four features [dBm/dB], toa [us],
+        campaign (0 where missing), and `interpolated` where that was asked for.
     report : dict
-        Rows and locations, in all and complete; rows rejected: cell detected but not measured, no time of arrival.
+        Counts of locations and rows read; measured rows without time of arrival and complete ones; locations and cells
+        with complete rows.
+    rejected : dict
+        Reason -> rows.
+
+    Raises
+    ------
+    DataError
+        If the file is missing, damaged or of another form, or a number of it is out of range.
     """
-    cells = _load(_file(root, MAT))
-    parts, lengths = [np.atleast_2d(row[2]).astype(float) for row in cells], [len(row[2]) for row in cells]
-    rows = pd.DataFrame(np.vstack(parts), columns=_COLUMNS)
-    for column, name in enumerate(("ue_lat", "ue_lon")):
-        rows[name] = np.repeat([float(np.squeeze(row[column])) for row in cells], lengths).round(DECIMALS)
-    unmeasured = rows[list(FEATURES)].isna().any(axis=1)
-    untimed = rows["toa"].isna() & ~unmeasured
-    complete = rows[~unmeasured & ~untimed].astype({"enodeb": int, "npci": int, "mnc": int, "campaign": int})
+    table, locations = _table(path, MEASURED)
+    level = table["nrsrp"].notna()
+    complete = table[level & table["toa"].notna()]
     report = {
-        "locations": len(cells),
-        "rows": len(rows),
-        "rows_not_measured": int(unmeasured.sum()),
-        "rows_without_toa": int(untimed.sum()),
+        "locations": locations,
+        "rows": len(table),
+        "rows_without_toa": int((level & table["toa"].isna()).sum()),
         "rows_complete": len(complete),
-        "locations_complete": _count(complete, ["ue_lat", "ue_lon"]),
-        "cells": _count(complete, _CELL),
-        "duplicate_rows": int(complete.duplicated(["ue_lat", "ue_lon", *_CELL]).sum()),
+        "locations_complete": int(complete.groupby(["ue_lat", "ue_lon"]).ngroups),
+        "cells": int(complete.groupby(CELL).ngroups),
     }
-    return complete.reset_index(drop=True), report
+    if interpolated:
+        more, _ = _table(path, INTERPOLATED)
+        table = pd.concat([table.assign(interpolated=False), more.assign(interpolated=True)], ignore_index=True)
+        report |= {"rows": len(table), "rows_interpolated": len(more)}
+    rejected: dict[str, int] = {}
+    rows = reject(table, table["nrsrp"].isna(), "cell detected, not measured", rejected)
+    rows = reject(rows, rows["mnc"].isna(), "operator missing", rejected)
+    # All operators have cells of eNodeB 0 and reuse NPCIs within a few kilometres: such a cell could be any of several.
+    rows = reject(rows, rows["enodeb"].isna() | (rows["enodeb"] == 0), "eNodeB not decoded", rejected)
+    rows = reject(rows, rows["npci"].isna(), "NPCI missing", rejected)
+    nowhere = rows[["ue_lat", "ue_lon"]].isna().any(axis=1) | ((rows["ue_lat"] == 0) & (rows["ue_lon"] == 0))
+    rows = reject(rows, nowhere, "UE without position", rejected)
+    rows = rows.fillna({"campaign": 0}).astype(dict.fromkeys([*CELL, "campaign"], int))
+    rows["bs_id"] = [f"{m}-{e}-{n}" for m, e, n in rows[CELL].itertuples(index=False)]
+    if interpolated:
+        measured = pd.MultiIndex.from_frame(rows.loc[~rows["interpolated"], LINK])
+        again = rows["interpolated"] & pd.MultiIndex.from_frame(rows[LINK]).isin(measured)
+        rows = reject(rows, again, "interpolated, but measured as well", rejected)
+    return rows.reset_index(drop=True), report, rejected
 
 
-def published_rows(root: Path, rows: pd.DataFrame) -> tuple[pd.DataFrame, dict[str, int]]:
-    """The rows of the published crop, each with the identity of its cell and the position of its base station.
-
-    Parameters
-    ----------
-    root : Path
-        As in :func:`read_rows`.
-    rows : DataFrame
-        What :func:`read_rows` returned.
-
-    Returns
-    -------
-    crop : DataFrame
-        The columns of `rows`, and bs_lat bs_lon [deg].
-    report : dict
-        Rows, locations, positions and cells of the crop; rows that share UE and position (two cells on one mast).
-
-    Raises
-    ------
-    DataError
-        If a row of the crop is not in `rows`, or a cell stands at two positions: the two files do not belong together.
-    """
-    names = {"UELatitude": "ue_lat", "UELongitude": "ue_lon", "BSLatitude": "bs_lat", "BSLongitude": "bs_lon"}
-    path = _file(root, CSV)
-    try:
-        csv = pd.read_csv(path, usecols=[*names, "RSSI", "NRSRP"])
-    except ValueError as error:  # columns missing, or no CSV at all
-        raise DataError(f"{path.name} is not the published crop", str(error), "run `rfloc fetch rome`") from None
-    csv = csv.rename(columns=names | {"RSSI": "rssi", "NRSRP": "nrsrp"})
-    key = ["ue_lat", "ue_lon", "rssi", "nrsrp"]
-    crop = csv.round(DECIMALS).merge(rows.round(dict.fromkeys(key, DECIMALS)), on=key, how="left")
-    positions = crop[[*_CELL, "bs_lat", "bs_lon"]].drop_duplicates()
-    if len(crop) != len(csv) or crop["enodeb"].isna().any() or positions.duplicated(_CELL).any():
-        raise DataError(
-            f"{CSV} and {MAT} do not belong together",
-            f"{int(crop['enodeb'].isna().sum())} of {len(csv)} rows of the crop have no equal in the .mat file",
-            "run `rfloc fetch rome`, which checks both",
-        )
-    report = {
-        "crop_rows": len(crop),
-        "crop_locations": _count(crop, ["ue_lat", "ue_lon"]),
-        "crop_positions": _count(crop, ["bs_lat", "bs_lon"]),
-        "crop_cells": len(positions),
-        "crop_rows_sharing_ue_and_position": int(crop.duplicated(["ue_lat", "ue_lon", "bs_lat", "bs_lon"]).sum()),
-        "locations_hearing_these_cells_outside_crop": _count(rows.merge(positions, on=_CELL), ["ue_lat", "ue_lon"])
-        - _count(crop, ["ue_lat", "ue_lon"]),
-    }
-    return crop.astype(dict.fromkeys([*_CELL, "campaign"], int)), report
-
-
-def read_rome(
-    root: Path,
-    frame: LocalFrame,
-    carrier_hz: float,
-    city: str = "home",
-    max_ues: int | None = None,
-    max_bs: int | None = None,
-    seed: int = 0,
-    *,
-    power_dbm: float = 43.0,
-) -> tuple[xr.Dataset, dict[str, int]]:
-    """The published crop of Rome as links: operators apart, azimuth unknown, height and power nominal.
-
-    Parameters
-    ----------
-    root : Path
-        Folder that holds `rome/` (the data root), or that folder itself.
-    frame : LocalFrame
-        The home city's frame.
-    carrier_hz : float
-        Carrier of the scenario [Hz]; the files do not say it.
-    city : str
-        Key of the city whose raster belongs to these links.
-    max_ues : int, optional
-        Keep a random subset of this many UE locations.
-    max_bs : int, optional
-        Keep only the cells heard at most locations.
-    seed : int
-        Of the random subset.
-    power_dbm : float
-        Nominal transmit power [dBm].
-
-    Returns
-    -------
-    links : xr.Dataset
-        Kind `links`; bs_id is "mnc-enodeb-npci".
-    report : dict
-        Counts of every step, those of :func:`read_rows` and :func:`published_rows` included.
-
-    Raises
-    ------
-    DataError
-        If a file is missing or damaged.
-    """
-    rows, report = read_rows(root)
-    crop, more = published_rows(root, rows)
-    crop = crop.assign(bs_id=[f"{m}-{e}-{n}" for m, e, n in zip(crop.mnc, crop.enodeb, crop.npci, strict=True)])
-    if max_bs is not None:
-        crop = crop[crop["bs_id"].isin(crop["bs_id"].value_counts(sort=True).index[:max_bs])]
-    ues = crop[["ue_lat", "ue_lon"]].drop_duplicates().sort_values(["ue_lat", "ue_lon"])
-    if max_ues is not None and max_ues < len(ues):
-        chosen = np.random.default_rng(seed).choice(len(ues), max_ues, replace=False)
-        crop = crop.merge(ues.iloc[np.sort(chosen)], on=["ue_lat", "ue_lon"])
-    links, counts = links_from_rows(
-        crop[["ue_lat", "ue_lon", "bs_id", "bs_lat", "bs_lon", *FEATURES, "campaign"]], frame, carrier_hz, city,
-        source="measured: Rome NB-IoT campaigns 2021, published crop", power_dbm=power_dbm, height=NOMINAL_HEIGHT,
-    )  # fmt: skip
-    return links, report | more | {name: counts[name] for name in ("links", "ues", "stations")}
-
-
-def _count(rows: pd.DataFrame, keys: list[str]) -> int:
-    return int(rows.groupby(keys).ngroups)
-
-
-def _file(root: Path, name: str) -> Path:
-    for folder in (Path(root) / "rome", Path(root)):
-        if (folder / name).is_file():
-            return folder / name
-    raise DataError(
-        f"there is no {name} in {Path(root) / 'rome'}",
-        "the real measurements are not part of the repository",
-        "run `rfloc fetch rome`, or point RFLOC_DATA at the folder that holds rome/",
+def _table(path: Path, name: str) -> tuple[pd.DataFrame, int]:
+    """All rows of one cell array, and the number of its locations."""
+    cells = _load(path, name)
+    matrices = [np.asarray(row[2]) for row in cells]
+    matrices = [np.empty((0, len(COLUMNS))) if m.size == 0 else np.atleast_2d(m) for m in matrices]
+    foreign = DataError(
+        f"{name} in {path.name} is not a campaign",
+        f"a row is a location: latitude, longitude, and a matrix of {len(COLUMNS)} columns ({', '.join(COLUMNS)})",
+        "check which file campaign.mat names",
     )
+    if any(m.shape[1] != len(COLUMNS) or m.dtype.kind not in "fiu" for m in matrices):
+        raise foreign
+    try:
+        positions = np.array([[np.asarray(row[k], float).item() for k in (0, 1)] for row in cells])
+    except (ValueError, TypeError):
+        raise foreign from None
+    rows = pd.DataFrame(np.vstack(matrices).astype(float), columns=COLUMNS)
+    rows[["ue_lat", "ue_lon"]] = np.repeat(positions, [len(m) for m in matrices], axis=0).round(DECIMALS)
+    check_numbers(rows, f"{path.name} ({name})", whole=[*CELL, "campaign"])
+    return rows, len(cells)
 
 
-def _load(path: Path) -> np.ndarray:
-    from scipy.io import loadmat
+def _load(path: Path, name: str) -> np.ndarray:
+    from scipy.io import loadmat, whosmat
     from scipy.io.matlab import MatReadError
 
-    damaged = DataError(f"{path.name} is damaged", "it is not the published file", "run `rfloc fetch rome`")
     try:
-        cells = loadmat(path, variable_names=["dataSet"])["dataSet"]
-    except (MatReadError, ValueError, TypeError, NotImplementedError, KeyError, OSError, zlib.error) as error:
-        damaged.why = f"{type(error).__name__}: {error}"
-        raise damaged from None
-    if cells.ndim != 2 or cells.shape[1] < 3 or any(np.atleast_2d(row[2]).shape[1] != len(_COLUMNS) for row in cells):
-        raise damaged
+        held = [variable for variable, *_ in whosmat(path)]
+        cells = loadmat(path, variable_names=[name]).get(name)
+    except NotImplementedError:
+        raise DataError(
+            f"{path.name} is a .mat file of version 7.3", "versions 5 to 7 are read", "save it in MATLAB with -v7"
+        ) from None
+    except (MatReadError, ValueError, TypeError, IndexError, OSError, zlib.error) as error:
+        raise DataError(
+            f"{path.name} is damaged or no .mat file",
+            f"{type(error).__name__}: {error}",
+            "fetch it again, with `rfloc fetch` where a manifest names it",
+        ) from None
+    if cells is None:
+        raise DataError(
+            f"{path.name} holds no {name}",
+            f"it holds {', '.join(held) or 'nothing'}",
+            "set campaign.interpolated to false" if name == INTERPOLATED else "check which file campaign.mat names",
+        )
+    if cells.dtype != object or cells.ndim != 2 or cells.shape[1] < 3 or not len(cells):
+        raise DataError(
+            f"{name} in {path.name} is not a campaign",
+            f"it is an array of {cells.dtype}, shape {cells.shape}, not a cell array with a row a location",
+            "check which file campaign.mat names",
+        )
     return cells

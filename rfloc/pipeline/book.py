@@ -31,7 +31,8 @@ TRAINING = "07-2-training"
 _INDENT = "\n        "
 REALITY = {
     "hidden": "a simulated reality, made with hidden parameters that no localizer is told",
-    "nbiot": "the published NB-IoT measurements of Rome",
+    "nbiot": "published NB-IoT measurements",
+    "table": "a table that this copy's maker brought",
 }
 
 

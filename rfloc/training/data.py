@@ -17,10 +17,12 @@ from rfloc.config import CropParams, TrainingParams
 from rfloc.crops import ATTEMPTS, Batch, CropBatcher, evaluation_crops
 from rfloc.errors import TrainingError
 from rfloc.localizers.map_radioformer import as_tensors
-from rfloc.splits import split_like
+from rfloc.splits import crosses, split_like
 
 #: A dataset to train on: links, raster of its city, split (None: every UE trains), whether its features are simulated.
 Source = tuple[xr.Dataset, xr.Dataset, xr.Dataset | None, bool]
+
+Floats = NDArray[np.float64]
 
 #: Share of the noise's variance that a station's features have in common, as shadowing moves all of them.
 COMMON = 0.75
@@ -39,7 +41,7 @@ def training_ues(links: xr.Dataset, split: xr.Dataset) -> NDArray[np.bool_]:
 
 
 class CropSource:
-    """The crops that can be drawn from one dataset.
+    """The crops that can be drawn from one dataset: those of training UEs that keep the split's `crop_gap`.
 
     Parameters
     ----------
@@ -53,31 +55,36 @@ class CropSource:
 
     def __init__(self, source: Source, crops: CropParams, seed: int) -> None:
         links, raster, split, self.simulated = source
+        self.split = split
         self.batcher = CropBatcher(links, raster, crops)
         ues = np.arange(links.sizes["ue"]) if split is None else np.flatnonzero(training_ues(links, split))
-        _, _, found = self.batcher.eligible(ues, np.random.default_rng(seed))
+        *_, found = self.batcher.eligible(ues, np.random.default_rng(seed), self._allowed)
         self.ues = ues[found]
         self.left_out = links.sizes["ue"] - len(self.ues)
+
+    def _allowed(self, x: Floats, y: Floats, size: Floats) -> NDArray[np.bool_]:
+        return np.ones(len(x), bool) if self.split is None else ~crosses(self.split, x, y, size)
 
     def draw(self, n: int, flips: bool, rng: np.random.Generator) -> Batch:
         """A batch of `n` crops of UEs drawn with replacement, each with `min_heard` stations inside."""
         ue = rng.choice(self.ues, n)
-        x, y, found = self.batcher.eligible(ue, rng)
+        x, y, size, found = self.batcher.eligible(ue, rng, self._allowed)
         for _ in range(ATTEMPTS):
             again = np.flatnonzero(~found)
             if not again.size:
                 break
             ue[again] = rng.choice(self.ues, again.size)
-            x[again], y[again], found[again] = self.batcher.eligible(ue[again], rng)
+            crop = self.batcher.eligible(ue[again], rng, self._allowed)
+            x[again], y[again], size[again], found[again] = crop
         else:
             raise TrainingError(
                 f"no crop with {self.batcher.crops.min_heard} stations was found in {ATTEMPTS} rounds of draws",
-                "hardly any UE of this dataset hears enough stations inside a crop",
-                "lower crops.min_heard or enlarge crops.size",
+                "hardly any UE of this dataset hears enough stations inside a crop that may be trained on",
+                "lower crops.min_heard or the split's crop_gap, or enlarge crops.size",
             )
         if not flips:
-            return self.batcher.batch(ue, x, y)
-        return self.batcher.batch(ue, x, y, flip=rng.random(n) < 0.5, turns=rng.integers(0, 4, n))
+            return self.batcher.batch(ue, x, y, size=size)
+        return self.batcher.batch(ue, x, y, flip=rng.random(n) < 0.5, turns=rng.integers(0, 4, n), size=size)
 
 
 def augment(

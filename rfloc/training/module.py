@@ -36,10 +36,10 @@ def heatmap_loss(logits: Tensor, target: Tensor, loss: str) -> Tensor:
 
 
 def posterior_mean(posterior: Tensor, size: Tensor) -> Tensor:
-    """Mean position of posteriors (batch, G, G), relative to the crop's centre [m], shape (batch, 2)."""
+    """Mean positions (batch, 2) of posteriors (batch, G, G) from the centres of crops of `size`, (batch,) [m]."""
     cells = posterior.shape[-1]
-    at = ((torch.arange(cells, device=posterior.device) + 0.5) / cells - 0.5) * size
-    return torch.stack((posterior.sum(1) @ at.to(posterior), -(posterior.sum(2) @ at.to(posterior))), -1)
+    at = ((torch.arange(cells, device=posterior.device) + 0.5) / cells - 0.5).to(posterior)
+    return size[:, None] * torch.stack((posterior.sum(1) @ at, -(posterior.sum(2) @ at)), -1)
 
 
 class LocalizerModule(pl.LightningModule):

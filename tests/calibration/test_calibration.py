@@ -18,7 +18,7 @@ from rfloc.frames import Grid, LocalFrame, wrap_degrees
 from rfloc.schema import links_dataset, validate, with_units
 from rfloc.simulation.maps import read_maps
 from rfloc.simulation.stations import Stations
-from rfloc.splits import make_split
+from rfloc.splits import leakage_report, make_split
 
 FRAME = LocalFrame(48.14, 11.58)
 GRID = Grid.covering(-600, -600, 600, 600, 5.0)
@@ -113,6 +113,8 @@ def test_held_out_measurements_change_nothing() -> None:
     for name in ("x", "y", "azimuth", "power"):
         np.testing.assert_array_equal(getattr(again.stations, name), getattr(result.stations, name))
     assert not again.table["rms_calibrated_held_out"].equals(result.table["rms_calibrated_held_out"])
+    np.testing.assert_array_equal(result.ues, split["role"].values == "train")
+    assert leakage_report(split, links, calibration_ues=result.ues)["leaks"]["calibration"] == 0
 
 
 def test_an_all_round_station_keeps_its_unknown_azimuth() -> None:

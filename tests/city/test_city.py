@@ -2,14 +2,20 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import geopandas as gpd
 import numpy as np
 import pytest
+import shapely
 import yaml
+import zarr
 from shapely import Polygon
 
-from rfloc.city import build_city, open_city
+from rfloc.city import City, build_city, open_city
+from rfloc.city.raster import rasterize_city, write_raster
 from rfloc.config import CityParams, check
 from rfloc.errors import DataError, FrameError
+from rfloc.frames import Grid
+from rfloc.schema import load
 from tests import toy
 from tests.toy import city_params
 
@@ -31,14 +37,14 @@ def test_every_city_configuration_is_valid(project_root):
 def test_toy_raster_has_the_areas_and_heights_of_its_buildings(toy_city):
     assert toy_city.grid.shape == (360, 360)
     heights = toy_city.raster["height"].values
-    for rings, _, height in toy.BUILDINGS.values():
-        area = Polygon(rings[0], rings[1:]).area
+    for height in {height for _, _, height in toy.BUILDINGS.values()}:
+        area = sum(Polygon(rings[0], rings[1:]).area for rings, _, h in toy.BUILDINGS.values() if h == height)
         assert (np.isclose(heights, height).sum()) == pytest.approx(area, rel=0.03)
-    assert toy_city.height_at(120, 0) == pytest.approx(12.0)
+    assert toy_city.height_at(120, 0) == pytest.approx(18.5)
     assert toy_city.height_at(0, 0) == 0.0 and toy_city.outdoor[180, 180], "the courtyard is open"
     assert toy_city.height_at(-100, 140) == 0.0, "so is the inner corner of the L"
     assert (toy_city.ground_at([0, 100], [0, 100]) == 0.0).all()
-    assert toy_city.facts["height_sources"] == {"default": 1, "height": 5, "kind": 1, "levels": 2}
+    assert toy_city.facts["height_sources"] == {"area": 1, "height": 5, "kind": 1, "levels": 2}
 
 
 def test_what_was_built_is_read_back(toy_city):
@@ -73,6 +79,31 @@ def test_frames_of_two_cities_do_not_mix(toy_city):
         toy_city.frame.require_same(other)
 
 
+def test_a_patch_15_km_from_the_origin_has_its_buildings_round_its_ues(toy_city, tmp_path, project_root):
+    """One map in two frames, the second with its origin 15 km away: same roofs, roads and crops at the same places."""
+    lat, lon = toy_city.frame.to_geographic(-10_600.0, -10_600.0)
+    params = toy_city.params.model_copy(update={"origin": [float(lat), float(lon)]})
+    far = build_city("far", params, project_root / "data", tmp_path / "far")
+    assert np.hypot(*np.mean(np.reshape(far.bounds, (2, 2)), axis=0)) == pytest.approx(15_000, rel=0.01)
+    walls = gpd.read_parquet(toy_city.folder / "buildings.parquet").boundary.union_all()
+    x, y = np.random.default_rng(0).uniform(-170, 170, (2, 3000))
+    sure = shapely.distance(walls, shapely.points(x, y)) > 1.5  # a cell is that far from its own corner, twice
+    assert np.array_equal(far.height_at(*_seen(toy_city, far, x, y))[sure], toy_city.height_at(x, y)[sure])
+    assert 500 < (toy_city.height_at(x, y)[sure] > 0).sum() < 2000
+    ue = far.street_points(2000, np.random.default_rng(1))
+    row, col, inside = far.grid.index(*ue)
+    assert inside.all() and far.road[row, col].all()
+    row, col, _ = toy_city.grid.index(*_seen(far, toy_city, *ue))
+    assert toy_city.road[row, col].mean() > 0.95  # but for those on the outermost half metre of a street
+    near, distant = toy_city.window(-60.0, 60.0, 101), far.window(*map(float, _seen(toy_city, far, -60.0, 60.0)), 101)
+    assert (near == distant).mean() > 0.97 and 0.2 < near[0].mean() < 0.8
+
+
+def _seen(city, other, x, y):
+    """x, y [m] of a place of one city in the frame of another."""
+    return other.frame.to_local(*city.frame.to_geographic(x, y))
+
+
 def test_ues_stand_on_streets_and_uniformly(toy_city):
     x, y = toy_city.street_points(4000, np.random.default_rng(3))
     row, col, inside = toy_city.grid.index(x, y)
@@ -83,6 +114,50 @@ def test_ues_stand_on_streets_and_uniformly(toy_city):
     assert ((observed - expected) ** 2 / expected).sum() < 37.4
     same = toy_city.street_points(4000, np.random.default_rng(3))
     assert np.array_equal(same, (x, y))
+
+
+def test_positions_are_those_of_one_draw_over_the_whole_raster(toy_city):
+    """Drawing band by band numbers the road cells as one pass over the raster does, row by row from the south."""
+    x, y = toy_city.street_points(300, np.random.default_rng(5))
+    rng = np.random.default_rng(5)
+    row, col = np.nonzero(toy_city.raster["road"].values)
+    pick, shift = rng.integers(len(row), size=300), rng.uniform(-0.5, 0.5, (2, 300))
+    west, south, *_ = toy_city.grid.bounds
+    assert np.array_equal(x, west + (col[pick] + 0.5) + shift[0])
+    assert np.array_equal(y, south + (row[pick] + 0.5) + shift[1])
+
+
+def test_a_raster_of_several_bands_answers_as_its_arrays_do(tmp_path):
+    """2,500 rows of cells: masks, draws and heights cross the borders of chunks."""
+    rng = np.random.default_rng(0)
+    grid = Grid(-100.0, -1250.0, 1.0, 200, 2500)
+    building = np.kron(rng.random((250, 20)) < 0.4, np.ones((10, 10), bool))
+    height = np.where(building, 12.5, 0).astype(np.float32)
+    path = tmp_path / "raster.zarr"
+    write_raster(path, grid, [(slice(0, 2500), slice(0, 200), dict(building=building, road=~building, height=height))])
+    zarr.open_group(path).attrs.update(toy.FRAME.to_attrs())
+    city = City("long", city_params("munich"), toy.FRAME, grid, load(path, "raster", lazy=True), tmp_path)
+    assert np.array_equal(city.outdoor, ~building) and np.array_equal(city.road, ~building)
+    x, y = city.street_points(4000, rng)
+    row, col, inside = grid.index(x, y)
+    assert inside.all() and not building[row, col].any() and (city.height_at(x, y) == 0).all()
+    expected = (~building).reshape(25, 100, 200).sum(axis=(1, 2)) * 4000 / (~building).sum()
+    observed = np.histogram(y, bins=25, range=(-1250, 1250))[0]
+    assert ((observed - expected) ** 2 / expected).sum() < 59.0  # 24 degrees of freedom, 99.99 % point
+    x, y = city.street_points(50, rng, within=(-50.0, -300.0, 50.0, -180.0))
+    assert np.abs(x).max() < 50.5 and y.min() > -300.5 and y.max() < -179.5
+    assert (city.height_at([0.0, 99.5], [5000.0, -5000.0]) == height[[-1, 0], [100, 199]]).all()
+
+
+@pytest.mark.parametrize(("size", "row", "col"), [(601, 120.5, 33.2), (21, 180.0, 180.0), (40, 0.3, 359.0)])
+def test_a_window_is_a_slice_of_the_raster(toy_city, size, row, col):
+    x, y = toy_city.grid.to_xy(row, col)
+    got = toy_city.window(float(x), float(y), size, ("building", "road", "height"))
+    first = [int(np.floor(at)) - size // 2 if size % 2 else round(at - size / 2) for at in (row, col)]
+    for part, name in zip(got, ("building", "road", "height"), strict=True):
+        padded = np.pad(toy_city.raster[name].values, size)
+        want = padded[first[0] + size :, first[1] + size :][:size, :size]
+        assert part.shape == (size, size) and np.array_equal(part, want), name
 
 
 def test_ues_stay_in_the_box_asked_for(toy_city):
@@ -134,17 +209,52 @@ def test_buildings_block(toy_map, toy_city):
     assert built[behind] == 0.0 and gain[behind] == 0.0
 
 
-def test_rome_has_the_buildings_that_its_source_counts(rome_data, tmp_path):
-    city = build_city("rome", city_params("rome"), rome_data, tmp_path / "rome")
-    facts = city.facts
+@pytest.fixture(scope="module")
+def rome(rome_data, tmp_path_factory):
+    """Rome as conf/city/rome.yaml has it."""
+    return build_city("rome", city_params("rome"), rome_data, tmp_path_factory.mktemp("rome") / "rome", seed=1)
+
+
+def test_rome_has_the_buildings_that_its_source_counts(rome):
+    facts = rome.facts
     assert facts["in_box_polygons"] == pytest.approx(2033, abs=10)
-    assert facts["in_box_tagged"] == pytest.approx(145, abs=2)
-    assert facts["in_box_built_share"] == pytest.approx(0.25, abs=0.01)
-    assert set(facts["height_sources"]) == {"default", "render_height"}
-    assert city.grid.nx * city.grid.cell == pytest.approx(1910 + 640, abs=5)
-    assert city.raster["height"].values.max() < 60.0
-    x, y = city.street_points(500, np.random.default_rng(1))
-    x_min, y_min, x_max, y_max = city.bounds
+    assert set(facts["height_sources"]) == {"prior", "render_height"}
+    inside = np.ix_(*(np.abs(at) < half for at, half in ((rome.grid.y, 1050), (rome.grid.x, 950))))
+    assert rome.raster["building"].values[inside].mean() == pytest.approx(0.25, abs=0.01)
+    assert rome.grid.nx * rome.grid.cell == pytest.approx(1910 + 640, abs=5)
+    assert rome.raster["height"].values.max() < 60.0
+    x, y = rome.street_points(500, np.random.default_rng(1))
+    x_min, y_min, x_max, y_max = rome.bounds
     assert x.min() > x_min - 1 and x.max() < x_max + 1 and y.min() > y_min - 1 and y.max() < y_max + 1
-    scene = city.load_scene(CARRIER, 0.4)
+    scene = rome.load_scene(CARRIER, 0.4)
     assert set(scene.radio_materials) == {"concrete", "medium_dry_ground"}
+
+
+def test_rome_is_pixel_exact_at_sampled_points(rome, tmp_path):
+    """Building and height as shapely finds them, roads as the strips; a third of the points at borders of blocks."""
+    buildings, streets = (gpd.read_parquet(rome.folder / f"{name}.parquet") for name in ("buildings", "streets"))
+    edge, grid = 1300, rome.grid
+    rasterize_city(buildings, streets, grid, tmp_path / "raster.zarr", block=edge)
+    zarr.open_group(tmp_path / "raster.zarr").attrs.update(rome.frame.to_attrs())
+    raster = load(tmp_path / "raster.zarr", "raster", lazy=True)
+    for name in ("building", "road", "height"):
+        assert np.array_equal(raster[name].values, rome.raster[name].values), name
+    rng = np.random.default_rng(2)
+    row, col = rng.integers(0, grid.ny, 6000), rng.integers(0, grid.nx, 6000)
+    row[:1000] = edge - rng.integers(0, 2, 1000)
+    col[1000:2000] = edge - rng.integers(0, 2, 1000)
+    at = shapely.points(grid.x[col], grid.y[row])
+    what, which = shapely.STRtree(buildings.geometry.to_numpy()).query(at, predicate="within")[::-1]
+    roof = np.zeros(len(at))
+    np.maximum.at(roof, which, buildings["height"].to_numpy()[what])
+    sure = np.ones(len(at), bool)
+    sure[shapely.STRtree(buildings.geometry.boundary.to_numpy()).query(at, "dwithin", distance=1e-6)[0]] = False
+    assert sure.mean() > 0.999 and 500 < (roof > 0).sum() < 5000
+    assert np.array_equal(raster["building"].values[row, col][sure] == 1, (roof > 0)[sure])
+    assert np.array_equal(raster["height"].values[row, col][sure], roof[sure].astype(np.float32))
+    open_air = streets[~streets["tunnel"]]
+    strips = shapely.STRtree(open_air.geometry.buffer(open_air["width"] / 2).to_numpy())
+    near = np.zeros(len(at), bool)
+    near[strips.query(at, predicate="within")[0]] = True
+    assert np.array_equal(raster["road"].values[row, col][sure] == 1, (near & (roof == 0))[sure])
+    assert 300 < raster["road"].values[row, col].sum() < 5000

@@ -38,12 +38,14 @@ def test_scene_is_refused_without_file_or_with_odd_scattering(tmp_path, toy_city
         load_radio_scene(toy_city.scene_path, 0.8e9, 1.5)
 
 
-def test_every_material_of_a_scene_is_set(toy_city):
-    scene = toy_city.load_scene(0.8e9, 0.4)
+@pytest.mark.parametrize(("carrier", "scattering"), [(0.8e9, 0.4), (3.5e9, 0.0)])
+def test_every_material_of_a_scene_is_set(toy_city, carrier, scattering):
+    scene = toy_city.load_scene(carrier, scattering)
+    assert float(scene.frequency[0]) == pytest.approx(carrier)
     assert set(scene.radio_materials) == {"concrete", "medium_dry_ground"}
     for name, material in scene.radio_materials.items():
         got = float(material.relative_permittivity[0]), float(material.conductivity[0])
-        assert got == pytest.approx(itu_parameters(name, 0.8e9), rel=1e-5)
-        assert float(material.scattering_coefficient[0]) == pytest.approx(0.4)
+        assert got == pytest.approx(itu_parameters(name, carrier), rel=1e-5)
+        assert float(material.scattering_coefficient[0]) == pytest.approx(scattering)
     scene.frequency = 0.7e9  # materials keep the values of the carrier that was asked for, and nothing raises
     assert float(scene.frequency[0]) == pytest.approx(0.7e9)

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from rfloc.config import EvaluationParams
-from rfloc.crops import CropBatcher, evaluation_crops
+from rfloc.crops import CropBatcher, evaluation_crops, size_bins, variable_crops
 from rfloc.errors import DataError
 from rfloc.evaluation import compare, evaluate, paper_table1, summarise
 from rfloc.localizers.trivial import Centre, Centroid, StreetMedian
@@ -67,6 +67,33 @@ def test_centre_errs_as_theory_says(setting):
         assert row[role]["inside90"] == pytest.approx(0.9, abs=0.1)
         assert row[role]["area90"] == pytest.approx(0.9 * 0.81, abs=0.01)
     json.dumps(row, allow_nan=False)
+
+
+def test_centre_errs_in_proportion_to_the_size_of_the_crop():
+    """A UE uniform in the central 90 % of a crop of edge s lies s * 0.9 * 0.3826 from the centre on average."""
+    links, _ = scattered(2000)
+    split = make_split(links, np.full(2000, "unknown"))
+    params = crop_params()
+    crops = variable_crops(links, split, params, roles=["unknown"], seed=2)
+    batcher = CropBatcher(links, open_raster(100), params)
+    found = evaluate(Centre(params), batcher, crops, batch_size=200)
+    np.testing.assert_array_equal(found["size"], crops["size"])
+    share = np.hypot(found.x_hat - found.x, found.y_hat - found.y).values / found["size"].values / 0.9
+    index, limits = size_bins(found["size"], params)
+    assert np.bincount(index, minlength=5).min() >= 20 and len(limits) == 6
+    for k in range(5):
+        mine = share[index == k]
+        assert mine.mean() == pytest.approx((np.sqrt(2) + np.arcsinh(1)) / 6, abs=4 * 0.1424 / np.sqrt(len(mine)))
+
+
+@pytest.mark.parametrize("method", ["median", "mean", "argmax"])
+def test_the_oracle_finds_ues_in_crops_of_any_size(method):
+    links, _ = scattered(60)
+    params = crop_params()
+    crops = variable_crops(links, make_split(links, np.full(60, "known")), params, roles=["known"], seed=2)
+    found = evaluate(Oracle(params.output), CropBatcher(links, open_raster(100), params), crops, method=method)
+    off = np.abs(np.stack([found.x_hat - found.x, found.y_hat - found.y]))
+    assert (off <= found["size"].values / params.output / 2 + 1e-3).all()
 
 
 def test_an_own_estimate_is_taken(setting):

@@ -107,3 +107,20 @@ def test_refusals(city):
     batch = batcher.batch(test, batcher.ue_xy[test, 0], batcher.ue_xy[test, 1], turns=np.ones(30, int))
     with pytest.raises(DataError, match="flipped or turned"):
         KNearest(train, links, crop_params(), k=3).posterior(batch)
+
+
+def test_the_square_has_the_size_of_its_crop(city):
+    links, train, test = city
+    size = np.linspace(200, 1000, len(test))
+    batcher = CropBatcher(links, open_raster(), crop_params())
+    batch = batcher.batch(test, *(batcher.ue_xy[test] + 20).T, size=size)
+    knn = KNearest(train, links, crop_params(), k=3, within="square")
+    weight, xy = knn.neighbours(batch)
+    assert (np.abs(xy).max(axis=2) <= size[:, None] / 2)[weight > 0].all()
+    estimate, posterior = knn.estimate(batch), knn.posterior(batch)
+    for b, edge in enumerate(size):
+        params = crop_params(size=edge)
+        alone = CropBatcher(links, open_raster(), params).batch(test[b], *batch.centre[b])
+        single = KNearest(train, links, params, k=3, within="square")
+        np.testing.assert_allclose(estimate[b], single.estimate(alone)[0])
+        np.testing.assert_allclose(posterior[b], single.posterior(alone)[0])

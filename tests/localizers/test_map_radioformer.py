@@ -40,7 +40,7 @@ def inputs(batch: int = 2, stations: int = 3, pixels: int = 28, seed: int = 0) -
         "rf": torch.randn(batch, stations, 4, generator=g) * 8 + torch.tensor(RF_MEAN),
         "rf_mask": torch.ones(batch, stations, 4, dtype=torch.bool),
         "bs_mask": torch.ones(batch, stations, dtype=torch.bool),
-        "size": torch.tensor(400.0),
+        "size": torch.full((batch,), 400.0),
     }
 
 
@@ -224,3 +224,13 @@ def test_parts_that_do_not_fit_are_refused(model: ModelParams, crops: CropParams
 def test_missing_weights_are_named(tmp_path: Path) -> None:
     with pytest.raises(TrainingError, match="no weights of dinov2-base"):
         build_model(ModelParams(backbone="dinov2-base", pretrained=True), CROPS, tmp_path)
+
+
+def test_every_crop_has_its_own_scale(net: MapRadioFormer) -> None:
+    x = inputs() | {"size": torch.tensor([300.0, 800.0])}
+    with torch.no_grad():
+        both = predict(net, x)
+        alone = torch.cat([predict(net, {name: value[[b]] for name, value in x.items()}) for b in range(2)])
+    torch.testing.assert_close(both, alone)
+    image = encode_image(*(x[name] for name in ("image", "bs_xy", "rf", "rf_mask", "bs_mask", "size")))
+    assert image[:, 2, -1, 14].tolist() == pytest.approx([28 / 300, 28 / 800])

@@ -144,3 +144,20 @@ def test_from_maps_applies_power_and_checks_stations():
         MapPosterior.from_maps(maps.isel(bs=[1, 0, 2, 3]), links, radio, crop_params(), BaselineParams())
     with pytest.raises(DataError, match="maps have shape"):
         MapPosterior(gain[:2], BS, GRID, crop_params(), sd=1, temper=1, radio=quiet(-118))
+
+
+def test_crops_of_many_sizes_are_answered_as_alone():
+    size = np.array([300.0, 560.0, 1200.0])
+    ue = np.array([[20.0, 30.0], [-60.0, 10.0], [100.0, -80.0]])
+    links = make_links(ue, BS, path_loss(ue, BS))
+    batcher = CropBatcher(links, open_raster(1400), crop_params(output=56))
+    got = _localizer(_maps()).posterior(batcher.batch([0, 1, 2], [0.0, 0.0, 0.0], [0.0, 0.0, 0.0], size=size))
+    for b, edge in enumerate(size):
+        params = crop_params(output=56, size=edge)
+        alone = CropBatcher(links, open_raster(1400), params).batch(b, 0.0, 0.0)
+        same = MapPosterior(
+            _maps(), BS, GRID, params, sd=4.0, temper=1.0, radio=quiet(-118.0), df=None, prior="square"
+        ).posterior(alone)
+        np.testing.assert_allclose(got[b], same[0])
+    error = np.linalg.norm(geometric_median(got, size) - ue, axis=1)
+    assert (error < 40).all()

@@ -7,7 +7,7 @@ from rfloc.crops import CropBatcher
 from rfloc.evaluation.decode import geometric_median
 from rfloc.localizers import Estimator, Localizer, jitter_prior, normalised, resample
 from rfloc.localizers.trivial import Centre, Centroid, StreetMedian
-from tests.handmade import crop_params, make_links, make_raster, open_raster
+from tests.handmade import crop_params, make_links, make_raster, open_raster, scattered
 
 
 def _batch(bs, level, params, raster=None, **features):
@@ -83,3 +83,16 @@ def test_normalised_survives_extremes():
     log = np.full((1, 3, 3), -1e6)
     log[0, 1, 2] = -1e5
     assert normalised(log)[0, 1, 2] == 1
+
+
+@pytest.mark.parametrize("localizer", [Centre, Centroid, StreetMedian])
+def test_crops_of_many_sizes_are_answered_as_alone(localizer):
+    links, _ = scattered(8)
+    params, ue, size = crop_params(), np.arange(8), np.linspace(200, 1200, 8)
+    raster = make_raster(np.random.default_rng(0).random((1000, 1000)) < 0.4)
+    batch = CropBatcher(links, raster, params).batch(ue, *(np.stack([links.ue_x, links.ue_y]) + 20), size=size)
+    posterior = localizer(params).posterior(batch)
+    for b, edge in enumerate(size):
+        alone = params.model_copy(update={"size": edge})
+        at = CropBatcher(links, raster, alone).batch(b, batch.centre[b, 0], batch.centre[b, 1])
+        np.testing.assert_allclose(posterior[b], localizer(alone).posterior(at)[0])

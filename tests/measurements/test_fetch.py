@@ -154,7 +154,7 @@ def test_a_damaged_copy_is_refused(tmp_path: Path) -> None:
 def test_the_projects_manifest(project_root: Path) -> None:
     rome = read_manifest("rome", project_root)
     assert {file.name for file in rome.files} >= {"rome_crop_knn_ready.csv", "buildings.parquet", "roads.parquet"}
-    with pytest.raises(ConfigError, match=r"'oslo'.*\n.*knows rome"):
+    with pytest.raises(ConfigError, match=r"'oslo'.*\n.*knows rome\n.*manifest to null"):
         read_manifest("oslo", project_root)
 
 
@@ -166,12 +166,15 @@ def test_the_manifest_agrees_with_the_files(project_root: Path, rome_data: Path,
     assert all((tmp_path / "rome" / f.name).stat().st_size == f.bytes for f in rome.files)
 
 
-def test_files_are_checked_where_they_lie(tmp_path: Path, rome_data: Path) -> None:
-    check_files("rome", rome_data)
+def test_files_are_checked_where_they_lie(
+    tmp_path: Path, rome_data: Path, project_root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir("/")
+    check_files("rome", rome_data, project=project_root)
     with pytest.raises(DataError, match=r"is missing[\s\S]*rfloc fetch rome"):
-        check_files("rome", tmp_path)
+        check_files("rome", tmp_path, project=project_root)
     (tmp_path / "rome").mkdir()
-    for origin in read_manifest("rome").files:
+    for origin in read_manifest("rome", project_root).files:
         (tmp_path / "rome" / origin.name).write_bytes(b"something else")
     with pytest.raises(HashMismatchError, match="is not the published"):
-        check_files("rome", tmp_path)
+        check_files("rome", tmp_path, project=project_root)

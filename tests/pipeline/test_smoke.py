@@ -25,7 +25,7 @@ def test_params_are_those_that_the_experiment_asked_for(smoke_project):
 def test_every_stage_left_an_executed_notebook_and_its_provenance(smoke_project):
     stages = yaml.safe_load((smoke_project / "dvc.lock").read_text())["stages"]
     executed = {o["path"] for s in stages.values() for o in s["outs"] if o["path"].startswith("book/executed/")}
-    assert len(executed) == len(stages) >= 9
+    assert len(executed) == len(stages) >= 12
     for path in executed:
         for cell in nbformat.read(smoke_project / path, as_version=4).cells:
             if cell.cell_type == "code" and cell.source.strip():
@@ -33,9 +33,20 @@ def test_every_stage_left_an_executed_notebook_and_its_provenance(smoke_project)
     records = {p.stem: json.loads(p.read_text()) for p in (smoke_project / "results/smoke/provenance").glob("*.json")}
     assert len(records) == len(stages)
     assert max(record["peak_memory_mib"] for record in records.values()) < 6 * 1024
-    later = [record for record in records.values() if record["stage"] != "cities"]
-    assert all(any(path.startswith("build/") for path in record["inputs"]) for record in later)
+    fed = {name: any(path.startswith("build/") for path in record["inputs"]) for name, record in records.items()}
+    assert {name for name, found in fed.items() if not found} == {"cities", "oslo", "your-city"}
     assert not any(record["dirty"] for record in records.values())
+
+
+def test_the_page_on_oslo_says_that_its_files_are_not_here(smoke_project):
+    if (config.data_root(config.DataParams(), smoke_project) / "oslo").exists():
+        pytest.skip("the measurements of Oslo are here")
+    cells = nbformat.read(smoke_project / "book/executed/A-oslo.ipynb", as_version=4).cells
+    outputs = [output for cell in cells for output in cell.get("outputs", [])]
+    assert any("WITHOUT the measurements of Oslo" in output.get("text", "") for output in outputs)
+    shown = [output.data for output in outputs if "data" in output]
+    assert any("389,124" in data.get("text/plain", "") for data in shown)
+    assert any("image/png" in data for data in shown)
 
 
 def test_the_results_are_whole(smoke_project):

@@ -9,7 +9,7 @@ import shapely
 import xarray as xr
 
 from rfloc.city import City
-from rfloc.city.mesh import plane, prism, write_scene
+from rfloc.city.mesh import plane, prisms, write_scene
 from rfloc.config import CityParams
 from rfloc.frames import Grid, LocalFrame
 from rfloc.schema import with_units
@@ -29,20 +29,27 @@ def small_city(
     """
     grid = Grid(-float(half[0]), -float(half[1]), 1.0, 2 * half[0], 2 * half[1])
     height = np.zeros(grid.shape, np.float32)
-    meshes = {"pebble": (prism(shapely.box(0, 0, 0.1, 0.1), -400.0, -399.9), "concrete")}
+    meshes = {"pebble": (prisms(shapely.box(0, 0, 0.1, 0.1), -400.0, -399.9), "concrete")}
     for k, (x0, y0, x1, y1, h) in enumerate(boxes):
-        meshes[f"box{k}"] = (prism(shapely.box(x0, y0, x1, y1), 0.0, h), "concrete")
+        meshes[f"box{k}"] = (prisms(shapely.box(x0, y0, x1, y1), 0.0, h), "concrete")
         x, y = np.meshgrid(grid.x, grid.y)
         height[(x > x0) & (x < x1) & (y > y0) & (y < y1)] = h
     if ground:
         meshes["ground"] = (plane(-2000, -2000, 2000, 2000), ground)
     write_scene(meshes, folder)
+    return raster_city(height, folder)
+
+
+def raster_city(height: np.ndarray, folder: Path = Path()) -> City:
+    """A city of roofs `height` [m] on 1 m cells round the origin, 0 = open ground, without a mesh to trace."""
+    ny, nx = height.shape
+    grid = Grid(-nx / 2, -ny / 2, 1.0, nx, ny)
     building = (height > 0).astype(np.uint8)
     raster = xr.Dataset(
         {
             "building": (("y", "x"), building),
             "road": (("y", "x"), 1 - building),
-            "height": (("y", "x"), height),
+            "height": (("y", "x"), height.astype(np.float32)),
             "ground": (("y", "x"), np.zeros(grid.shape, np.float32)),
         },
         attrs={**FRAME.to_attrs(), **grid.to_attrs()},

@@ -6,11 +6,12 @@ import dataclasses
 
 import numpy as np
 import pytest
+import shapely
 import xarray as xr
 
 from rfloc.config import CropParams, SplitParams, TrainingParams
 from rfloc.errors import TrainingError
-from rfloc.splits import held_out, make_split
+from rfloc.splits import held_out, make_split, unknown_area
 from rfloc.training.data import CropSource, TrainingSteps, ValidationSteps, augment, gather_sources, training_ues
 from tests.training.plain import log_distance_links
 
@@ -23,6 +24,22 @@ def test_only_training_ues_of_the_split_are_drawn(links: xr.Dataset, plain: xr.D
     drawn = source.draw(300, True, np.random.default_rng(0))
     assert set(split["role"].values[drawn.ue]) == {"train"}
     assert (drawn.bs_mask.sum(1) >= crops.min_heard).all()
+
+
+def test_training_crops_keep_their_distance_from_held_out_areas(
+    links: xr.Dataset, plain: xr.Dataset, crops: CropParams
+) -> None:
+    small = crops.model_copy(update={"size": 160.0, "min_heard": 1})
+    split = make_split(links, SPLIT.model_copy(update={"crop_gap": 5.0, "unknown": 0.05, "block": 100.0}), 1)
+    batch = CropSource((links, plain, split, False), small, 0).draw(200, True, np.random.default_rng(0))
+    area = unknown_area(split)
+    x, y = batch.centre.T
+    squares = shapely.box(x - 80, y - 80, x + 80, y + 80)
+    assert shapely.distance(squares, area).min() > 5.0
+    anywhere = split.drop_attrs().assign_attrs({k: v for k, v in split.attrs.items() if k != "crop_gap"})
+    free = CropSource((links, plain, anywhere, False), small, 0).draw(200, True, np.random.default_rng(0))
+    x, y = free.centre.T
+    assert shapely.distance(shapely.box(x - 80, y - 80, x + 80, y + 80), area).min() == 0.0
 
 
 def test_held_out_streets_of_a_split_bind_other_datasets_too(links: xr.Dataset) -> None:

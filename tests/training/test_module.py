@@ -32,7 +32,7 @@ def test_posterior_mean_of_a_point_mass_is_the_cell_centre() -> None:
         for j in range(4):
             posterior = torch.zeros(1, 4, 4, dtype=torch.float64)
             posterior[0, i, j] = 1.0
-            assert posterior_mean(posterior, torch.tensor(80.0)).tolist() == [[x[i, j], y[i, j]]]
+            assert posterior_mean(posterior, torch.tensor([80.0])).tolist() == [[x[i, j], y[i, j]]]
 
 
 def test_only_matrices_decay(tiny: ModelParams, crops: CropParams) -> None:

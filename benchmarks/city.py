@@ -1,0 +1,270 @@
+"""What a city costs: time and memory of every step from OSM to scene, raster and crops, and what is gained.
+
+`python -m benchmarks.city` takes the whole of Rome (some minutes, 200,000 buildings) and writes
+results/benchmarks/city.json; `--quick` takes the box of the measurements. Three comparisons run side by side on the
+same footprints: crops read from the raster against crops drawn by matplotlib; roofs triangulated by GEOS, by Mapbox's
+earcut and as a fan from the first vertex; courtyards kept against courtyards lost.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib.metadata import version
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import geopandas as gpd
+import mapbox_earcut
+import numpy as np
+import shapely
+import yaml
+import zarr
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+
+from rfloc.city import CELL, City, box_bounds, mesh, osm
+from rfloc.city.files import BUILDING_MATERIAL, GROUND_MATERIAL
+from rfloc.city.heights import assign_heights
+from rfloc.city.materials import load_radio_scene
+from rfloc.city.raster import rasterize_city
+from rfloc.city.vector import resolve
+from rfloc.config import CityParams, DataParams, check, data_root, project_root
+from rfloc.frames import Grid, LocalFrame
+from rfloc.schema import load, save_json
+
+#: What whole Rome may cost on two cores.
+LIMITS = {"scene_s": 180.0, "scene_gb": 6.0, "raster_s": 300.0, "raster_gb": 4.0, "crop_ms": 2.0}
+
+#: Edge of a crop [cells].
+CROP = 601
+
+SEED = 7
+
+
+class Steps:
+    """Wall time [s] and peak memory of the whole process [GB] of named steps."""
+
+    def __init__(self) -> None:
+        self.taken: dict[str, dict[str, float]] = {}
+
+    @contextmanager
+    def __call__(self, name: str) -> Iterator[None]:
+        Path("/proc/self/clear_refs").write_text("5")  # Linux: the peak starts anew
+        start = time.perf_counter()
+        yield
+        seconds = time.perf_counter() - start
+        status = Path("/proc/self/status").read_text()
+        peak = next(int(line.split()[1]) for line in status.splitlines() if line.startswith("VmHWM")) / 1e6
+        self.taken[name] = {"s": round(seconds, 2), "peak_gb": round(peak, 2)}
+        print(f"  {name:14s} {seconds:8.2f} s {peak:6.2f} GB", flush=True)
+
+
+def sky_rays(path: Path, buildings: gpd.GeoDataFrame, n: int, rng: np.random.Generator) -> dict[str, float]:
+    """Vertical rays through random points of random footprints' boxes: do they meet roof or ground as they should?"""
+    scene = load_radio_scene(path, 0.8e9, 0.4).mi_scene
+    import mitsuba as mi
+
+    outlines = buildings.geometry.to_numpy()
+    bounds = shapely.bounds(outlines[rng.integers(len(outlines), size=n)])
+    x, y = rng.uniform(bounds[:, :2], bounds[:, 2:]).T
+    points, want = shapely.points(x, y), np.zeros(n)
+    tree = shapely.STRtree(outlines)
+    ray, row = tree.query(points, predicate="within")
+    np.maximum.at(want, ray, buildings["height"].to_numpy()[row])
+    near = np.unique(tree.query(shapely.buffer(points, 0.01), predicate="intersects")[0])
+    clear = np.ones(n, bool)  # not within 1 cm of a wall
+    touching = shapely.STRtree(shapely.boundary(outlines)).query(points[near], predicate="dwithin", distance=0.01)[0]
+    clear[near[touching]] = False
+    origin = mi.Point3f(mi.Float(x), mi.Float(y), mi.Float(300.0))
+    hit = scene.ray_intersect_preliminary(mi.Ray3f(origin, mi.Vector3f(0.0, 0.0, -1.0)), coherent=True)
+    error = np.abs(300.0 - np.array(hit.t, dtype=float) - want)[clear]
+    return {
+        "rays": int(clear.sum()),
+        "on_roofs": int((want[clear] > 0).sum()),
+        "wrong": int((error > 0.01).sum()),
+        "worst_of_right_mm": round(1e3 * float(error[error <= 0.01].max()), 3),
+    }
+
+
+def earcut(polygons: np.ndarray) -> np.ndarray:
+    """Triangles that Mapbox's earcut makes of each polygon."""
+    _, xy, (rings, parts) = shapely.to_ragged_array(polygons, include_z=False)
+    last = np.zeros(len(xy), bool)
+    last[rings[1:] - 1] = True
+    ends = rings - np.arange(len(rings))  # of rings without their repeated last point
+    xy = np.ascontiguousarray(xy[~last])
+    corners = [
+        len(mapbox_earcut.triangulate_float64(xy[ends[a] : ends[b]], (ends[a + 1 : b + 1] - ends[a]).astype("u4")))
+        for a, b in pairwise(parts)
+    ]
+    return np.array(corners) // 3
+
+
+def geos(polygons: np.ndarray) -> np.ndarray:
+    """Triangles that GEOS makes of each polygon; none leaves out a vertex."""
+    return shapely.get_num_geometries(shapely.constrained_delaunay_triangles(polygons))
+
+
+def triangulators(polygons: np.ndarray) -> dict[str, Any]:
+    """Roofs by GEOS, by earcut and as a fan from the shell's first vertex, as the released code makes them.
+
+    Earcut leaves out vertices in line with their neighbours: T-junctions. None is exactly in line here, but some are
+    once coordinates lie on a grid.
+    """
+    grid = shapely.set_precision(polygons[:: max(len(polygons) // 20_000, 1)], 0.01)
+    grid = grid[shapely.get_type_id(grid) == shapely.GeometryType.POLYGON]
+    out: dict[str, Any] = {"footprints": len(polygons), "footprints_on_1_cm_grid": len(grid)}
+    count: dict[str, list[np.ndarray]] = {}
+    for make in (geos, earcut):
+        start = time.perf_counter()
+        exact = make(polygons)
+        out[make.__name__] = {"s": round(time.perf_counter() - start, 2), "triangles": int(exact.sum())}
+        count[make.__name__] = [exact, make(grid)]
+    for name, one, other in zip(("", "_on_1_cm_grid"), count["geos"], count["earcut"], strict=True):
+        out["earcut"]["roofs_with_t_junctions" + name] = int((one != other).sum())
+
+    shells = shapely.polygons(shapely.get_exterior_ring(polygons))
+    area, courtyard = shapely.area(polygons).sum(), shapely.area(shells) - shapely.area(polygons)
+    concave = np.flatnonzero(shapely.area(shapely.convex_hull(shells)) > (1 + 1e-9) * shapely.area(shells))
+    spill = np.zeros(len(shells))
+    for k in concave:
+        corner = shapely.get_coordinates(shells[k])[:-1]
+        fan = shapely.polygons(np.stack([np.broadcast_to(corner[0], corner[2:].shape), corner[1:-1], corner[2:]], 1))
+        spill[k] = shapely.union_all(fan[shapely.area(fan) > 1e-6]).area - shells[k].area
+    return out | {
+        "fan": {
+            "roof_m2": round(float(area)),
+            "spill_m2": round(float(spill.sum())),
+            "spill_percent": round(100 * float(spill.sum() / area), 2),
+            "buildings_that_spill": int((spill > 1.0).sum()),
+            "courtyards_lost": int(shapely.get_num_interior_rings(polygons).sum()),
+            "courtyards_lost_m2": round(float(courtyard.sum())),
+            "false_roof_percent": round(100 * float((spill + courtyard).sum() / area), 2),
+        }
+    }
+
+
+def draw(buildings: gpd.GeoDataFrame, x: float, y: float) -> np.ndarray:
+    """A crop drawn by matplotlib: the footprints near x, y, one pixel a metre."""
+    half = CROP / 2
+    near = buildings.iloc[buildings.sindex.query(shapely.box(x - half, y - half, x + half, y + half))]
+    figure = Figure(figsize=(CROP / 100, CROP / 100), dpi=100)
+    canvas = FigureCanvasAgg(figure)
+    axes = figure.add_axes((0, 0, 1, 1), xlim=(x - half, x + half), ylim=(y - half, y + half))
+    axes.set_axis_off()
+    if len(near):
+        near.plot(ax=axes, color="black", aspect=None, antialiased=False, linewidth=0)
+    axes.set(xlim=(x - half, x + half), ylim=(y - half, y + half))
+    canvas.draw()
+    return np.asarray(canvas.buffer_rgba())[::-1, :, 0] < 128
+
+
+def crops(city: City, buildings: gpd.GeoDataFrame, n: int, rng: np.random.Generator) -> dict[str, Any]:
+    """Crops at random places: windows of the raster against the same drawn by matplotlib, which has them in memory."""
+    x_min, y_min, x_max, y_max = city.bounds
+    pick = rng.integers(len(buildings), size=n)
+    at = shapely.get_coordinates(buildings.geometry.iloc[pick].centroid.to_numpy())
+    at = np.clip(np.floor(at) + 0.5, [x_min + CROP, y_min + CROP], [x_max - CROP, y_max - CROP])
+    district = at[0] + rng.integers(-1000, 1000, size=(n, 2))
+    buildings.sindex  # noqa: B018 - built once, before the clock runs
+    out: dict[str, Any] = {"crops": n}
+
+    def clock(name: str, places: np.ndarray, read: Any) -> list[np.ndarray]:
+        got, taken = [], []
+        for x, y in places:
+            start = time.perf_counter()
+            got.append(read(x, y))
+            taken.append(1e3 * (time.perf_counter() - start))
+        median, high = np.quantile(taken, [0.5, 0.95])
+        out[name] = {"median_ms": round(float(median), 3), "p95_ms": round(float(high), 3)}
+        return got
+
+    def window(x: float, y: float) -> np.ndarray:
+        return city.window(x, y, CROP)
+
+    clock("window_anywhere", at, window)
+    window(*at[0])
+    clock("window_district", district, window)
+    some = district[: max(n // 10, 10)]
+    drawn = clock("drawn_district", some, lambda x, y: draw(buildings, x, y))
+    differ = [np.mean((window(x, y)[0] == 1) != image) for (x, y), image in zip(some, drawn, strict=True)]
+    out["pixels_that_differ_percent"] = round(100 * float(np.mean(differ)), 3)
+    out["ratio"] = round(out["drawn_district"]["median_ms"] / out["window_district"]["median_ms"], 1)
+    return out
+
+
+def measure(key: str, folder: Path) -> dict[str, Any]:
+    root = project_root()
+    params = check(CityParams, yaml.safe_load((root / "conf" / "city" / f"{key}.yaml").read_text()))
+    frame, rng, steps = LocalFrame(*params.centre), np.random.default_rng(SEED), Steps()
+    data = data_root(DataParams(), root)
+    print(f"{params.name}, box {params.box}")
+    with steps("read"):
+        buildings, facts = osm.read_buildings(params, frame, resolve(str(params.buildings), data))
+        streets, _ = osm.read_streets(params, frame, resolve(str(params.streets), data))
+    with steps("heights"):
+        buildings = assign_heights(buildings, params, SEED)[["geometry", "height", "height_source", "kind"]]
+    with steps("heights_drawn"):
+        assign_heights(buildings[["geometry"]], params.model_copy(update={"height_draw": True}), SEED)
+    grid = Grid.covering(*box_bounds(frame, params.box or [], params.margin), CELL)
+    with steps("mesh"):
+        roofs = mesh.extrude(buildings)
+    with steps("scene_write"):
+        low, high = roofs.vertices.min(axis=0) - mesh.APRON, roofs.vertices.max(axis=0) + mesh.APRON
+        ground = mesh.plane(low[0], low[1], high[0], high[1])
+        scene = mesh.write_scene({"buildings": (roofs, BUILDING_MATERIAL), "ground": (ground, GROUND_MATERIAL)}, folder)
+    facts |= {"triangles": len(roofs.faces), "watertight": roofs.is_watertight}
+    volume = float((buildings.area * (buildings["height"] + mesh.FOUNDATION)).sum())
+    facts["volume_relative_error"] = abs(roofs.volume / volume - 1)
+    facts["scene_mb"] = round(sum(f.stat().st_size for f in folder.rglob("*.ply")) / 1e6, 1)
+    del roofs
+    with steps("scene_load"):
+        load_radio_scene(scene, 0.8e9, 0.4)
+    with steps("raster"):
+        facts |= rasterize_city(buildings, streets, grid, folder / "raster.zarr")
+    zarr.open_group(folder / "raster.zarr").attrs.update({"city": key, **frame.to_attrs()})
+    facts["raster_mb"] = round(
+        sum(f.stat().st_size for f in (folder / "raster.zarr").rglob("*") if f.is_file()) / 1e6, 1
+    )
+    city = City(key, params, frame, grid, load(folder / "raster.zarr", "raster", lazy=True), folder)
+    chain = [steps.taken[name] for name in ("read", "heights", "mesh", "scene_write", "scene_load")]
+    return {
+        "city": key,
+        "facts": facts,
+        "steps": steps.taken,
+        "osm_to_scene": {"s": round(sum(s["s"] for s in chain), 1), "peak_gb": max(s["peak_gb"] for s in chain)},
+        "limits": LIMITS,
+        "rays": sky_rays(scene, buildings, 200_000, rng),
+        "crops": crops(city, buildings, 500, rng),
+        "triangulators": triangulators(buildings.geometry.to_numpy()),
+        "machine": {
+            "cores": os.cpu_count(),
+            "python": platform.python_version(),
+            **{name: version(name) for name in ("shapely", "mapbox-earcut", "sionna-rt", "zarr", "matplotlib")},
+            "geos": shapely.geos_version_string,
+        },
+    }
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--quick", action="store_true", help="the box of the measurements, not the whole of Rome")
+    parser.add_argument("--output", type=Path, default=project_root() / "results" / "benchmarks" / "city.json")
+    args = parser.parse_args()
+    with tempfile.TemporaryDirectory() as folder:
+        result = measure("rome" if args.quick else "rome_whole", Path(folder))
+    print(json.dumps({k: v for k, v in result.items() if k not in ("steps", "machine")}, indent=1))
+    args.output.parent.mkdir(parents=True, exist_ok=True)
+    save_json(result, args.output)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,154 @@
+"""Buildings that a tiled source cut at the borders of its tiles, made whole again."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
+import shapely
+from numpy.typing import NDArray
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import connected_components
+
+if TYPE_CHECKING:
+    import geopandas as gpd
+
+#: Coordinates this close to a border lie on it [m]: sources round to 1e-6 deg.
+TOLERANCE = 0.1
+
+#: Edges on a border shorter than this say nothing [m].
+MIN_LENGTH = 0.2
+
+#: Two pieces belong together where their edges on a border share this much of the shorter one.
+MIN_SHARE = 0.5
+
+#: Equator of Web Mercator's sphere [m].
+_EQUATOR = 2 * np.pi * 6378137.0
+
+
+def unite_pieces(pieces: gpd.GeoDataFrame, zoom: int) -> tuple[gpd.GeoDataFrame, NDArray[np.int64]]:
+    """Unite pieces of buildings that were cut at Web Mercator tile borders.
+
+    Two pieces belong together where each has an edge on the same border, one on either side, the edges overlap, and all
+    their other columns agree; a building may have pieces in several tiles. Neighbours that only touch elsewhere stay
+    apart.
+
+    Parameters
+    ----------
+    pieces : GeoDataFrame
+        Valid Polygons, EPSG:4326, and columns of tags.
+    zoom : int
+        Zoom level of the tiles.
+
+    Returns
+    -------
+    buildings : GeoDataFrame
+        One row a building: what no border cut, then what was united. Polygons or, where rounding parts a piece from the
+        rest, MultiPolygons.
+    count : ndarray of int, one a building
+        Pieces of which it consists.
+    """
+    tags = pieces.drop(columns="geometry")
+    said = tags.astype(str).where(tags.notna(), "")  # None and NaN are both silence
+    label = pd.factorize(pd.util.hash_pandas_object(said, index=False))[0] if len(tags.columns) else None
+    edges = _edges_on_borders(pieces.geometry.to_numpy(), zoom)
+    a, b = _facing(edges)
+    if label is not None:
+        same = label[a] == label[b]
+        a, b = a[same], b[same]
+    n = len(pieces)
+    _, building = connected_components(coo_array((np.ones(len(a)), (a, b)), shape=(n, n)), directed=False)
+    count = np.bincount(building)
+    whole = count[building] == 1
+    parts = np.flatnonzero(~whole)
+    parts = parts[np.argsort(building[parts], kind="stable")]
+    first = np.flatnonzero(np.diff(building[parts], prepend=-1))
+    snapped = _snap(pieces.geometry.to_numpy()[parts], zoom)
+    united = [shapely.union_all(group) for group in np.split(snapped, first[1:])] if len(parts) else []
+    out = pieces.iloc[np.concatenate([np.flatnonzero(whole), parts[first]])].reset_index(drop=True)
+    shapes = np.concatenate([pieces.geometry.to_numpy()[whole], np.array(united, dtype=object)])
+    return out.set_geometry(shapes, crs=pieces.crs), np.concatenate(
+        [np.ones(whole.sum(), int), count[building[parts[first]]]]
+    )
+
+
+def _to_tiles(lonlat: NDArray[np.float64], zoom: int) -> NDArray[np.float64]:
+    """Longitude and latitude [deg], shape (n, 2), to tile numbers x, y; y grows southwards."""
+    y = (1.0 - np.arcsinh(np.tan(np.radians(lonlat[:, 1]))) / np.pi) / 2.0
+    return np.column_stack([(lonlat[:, 0] + 180.0) / 360.0, y]) * 2.0**zoom
+
+
+def _metres(lat: NDArray[np.float64], zoom: int) -> NDArray[np.float64]:
+    """Width of a tile [m] at a latitude [deg]."""
+    return _EQUATOR / 2.0**zoom * np.cos(np.radians(lat))
+
+
+def _edges_on_borders(shapes: NDArray[np.object_], zoom: int) -> pd.DataFrame:
+    """Edges of polygons that lie on a tile border.
+
+    Returns
+    -------
+    DataFrame
+        `axis` (0: a meridian), `border` (its tile number), `after` (the polygon lies on its side of higher numbers),
+        `low`, `high` (along the border, in tiles), `piece` (row of the polygon).
+    """
+    rings, piece = shapely.get_rings(shapes, return_index=True)
+    lonlat, ring = shapely.get_coordinates(rings, return_index=True)
+    xy, size = _to_tiles(lonlat, zoom), _metres(lonlat[:, 1], zoom)
+    bounds = shapely.bounds(shapes)
+    middle = _to_tiles(np.column_stack([bounds[:, [0, 2]].mean(axis=1), bounds[:, [1, 3]].mean(axis=1)]), zoom)
+    tables = []
+    for axis in (0, 1):
+        border = np.round(xy[:, axis])
+        on = np.abs(xy[:, axis] - border) * size < TOLERANCE
+        k = np.flatnonzero(on[1:] & on[:-1] & (border[1:] == border[:-1]) & (ring[1:] == ring[:-1]))
+        along = np.column_stack([xy[k, 1 - axis], xy[k + 1, 1 - axis]])
+        k, along = (values[np.ptp(along, axis=1) * size[k] >= MIN_LENGTH] for values in (k, along))
+        owner = piece[ring[k]]
+        tables.append(
+            pd.DataFrame(
+                {
+                    "axis": axis,
+                    "border": border[k],
+                    "after": middle[owner, axis] > border[k],
+                    "low": along.min(axis=1),
+                    "high": along.max(axis=1),
+                    "piece": owner,
+                }
+            )
+        )
+    return pd.concat(tables, ignore_index=True)
+
+
+def _facing(edges: pd.DataFrame) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Pieces that face each other across a border: two arrays of rows."""
+    low, high, after = edges["low"].to_numpy(), edges["high"].to_numpy(), edges["after"].to_numpy()
+    line = edges.groupby(["axis", "border"]).ngroup().to_numpy(float)
+    strips = shapely.linestrings(np.stack([np.column_stack([low, line]), np.column_stack([high, line])], axis=1))
+    i, j = shapely.STRtree(strips).query(strips)
+    across = after[j] > after[i]
+    i, j = i[across], j[across]
+    overlap = np.minimum(high[i], high[j]) - np.maximum(low[i], low[j])
+    shorter = np.minimum(high[i] - low[i], high[j] - low[j])
+    one = overlap >= MIN_SHARE * shorter
+    piece = edges["piece"].to_numpy()
+    return piece[i[one]], piece[j[one]]
+
+
+def _snap(shapes: NDArray[np.object_], zoom: int) -> NDArray[np.object_]:
+    """Move vertices that lie on a border exactly onto it, so that pieces share their edges; mend what that breaks."""
+
+    def onto(lonlat: NDArray[np.float64]) -> NDArray[np.float64]:
+        xy, size = _to_tiles(lonlat, zoom), _metres(lonlat[:, 1], zoom)
+        border = np.round(xy)
+        n = 2.0**zoom
+        exact = np.column_stack(
+            [border[:, 0] / n * 360.0 - 180.0, np.degrees(np.arctan(np.sinh(np.pi * (1.0 - 2.0 * border[:, 1] / n))))]
+        )
+        return np.where(np.abs(xy - border) * size[:, None] < TOLERANCE, exact, lonlat)
+
+    moved = shapely.transform(shapes, onto)
+    bad = ~shapely.is_valid(moved)
+    moved[bad] = shapely.make_valid(moved[bad])
+    return moved

@@ -1,0 +1,169 @@
+"""Rows of a campaign, one a measurement of one cell at one UE, to a links dataset: what every reader ends in.
+
+Columns: `ue_lat ue_lon` [deg], `bs_id`, `bs_lat bs_lon` [deg, NaN: unknown], the four features [dBm/dB, NaN: missing],
+`campaign` (int), and, where known, `bs_h` [m], `bs_azimuth` [deg], `bs_power` [dBm], `bs_position_source`,
+`bs_position_error` [m] and `interpolated`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import xarray as xr
+
+from rfloc.errors import DataError
+from rfloc.frames import LocalFrame
+from rfloc.schema import FEATURES, links_dataset
+
+#: Positions are compared after rounding to this many decimals of a degree (0.1 m).
+DECIMALS = 6
+
+#: Nominal antenna height above ground [m]: the height at which the paper's dataset C places its stations.
+NOMINAL_HEIGHT = 40.0
+
+_DEGREES = ("deg", "write decimal degrees, latitude and longitude not exchanged")
+_POWER = ("dBm", "a positive power is in mW or W, or lost its sign: 10 log10 of mW is dBm")
+_RATIO = ("dB", "10 log10 of a ratio is dB")
+
+#: What each number of a row may be [unit], and how to mend it.
+_RANGES: dict[str, tuple[float, float, str, str]] = {
+    "ue_lat": (-85, 85, *_DEGREES), "ue_lon": (-180, 180, *_DEGREES),
+    "bs_lat": (-85, 85, *_DEGREES), "bs_lon": (-180, 180, *_DEGREES),
+    "rssi": (-160, -1, *_POWER), "nrsrp": (-200, -1, *_POWER),
+    "nsinr": (-80, 80, *_RATIO), "nrsrq": (-80, 10, *_RATIO),
+    "bs_h": (0.5, 1000, "m", "write metres above ground"),
+    "bs_azimuth": (-360, 360, "deg", "write degrees clockwise from north"),
+    "bs_power": (-60, 90, "dBm", "10 log10 of mW is dBm"),
+}  # fmt: skip
+
+#: What makes two rows measurements of the same link.
+LINK = ["campaign", "ue_lat", "ue_lon", "bs_id"]
+
+
+def check_numbers(rows: pd.DataFrame, file: str, whole: Iterable[str], called: Mapping[str, str] | None = None) -> None:
+    """Raise DataError where a number is out of its column's range, or not whole in the columns `whole`.
+
+    `called` says what columns are called in the file, where it is not what they are called here.
+    """
+
+    def where(name: str, bad: pd.Series) -> str:
+        theirs = (called or {}).get(name, name)
+        return f"column {theirs} of {file} is {rows[name][bad].iloc[0]} in row {np.flatnonzero(bad)[0] + 1}"
+
+    for name, (low, high, unit, mend) in _RANGES.items():
+        if name in rows:
+            outside = rows[name].notna() & ~rows[name].between(low, high)
+            if outside.any():
+                raise DataError(
+                    where(name, outside),
+                    f"it must lie in [{low}, {high}] {unit}",
+                    f"{mend}; leave missing values empty instead of writing a number for them",
+                )
+    for name in whole:
+        broken = rows[name].notna() & (rows[name] % 1 != 0)
+        if broken.any():
+            raise DataError(
+                where(name, broken),
+                "it numbers things, so it must be a whole number",
+                "check that columns are not exchanged",
+            )
+
+
+def reject(rows: pd.DataFrame, bad: pd.Series, reason: str, rejected: dict[str, int]) -> pd.DataFrame:
+    """The rows that are not `bad`; the others are counted in `rejected` under their reason."""
+    rejected[reason] = rejected.get(reason, 0) + int(bad.sum())
+    return rows[~bad]
+
+
+def links_from_rows(
+    rows: pd.DataFrame, frame: LocalFrame, carrier_hz: float, city: str, *, source: str, power_dbm: float
+) -> tuple[xr.Dataset, dict[str, int]]:
+    """Turn rows into a links dataset; duplicates of a link are averaged in linear power.
+
+    Parameters
+    ----------
+    rows : DataFrame
+        Columns as documented in this module; every row has a UE, at a position rounded to `DECIMALS`, a cell and a
+        level.
+    frame : LocalFrame
+        Frame of the city.
+    carrier_hz : float
+        Carrier of the scenario [Hz].
+    city : str
+        Key of the city whose raster belongs to these links.
+    source : str
+        Who measured, in words.
+    power_dbm : float
+        Transmit power [dBm] of cells for which the rows say none.
+
+    Returns
+    -------
+    links : xr.Dataset
+        Kind `links`; UEs by campaign and position, cells by name, whatever the order of the rows.
+    report : dict
+        Counts: rows kept, rows averaged away, links, of them interpolated (where rows are marked), UEs, stations.
+
+    Raises
+    ------
+    DataError
+        If a cell has two positions, heights, azimuths or powers, stated or not.
+    """
+    bs = _stations(rows, frame, power_dbm)
+    linear = rows[LINK].join(10.0 ** (rows[list(FEATURES)].astype(float) / 10.0))
+    mean = 10.0 * np.log10(linear.groupby(LINK)[list(FEATURES)].mean())
+    wide = mean.unstack("bs_id")
+    ue = wide.index.to_frame(index=False)
+    x, y = frame.to_local(ue["ue_lat"], ue["ue_lon"])
+    links = links_dataset(
+        {name: wide[name].reindex(columns=bs["id"]).to_numpy(float) for name in FEATURES},
+        {"x": x, "y": y, "campaign": ue["campaign"].to_numpy(int)}, bs, frame,
+        source=source, city=city, carrier_hz=carrier_hz,
+        interpolated=_wide_flag(rows, wide.index, bs["id"]) if "interpolated" in rows else None,
+    )  # fmt: skip
+    report = {
+        "rows_kept": len(rows),
+        "rows_averaged_away": len(rows) - len(mean),
+        "links": len(mean),
+        **({"links_interpolated": int(links["interpolated"].sum())} if "interpolated" in links else {}),
+        "ues": links.sizes["ue"],
+        "stations": links.sizes["bs"],
+    }
+    return links, report
+
+
+def _wide_flag(rows: pd.DataFrame, index: pd.Index, ids: np.ndarray) -> np.ndarray:
+    flag = rows.groupby(LINK)["interpolated"].any().unstack("bs_id", fill_value=False)
+    return flag.reindex(index=index, columns=ids).to_numpy(bool)
+
+
+def _stations(rows: pd.DataFrame, frame: LocalFrame, power_dbm: float) -> dict[str, Any]:
+    optional = ("bs_h", "bs_azimuth", "bs_power", "bs_position_source", "bs_position_error")
+    columns = ["bs_lat", "bs_lon", *(name for name in optional if name in rows)]
+    table = rows.groupby("bs_id")[columns]
+    several = table.nunique(dropna=False).gt(1)
+    if several.any(axis=None):
+        cell = several.index[several.any(axis=1)][0]
+        name = several.columns[several.loc[cell]][0]
+        raise DataError(
+            f"cell {cell!r} has more than one {name}: "
+            + ", ".join(map(str, rows.loc[rows["bs_id"] == cell, name].unique()[:3])),
+            "a cell stands in one place, with one height, azimuth and power; an empty field is a value of its own",
+            "give sectors and operators ids of their own, or settle on one value",
+        )
+    first = table.first()
+    x, y = frame.to_local(first["bs_lat"], first["bs_lon"])
+    placed = first["bs_lat"].notna() & first["bs_lon"].notna()
+
+    def column(name: str, default: float) -> np.ndarray:
+        return first[name].fillna(default).to_numpy(float) if name in first else np.full(len(first), default)
+
+    return {
+        "x": np.where(placed, x, np.nan), "y": np.where(placed, y, np.nan), "h": column("bs_h", NOMINAL_HEIGHT),
+        "azimuth": column("bs_azimuth", np.nan), "power": column("bs_power", power_dbm),
+        "id": first.index.to_numpy(str),
+        "position_source": np.array(first["bs_position_source"].where(placed, "unknown").tolist()),
+        "position_error": column("bs_position_error", np.nan),
+    }  # fmt: skip

@@ -1,0 +1,17 @@
+"""Known and unknown streets: areas held out with a buffer, and the proof that nothing leaks."""
+
+from rfloc.splits.areas import blocks_of, crosses, held_out, overlaps, unknown_area, val_area
+from rfloc.splits.leakage import leakage_report
+from rfloc.splits.roles import make_split, split_like
+
+__all__ = [
+    "blocks_of",
+    "crosses",
+    "held_out",
+    "leakage_report",
+    "make_split",
+    "overlaps",
+    "split_like",
+    "unknown_area",
+    "val_area",
+]

@@ -1,0 +1,162 @@
+"""Every UE gets one role; a role depends on the seed, on where UEs are, and not on their order.
+
+- `unknown`: every UE of a held-out area: random blocks that hold a share of the UEs, or the test box. No other UE in
+  use is within `buffer` of it.
+- `buffer`: UEs outside the held-out area but within `buffer` of it; never used.
+- `val`: every other UE of the validation blocks or box, which choose checkpoints.
+- `known`: a random share of the other positions; its neighbours are in training.
+- `train`: the rest.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import shapely
+import xarray as xr
+from numpy.typing import NDArray
+from shapely.geometry.base import BaseGeometry
+
+from rfloc.config import SplitParams
+from rfloc.errors import SplitError
+from rfloc.frames import LocalFrame
+from rfloc.schema import ROLES, validate, with_units
+from rfloc.splits.areas import area_of_blocks, area_of_box, blocks_of, near, unknown_area, val_area
+from rfloc.splits.leakage import leakage_report
+
+_UE_COORDS = ("ue_x", "ue_y", "ue_lat", "ue_lon", "ue_campaign")
+
+
+def make_split(links: xr.Dataset, params: SplitParams, seed: int) -> xr.Dataset:
+    """Give every UE a role.
+
+    Parameters
+    ----------
+    links : xr.Dataset
+        Kind `links`.
+    params : SplitParams
+        Blocks or boxes, shares, buffer, and which leaks may be.
+    seed : int
+        Of the choice of blocks and of known streets.
+
+    Returns
+    -------
+    xr.Dataset
+        Kind `split`, in the order of the links' UEs. Its attributes hold the areas (WKT), `buffer`, `crop_gap` (absent
+        where training crops may overlap held-out areas) and `allow`.
+
+    Raises
+    ------
+    SplitError
+        If a role that was asked for gets no UE, or the result leaks.
+    """
+    rng = np.random.default_rng(seed)
+    x, y = links["ue_x"].values, links["ue_y"].values
+    unknown, val = _boxes(links, params) if params.kind == "boxes" else _blocks(x, y, params, rng)
+    role = _roles(x, y, unknown, val, params.buffer)
+    free = np.flatnonzero(role == "train")
+    if len(free):
+        positions, which = np.unique(np.column_stack([x, y])[free], axis=0, return_inverse=True)
+        chosen = rng.permutation(len(positions))[: _share(params.known, len(positions))]
+        role[free[np.isin(which, chosen)]] = "known"
+    _require_roles(role, links, params)
+    attrs = {"seed": seed, "kind": params.kind, "buffer": params.buffer, "allow": list(params.allow)}
+    for name, area in (("unknown_area", unknown), ("val_area", val)):
+        attrs[name] = shapely.to_wkt(area, rounding_precision=-1)
+    if params.kind == "blocks":
+        attrs["block"] = params.block
+    if params.crop_gap is not None:
+        attrs["crop_gap"] = params.crop_gap
+    split = _dataset(links, role, attrs)
+    leakage_report(split, links)
+    return split
+
+
+def split_like(split: xr.Dataset, links: xr.Dataset) -> xr.Dataset:
+    """Roles of another dataset's UEs in the same city (B, B', C) by the areas of a split: known streets do not occur.
+
+    Raises
+    ------
+    FrameError
+        If the two are in different frames.
+    """
+    LocalFrame.from_attrs(links.attrs).require_same(LocalFrame.from_attrs(split.attrs), "these links")
+    x, y = links["ue_x"].values, links["ue_y"].values
+    role = _roles(x, y, unknown_area(split), val_area(split), float(split.attrs["buffer"]))
+    return _dataset(links, role, split.attrs)
+
+
+def _blocks(
+    x: NDArray[np.float64], y: NDArray[np.float64], params: SplitParams, rng: np.random.Generator
+) -> tuple[BaseGeometry, BaseGeometry]:
+    """Held-out and validation area: random blocks among those that hold a UE."""
+    occupied, ues = np.unique(blocks_of(x, y, params.block), axis=0, return_counts=True)
+    order = rng.permutation(len(occupied))
+    unknown = _draw(order, ues, params.unknown, 0.5)
+    others = order[~np.isin(order, unknown)]
+    val = _draw(others, ues, params.val, 1.0)
+    return area_of_blocks(occupied[unknown], params.block), area_of_blocks(occupied[val], params.block)
+
+
+def _draw(order: NDArray[np.int64], ues: NDArray[np.int64], share: float, most: float) -> NDArray[np.int64]:
+    """Blocks, taken in `order` until they hold a share of the UEs; a block holds at most `most` of what is wanted.
+
+    With `most` of a half, a share is spread over two blocks at least. Where every block holds more, the first is taken.
+    """
+    wanted, held, chosen = share * ues[order].sum(), 0, []
+    for block in order:
+        if held < wanted and ues[block] <= most * wanted:
+            chosen.append(block)
+            held += ues[block]
+    return np.array(chosen or order[: int(share > 0)], dtype=np.int64)
+
+
+def _boxes(links: xr.Dataset, params: SplitParams) -> tuple[BaseGeometry, BaseGeometry]:
+    """Held-out and validation area: the two boxes named."""
+    frame = LocalFrame.from_attrs(links.attrs)
+    assert params.test_box is not None and params.val_box is not None  # SplitParams demands them
+    return area_of_box(params.test_box, frame), area_of_box(params.val_box, frame)
+
+
+def _roles(
+    x: NDArray[np.float64], y: NDArray[np.float64], unknown: BaseGeometry, val: BaseGeometry, buffer: float
+) -> NDArray[np.str_]:
+    role = np.full(len(x), "train", dtype="U7")
+    role[near(val, x, y)] = "val"
+    role[near(unknown, x, y, buffer)] = "buffer"
+    role[near(unknown, x, y)] = "unknown"
+    return role
+
+
+def _require_roles(role: NDArray[np.str_], links: xr.Dataset, params: SplitParams) -> None:
+    """Raise unless every role that was asked for has a UE."""
+    boxes = params.kind == "boxes"
+    asked = {"train": 1.0, "val": 1.0 if boxes else params.val, "known": params.known}
+    asked["unknown"] = 1.0 if boxes else params.unknown
+    empty = [name for name, share in asked.items() if share > 0 and not (role == name).any()]
+    if not empty:
+        return
+    counts = ", ".join(f"{name} {int((role == name).sum())}" for name in ROLES)
+    if boxes:
+        extent = [float(f(links[name])) for name in ("ue_lat", "ue_lon") for f in (np.min, np.max)]
+        where = "they span lat {:.4f} to {:.4f}, lon {:.4f} to {:.4f}".format(*extent)
+        mend = f"see that test_box {params.test_box} and val_box {params.val_box} lie there "
+        mend += "and leave other UEs to train on, or narrow the buffer"
+    else:
+        blocks = np.unique(blocks_of(links["ue_x"].values, links["ue_y"].values, params.block), axis=0)
+        where = f"they occupy {len(blocks)} blocks of {params.block:g} m"
+        mend = "take smaller blocks or another share, a narrower buffer, or more UEs"
+    raise SplitError(
+        f"the split leaves no UE for {' and '.join(map(repr, empty))}", f"of {len(role)} UEs: {counts}; {where}", mend
+    )
+
+
+def _share(share: float, n: int) -> int:
+    """A share of n things, at least one where the share is not zero."""
+    return min(n, max(1, round(share * n))) if share > 0 else 0
+
+
+def _dataset(links: xr.Dataset, role: NDArray[np.str_], attrs: dict) -> xr.Dataset:
+    coords = {name: links[name].drop_vars(list(links[name].coords)) for name in _UE_COORDS}
+    attrs = attrs | {"city": links.attrs["city"]} | LocalFrame.from_attrs(links.attrs).to_attrs()
+    split = xr.Dataset({"role": ("ue", role)}, coords=coords, attrs=attrs)
+    return validate(with_units(split, "split"), "split")

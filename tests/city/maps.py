@@ -1,0 +1,153 @@
+"""A small map in OpenStreetMap's own formats: a house, a block with a courtyard, streets, a tunnel and a railway."""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+from xml.sax.saxutils import quoteattr
+
+import shapely
+from shapely.geometry import LineString, Polygon
+
+from rfloc.config import CityParams
+from rfloc.frames import LocalFrame
+
+FRAME = LocalFrame(45.0, 10.0)
+BOX = [44.999, 45.001, 9.999, 10.001]  # about 222 m x 158 m round the origin
+
+HOUSE = shapely.box(-60, -40, -40, -20)
+BLOCK = Polygon(shapely.box(10, 10, 50, 50).exterior, [shapely.box(20, 20, 40, 40).exterior])
+STREETS = {
+    "primary": (LineString([(-80, 0), (80, 0)]), {"bridge": "viaduct"}),
+    "residential": (LineString([(0, -80), (0, 80)]), {"tunnel": "no"}),
+    "footway": (LineString([(-70, -80), (-70, 80)]), {"tunnel": "building_passage"}),
+}
+
+
+def city(**changes: object) -> CityParams:
+    """A city from files in BOX."""
+    base: dict[str, object] = {
+        "name": "Testville", "source": "file", "buildings": "b.osm", "streets": "b.osm", "box": BOX,
+    }  # fmt: skip
+    return CityParams(**(base | changes))  # type: ignore[arg-type]
+
+
+@dataclass
+class OsmMap:
+    """Nodes (lon, lat), ways (node ids, tags), relations (way ids with roles, tags); ids count from 1."""
+
+    nodes: list[tuple[float, float]] = field(default_factory=list)
+    ways: list[tuple[list[int], dict[str, str]]] = field(default_factory=list)
+    relations: list[tuple[list[tuple[int, str]], dict[str, str]]] = field(default_factory=list)
+
+    def way(self, line: shapely.Geometry, **tags: str) -> int:
+        """Add the vertices of a line in metres."""
+        xy = shapely.get_coordinates(line)
+        closed = bool((xy[0] == xy[-1]).all())
+        lat, lon = FRAME.to_geographic(*xy[: len(xy) - closed].T)
+        first = len(self.nodes) + 1
+        self.nodes += zip(lon.round(9), lat.round(9), strict=True)
+        ids = list(range(first, len(self.nodes) + 1))
+        self.ways.append((ids + [first] * closed, tags))
+        return len(self.ways)
+
+    def xml(self, remark: str = "") -> str:
+        """As Overpass answers."""
+
+        def tagged(tags: dict[str, str]) -> str:
+            return "".join(f"<tag k={quoteattr(k)} v={quoteattr(v)}/>" for k, v in tags.items())
+
+        lines = ['<?xml version="1.0" encoding="UTF-8"?>', '<osm version="0.6" generator="Overpass API">']
+        lines += [f'<node id="{i}" lat="{lat}" lon="{lon}"/>' for i, (lon, lat) in enumerate(self.nodes, 1)]
+        for i, (refs, tags) in enumerate(self.ways, 1):
+            lines.append(f'<way id="{i}">' + "".join(f'<nd ref="{n}"/>' for n in refs) + tagged(tags) + "</way>")
+        for i, (members, tags) in enumerate(self.relations, 1):
+            of = "".join(f'<member type="way" ref="{way}" role="{role}"/>' for way, role in members)
+            lines.append(f'<relation id="{i}">{of}{tagged(tags)}</relation>')
+        return "\n".join([*lines, f"<remark>{remark}</remark>" if remark else "", "</osm>", ""])
+
+    def pbf(self) -> bytes:
+        """As planet extracts are published: protocol buffers, uncompressed."""
+        words = [""]
+
+        def word(text: str) -> int:
+            if text not in words:
+                words.append(text)
+            return words.index(text)
+
+        def tagged(tags: dict[str, str]) -> bytes:
+            return _packed(2, [word(k) for k in tags]) + _packed(3, [word(v) for v in tags.values()])
+
+        group = b""
+        for i, (lon, lat) in enumerate(self.nodes, 1):
+            place = [_number(8, _zigzag(round(lat * 1e7))), _number(9, _zigzag(round(lon * 1e7)))]
+            group += _bytes(1, _number(1, _zigzag(i)) + b"".join(place))
+        for i, (refs, tags) in enumerate(self.ways, 1):
+            group += _bytes(3, _number(1, i) + tagged(tags) + _packed(8, _deltas(refs)))
+        for i, (members, tags) in enumerate(self.relations, 1):
+            ids, roles = [way for way, _ in members], [word(role) for _, role in members]
+            of = _packed(8, roles) + _packed(9, _deltas(ids)) + _packed(10, [1] * len(ids))
+            group += _bytes(4, _number(1, i) + tagged(tags) + of)
+        table = b"".join(_bytes(1, text.encode()) for text in words)
+        block = _bytes(1, table) + _bytes(2, group)
+        return _blob("OSMHeader", _bytes(4, b"OsmSchema-V0.6")) + _blob("OSMData", block)
+
+    def write(self, path: Path) -> Path:
+        """Write to a `.osm` or `.pbf` file."""
+        if path.suffix == ".pbf":
+            path.write_bytes(self.pbf())
+        else:
+            path.write_text(self.xml())
+        return path
+
+
+def small_map() -> OsmMap:
+    """HOUSE, BLOCK and STREETS, a railway, and an address that is no building."""
+    osm = OsmMap()
+    osm.way(HOUSE.exterior, building="house", **{"building:levels": "2", "name": 'the "old" house'})
+    outer, inner = osm.way(BLOCK.exterior), osm.way(BLOCK.interiors[0])
+    osm.relations.append(
+        ([(outer, "outer"), (inner, "inner")], {"type": "multipolygon", "building": "apartments", "height": "21 m"})
+    )
+    for name, (line, tags) in STREETS.items():
+        osm.way(line, highway=name, **tags)
+    osm.way(LineString([(-80, 60), (80, 60)]), railway="rail")
+    osm.way(shapely.box(60, 60, 70, 70).exterior, landuse="grass")
+    return osm
+
+
+def _varint(value: int) -> bytes:
+    out = bytearray()
+    while value > 127:
+        out.append(value & 127 | 128)
+        value >>= 7
+    return bytes([*out, value])
+
+
+def _zigzag(value: int) -> int:
+    return value * 2 if value >= 0 else -value * 2 - 1
+
+
+def _deltas(values: list[int]) -> list[int]:
+    return [_zigzag(b - a) for a, b in zip([0, *values], values, strict=False)]
+
+
+def _number(key: int, value: int) -> bytes:
+    return _varint(key << 3) + _varint(value)
+
+
+def _bytes(key: int, value: bytes) -> bytes:
+    return _varint(key << 3 | 2) + _varint(len(value)) + value
+
+
+def _packed(key: int, values: Iterable[int]) -> bytes:
+    content = b"".join(map(_varint, values))
+    return _bytes(key, content) if content else b""
+
+
+def _blob(kind: str, content: bytes) -> bytes:
+    blob = _bytes(1, content)
+    header = _bytes(1, kind.encode()) + _number(3, len(blob))
+    return struct.pack(">I", len(header)) + header + blob

@@ -1,0 +1,197 @@
+"""Overpass against a server of our own that answers, stalls, fails, breaks off and remarks."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from urllib.parse import parse_qs
+
+import pytest
+
+from rfloc.city import build_city, osm
+from rfloc.city.overpass import fetch_map
+from rfloc.config import CityParams
+from rfloc.errors import DataError
+from rfloc.frames import LocalFrame
+from tests.city.maps import BOX, FRAME, STREETS, OsmMap, city, small_map
+
+DATE = "2021-08-01T00:00:00Z"
+MAP = small_map().xml().encode()
+EMPTY = OsmMap().xml().encode()
+SORRY = b"<html><head><title>no</title></head><body><p>Error: <b>too busy</b></p></body></html>"
+
+#: What the server does to a request: status, body, bytes of it that it promises.
+ACTS: dict[str, tuple[int, bytes, int]] = {
+    "map": (200, MAP, len(MAP)),
+    "500": (500, SORRY, len(SORRY)),
+    "504": (504, SORRY, len(SORRY)),
+    "429": (429, b"slow down", 9),
+    "400": (400, b"line 1: parse error", 19),
+    "breaks": (200, MAP[: len(MAP) // 2], len(MAP)),
+    "truncated": (200, MAP[: len(MAP) // 2], len(MAP) // 2),
+    "remark": (200, small_map().xml("runtime error: Query timed out").encode(), 0),
+    "html": (200, SORRY, len(SORRY)),
+    "text": (200, b"try later", 9),
+    "nothing": (200, b"", 0),
+    "empty": (200, EMPTY, len(EMPTY)),
+}
+
+
+class Server(ThreadingHTTPServer):
+    """Plays `acts` one by one, the last one for ever, and keeps the queries that it was asked."""
+
+    daemon_threads = True
+
+    def __init__(self) -> None:
+        super().__init__(("127.0.0.1", 0), Handler)
+        self.acts: list[str] = ["map"]
+        self.queries: list[str] = []
+        self.closing = threading.Event()
+
+
+class Handler(BaseHTTPRequestHandler):
+    server: Server
+
+    def do_POST(self) -> None:
+        body = self.rfile.read(int(self.headers["Content-Length"])).decode()
+        self.server.queries.append(parse_qs(body)["data"][0])
+        act = self.server.acts.pop(0) if len(self.server.acts) > 1 else self.server.acts[0]
+        if act == "stalls":
+            self.server.closing.wait(20)
+            return
+        status, content, promised = ACTS[act]
+        self.send_response(status)
+        if promised:
+            self.send_header("Content-Length", str(promised))
+        self.end_headers()
+        self.wfile.write(content)
+
+    def log_message(self, *args: object) -> None:
+        pass
+
+
+@pytest.fixture
+def server(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Server]:
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+    monkeypatch.chdir(tmp_path)  # outside the project: maps are kept under the data root
+    with Server() as running:
+        threading.Thread(target=running.serve_forever, args=(0.05,), daemon=True).start()
+        yield running
+        running.closing.set()
+        running.shutdown()
+
+
+def params(server: Server, **changes: object) -> CityParams:
+    url = f"http://127.0.0.1:{server.server_port}/api"
+    return city(source="overpass", overpass_url=url, osm_date=DATE, buildings=None, streets=None, **changes)
+
+
+def get(server: Server, data_root: Path, frame: LocalFrame = FRAME, **changes: object) -> Path:
+    return fetch_map(params(server, **changes), frame, data_root, silence=0.3, attempts=3, pause=0.01)
+
+
+def kept(data_root: Path) -> list[str]:
+    return [path.name for path in (data_root / "overpass").iterdir()]
+
+
+def test_what_is_asked_and_what_comes(tmp_path: Path, server: Server) -> None:
+    path = get(server, tmp_path, margin=100.0)
+    assert path.read_bytes() == MAP and kept(tmp_path) == [path.name]
+    (asked,) = server.queries
+    assert f'[date:"{DATE}"]' in asked and 'way["highway"]' in asked and 'relation["building"]' in asked
+    edges = asked.partition("[bbox:")[2].partition("]")[0]
+    south, west, north, east = map(float, edges.split(","))
+    x, y = FRAME.to_local([south, north], [west, east])
+    assert y == pytest.approx([-211.1, 211.1], abs=1.5) and x == pytest.approx([-178.8, 178.8], abs=1.5)
+    footprints, _ = osm.read_buildings(params(server), FRAME, path)
+    streets, _ = osm.read_streets(params(server), FRAME, path)
+    assert len(footprints) == 2 and sorted(streets["class"]) == sorted(STREETS)
+
+
+def test_a_kept_map_needs_no_server(tmp_path: Path, server: Server) -> None:
+    path = get(server, tmp_path)
+    assert get(server, tmp_path) == path
+    server.shutdown()
+    server.server_close()
+    assert get(server, tmp_path) == path and len(server.queries) == 1
+
+
+def test_no_two_boxes_dates_or_margins_share_a_map(tmp_path: Path, server: Server) -> None:
+    moved = [BOX[0] + 0.0001, *BOX[1:]]
+    paths = {
+        get(server, tmp_path),
+        get(server, tmp_path, box=moved, origin=[45.0, 10.0]),
+        get(server, tmp_path, margin=50.0),
+        fetch_map(params(server).model_copy(update={"osm_date": "2022-08-01T00:00:00Z"}), FRAME, tmp_path),
+    }
+    assert len(paths) == len(set(server.queries)) == len(kept(tmp_path)) == 4
+
+
+def test_inside_a_project_maps_are_kept_in_its_data(
+    tmp_path: Path, server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "project").mkdir()
+    for name in ("params.yaml", "dvc.yaml"):
+        (tmp_path / "project" / name).touch()
+    monkeypatch.chdir(tmp_path / "project")
+    path = get(server, tmp_path / "mine")
+    assert path.parent == tmp_path / "project" / "data" / "overpass" and not (tmp_path / "mine").exists()
+    (tmp_path / "mine").mkdir()
+    path.parent.rename(tmp_path / "mine" / "overpass")
+    assert get(server, tmp_path / "mine") == tmp_path / "mine" / "overpass" / path.name, "a map at hand is taken"
+    assert len(server.queries) == 1
+
+
+@pytest.mark.parametrize("act", ["500", "504", "429", "stalls", "breaks", "truncated", "remark", "html", "nothing"])
+def test_what_passes_is_tried_again(tmp_path: Path, server: Server, act: str) -> None:
+    server.acts = [act, act, "map"]
+    path = get(server, tmp_path)
+    assert path.read_bytes() == MAP and len(server.queries) == 3 and kept(tmp_path) == [path.name]
+
+
+@pytest.mark.parametrize(
+    ("act", "attempts", "message"),
+    [
+        ("500", 3, "gave no map of Testville in 3 attempts[\\s\\S]*500 .*Error: too busy[\\s\\S]*smaller box"),
+        ("429", 3, "429 .*slow down"),
+        ("stalls", 3, "[Tt]imed out"),
+        ("breaks", 3, "in 3 attempts"),
+        ("truncated", 3, "the answer breaks off"),
+        ("remark", 3, "the server remarks: runtime error: Query timed out"),
+        ("html", 3, "no OSM XML but html: Error: too busy"),
+        ("text", 3, "no OSM XML but plain text: try later"),
+        ("400", 1, "refuses the query for Testville[\\s\\S]*parse error"),
+        ("empty", 1, "the map of Testville is empty"),
+    ],
+)
+def test_what_stays_is_named_and_nothing_is_kept(
+    tmp_path: Path, server: Server, act: str, attempts: int, message: str
+) -> None:
+    server.acts = [act]
+    with pytest.raises(DataError, match=message):
+        get(server, tmp_path)
+    assert len(server.queries) == attempts and kept(tmp_path) == []
+
+
+def test_no_server_and_no_address(tmp_path: Path, server: Server) -> None:
+    gone = params(server)
+    server.shutdown()
+    server.server_close()
+    with pytest.raises(DataError, match="in 2 attempts"):
+        fetch_map(gone, FRAME, tmp_path, attempts=2, pause=0.01)
+    with pytest.raises(DataError, match="is no address"):
+        fetch_map(gone.model_copy(update={"overpass_url": "somewhere"}), FRAME, tmp_path)
+
+
+def test_a_city_is_built_from_the_map_or_not_at_all(tmp_path: Path, server: Server) -> None:
+    made = build_city("test", params(server), tmp_path, tmp_path / "cities" / "test", seed=3)
+    assert made.facts["buildings"] == 2 and made.facts["height_sources"] == {"height": 1, "levels": 1}
+    assert made.facts["map"] == kept(tmp_path)[0]
+    assert made.height_at([15.0, 30.0], [15.0, 30.0]).tolist() == [21.0, 0.0], "the courtyard is open"
+    assert made.frame == FRAME and (made.folder / "scene.xml").is_file()
+    server.acts = ["400"]
+    with pytest.raises(DataError, match="refuses"):
+        build_city("new", params(server, margin=10.0), tmp_path, tmp_path / "cities" / "new")
+    assert not (tmp_path / "cities" / "new").exists()
