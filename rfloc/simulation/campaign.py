@@ -1,4 +1,4 @@
-"""From maps to links, and the hidden campaign: a simulated reality whose true parameters nobody is told."""
+"""From path gain to links, and the hidden campaign: a simulated reality whose true parameters nobody is told."""
 
 from __future__ import annotations
 
@@ -14,11 +14,20 @@ from rfloc.errors import SimulationError
 from rfloc.frames import Grid
 from rfloc.schema import FEATURES, links_dataset
 from rfloc.simulation.maps import map_grid, read_maps, trace_maps
+from rfloc.simulation.propagation import correlated_shadowing
 from rfloc.simulation.radio import features
 from rfloc.simulation.stations import ROOF_CLEARANCE, Stations
-from rfloc.simulation.statistical import correlated_shadowing
+from rfloc.simulation.statistical import StatisticalModel
 
-__all__ = ["HiddenCampaign", "Stations", "hidden_campaign", "place_stations", "simulate_links"]
+__all__ = [
+    "HiddenCampaign",
+    "Stations",
+    "hidden_campaign",
+    "links_from_gain",
+    "place_stations",
+    "simulate_links",
+    "simulate_statistically",
+]
 
 #: Added to the seed of a reality's rays, so that no simulation of it shares their noise.
 OTHER_RAYS = 10_000
@@ -143,17 +152,72 @@ def simulate_links(
     if shadowing_sd:
         rng = np.random.default_rng(seed)
         gain = gain * 10 ** (correlated_shadowing(x, y, shadowing_sd, shadowing_distance, rng, traced.n) / 10)
-    values = features(gain, traced.power, radio)
+    return links_from_gain(city, gain, traced, x, y, radio, source, step, strongest, stations)
+
+
+def simulate_statistically(
+    city: City,
+    model: StatisticalModel,
+    stations: Stations,
+    ue_x: ArrayLike,
+    ue_y: ArrayLike,
+    radio: RadioParams,
+    step: float = 0.0,
+    strongest: int | None = None,
+    seed: int = 0,
+) -> xr.Dataset:
+    """Draw a links dataset from the statistical simulator; see :func:`simulate_links` for what is not said here.
+
+    Parameters
+    ----------
+    model : StatisticalModel
+        Fitted, drawn or given; with effects of these stations, or of none.
+    stations : Stations
+        Who transmits, with which power; reported as they are.
+    seed : int
+        Of shadowing and noise.
+    """
+    gain = model.path_gain(city, stations, ue_x, ue_y, radio, seed)
+    source = f"statistical simulation, {model.source}"
+    return links_from_gain(city, gain, stations, ue_x, ue_y, radio, source, step, strongest)
+
+
+def links_from_gain(
+    city: City,
+    path_gain: ArrayLike,
+    stations: Stations,
+    ue_x: ArrayLike,
+    ue_y: ArrayLike,
+    radio: RadioParams,
+    source: str,
+    step: float = 0.0,
+    strongest: int | None = None,
+    table: Stations | None = None,
+) -> xr.Dataset:
+    """Turn path gain into the links that UEs would report: features, censoring, quantisation.
+
+    Parameters
+    ----------
+    path_gain : array_like, shape (ue, bs)
+        Linear, antenna patterns applied.
+    stations : Stations
+        Who transmits, with which power.
+    table : Stations, optional
+        Station table to report; default: `stations`.
+
+    Other parameters are those of :func:`simulate_links`.
+    """
+    values = features(path_gain, stations.power, radio)
     heard = np.isfinite(values["nrsrp"])
-    if strongest is not None and strongest < traced.n:
+    if strongest is not None and strongest < stations.n:
         order = np.argsort(np.argsort(-np.where(heard, values["nrsrp"], -np.inf), axis=1), axis=1)
         heard &= order < strongest
     if step:
         values = {name: np.round(values[name] / step) * step for name in FEATURES}
-    table = traced if stations is None else stations
+    table = stations if table is None else table
     return links_dataset(
         values,
-        {"x": x, "y": y},
+        {"x": np.asarray(ue_x, float), "y": np.asarray(ue_y, float)},
         {name: getattr(table, name) for name in ("x", "y", "h", "azimuth", "power", "id")},
         city.frame,
         source=source,

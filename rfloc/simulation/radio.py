@@ -21,6 +21,12 @@ def noise_dbm(bandwidth_hz: float, noise_figure_db: float = 0.0) -> float:
     return float(10 * np.log10(Boltzmann * TEMPERATURE * bandwidth_hz * 1e3) + noise_figure_db)
 
 
+def resource_elements(radio: RadioParams) -> NDArray[np.float64]:
+    """Frequencies of all resource elements [Hz], evenly about the carrier, shape (12 N_RB,)."""
+    count = SUBCARRIERS * radio.resource_blocks
+    return np.asarray(radio.carrier_hz + SPACING_HZ * (np.arange(count) - (count - 1) / 2), dtype=np.float64)
+
+
 def features(path_gain: ArrayLike, power_dbm: ArrayLike, radio: RadioParams) -> dict[str, NDArray[np.float64]]:
     """The four features of every link, each station in turn being the serving one.
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from rfloc.simulation.statistical import free_space_gain
+from rfloc.simulation.propagation import free_space_gain
 
 if TYPE_CHECKING:
     from rfloc.city import City

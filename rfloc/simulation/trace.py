@@ -1,7 +1,7 @@
-"""Paths: every ray between stations and UEs kept with its angle of departure, traced between isotropic elements.
+"""Paths: every ray between stations and UEs, traced once between isotropic elements and kept.
 
-Slower than maps by orders of magnitude and complete at each UE: what maps are checked against, and where a pattern can
-be applied to the true angle of departure.
+Slower than maps by orders of magnitude and complete at each UE: what maps are checked against, and what any antenna can
+be applied to afterwards (:mod:`rfloc.simulation.paths`) at the true angles of departure and arrival.
 """
 
 from __future__ import annotations
@@ -15,17 +15,31 @@ from scipy.stats import spearmanr
 
 from rfloc.config import RadioParams, SimulationParams
 from rfloc.errors import SimulationError
-from rfloc.frames import wrap_degrees
-from rfloc.simulation.antennas import pattern_gain_db
+from rfloc.schema import validate, with_units
 from rfloc.simulation.backend import prepare
 from rfloc.simulation.maps import place_transmitter, read_maps
+from rfloc.simulation.paths import path_gain
+from rfloc.simulation.solver import SLANTS, candidate_generator, slanted_array, table_entries, ues_a_call
 from rfloc.simulation.stations import Stations
 
 if TYPE_CHECKING:
     from rfloc.city import City
 
-#: UEs of one solver call, candidate paths its buffer starts with, and how large it may grow.
-CHUNK, BUFFER, LARGEST_BUFFER = 64, 1 << 19, 1 << 24
+__all__ = ["compare_with_maps", "path_gain", "trace_paths"]
+
+#: Candidate paths that the solver's buffer starts with, and how large it may grow.
+BUFFER, LARGEST_BUFFER = 1 << 19, 1 << 24
+
+#: Variables of a path cache: dims past (bs, ue, path), type, value past a link's last path.
+_VARIABLES: dict[str, tuple[tuple[str, ...], type, complex]] = {
+    "transfer": (("bs_polarisation", "ue_polarisation"), np.complex64, 0.0),
+    "power": (("slant",), np.float32, 0.0),
+    "departure_zenith": ((), np.float32, np.nan),
+    "departure_azimuth": ((), np.float32, np.nan),
+    "arrival_zenith": ((), np.float32, np.nan),
+    "arrival_azimuth": ((), np.float32, np.nan),
+    "delay": ((), np.float32, np.nan),
+}
 
 
 def trace_paths(
@@ -38,150 +52,159 @@ def trace_paths(
     seed: int,
     samples: int = 100_000,
 ) -> xr.Dataset:
-    """Trace the paths between stations and UEs, one station and a chunk of UEs a solver call.
+    """Trace the paths between stations and UEs, one station and as many UEs a solver call as memory allows.
 
-    The solver's buffer drops paths silently when it is full; here it is doubled and the call repeated.
+    A link's paths depend on the scene, the station, the UE, `samples` and `seed` alone: neither on the other UEs and
+    their order nor on the size of a call. The solver's buffer drops paths silently when it is full; here it is doubled
+    and the call repeated.
 
     Parameters
     ----------
     x, y : array_like, shape (ue,)
         UE positions [m], at `radio.ue_height` above ground.
     samples : int
-        Rays a station and chunk.
+        Rays a station.
 
     Returns
     -------
-    Dataset
-        `transfer` (bs, ue, path, polarisation) complex64, from the station's vertical element to the UE's vertical and
-        horizontal one, 0 past a link's last path; `departure_zenith`, `departure_azimuth` (bs, ue, path) [deg],
-        azimuth clockwise from north; `delay` (bs, ue, path) [s], NaN past the last path.
+    Dataset of kind "paths"
+        `power` (bs, ue, path, slant): what both polarisations of the UE receive from isotropic elements of slants 0
+        (vertical), 45, 90 and 135 deg; `transfer` (bs, ue, path, bs_polarisation, ue_polarisation): field transfer
+        between the zenith (V) and azimuth (H) unit vectors at departure and at arrival, without the phase of the
+        delay. Diffuse reflections scale the field by a factor that depends on its polarisation; the transfer has the
+        vertical element's, `power` every slant's own. `departure_*`, `arrival_*` (bs, ue, path) [deg]: directions
+        seen from station and UE, azimuth clockwise from north; `delay` (bs, ue, path) [s]. Past a link's last path
+        powers are 0, angles and delays NaN.
 
     Raises
     ------
     SimulationError
-        If even the largest buffer is full.
+        If there is no UE, or even the largest buffer is full.
     """
-    prepare()
-    import mitsuba as mi
-    from sionna.rt import PathSolver, PlanarArray, Receiver
-
     stations = stations.above_roofs(city)
     x, y = np.atleast_1d(np.asarray(x, float)), np.atleast_1d(np.asarray(y, float))
+    if not x.size:
+        raise SimulationError("there are no UEs to trace paths to", "x and y are empty", "give one position at least")
+    prepare()
+    import mitsuba as mi
+    from sionna.rt import PlanarArray, Receiver
+
     z = city.ground_at(x, y) + radio.ue_height
     scene = city.load_scene(radio.carrier_hz, sim.scattering)
     scene.rx_array = PlanarArray(num_rows=1, num_cols=1, pattern="iso", polarization="VH")
     found: list[list[dict[str, NDArray[Any]]]] = [[] for _ in range(stations.n)]
-    buffer = BUFFER
-    for start in range(0, x.size, CHUNK):
+    step, buffer = min(ues_a_call(samples, sim.max_depth), x.size), BUFFER
+    for start in range(0, x.size, step):
         for name in list(scene.receivers):
             scene.remove(name)
-        for i in range(start, min(start + CHUNK, x.size)):
+        for i in range(start, min(start + step, x.size)):
             scene.add(Receiver(f"ue{i}", position=mi.Point3f(float(x[i]), float(y[i]), float(z[i]))))
         for k in range(stations.n):
             place_transmitter(scene, city, stations, k)
-            while True:
-                solver = PathSolver()
-                watch = _Watch(solver._candidate_generator)
-                solver._candidate_generator = watch
-                paths = solver(
-                    scene,
-                    max_depth=sim.max_depth,
-                    max_num_paths_per_src=buffer,
-                    samples_per_src=samples,
-                    synthetic_array=True,
-                    specular_reflection=sim.specular,
-                    diffuse_reflection=sim.diffuse,
-                    refraction=sim.refraction,
-                    diffraction=sim.diffraction,
-                    seed=seed,
-                )
-                if watch.candidates < buffer:
-                    break
-                if buffer >= LARGEST_BUFFER:
-                    raise SimulationError(
-                        f"more than {buffer} candidate paths between {stations.id[k]} and {CHUNK} UEs",
-                        "the solver would drop the others without a word",
-                        "trace fewer samples, or switch off diffuse reflection",
-                    )
-                buffer *= 2
+            scene.tx_array = slanted_array()
+            paths, buffer = _solve(scene, sim, samples, seed, step, buffer, str(stations.id[k]))
             found[k].append(_arrays(paths))
-    return _assemble(found, stations, x, y, city, radio, samples, seed)
+    variables = {
+        name: (("bs", "ue", "path", *dims), _stack([[part[name] for part in row] for row in found], fill))
+        for name, (dims, _, fill) in _VARIABLES.items()
+    }
+    ds = xr.Dataset(
+        variables,
+        coords={
+            "ue_x": ("ue", x), "ue_y": ("ue", y), **stations.coords(),
+            "bs_polarisation": ["V", "H"], "ue_polarisation": ["V", "H"], "slant": list(SLANTS),
+        },
+        attrs={
+            "carrier_hz": float(radio.carrier_hz), "ue_height": radio.ue_height, "city": city.key, "seed": seed,
+            "samples": samples, "max_depth": sim.max_depth, "scattering": sim.scattering, **city.frame.to_attrs(),
+        },
+    )  # fmt: skip
+    return validate(with_units(ds, "paths"), "paths")
 
 
-class _Watch:
-    """Stands before the solver's candidate generator and counts the candidates that it stored."""
+def _solve(
+    scene: Any, sim: SimulationParams, samples: int, seed: int, ues: int, buffer: int, station: str
+) -> tuple[Any, int]:
+    """The solver's paths from the scene's one transmitter, and the size of the buffer that held them."""
+    from sionna.rt import PathSolver
 
-    def __init__(self, generator: Any) -> None:
-        self._generator, self._counter = generator, None
-
-    def __call__(self, **arguments: Any) -> Any:
-        buffer = self._generator(**arguments)
-        self._counter = buffer.paths_counter
-        return buffer
-
-    @property
-    def candidates(self) -> int:
-        return int(np.array(self._counter)[0])
+    solver = PathSolver(deterministic=True)
+    solver._candidate_generator = generator = candidate_generator(ues, table_entries(samples))
+    while True:
+        paths = solver(
+            scene,
+            max_depth=sim.max_depth,
+            max_num_paths_per_src=buffer,
+            samples_per_src=samples,
+            synthetic_array=True,
+            specular_reflection=sim.specular,
+            diffuse_reflection=sim.diffuse,
+            refraction=sim.refraction,
+            diffraction=sim.diffraction,
+            seed=seed,
+        )
+        if generator.stored < buffer:
+            return paths, buffer
+        if buffer >= LARGEST_BUFFER:
+            raise SimulationError(
+                f"more than {buffer} candidate paths between {station} and {len(scene.receivers)} UEs",
+                "the solver would drop the others without a word",
+                "trace fewer samples, or switch off diffuse reflection",
+            )
+        buffer *= 2
 
 
 def _arrays(paths: Any) -> dict[str, NDArray[Any]]:
-    """A solver call's arrays for its one transmitter, (ue, path[, polarisation])."""
-    real, imag = (np.array(part) for part in paths.a)  # (rx, rx_ant, tx, tx_ant, path)
-    tau, theta, phi = (np.array(part)[:, 0] for part in (paths.tau, paths.theta_t, paths.phi_t))
-    real, imag = (np.moveaxis(part[:, :, 0, 0], 1, -1) for part in (real, imag))
-    valid = np.array(paths.valid)
-    valid = valid[:, 0] if valid.ndim == 3 else valid[:, 0, 0, 0]
-    nan = np.where(valid, 0.0, np.nan)
-    return {
-        "transfer": np.where(valid[..., None], real + 1j * imag, 0.0).astype(np.complex64),
-        "departure_zenith": (np.degrees(theta) + nan).astype(np.float32),
-        "departure_azimuth": ((90.0 - np.degrees(phi)) % 360.0 + nan).astype(np.float32),
-        "delay": tau + nan,
-    }
-
-
-def _assemble(
-    found: list[list[dict[str, NDArray[Any]]]], stations: Stations, x: Any, y: Any, city: City, radio: RadioParams,
-    samples: int, seed: int,
-) -> xr.Dataset:  # fmt: skip
-    width = max(part["delay"].shape[1] for row in found for part in row)
-    fills = {"transfer": 0.0, "departure_zenith": np.nan, "departure_azimuth": np.nan, "delay": np.nan}
-    units = {"transfer": "", "departure_zenith": "deg", "departure_azimuth": "deg", "delay": "s"}
-    variables = {}
-    for name, fill in fills.items():
-        rows = []
-        for row in found:
-            padded = []
-            for part in row:
-                values = part[name]
-                pad = [(0, 0), (0, width - values.shape[1])] + [(0, 0)] * (values.ndim - 2)
-                padded.append(np.pad(values, pad, constant_values=fill))
-            rows.append(np.concatenate(padded))
-        dims = ("bs", "ue", "path", "polarisation")[: 3 + (name == "transfer")]
-        variables[name] = (dims, np.stack(rows), {"units": units[name]})
-    return xr.Dataset(
-        variables,
-        coords={"ue_x": ("ue", x), "ue_y": ("ue", y), **stations.coords()},
-        attrs={"carrier_hz": float(radio.carrier_hz), "samples": samples, "seed": seed, **city.frame.to_attrs()},
+    """A solver call's arrays for its one transmitter, (ue, path, ...)."""
+    real, imag = (np.array(part)[:, :, 0] for part in paths.a)  # (ue, ue port, slant, path)
+    transfer = (real + 1j * imag).transpose(0, 3, 2, 1)  # (ue, path, slant, ue port)
+    valid = np.array(paths.valid)[:, 0]
+    zenith, azimuth, from_zenith, from_azimuth, delay = (
+        np.array(part)[:, 0] for part in (paths.theta_t, paths.phi_t, paths.theta_r, paths.phi_r, paths.tau)
     )
+    values = {
+        "transfer": _linear(transfer),
+        "power": (np.abs(transfer) ** 2).sum(-1),
+        "departure_zenith": np.degrees(zenith),
+        "departure_azimuth": (90.0 - np.degrees(azimuth)) % 360.0,
+        "arrival_zenith": np.degrees(from_zenith),
+        "arrival_azimuth": (90.0 - np.degrees(from_azimuth)) % 360.0,
+        "delay": delay,
+    }
+    arrays: dict[str, NDArray[Any]] = {}
+    for name, (dims, dtype, fill) in _VARIABLES.items():
+        mask = valid.reshape(valid.shape + (1,) * len(dims))
+        arrays[name] = np.where(mask, values[name], fill).astype(dtype)
+    return arrays
 
 
-def path_gain(paths: xr.Dataset, radio: RadioParams | None = None) -> NDArray[np.float64]:
-    """Path gain by summing powers over paths and the UE's polarisations, shape (ue, bs), linear.
+def _linear(transfer: NDArray[np.complexfloating]) -> NDArray[np.complex128]:
+    """The linear part of transfers at the four slants, (ue, path, slant, ue port) to (ue, path, 2, ue port).
 
-    Parameters
-    ----------
-    radio : RadioParams, optional
-        Pattern and downtilt, applied at every path's own angle of departure; None: isotropic.
+    A field e arrives as g(e) A e, with a linear A and the factor g > 0 of the diffuse reflections. From slant 45 deg,
+    g(45) A (v + h) = sqrt(2) t(45), follow g(45) / g(v) and g(45) / g(h), and from these g(v) A h.
     """
-    power = (np.abs(paths["transfer"].values.astype(np.complex128)) ** 2).sum(-1)
-    if radio is not None:
-        off = wrap_degrees(paths["departure_azimuth"].values - paths["bs_azimuth"].values[:, None, None])
-        gain = pattern_gain_db(
-            radio.pattern, off, 90.0 - paths["departure_zenith"].values, radio.downtilt, radio.front_to_back_db
-        )
-        power = np.where(power > 0, power * 10 ** (gain / 10), 0.0)
-    return power.sum(-1).T
+    v, d, h, _ = np.moveaxis(transfer.astype(np.complex128), 2, 0)
+    determinant = v[..., 0] * h[..., 1] - v[..., 1] * h[..., 0]
+    over_v = d[..., 0] * h[..., 1] - d[..., 1] * h[..., 0]
+    over_h = v[..., 0] * d[..., 1] - v[..., 1] * d[..., 0]
+    # Without a second dimension of fields at arrival the factors cannot be told apart, and matter little.
+    told = (np.abs(determinant) > 1e-6 * np.linalg.norm(v, axis=-1) * np.linalg.norm(h, axis=-1)) & (over_v != 0)
+    factor = np.where(told, np.abs(over_h / np.where(told, over_v, 1.0)), 1.0)  # g(v) / g(h)
+    return np.stack([v, factor[..., None] * h], axis=2)
+
+
+def _stack(rows: list[list[NDArray[Any]]], fill: complex) -> NDArray[Any]:
+    """Arrays (ue, path, ...) a station and call to one (bs, ue, path, ...), filled up to the longest list of paths."""
+    first = rows[0][0]
+    shape = (len(rows), sum(len(part) for part in rows[0]), max(part.shape[1] for row in rows for part in row))
+    stacked = np.full((*shape, *first.shape[2:]), fill, first.dtype)
+    for k, row in enumerate(rows):
+        start = 0
+        for part in row:
+            stacked[k, start : start + len(part), : part.shape[1]] = part
+            start += len(part)
+    return stacked
 
 
 def compare_with_maps(paths: xr.Dataset, maps: xr.Dataset, radio: RadioParams | None = None) -> dict[str, float]:

@@ -10,7 +10,7 @@ from rfloc.config import RadioParams, SimulationParams
 from rfloc.errors import SimulationError
 from rfloc.frames import Grid
 from rfloc.simulation.maps import coverage, ground_level, map_grid, nrsrp_map, outdoor_share, read_maps, trace_maps
-from rfloc.simulation.statistical import free_space_gain
+from rfloc.simulation.propagation import free_space_gain
 from tests.simulation.scenes import one_station, small_city
 
 RADIO = RadioParams()

@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from rfloc.simulation.propagation import free_space_gain
 from rfloc.simulation.rooftop import multiscreen_db, rooftop_maps, rooftop_to_street_db, walfisch_ikegami_db
-from rfloc.simulation.statistical import free_space_gain
 from tests.simulation.scenes import one_station, small_city
 
 CARRIER = 0.8e9

@@ -5,13 +5,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from rfloc import schema
 from rfloc.city.materials import itu_parameters
 from rfloc.config import RadioParams, SimulationParams
-from rfloc.errors import SimulationError
+from rfloc.errors import SchemaError, SimulationError
 from rfloc.frames import sionna_orientation
+from rfloc.schema import with_units
 from rfloc.simulation import trace
 from rfloc.simulation.maps import map_grid, sector_gain_db, trace_maps
-from rfloc.simulation.statistical import free_space_gain
+from rfloc.simulation.propagation import free_space_gain
+from rfloc.simulation.solver import LARGEST_TABLE, table_entries, ues_a_call
 from tests.simulation.scenes import one_station, small_city
 
 RADIO = RadioParams()
@@ -21,7 +24,7 @@ X, Y = np.array([40.0, 0.0, -60.0, 25.0]), np.array([0.0, 50.0, 10.0, -35.0])
 
 def test_two_rays_over_ground(tmp_path: Path):
     city = small_city(tmp_path, ground="concrete")
-    paths = trace.trace_paths(city, one_station(h=20.0), X, Y, SIM, RADIO, seed=1, samples=20_000)
+    paths = trace.trace_paths(city, one_station(h=20.0), X, Y, SIM, RADIO, seed=1, samples=2_000)
     d = np.hypot(X, Y)
     direct, mirrored = np.hypot(d, 18.5), np.hypot(d, 21.5)
     permittivity, sigma = itu_parameters("concrete", RADIO.carrier_hz)
@@ -35,11 +38,14 @@ def test_two_rays_over_ground(tmp_path: Path):
     np.testing.assert_allclose(delays, np.stack([direct, mirrored], 1) / 299792458, rtol=1e-5)
 
 
-def test_angle_of_departure_is_a_compass_bearing(tmp_path: Path):
+def test_angles_are_compass_bearings_seen_from_either_end(tmp_path: Path):
     paths = trace.trace_paths(small_city(tmp_path), one_station(h=20.0), X, Y, SIM, RADIO, seed=1, samples=2_000)
-    direct = np.nanargmin(paths["delay"].values[0], axis=1)
-    azimuth = np.take_along_axis(paths["departure_azimuth"].values[0], direct[:, None], 1)[:, 0]
-    np.testing.assert_allclose(azimuth, np.degrees(np.arctan2(X, Y)) % 360, atol=0.01)
+    direct = paths.isel(bs=0).isel(path=paths["delay"][0].argmin("path"))
+    bearing, zenith = np.degrees(np.arctan2(X, Y)), 90.0 + np.degrees(np.arctan2(18.5, np.hypot(X, Y)))
+    np.testing.assert_allclose(direct["departure_azimuth"], bearing % 360, atol=0.01)
+    np.testing.assert_allclose(direct["departure_zenith"], zenith, atol=0.01)
+    np.testing.assert_allclose(direct["arrival_azimuth"], (bearing + 180) % 360, atol=0.01)
+    np.testing.assert_allclose(direct["arrival_zenith"], 180 - zenith, atol=0.01)
 
 
 @pytest.mark.parametrize(("azimuth", "downtilt"), [(90.0, 0.0), (210.0, 6.0)])
@@ -69,15 +75,71 @@ def test_pattern_applied_afterwards_equals_a_turned_sector(tmp_path: Path, azimu
 def test_full_buffer_is_doubled_or_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     city = small_city(tmp_path, ground="concrete", boxes=((60.0, -60.0, 70.0, 60.0, 20.0),))
     sim = SIM.model_copy(update={"diffuse": True, "scattering": 0.4})
-    monkeypatch.setattr(trace, "BUFFER", 1 << 18)
-    roomy = trace.trace_paths(city, one_station(h=20.0), X, Y, sim, RADIO, seed=1, samples=3_000)
-    monkeypatch.setattr(trace, "BUFFER", 64)
-    grown = trace.trace_paths(city, one_station(h=20.0), X, Y, sim, RADIO, seed=1, samples=3_000)
-    assert grown.sizes["path"] > 64
+    monkeypatch.setattr(trace, "BUFFER", 1024)
+    roomy = trace.trace_paths(city, one_station(h=20.0), X, Y, sim, RADIO, seed=1, samples=2_000)
+    monkeypatch.setattr(trace, "BUFFER", 512)
+    grown = trace.trace_paths(city, one_station(h=20.0), X, Y, sim, RADIO, seed=1, samples=2_000)
+    assert 512 < int((grown["power"] > 0).any("slant").sum()) < 1024
     np.testing.assert_allclose(trace.path_gain(grown), trace.path_gain(roomy), rtol=1e-3)
-    monkeypatch.setattr(trace, "LARGEST_BUFFER", 64)
-    with pytest.raises(SimulationError, match="more than 64 candidate paths"):
-        trace.trace_paths(city, one_station(h=20.0), X, Y, sim, RADIO, seed=1, samples=3_000)
+    monkeypatch.setattr(trace, "LARGEST_BUFFER", 512)
+    with pytest.raises(SimulationError, match="more than 512 candidate paths"):
+        trace.trace_paths(city, one_station(h=20.0), X, Y, sim, RADIO, seed=1, samples=2_000)
+
+
+WALLS = ((60.0, -60.0, 70.0, 60.0, 20.0), (-80.0, 20.0, 20.0, 26.0, 14.0), (-50.0, -50.0, -40.0, -20.0, 25.0))
+DIFFUSE = SIM.model_copy(update={"diffuse": True, "scattering": 0.4, "max_depth": 3})
+
+
+def test_paths_do_not_depend_on_the_other_ues(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """The same gains from one call, from two, in another order and for some of the UEs alone."""
+    city = small_city(tmp_path, ground="concrete", boxes=WALLS)
+    rng = np.random.default_rng(3)
+    x, y = rng.uniform(-38, 58, 12), rng.uniform(-58, 18, 12)
+    monkeypatch.setattr(trace, "table_entries", lambda samples: 16)  # so small that chains do collide
+
+    def gains(order: np.ndarray, call: int) -> np.ndarray:
+        monkeypatch.setattr(trace, "ues_a_call", lambda samples, depth: call)
+        station = one_station(x=-10.0, h=20.0)
+        paths = trace.trace_paths(city, station, x[order], y[order], DIFFUSE, RADIO, seed=1, samples=2_000)
+        found = np.full(x.size, np.nan)
+        found[order] = trace.path_gain(paths)[:, 0]
+        return found
+
+    everyone = np.arange(x.size)
+    one = gains(everyone, 12)
+    assert (one > 0).all()
+    np.testing.assert_allclose(gains(everyone, 12), one, rtol=1e-5)
+    np.testing.assert_allclose(gains(everyone, 6), one, rtol=1e-5)
+    np.testing.assert_allclose(gains(everyone[::-1], 12), one, rtol=1e-5)
+    np.testing.assert_allclose(gains(everyone[3:9], 12)[3:9], one[3:9], rtol=1e-5)
+
+
+def test_calls_are_bounded_by_memory():
+    assert ues_a_call(1_000, 3) > ues_a_call(100_000, 3) > ues_a_call(100_000, 5) > ues_a_call(10**9, 5) == 1
+    assert table_entries(1_000) == 1 << 14
+    assert table_entries(10**7) == LARGEST_TABLE
+
+
+def test_the_cache_survives_its_file_and_is_validated(tmp_path: Path):
+    city = small_city(tmp_path / "city", ground="concrete")
+    stations = one_station(h=20.0)
+    paths = trace.trace_paths(city, stations, X, Y, SIM, RADIO, seed=1, samples=2_000)
+    back = schema.load(schema.save(paths, tmp_path / "paths.zarr", "paths"), "paths")
+    np.testing.assert_array_equal(trace.path_gain(back, RADIO), trace.path_gain(paths, RADIO))
+    with pytest.raises(SchemaError, match="no path is"):
+        schema.validate(paths.assign(delay=paths["delay"] * np.nan), "paths")
+    with pytest.raises(SchemaError, match="power under 0"):
+        schema.validate(paths.assign(power=-paths["power"]), "paths")
+    with pytest.raises(SchemaError, match="negative delay"):
+        schema.validate(with_units(paths.assign(delay=-paths["delay"]), "paths"), "paths")
+
+
+def test_unreached_ues_have_no_path_and_no_ues_are_refused(tmp_path: Path):
+    city = small_city(tmp_path, boxes=((-5.0, -60.0, 5.0, 60.0, 30.0),))
+    paths = trace.trace_paths(city, one_station(x=-60.0, h=10.0), [60.0], [0.0], SIM, RADIO, seed=1, samples=2_000)
+    assert trace.path_gain(paths, RADIO).tolist() == [[0.0]]
+    with pytest.raises(SimulationError, match="no UEs"):
+        trace.trace_paths(city, one_station(), [], [], SIM, RADIO, seed=1)
 
 
 def test_maps_agree_with_paths(tmp_path: Path):

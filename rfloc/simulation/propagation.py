@@ -1,0 +1,65 @@
+"""Free space and shadowing: what needs no geometry."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from scipy.constants import speed_of_light
+
+from rfloc.errors import SimulationError
+
+Array = NDArray[np.float64]
+
+
+def free_space_gain(distance: ArrayLike, carrier_hz: float) -> Array:
+    """Friis path gain between isotropic antennas `distance` [m] apart, linear."""
+    return (speed_of_light / carrier_hz / (4 * np.pi * np.asarray(distance, float))) ** 2
+
+
+def correlated_shadowing(
+    x: ArrayLike, y: ArrayLike, sd: float, distance: float, rng: np.random.Generator, n: int = 1
+) -> Array:
+    """Gaussian shadowing fields with exponential correlation exp(-d / distance) (Gudmundson 1991), at points.
+
+    Drawn on a grid of an eighth of `distance` by circulant embedding (Dietrich and Newsam 1997), on a torus wide enough
+    that its far side is uncorrelated; a point takes the value of its cell, so points of one cell share it.
+
+    Parameters
+    ----------
+    x, y : array_like, shape (ue,)
+        Positions [m].
+    sd : float
+        Standard deviation [dB].
+    distance : float
+        Distance at which the correlation is 1/e [m].
+    rng : numpy.random.Generator
+        Source of randomness.
+    n : int
+        Number of independent fields, one a station.
+
+    Returns
+    -------
+    ndarray, shape (ue, n)
+        Shadowing [dB], mean 0.
+    """
+    x, y = np.asarray(x, float), np.asarray(y, float)
+    if distance <= 0 or sd < 0:
+        raise SimulationError(f"shadowing of sd {sd} dB over {distance} m", "sd must be >= 0 and the distance > 0")
+    if sd == 0 or x.size == 0:
+        return np.zeros((x.size, n))
+    cell = distance / 8
+    col, row = ((v - v.min()) // cell for v in (x, y))
+    i, j = row.astype(int), col.astype(int)
+    ny, nx = (int(k.max()) + 1 + int(np.ceil(6 * distance / cell)) for k in (i, j))
+    lag_y, lag_x = (np.minimum(np.arange(m), m - np.arange(m)) * cell for m in (ny, nx))
+    correlation = np.exp(-np.hypot(lag_y[:, None], lag_x[None]) / distance)
+    spectrum = np.maximum(np.fft.fft2(correlation).real, 0.0)
+    spectrum *= ny * nx / spectrum.sum()  # clipping the few negative values must not change the variance
+    fields = np.empty((x.size, n))
+    for k in range(0, n, 2):  # real and imaginary part are two independent fields
+        noise = rng.standard_normal((2, ny, nx))
+        field = np.fft.fft2(np.sqrt(spectrum / (ny * nx)) * (noise[0] + 1j * noise[1]))
+        fields[:, k] = field.real[i, j]
+        if k + 1 < n:
+            fields[:, k + 1] = field.imag[i, j]
+    return sd * fields
