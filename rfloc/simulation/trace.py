@@ -159,9 +159,8 @@ def _arrays(paths: Any) -> dict[str, NDArray[Any]]:
     real, imag = (np.array(part)[:, :, 0] for part in paths.a)  # (ue, ue port, slant, path)
     transfer = (real + 1j * imag).transpose(0, 3, 2, 1)  # (ue, path, slant, ue port)
     valid = np.array(paths.valid)[:, 0]
-    zenith, azimuth, from_zenith, from_azimuth, delay = (
-        np.array(part)[:, 0] for part in (paths.theta_t, paths.phi_t, paths.theta_r, paths.phi_r, paths.tau)
-    )
+    zenith, azimuth, delay = (np.array(part)[:, 0] for part in (paths.theta_t, paths.phi_t, paths.tau))
+    from_zenith, from_azimuth = _arrival(paths)
     values = {
         "transfer": _linear(transfer),
         "power": (np.abs(transfer) ** 2).sum(-1),
@@ -176,6 +175,20 @@ def _arrays(paths: Any) -> dict[str, NDArray[Any]]:
         mask = valid.reshape(valid.shape + (1,) * len(dims))
         arrays[name] = np.where(mask, values[name], fill).astype(dtype)
     return arrays
+
+
+def _arrival(paths: Any) -> tuple[NDArray[Any], NDArray[Any]]:
+    """Zenith and azimuth [rad, Sionna's] from UEs to the last vertices of their paths.
+
+    Those that the solver keeps point from where it starts shadow rays, a little off a wall: some 0.1 deg close to one.
+    """
+    zenith, azimuth = (np.array(part)[:, 0] for part in (paths.theta_r, paths.phi_r))
+    bounces = (np.array(paths.interactions)[:, :, 0] > 0).sum(0)  # (ue, path)
+    ue, path = np.nonzero(bounces)
+    last = np.array(paths.vertices)[bounces[ue, path] - 1, ue, 0, path]
+    x, y, z = (last - np.array(paths.targets).T[ue]).T
+    zenith[ue, path], azimuth[ue, path] = np.arctan2(np.hypot(x, y), z), np.arctan2(y, x)
+    return zenith, azimuth
 
 
 def _linear(transfer: NDArray[np.complexfloating]) -> NDArray[np.complex128]:
