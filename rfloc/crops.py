@@ -20,6 +20,7 @@ from rfloc.config import CropParams
 from rfloc.errors import DataError, SplitError
 from rfloc.frames import LocalFrame
 from rfloc.schema import FEATURES, ROLES, validate, with_units
+from rfloc.splits import require_own
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -316,13 +317,7 @@ def _draw(placer: CropPlacer, split: xr.Dataset, roles: Sequence[str], seed: int
     strange = [role for role in roles if role not in ROLES]
     if strange:
         raise SplitError(f"there is no role {strange[0]!r}", f"roles are {', '.join(ROLES)}")
-    same = split.sizes["ue"] == links.sizes["ue"] and np.allclose(split["ue_x"], links["ue_x"])
-    if not (same and np.allclose(split["ue_y"], links["ue_y"])):
-        raise SplitError(
-            "the split was not made for these links",
-            f"it has {split.sizes['ue']} UEs, the links have {links.sizes['ue']}, or they lie elsewhere",
-            "make the split again from these links",
-        )
+    require_own(split, links)
     n = links.sizes["ue"]
     rng = np.random.default_rng(seed)
     tries = [placer.eligible(np.arange(n), rng) for _ in range(crops.per_ue)]

@@ -29,7 +29,8 @@ MODULES = sorted((ROOT / "rfloc").rglob("*.py"))
 #: The rooms in the order in which data flows; a room imports rooms before it. `simulation.backend` stands at the front:
 #: it chooses the native library before anything imports mitsuba, and stands on errors alone.
 ROOMS = (
-    ("errors", "config", "schema", "frames", "simulation.backend"), ("city",), ("measurements",), ("splits",),
+    ("errors", "config", "schema", "frames", "transfer", "simulation.backend"), ("city",), ("measurements",),
+    ("splits",),
     ("simulation",), ("calibration",), ("crops",), ("localizers",), ("training",), ("evaluation",), ("figures",),
     ("pipeline",), ("cli", "doctor", "__main__"),
 )  # fmt: skip

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
-import os
 import re
-import time
 from pathlib import Path
 from xml.parsers import expat
 
@@ -15,9 +12,11 @@ from tqdm.auto import tqdm
 
 from rfloc import __version__
 from rfloc.city import Bounds, box_bounds
-from rfloc.config import CityParams, project_root
-from rfloc.errors import ConfigError, DataError
+from rfloc.city.vector import data_folders
+from rfloc.config import CityParams
+from rfloc.errors import DataError
 from rfloc.frames import LocalFrame
+from rfloc.transfer import PassingError, insist, may_pass, whole_file
 
 #: The server may work on a query this long [s] and use this much memory for it [bytes].
 SERVER_TIME = 300
@@ -30,10 +29,6 @@ FOLDER = "overpass"
 _GRAIN = 1e-5
 
 _CHUNK = 1 << 16
-
-
-class _PassingError(Exception):
-    """What a server gave is no whole map; another attempt may do better."""
 
 
 def query(box: Bounds, date: str) -> str:
@@ -99,32 +94,23 @@ def fetch_map(
     lat, lon = frame.to_geographic([x_min, x_min, x_max, x_max], [y_min, y_max, y_min, y_max])
     ask = query((lat.min() - _GRAIN, lon.min() - _GRAIN, lat.max() + _GRAIN, lon.max() + _GRAIN), params.osm_date)
     name = f"{params.osm_date[:10]}_{params.centre[0]:.4f}_{params.centre[1]:.4f}_{_hash(ask)}.osm"
-    folders = [Path(data_root) / FOLDER]
-    with contextlib.suppress(ConfigError):  # outside a project there is only data_root
-        folders.append(project_root() / "data" / FOLDER)
+    folders = [folder / FOLDER for folder in data_folders(data_root)]
     for folder in folders:
         if (folder / name).is_file():
             return folder / name
     path = folders[-1] / name
     path.parent.mkdir(parents=True, exist_ok=True)
-    cause: Exception = _PassingError("not asked")
-    for attempt in range(1, attempts + 1):
-        try:
-            _receive(params, ask, path, silence)
-            return path
-        except (_PassingError, requests.RequestException) as error:
-            if isinstance(error, ValueError):  # requests' word for an address that is none
-                raise DataError(f"{params.overpass_url} is no address", str(error), "mend overpass_url") from None
-            cause = error
-        if attempt < attempts:
-            tqdm.write(f"{params.name}: attempt {attempt} of {attempts} failed ({cause}); again in {pause:g} s")
-            time.sleep(pause)
-            pause *= 2
-    raise DataError(
-        f"{params.overpass_url} gave no map of {params.name} in {attempts} attempts",
-        f"the last one: {cause}",
-        "try again later, choose another overpass_url or a smaller box, or use an extract (source: file, .osm.pbf)",
-    )
+    try:
+        insist(lambda: _receive(params, ask, path, silence), params.name, attempts, pause, tqdm.write)
+    except ValueError as error:  # requests' word for an address that is none
+        raise DataError(f"{params.overpass_url} is no address", str(error), "mend overpass_url") from None
+    except (PassingError, requests.RequestException) as error:
+        raise DataError(
+            f"{params.overpass_url} gave no map of {params.name} in {attempts} attempts",
+            f"the last one: {error}",
+            "try again later, choose another overpass_url or a smaller box, or use an extract (source: file, .osm.pbf)",
+        ) from None
+    return path
 
 
 def _hash(text: str) -> str:
@@ -133,9 +119,8 @@ def _hash(text: str) -> str:
 
 def _receive(params: CityParams, ask: str, path: Path, silence: float) -> None:
     """One attempt: the answer into a temporary file that becomes `path` if it is a whole map."""
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")
     agent = {"User-Agent": f"rfloc/{__version__}"}
-    try:
+    with whole_file(path) as part:
         with (
             requests.post(
                 params.overpass_url, {"data": ask}, headers=agent, stream=True, timeout=(min(silence, 30.0), silence)
@@ -154,16 +139,13 @@ def _receive(params: CityParams, ask: str, path: Path, silence: float) -> None:
                 f"on {params.osm_date} there was neither a building nor a street in {params.box}",
                 "check box (lat_min, lat_max, lon_min, lon_max) and osm_date",
             )
-        os.replace(part, path)
-    finally:
-        part.unlink(missing_ok=True)
 
 
 def _refuse(params: CityParams, answer: requests.Response) -> None:
     """Raise what an answer that is no success deserves."""
     said = f"{answer.status_code} {answer.reason}: {_plain(answer.text)}"
-    if answer.status_code == 429 or answer.status_code >= 500:
-        raise _PassingError(said)
+    if may_pass(answer.status_code):
+        raise PassingError(said)
     raise DataError(
         f"{params.overpass_url} refuses the query for {params.name}", said, "check overpass_url, box and osm_date"
     )
@@ -178,7 +160,7 @@ def _plain(text: str, length: int = 200) -> str:
 def _count_ways(path: Path) -> int:
     """Ways in an OSM XML file, after a look at whether it is whole.
 
-    Something else than OSM XML, a file that breaks off and a remark that Overpass failed underway raise _PassingError.
+    Something else than OSM XML, a file that breaks off and a remark that Overpass failed underway raise PassingError.
     """
     ways, root, remark = 0, "", [""]
     inside = False
@@ -208,9 +190,9 @@ def _count_ways(path: Path) -> int:
         if root != "osm":
             file.seek(0)
             said = _plain(file.read(4000).decode(errors="replace"))
-            raise _PassingError(f"the answer is no OSM XML but {root or 'plain text'}: {said}")
+            raise PassingError(f"the answer is no OSM XML but {root or 'plain text'}: {said}")
     if said := " ".join("".join(remark).split()):
-        raise _PassingError(f"the server remarks: {said}")
+        raise PassingError(f"the server remarks: {said}")
     if broken:
-        raise _PassingError(f"the answer breaks off: {broken}")
+        raise PassingError(f"the answer breaks off: {broken}")
     return ways

@@ -37,11 +37,20 @@ KINDS = {
 _OTHER_TAGS = "other_tags"
 
 
-def resolve(name: str, data_root: Path) -> Path:
-    """The input file `name`: under `data_root`, else under the project's `data/` (raises DataError naming both)."""
+def data_folders(data_root: Path, project: Path | None = None) -> list[Path]:
+    """Where input files lie: `data_root`, then `data/` of the project, by default of the one round the working folder.
+
+    Outside a project there is only `data_root`.
+    """
     folders = [Path(data_root)]
-    with contextlib.suppress(ConfigError):  # outside a project there is only data_root
-        folders.append(project_root() / "data")
+    with contextlib.suppress(ConfigError):
+        folders.append((project or project_root()) / "data")
+    return folders
+
+
+def resolve(name: str, data_root: Path, project: Path | None = None) -> Path:
+    """The input file `name` in the first of :func:`data_folders` that has it (raises DataError naming them)."""
+    folders = data_folders(data_root, project)
     for folder in folders:
         if (folder / name).is_file():
             return folder / name

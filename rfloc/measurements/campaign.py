@@ -10,6 +10,7 @@ import pandas as pd
 import xarray as xr
 
 from rfloc.city import City
+from rfloc.city.vector import resolve
 from rfloc.config import CampaignParams, RadioParams
 from rfloc.errors import ConfigError, DataError
 from rfloc.measurements import cells, fetch, nbiot
@@ -42,7 +43,7 @@ def read_campaign(
     links : xr.Dataset
         Kind `links`: operators apart, azimuth NaN and height nominal where nobody states them. With
         `positions = "all"` the cells without position are there with NaN, and
-        :func:`rfloc.measurements.positions.place_stations` places them once a split says who trains.
+        :func:`rfloc.measurements.positions.estimate_positions` places them once a split says who trains.
     report : dict
         Counts of every step. `rejected` says reason -> rows; `rows` is their sum and `rows_kept`; `rows_kept` is
         `links` and `rows_averaged_away`. `files` holds the SHA-256 of each file read.
@@ -59,11 +60,11 @@ def read_campaign(
         if params.manifest:
             fetch.check_files(params.manifest, data_root, names, project)
         names += [params.cell_table] if params.cell_table else []
-        paths = {name: _find(name, data_root) for name in names}
+        paths = {name: resolve(name, data_root, project) for name in names}
         rows, report, rejected = _read_nbiot(params, paths, city)
         who = f"measured: NB-IoT campaign, {Path(params.mat).name}"
     elif params.kind == "table" and params.table is not None:
-        paths = {params.table: _find(params.table, data_root, project / "data")}
+        paths = {params.table: resolve(params.table, data_root, project)}
         rows, report, rejected = read_table(paths[params.table])
         who = f"measured: {Path(params.table).name}"
     else:
@@ -98,17 +99,6 @@ def _require_rows(rows: pd.DataFrame, rejected: dict[str, int], city: City, mend
             "; ".join(f"{reason}: {count} rows" for reason, count in rejected.items() if count) or "it has no rows",
             mend,
         )
-
-
-def _find(name: str, *folders: Path) -> Path:
-    for folder in folders:
-        if (folder / name).is_file():
-            return folder / name
-    raise DataError(
-        f"there is no {name} in {' or '.join(map(str, folders))}",
-        "section `campaign` of params.yaml names it",
-        "check the name, or point data.root or RFLOC_DATA at the folder that holds it",
-    )
 
 
 def _read_nbiot(params: CampaignParams, paths: dict[str, Path], city: City) -> tuple[pd.DataFrame, Report, dict]:

@@ -7,10 +7,9 @@ licence. Nothing is ever overwritten by a file that differs, and no half-written
 from __future__ import annotations
 
 import hashlib
-import os
-import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+import shutil
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 
 import requests
@@ -19,6 +18,7 @@ from pydantic import Field
 from rfloc.config import Count, Section, check, project_root
 from rfloc.errors import ConfigError, DataError, HashMismatchError
 from rfloc.schema import load_json
+from rfloc.transfer import insist, whole_file
 
 _CHUNK = 1 << 16
 
@@ -174,15 +174,16 @@ def fetch(
             verify(path, origin)
             done[origin.name] = "kept"
         elif local is not None and local.is_file():
-            with _whole(path, origin, str(local)) as part:
-                part.write_bytes(local.read_bytes())
+            _take(path, origin, str(local), partial(shutil.copyfile, local))
             done[origin.name] = "copied"
         elif origin.origin is None:
             failed.append(f"{origin.name}: not published at an address ({origin.licence})")
             continue
         else:
             try:
-                _download(origin, path, timeout, retries, pause, say)
+                receive = partial(_receive, origin.origin, origin=origin, timeout=timeout, say=say)
+                attempt = partial(_take, path, origin, origin.origin, receive)
+                insist(attempt, origin.name, retries, pause, say)
             except requests.RequestException as error:
                 failed.append(f"{origin.name}: {origin.origin}: {error}")
                 continue
@@ -198,43 +199,14 @@ def fetch(
     return done
 
 
-@contextmanager
-def _whole(path: Path, origin: Origin, source: str) -> Iterator[Path]:
-    """A temporary file that becomes `path` once it is written and verified, and vanishes otherwise."""
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        yield part
+def _take(path: Path, origin: Origin, source: str, write: Callable[[Path], object]) -> None:
+    """Let `write` fill a temporary file that becomes `path` once it is verified."""
+    with whole_file(path) as part:
+        write(part)
         verify(part, origin, source)
-        os.replace(part, path)
-    finally:
-        part.unlink(missing_ok=True)
 
 
-def _download(
-    origin: Origin, path: Path, timeout: float, retries: int, pause: float, say: Callable[[str], None]
-) -> None:
-    """Download one file; silence, broken transfers and server errors (5xx, 429) are tried again, refusals are not."""
-    assert origin.origin is not None
-    for attempt in range(1, retries + 1):
-        try:
-            with _whole(path, origin, str(origin.origin)) as part:
-                _receive(origin.origin, part, origin, timeout, say)
-            return
-        except (requests.ConnectionError, requests.Timeout, requests.exceptions.ChunkedEncodingError) as error:
-            cause: requests.RequestException = error
-        except requests.HTTPError as error:
-            code = error.response.status_code if error.response is not None else 0
-            if code < 500 and code != 429:
-                raise
-            cause = error
-        if attempt == retries:
-            raise cause
-        say(f"{origin.name}: attempt {attempt} of {retries} failed ({cause}); again in {pause:g} s")
-        time.sleep(pause)
-        pause *= 2
-
-
-def _receive(url: str, part: Path, origin: Origin, timeout: float, say: Callable[[str], None]) -> None:
+def _receive(url: str, part: Path, *, origin: Origin, timeout: float, say: Callable[[str], None]) -> None:
     with requests.get(url, stream=True, timeout=timeout) as answer, part.open("wb") as file:
         answer.raise_for_status()
         got, told = 0, 0.0

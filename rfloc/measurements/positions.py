@@ -45,7 +45,7 @@ RESIDUALS = (5.0, 7.0, 9.0, 12.0)
 HEARING = tuple((float(a), b) for b in (0.15, 0.3, 0.5) for a in range(-3, 9))
 
 
-def place_stations(
+def estimate_positions(
     links: xr.Dataset,
     train: NDArray[np.bool_],
     *,

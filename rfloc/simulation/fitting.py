@@ -5,6 +5,9 @@ stations deviate is estimated with the rest, and shrinks each of them accordingl
 and Ware 1982). Neighbouring measurements repeat each other, so those of one station in one square of SQUARE metres
 count together as one (cell declustering, Isaaks and Srivastava 1989): without that, azimuths follow the noise of the
 streets that happen to be measured.
+
+The edge of these squares, the reference distance and the sector that is fitted by default were chosen by looking at
+errors on held-out blocks of Rome: its held-out errors are optimistic by that choice.
 """
 
 from __future__ import annotations

@@ -178,26 +178,3 @@ def resource_element_gain(paths: xr.Dataset, radio: RadioParams, ue: Antenna | N
         response = frequency_response(paths.isel(ue=part), f, radio, ue)
         gain[part] = (np.abs(response) ** 2).sum(2).mean(-1).T
     return gain
-
-
-def strongest_paths(paths: xr.Dataset, share: float = 1e-4) -> xr.Dataset:
-    """The cache without the weakest paths of each link, which together carry at most `share` of its isotropic power.
-
-    The attribute `left_out` says how much that is. An antenna that looks away from the strongest paths makes the loss
-    larger than `share`, by its dynamic range at most.
-    """
-    power = paths["power"].values.sum(-1)  # (bs, ue, path)
-    order = np.argsort(-power, axis=-1, kind="stable")
-    ranked = np.take_along_axis(power, order, -1).astype(float)
-    rest = ranked[..., ::-1].cumsum(-1)[..., ::-1]  # power of this path and all weaker ones
-    keep = (rest > share * rest[..., :1]) & (ranked > 0)
-    width = max(int(keep.sum(-1).max(initial=0)), 1)
-    keep, order = keep[..., :width], order[..., :width]
-    thinned = {}
-    for name, variable in paths.data_vars.items():
-        extra = (1,) * (variable.ndim - 3)
-        values = np.take_along_axis(variable.values, order.reshape(*order.shape, *extra), 2)
-        empty = 0 if extra else np.nan
-        values = np.where(keep.reshape(*keep.shape, *extra), values, empty).astype(values.dtype)
-        thinned[name] = (variable.dims, values, variable.attrs)
-    return xr.Dataset(thinned, paths.coords, {**paths.attrs, "left_out": share})

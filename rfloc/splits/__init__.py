@@ -1,7 +1,7 @@
 """Known and unknown streets: areas held out with a buffer, and the proof that nothing leaks."""
 
 from rfloc.splits.areas import blocks_of, crosses, held_out, overlaps, unknown_area, val_area
-from rfloc.splits.leakage import leakage_report
+from rfloc.splits.leakage import leakage_report, made_for, require_own
 from rfloc.splits.roles import make_split, split_like
 
 __all__ = [
@@ -9,8 +9,10 @@ __all__ = [
     "crosses",
     "held_out",
     "leakage_report",
+    "made_for",
     "make_split",
     "overlaps",
+    "require_own",
     "split_like",
     "unknown_area",
     "val_area",

@@ -86,7 +86,8 @@ def leakage_report(
     allowed = _allowed(split, allow)
     x, y = links["ue_x"].values, links["ue_y"].values
     role, points = split["role"].values.astype(str), np.column_stack([x, y])
-    _require_own(split, points, role)
+    require_own(split, links)
+    _require_consistent(split, points, role)
     used, test = np.isin(role, ("train", "val")), np.isin(role, TEST_ROLES)
     buffer, gap = float(split.attrs["buffer"]), split.attrs.get("crop_gap")
 
@@ -154,15 +155,24 @@ def _allowed(split: xr.Dataset, allow: Collection[Leak] | None) -> set[str]:
     return allowed
 
 
-def _require_own(split: xr.Dataset, points: NDArray[np.float64], role: NDArray[np.str_]) -> None:
-    """Raise unless the split was made for UEs at these points and unknown streets lie in its area."""
-    n = len(points)
-    if n != split.sizes["ue"] or not np.allclose(np.column_stack([split["ue_x"], split["ue_y"]]), points, 0, 0.01):
+def made_for(split: xr.Dataset, links: xr.Dataset) -> bool:
+    """Whether a split has the UEs of these links, in the same order and within a centimetre."""
+    same_number = split.sizes["ue"] == links.sizes["ue"]
+    return same_number and all(np.allclose(split[name], links[name], 0, 0.01) for name in ("ue_x", "ue_y"))
+
+
+def require_own(split: xr.Dataset, links: xr.Dataset) -> None:
+    """Raise SplitError unless the split was made for these links (:func:`made_for`)."""
+    if not made_for(split, links):
         raise SplitError(
             "the split was made for other links",
-            f"it has {split.sizes['ue']} UEs, the links have {n}, or they stand elsewhere",
+            f"it has {split.sizes['ue']} UEs, the links have {links.sizes['ue']}, or they stand elsewhere",
             "make the split anew from these links",
         )
+
+
+def _require_consistent(split: xr.Dataset, points: NDArray[np.float64], role: NDArray[np.str_]) -> None:
+    """Raise unless unknown streets lie in the split's area."""
     outside = (role == "unknown") & ~near(unknown_area(split), points[:, 0], points[:, 1])
     if outside.any():
         raise SplitError(

@@ -17,7 +17,7 @@ from rfloc.config import CropParams, TrainingParams
 from rfloc.crops import ATTEMPTS, Batch, CropBatcher, evaluation_crops
 from rfloc.errors import TrainingError
 from rfloc.localizers.map_radioformer import as_tensors
-from rfloc.splits import crosses, split_like
+from rfloc.splits import crosses, made_for, split_like
 
 #: A dataset to train on: links, raster of its city, split (None: every UE trains), whether its features are simulated.
 Source = tuple[xr.Dataset, xr.Dataset, xr.Dataset | None, bool]
@@ -34,10 +34,7 @@ def training_ues(links: xr.Dataset, split: xr.Dataset) -> NDArray[np.bool_]:
     Those with role "train" where the split was made for these links; for other links of the city (B, B', C), those
     outside the blocks of the split that are held out or validate, and outside the buffer.
     """
-    same = split.sizes["ue"] == links.sizes["ue"] and all(
-        np.array_equal(split[name].values, links[name].values) for name in ("ue_x", "ue_y")
-    )
-    return (split if same else split_like(split, links))["role"].values == "train"
+    return (split if made_for(split, links) else split_like(split, links))["role"].values == "train"
 
 
 class CropSource:

@@ -115,7 +115,7 @@ def test_subsets_are_seeded(tmp_path: Path) -> None:
 
 
 def test_files_are_looked_for_and_checked(root: Path, project_root: Path) -> None:
-    with pytest.raises(DataError, match=r"no rome/other\.mat[\s\S]*RFLOC_DATA"):
+    with pytest.raises(DataError, match=r"no file rome/other\.mat[\s\S]*RFLOC_DATA"):
         read(root, nbiot(mat="rome/other.mat"))
     published = "rome/Campaign_data_NBIoT_1_2_3_4_5_6_interpolated.mat"
     with pytest.raises(DataError, match="rfloc fetch rome"):

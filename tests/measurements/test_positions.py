@@ -12,7 +12,7 @@ from rfloc import config
 from rfloc.cli import compose
 from rfloc.errors import DataError
 from rfloc.measurements.campaign import read_campaign
-from rfloc.measurements.positions import place_stations
+from rfloc.measurements.positions import estimate_positions
 from rfloc.splits import make_split
 from tests.handmade import make_links
 from tests.measurements.files import city
@@ -37,7 +37,7 @@ def forget(links: xr.Dataset, unknown: list[int]) -> xr.Dataset:
 
 def test_stations_are_found_where_they_stand() -> None:
     links, bs = campaign()
-    placed, report = place_stations(forget(links, [0, 1, 2]), np.ones(600, bool))
+    placed, report = estimate_positions(forget(links, [0, 1, 2]), np.ones(600, bool))
     error = np.hypot(placed["bs_x"].values - bs[:, 0], placed["bs_y"].values - bs[:, 1])
     assert (error[:3] < 60.0).all() and (error[3:] == 0).all()
     assert placed["bs_position_source"].values.tolist() == ["estimated"] * 3 + ["table"] * 3
@@ -55,7 +55,7 @@ def test_a_sector_seen_from_one_side_is_not_put_among_its_ues() -> None:
     level = (-70.0 - 35.0 * np.log10(d / 100.0) + rng.normal(0, 3.0, 500))[:, None]
     level[level < -98.0] = np.nan
     links = forget(make_links(ue, np.zeros((1, 2)), level), [0])
-    placed, _ = place_stations(links, np.ones(500, bool))
+    placed, _ = estimate_positions(links, np.ones(500, bool))
     heard = links["heard"].values[:, 0]
     weight = 10 ** (links["nrsrp"].values[heard, 0] / 10)
     centroid = weight @ ue[heard] / weight.sum()
@@ -65,16 +65,16 @@ def test_a_sector_seen_from_one_side_is_not_put_among_its_ues() -> None:
 def test_test_ues_change_nothing() -> None:
     links, _ = campaign()
     train = np.random.default_rng(2).random(600) < 0.6
-    first, report = place_stations(forget(links, [0, 1]), train)
+    first, report = estimate_positions(forget(links, [0, 1]), train)
     spoilt = links.copy(deep=True)
     spoilt["nrsrp"][~train] = -50.0
     spoilt["heard"][~train] = True
     spoilt = spoilt.assign({name: spoilt[name].where(spoilt["heard"]) for name in ("rssi", "nsinr", "nrsrq")})
-    again, same = place_stations(forget(spoilt, [0, 1]), train)
+    again, same = estimate_positions(forget(spoilt, [0, 1]), train)
     assert np.array_equal(first["bs_x"], again["bs_x"]) and np.array_equal(first["bs_y"], again["bs_y"])
     assert np.array_equal(first["bs_position_error"], again["bs_position_error"], equal_nan=True) and report == same
     assert not first["ue_placed"].values[~train].any() and first["ue_placed"].values[train].mean() > 0.9
-    nobody, _ = place_stations(forget(links, []), train)  # nothing to place: no UE was used for it
+    nobody, _ = estimate_positions(forget(links, []), train)  # nothing to place: no UE was used for it
     assert not nobody["ue_placed"].any()
 
 
@@ -87,8 +87,8 @@ def test_interpolated_levels_are_not_used() -> None:
     filled["heard"] = filled["heard"] | extra
     filled["interpolated"] = (("ue", "bs"), extra)
     everyone = np.ones(600, bool)
-    placed, _ = place_stations(forget(filled, [0]), everyone)
-    want, _ = place_stations(forget(links, [0]), everyone)
+    placed, _ = estimate_positions(forget(filled, [0]), everyone)
+    want, _ = estimate_positions(forget(links, [0]), everyone)
     assert placed["bs_x"].values[0] == want["bs_x"].values[0]
 
 
@@ -97,15 +97,15 @@ def test_stations_that_cannot_be_placed_are_dropped_by_reason() -> None:
     links = links.assign(heard=links["heard"] & (np.arange(600)[:, None] < [600, 20, 600, 600, 600, 600]))
     links = links.assign({name: links[name].where(links["heard"]) for name in ("rssi", "nsinr", "nrsrp", "nrsrq")})
     away = (bs[0, 0] + 150.0, -500.0, 500.0, 500.0)
-    placed, report = place_stations(forget(links, [0, 1]), np.ones(600, bool), bounds=away)
+    placed, report = estimate_positions(forget(links, [0, 1]), np.ones(600, bool), bounds=away)
     assert placed["bs_id"].values.tolist() == ["b2", "b3", "b4", "b5"] and placed.sizes["ue"] == 600
     assert report["dropped"] == {
         "heard by fewer than 30 training UEs": 1, "estimated outside the city's raster": 1,
     }  # fmt: skip
     with pytest.raises(DataError, match=r"no station could be placed[\s\S]*fewer than 30"):
-        place_stations(forget(links, [0, 1, 2, 3, 4, 5]), np.arange(600) < 25)
+        estimate_positions(forget(links, [0, 1, 2, 3, 4, 5]), np.arange(600) < 25)
     with pytest.raises(DataError, match="mask of training UEs is int64"):
-        place_stations(links, np.ones(600, int))
+        estimate_positions(links, np.ones(600, int))
 
 
 def test_romes_known_cells_are_found_within_the_error_that_is_stated(
@@ -117,7 +117,7 @@ def test_romes_known_cells_are_found_within_the_error_that_is_stated(
     where = city(tuple(params.cities["home"].box), 320.0)
     links, _ = read_campaign(params.campaign, params.radio, rome_data, project_root, where, params.seed)
     train = (make_split(links, params.splits, params.seed)["role"] == "train").values
-    placed, report = place_stations(links, train, bounds=where.grid.bounds)
+    placed, report = estimate_positions(links, train, bounds=where.grid.bounds)
     check = report["position_check"]
     assert len(check["stations"]) == 11 and report["known"] + report["estimated"] == placed.sizes["bs"]
     assert sum(report["dropped"].values()) + placed.sizes["bs"] == links.sizes["bs"] == 120
