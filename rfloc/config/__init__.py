@@ -23,6 +23,7 @@ from rfloc.config.sections import (
     Count,
     CropParams,
     DataParams,
+    EngineParams,
     EvaluationParams,
     ExperimentParams,
     Fraction,
@@ -34,6 +35,7 @@ from rfloc.config.sections import (
     Section,
     SimulationParams,
     SplitParams,
+    SyntheticParams,
     TrainingParams,
 )
 from rfloc.errors import ConfigError
@@ -48,6 +50,7 @@ __all__ = [
     "Count",
     "CropParams",
     "DataParams",
+    "EngineParams",
     "EvaluationParams",
     "ExperimentParams",
     "Fraction",
@@ -59,6 +62,7 @@ __all__ = [
     "Section",
     "SimulationParams",
     "SplitParams",
+    "SyntheticParams",
     "TrainingParams",
     "check",
     "data_root",

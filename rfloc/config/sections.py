@@ -10,6 +10,7 @@ Positive = Annotated[float, Field(gt=0)]
 Fraction = Annotated[float, Field(ge=0, le=1)]
 Count = Annotated[int, Field(ge=1)]
 Box = Annotated[list[float], Field(min_length=4, max_length=4)]
+Range = Annotated[list[Positive], Field(min_length=2, max_length=2)]
 
 
 def check_box(box: list[float]) -> list[float]:
@@ -181,7 +182,7 @@ class RadioParams(Section):
 
 
 class SimulationParams(Section):
-    """Radio maps by ray tracing, and datasets B and C read off them."""
+    """How rays are traced, into radio maps and paths."""
 
     cell: Positive = Field(5.0, description="cell of a radio map [m]")
     samples: Count = Field(4_000_000, description="rays a station")
@@ -192,13 +193,67 @@ class SimulationParams(Section):
     diffraction: bool = Field(False, description="first-order edge diffraction by the tracer")
     rooftop: bool = Field(True, description="power-sum a path over the rooftops (COST 231 Walfisch-Ikegami)")
     scattering: Fraction = Field(0.4, description="scattering coefficient of all materials")
-    b_ues: Count = Field(6000, description="UEs of dataset B")
-    c_cities: list[str] = Field(["home"], description="cities of dataset C")
-    c_deployments: Count = Field(3, description="random deployments a city of dataset C")
-    c_stations: Count = Field(20, description="stations a deployment of dataset C")
-    c_ues: Count = Field(3000, description="UEs a deployment of dataset C")
-    c_samples: Count = Field(2_000_000, description="rays a station of dataset C")
+    map_batches: int = Field(
+        4, ge=2, le=64, description="independent batches of a map's rays; their scatter is its Monte Carlo error"
+    )
+    paths_where_missed: bool = Field(False, description="UEs that no ray of a map reaches are traced by paths")
     check_ues: Count = Field(40, description="UEs at which maps are compared with traced paths")
+
+
+class SyntheticParams(Section):
+    """Datasets B, with the measured stations, and C, with invented ones (paper 4.2, 4.3)."""
+
+    b_cities: list[str] = Field(["home"], description="cities of dataset B")
+    b_ues: Count = Field(6000, description="UEs a city of dataset B")
+    b_where: Literal["streets", "outdoor", "box"] = Field(
+        "streets", description="UEs of B stand on streets, on all outdoor ground, or anywhere in the box (the paper's)"
+    )
+    c_regions: list[str] = Field(["home"], description="cities that dataset C cuts into patches")
+    c_patches: Annotated[list[Count], Field(min_length=2, max_length=2)] = Field(
+        [1, 1], description="rows and columns of patches a region; 1 x 1: the city as it is"
+    )
+    c_take: int | None = Field(None, ge=1, description="patches a region, drawn at random; null: all")
+    c_deployments: Count = Field(3, description="random deployments, each with a seed of its own, a region")
+    c_stations: Count = Field(20, description="stations a patch")
+    c_ues: Count = Field(3000, description="UEs a patch")
+    c_height: Annotated[list[float], Field(min_length=2, max_length=2)] = Field(
+        [28.0, 42.0], description="mast height range [m]"
+    )
+    c_samples: Count = Field(2_000_000, description="rays a station")
+    c_margin: float = Field(320.0, ge=0, description="raster and mesh of a patch reach this far past it [m]")
+    c_border: float = Field(0.0, ge=0, description="stations of other patches this near to a patch are heard in it [m]")
+    c_dense: float | None = Field(
+        None, gt=0, description="stations and UEs stand in sub-regions of this edge [m]; null: all over the patch"
+    )
+    c_source: Literal["rays", "statistical"] = Field("rays", description="what computes the signals of C")
+    c_randomise: bool = Field(False, description="draw heights, materials, powers, clutter anew for every patch")
+    c_random_height: Range = Field([0.7, 1.4], description="randomised: factor on building heights")
+    c_random_scattering: Range = Field([0.1, 0.6], description="randomised: scattering coefficient")
+    c_random_permittivity: Range = Field([0.6, 1.6], description="randomised: factor on relative permittivity")
+    c_random_power_sd: float = Field(3.0, ge=0, description="randomised: power of a station [dB]")
+    c_random_clutter_sd: float = Field(6.0, ge=0, description="randomised: loss added to all links of a patch [dB]")
+
+    @model_validator(mode="after")
+    def _complete(self) -> SyntheticParams:
+        for name in ("c_height", "c_random_height", "c_random_scattering", "c_random_permittivity"):
+            low, high = getattr(self, name)
+            if low > high:
+                raise ValueError(f"{name} [{low}, {high}] does not rise: it is [low, high]")
+        if self.c_take is not None and self.c_take > self.c_patches[0] * self.c_patches[1]:
+            raise ValueError(f"c_take {self.c_take} is more than the patches of a region: {self.c_patches}")
+        return self
+
+
+class EngineParams(Section):
+    """Where campaigns run, on Dask."""
+
+    scheduler: str = Field("local", description="local, slurm, or the address of a Dask scheduler")
+    workers: int | None = Field(None, ge=1, description="worker processes of one thread; null: one a core")
+    shard_links: Count = Field(10_000, description="most links of a shard (paper, appendix I)")
+    slurm_queue: str | None = Field(None, description="slurm: partition; null: the default one")
+    slurm_cores: Count = Field(1, description="slurm: cores a job")
+    slurm_memory_gb: Positive = Field(8.0, description="slurm: memory a job [GB]")
+    slurm_walltime: str = Field("04:00:00", pattern=r"^\d+:\d\d:\d\d$", description="slurm: time limit a job")
 
 
 class CalibrationParams(Section):
@@ -303,6 +358,8 @@ class Params(Section):
     splits: SplitParams
     radio: RadioParams
     simulation: SimulationParams
+    synthetic: SyntheticParams
+    engine: EngineParams
     calibration: CalibrationParams
     crops: CropParams
     model: ModelParams
@@ -315,7 +372,8 @@ class Params(Section):
     def _consistent(self) -> Params:
         for where, names in (
             ("campaign.cities", self.campaign.cities),
-            ("simulation.c_cities", self.simulation.c_cities),
+            ("synthetic.b_cities", self.synthetic.b_cities),
+            ("synthetic.c_regions", self.synthetic.c_regions),
         ):
             for name in names:
                 if name not in self.cities:
