@@ -77,9 +77,7 @@ SCHEMAS: dict[str, Schema] = {
         "links",
         {name: Variable(("ue", "bs"), unit) for name, unit in FEATURES.items()}
         | {"heard": Variable(("ue", "bs"), "", "b"), "interpolated": Variable(("ue", "bs"), "", "b", optional=True)}
-        | _UE
-        | _BS
-        | _MEASURED,
+        | {"gain_error": Variable(("ue", "bs"), "dB", optional=True), **_UE, **_BS, **_MEASURED},
         attrs=("source", "carrier_hz", "city"),
         coords=tuple(_UE | _BS | _MEASURED),
     ),
@@ -95,7 +93,8 @@ SCHEMAS: dict[str, Schema] = {
     ),
     "maps": Schema(
         "maps",
-        {"path_gain": Variable(("bs", "y", "x"), "")} | _BS,
+        {n: Variable(("bs", "y", "x"), "", optional=n != "path_gain") for n in ("path_gain", "ray_gain", "ray_error")}
+        | _BS,
         attrs=("carrier_hz",),
         grid=True,
         coords=tuple(_BS),
@@ -210,7 +209,7 @@ def validate(ds: xr.Dataset, kind: str) -> xr.Dataset:
 
 def _validate_links(ds: xr.Dataset) -> None:
     silent = ~ds["heard"].values
-    for name in FEATURES:
+    for name in (*FEATURES, *({"gain_error"} & set(ds))):
         if np.isfinite(ds[name].values[silent]).any():
             raise SchemaError(
                 f"links hold a number in {name!r} where nothing was heard",
@@ -219,6 +218,8 @@ def _validate_links(ds: xr.Dataset) -> None:
             )
     if np.isnan(ds["nrsrp"].values[~silent]).any():
         raise SchemaError("links mark a link as heard whose nrsrp is NaN", "heard means that nrsrp was measured")
+    if "gain_error" in ds and (ds["gain_error"].values < 0).any():
+        raise SchemaError("links hold a gain_error under 0", "it is a standard error")
     if "interpolated" in ds and ds["interpolated"].values[silent].any():
         raise SchemaError("links mark a link as interpolated that is not heard", "an interpolated level is a level")
     unplaced = np.isnan(ds["bs_x"].values) | np.isnan(ds["bs_y"].values)
@@ -270,6 +271,7 @@ def links_dataset(
     carrier_hz: float,
     heard: np.ndarray | None = None,
     interpolated: np.ndarray | None = None,
+    gain_error: np.ndarray | None = None,
 ) -> xr.Dataset:
     """Build a validated links dataset from arrays.
 
@@ -294,6 +296,8 @@ def links_dataset(
         Shape (n_ue, n_bs); default: where nrsrp is finite.
     interpolated : ndarray of bool, optional
         Shape (n_ue, n_bs): links whose level was interpolated, not measured.
+    gain_error : ndarray, optional
+        Shape (n_ue, n_bs): Monte Carlo standard error of a simulated path gain [dB], NaN where unknown.
     """
     heard = np.isfinite(features["nrsrp"]) if heard is None else heard
     lat, lon = frame.to_geographic(ue["x"], ue["y"])
@@ -315,6 +319,8 @@ def links_dataset(
     )
     if interpolated is not None:
         ds["interpolated"] = (("ue", "bs"), interpolated)
+    if gain_error is not None:
+        ds["gain_error"] = (("ue", "bs"), np.where(heard, gain_error, np.nan).astype(np.float32))
     return validate(with_units(ds, "links"), "links")
 
 

@@ -142,19 +142,31 @@ class City:
         DataError
             If the box holds no road cell.
         """
+        return self._points("road", 1, n, rng, within)
+
+    def outdoor_points(
+        self, n: int, rng: np.random.Generator, within: Bounds | None = None
+    ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Draw UE positions uniformly over the ground that no building covers; else as :meth:`street_points`."""
+        return self._points("building", 0, n, rng, within)
+
+    def _points(
+        self, layer: str, value: int, n: int, rng: np.random.Generator, within: Bounds | None
+    ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         x_min, y_min, x_max, y_max = self.bounds if within is None else within
         col = np.flatnonzero((self.grid.x >= x_min) & (self.grid.x <= x_max))
         row = np.flatnonzero((self.grid.y >= y_min) & (self.grid.y <= y_max))
         bands = _bands(row[0], row[-1] + 1) if row.size and col.size else []
 
-        def roads(band: slice) -> NDArray[np.intp]:
-            return np.flatnonzero(self.raster["road"][band, col[0] : col[-1] + 1].values == 1)
+        def cells(band: slice) -> NDArray[np.intp]:
+            return np.flatnonzero(self.raster[layer][band, col[0] : col[-1] + 1].values == value)
 
-        last = np.cumsum([0] + [roads(band).size for band in bands])
+        last = np.cumsum([0] + [cells(band).size for band in bands])
         if last[-1] == 0:
             raise DataError(
-                f"city {self.key!r} has no street between x {x_min:g}..{x_max:g} m and y {y_min:g}..{y_max:g} m",
-                "UEs stand on cells whose `road` is 1, and none lies there",
+                f"city {self.key!r} has no {'street' if layer == 'road' else 'open ground'} between "
+                f"x {x_min:g}..{x_max:g} m and y {y_min:g}..{y_max:g} m",
+                f"UEs stand on cells whose `{layer}` is {value}, and none lies there",
                 "widen the box, or check the city's streets in a figure",
             )
         pick = rng.integers(last[-1], size=n)
@@ -163,7 +175,7 @@ class City:
         for band, start, stop in zip(bands, last[:-1], last[1:], strict=True):
             mine = (pick >= start) & (pick < stop)
             if mine.any():
-                i[mine], j[mine] = np.divmod(roads(band)[pick[mine] - start], col.size)
+                i[mine], j[mine] = np.divmod(cells(band)[pick[mine] - start], col.size)
                 i[mine] += band.start
         return self.grid.x[col[0] + j] + shift[0], self.grid.y[i] + shift[1]
 
@@ -193,7 +205,7 @@ class City:
         """
         from rfloc.city.materials import load_radio_scene
 
-        return load_radio_scene(self.scene_path, carrier_hz, scattering)
+        return load_radio_scene(self.scene_path, carrier_hz, scattering, self.params.permittivity_scale)
 
 
 def _bands(first: int, stop: int) -> list[slice]:

@@ -69,7 +69,7 @@ def is_extrapolated(name: str, carrier_hz: float) -> bool:
     return not m.f_min <= carrier_hz / 1e9 <= m.f_max
 
 
-def load_radio_scene(path: str | Path, carrier_hz: float, scattering: float) -> Scene:
+def load_radio_scene(path: str | Path, carrier_hz: float, scattering: float, permittivity_scale: float = 1.0) -> Scene:
     """Load a Mitsuba scene whose materials are ITU materials and set them for a carrier.
 
     Parameters
@@ -80,6 +80,9 @@ def load_radio_scene(path: str | Path, carrier_hz: float, scattering: float) -> 
         Carrier [Hz], also below 1 GHz.
     scattering : float
         Scattering coefficient S of every material, 0 to 1 (Lambertian).
+    permittivity_scale : float
+        Factor on the relative permittivity of every material, which stays 1 at least; conductivities are left as they
+        are.
 
     Raises
     ------
@@ -107,7 +110,8 @@ def load_radio_scene(path: str | Path, carrier_hz: float, scattering: float) -> 
                 "its permittivity at the carrier is unknown",
                 'give it type "itu-radio-material" in the scene file',
             )
-        parameters = itu_parameters(kind, carrier_hz)
+        permittivity, conductivity = itu_parameters(kind, carrier_hz)
+        parameters = max(permittivity_scale * permittivity, 1.0), conductivity
         material.frequency_update_callback = lambda _f, p=parameters: (mi.Float(p[0]), mi.Float(p[1]))
         material.scattering_coefficient = scattering
     scene.frequency = carrier_hz

@@ -62,6 +62,8 @@ class CityParams(Section):
     )
     height_draw: bool = Field(False, description="untagged heights: drawn from their rule's range; else its middle")
     height_scale: Positive = Field(1.0, description="factor on every height: a sensitivity switch")
+    permittivity_scale: Positive = Field(1.0, description="factor on relative permittivities: a sensitivity switch")
+    patches_only: bool = Field(False, description="a region: never built whole, only patches of it are")
 
     @model_validator(mode="after")
     def _complete(self) -> CityParams:
@@ -223,7 +225,7 @@ class SyntheticParams(Section):
     c_margin: float = Field(320.0, ge=0, description="raster and mesh of a patch reach this far past it [m]")
     c_border: float = Field(0.0, ge=0, description="stations of other patches this near to a patch are heard in it [m]")
     c_dense: float | None = Field(
-        None, gt=0, description="stations and UEs stand in sub-regions of this edge [m]; null: all over the patch"
+        None, gt=0, description="dense twins: stations and UEs in sub-regions of this edge [m]; null: none"
     )
     c_source: Literal["rays", "statistical"] = Field("rays", description="what computes the signals of C")
     c_randomise: bool = Field(False, description="draw heights, materials, powers, clutter anew for every patch")
@@ -239,6 +241,10 @@ class SyntheticParams(Section):
             low, high = getattr(self, name)
             if low > high:
                 raise ValueError(f"{name} [{low}, {high}] does not rise: it is [low, high]")
+        if self.c_border > self.c_margin:
+            raise ValueError(
+                f"c_border {self.c_border:g} m is more than c_margin {self.c_margin:g} m, where a scene ends"
+            )
         if self.c_take is not None and self.c_take > self.c_patches[0] * self.c_patches[1]:
             raise ValueError(f"c_take {self.c_take} is more than the patches of a region: {self.c_patches}")
         return self
@@ -378,6 +384,10 @@ class Params(Section):
             for name in names:
                 if name not in self.cities:
                     raise ValueError(f"{where} names the city {name!r}, but cities are {', '.join(self.cities)}")
+                if self.cities[name].patches_only and (
+                    not where.endswith("c_regions") or self.synthetic.c_patches == [1, 1]
+                ):
+                    raise ValueError(f"{where} names {name!r}, of which only patches are built")
         for key, experiment in self.experiments.items():
             if experiment.start != "init" and experiment.start not in self.experiments:
                 raise ValueError(f"experiments.{key}.start is {experiment.start!r}, which is no experiment")

@@ -170,11 +170,6 @@ def _mean_horizontal(antenna: Antenna) -> float:
     return float(power.mean() / antenna.amplitude(0.0, 0.0) ** 2)
 
 
-def mean_horizontal_gain_db(attenuation_db: float = ATTENUATION_DB) -> float:
-    """Mean over azimuth of the TR 38.901 horizontal cut relative to boresight [dB], averaged in linear power."""
-    return float(10 * np.log10(_mean_horizontal(Antenna("tr38901", attenuation_db=attenuation_db))))
-
-
 def pattern_gain_db(
     pattern: Pattern,
     d_azimuth: ArrayLike,

@@ -177,6 +177,19 @@ def prepare() -> Backend:
     return backend
 
 
+def run_on_one_thread() -> Backend:
+    """Choose the backend and trace on one thread of this process from now on.
+
+    On the CPU a trace is then bit-identical from run to run: the same sums in the same order. With more threads, and on
+    a GPU, cells sum in no fixed order.
+    """
+    backend = prepare()
+    import drjit
+
+    drjit.set_thread_count(1)
+    return backend
+
+
 def describe() -> dict[str, str]:
     """What `rfloc doctor` prints about the ray tracer; a problem is a value under the key "problem", never raised."""
     facts = {}

@@ -8,16 +8,17 @@ import numpy as np
 import xarray as xr
 from numpy.typing import ArrayLike
 
-from rfloc.city import City
+from rfloc.city import Bounds, City
 from rfloc.config import CampaignParams, RadioParams, SimulationParams
 from rfloc.errors import SimulationError
 from rfloc.frames import Grid
 from rfloc.schema import FEATURES, links_dataset
-from rfloc.simulation.maps import map_grid, read_maps, trace_maps
+from rfloc.simulation.maps import map_grid, read_error_db, read_maps, trace_maps
 from rfloc.simulation.propagation import correlated_shadowing
 from rfloc.simulation.radio import features
 from rfloc.simulation.stations import ROOF_CLEARANCE, Stations
 from rfloc.simulation.statistical import StatisticalModel
+from rfloc.simulation.trace import read_or_trace
 
 __all__ = [
     "HiddenCampaign",
@@ -64,8 +65,10 @@ def place_stations(
     power: float,
     min_separation: float | None,
     rng: np.random.Generator,
+    within: Bounds | None = None,
+    masts: bool = False,
 ) -> Stations:
-    """Put stations on roofs of the city proper, at random.
+    """Put stations on roofs, at random.
 
     Parameters
     ----------
@@ -75,37 +78,46 @@ def place_stations(
         Transmit power of each [dBm].
     min_separation : float or None
         Least distance between two [m]; None: half the mean spacing sqrt(built area / n).
+    within : (x_min, y_min, x_max, y_max), optional
+        Where they may stand [m]; default: the city proper.
+    masts : bool
+        Those for which the roofs have no room stand on open ground, at least as far apart.
 
     Raises
     ------
     SimulationError
-        If the roofs have no room for `n` of them.
+        If there is no room for `n` of them.
     """
     low, high = heights
-    x_min, y_min, x_max, y_max = city.bounds
-    roof = city.raster["height"].values
-    row, col = np.nonzero((city.raster["building"].values == 1) & (roof + ROOF_CLEARANCE <= high))
-    x, y = city.grid.to_xy(row + 0.5, col + 0.5)
-    inside = (x > x_min) & (x < x_max) & (y > y_min) & (y < y_max)
-    x, y, roof = x[inside], y[inside], roof[row, col][inside]
+    x_min, y_min, x_max, y_max = within or city.bounds
+    first_col, last_col = np.searchsorted(city.grid.x, x_min, "right"), np.searchsorted(city.grid.x, x_max)
+    first_row, last_row = np.searchsorted(city.grid.y, y_min, "right"), np.searchsorted(city.grid.y, y_max)
+    part = city.raster[["building", "height"]].isel(y=slice(first_row, last_row), x=slice(first_col, last_col))
+    built, roof = part["building"].values == 1, part["height"].values
+    fitting = built & (roof + ROOF_CLEARANCE <= high)
     if min_separation is None:
-        min_separation = 0.5 * float(np.sqrt(x.size * city.grid.cell**2 / n))
-    chosen: list[int] = []
-    for k in rng.permutation(x.size):
-        if len(chosen) == n:
-            break
-        if not chosen or np.hypot(x[chosen] - x[k], y[chosen] - y[k]).min() >= min_separation:
-            chosen.append(int(k))
+        area = np.count_nonzero(fitting) or fitting.size * masts
+        min_separation = 0.5 * float(np.sqrt(area * city.grid.cell**2 / n))
+    chosen = np.empty((0, 2), int)
+    for ground in (fitting, ~built) if masts else (fitting,):
+        cells = np.argwhere(ground) if len(chosen) < n else chosen[:0]
+        for cell in cells[rng.permutation(len(cells))]:
+            if len(chosen) == n:
+                break
+            if (np.hypot(*(cell - chosen).T) * city.grid.cell >= min_separation).all():
+                chosen = np.vstack([chosen, cell])
     if len(chosen) < n:
         raise SimulationError(
             f"{city.key!r} has room for {len(chosen)} stations, not for {n}",
-            f"they stand on roofs under {high - ROOF_CLEARANCE:g} m, {min_separation:.0f} m or more apart",
+            f"they stand on roofs under {high - ROOF_CLEARANCE:g} m{' or open ground' * masts}, "
+            f"{min_separation:.0f} m or more apart",
             "ask for fewer stations, allow taller masts or a smaller separation",
         )
+    row, col = chosen.T
     return Stations(
-        x=x[chosen],
-        y=y[chosen],
-        h=rng.uniform(np.maximum(low, roof[chosen] + ROOF_CLEARANCE), high),
+        x=city.grid.x[first_col + col],
+        y=city.grid.y[first_row + row],
+        h=rng.uniform(np.maximum(low, np.where(built[row, col], roof[row, col] + ROOF_CLEARANCE, 0.0)), high),
         azimuth=rng.uniform(0.0, 360.0, n),
         power=np.full(n, power),
         id=np.array([f"{city.key}-{k:02d}" for k in range(n)]),
@@ -125,8 +137,9 @@ def simulate_links(
     strongest: int | None = None,
     stations: Stations | None = None,
     seed: int = 0,
+    sim: SimulationParams | None = None,
 ) -> xr.Dataset:
-    """Read a links dataset off radio maps.
+    """Read a links dataset off radio maps, with the Monte Carlo error of every link's gain where the maps have one.
 
     Parameters
     ----------
@@ -144,15 +157,21 @@ def simulate_links(
         Station table to report; default: that of the maps.
     seed : int
         Seed of the shadowing.
+    sim : SimulationParams, optional
+        What the maps were traced with; with its `paths_where_missed`, UEs that no ray reaches are traced by paths.
     """
     city.frame.require_same(type(city.frame).from_attrs(maps.attrs), "these maps")
     x, y = np.asarray(ue_x, float), np.asarray(ue_y, float)
     traced = Stations.from_dataset(maps)
-    gain = read_maps(maps, x, y, radio)
+    error: ArrayLike | None = None
+    if sim is not None and sim.paths_where_missed:
+        gain, error = read_or_trace(city, maps, x, y, sim, radio)
+    else:
+        gain, error = read_maps(maps, x, y, radio), read_error_db(maps, x, y) if "ray_error" in maps else None
     if shadowing_sd:
         rng = np.random.default_rng(seed)
         gain = gain * 10 ** (correlated_shadowing(x, y, shadowing_sd, shadowing_distance, rng, traced.n) / 10)
-    return links_from_gain(city, gain, traced, x, y, radio, source, step, strongest, stations)
+    return links_from_gain(city, gain, traced, x, y, radio, source, step, strongest, stations, error)
 
 
 def simulate_statistically(
@@ -193,6 +212,7 @@ def links_from_gain(
     step: float = 0.0,
     strongest: int | None = None,
     table: Stations | None = None,
+    gain_error: ArrayLike | None = None,
 ) -> xr.Dataset:
     """Turn path gain into the links that UEs would report: features, censoring, quantisation.
 
@@ -204,6 +224,8 @@ def links_from_gain(
         Who transmits, with which power.
     table : Stations, optional
         Station table to report; default: `stations`.
+    gain_error : array_like, optional
+        Monte Carlo standard error of `path_gain` [dB], shape (ue, bs), NaN where unknown.
 
     Other parameters are those of :func:`simulate_links`.
     """
@@ -224,6 +246,7 @@ def links_from_gain(
         city=city.key,
         carrier_hz=radio.carrier_hz,
         heard=heard,
+        gain_error=None if gain_error is None else np.asarray(gain_error, float),
     )
 
 
@@ -267,5 +290,6 @@ def hidden_campaign(
         strongest=params.strongest,
         stations=nominal,
         seed=seed + 1,
+        sim=sim,
     )
     return HiddenCampaign(links, truth, maps)

@@ -6,8 +6,10 @@ station to cell. That is exact for the direct ray and an approximation for the o
 
 from __future__ import annotations
 
+import functools
 import time
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import xarray as xr
@@ -17,9 +19,11 @@ from rfloc.config import RadioParams, SimulationParams
 from rfloc.errors import SimulationError
 from rfloc.frames import Grid, bearing, wrap_degrees
 from rfloc.schema import validate, with_units
+from rfloc.simulation import mapcache
 from rfloc.simulation.antennas import pattern_gain_db
-from rfloc.simulation.backend import prepare
 from rfloc.simulation.rooftop import rooftop_maps
+from rfloc.simulation.smoothing import pooled
+from rfloc.simulation.solver import flatness, interactions, map_solver
 from rfloc.simulation.stations import Stations
 
 if TYPE_CHECKING:
@@ -87,6 +91,7 @@ def trace_maps(
     seed: int,
     samples: int | None = None,
     progress: bool = True,
+    cache: str | Path | None = None,
 ) -> xr.Dataset:
     """Trace isotropic radio maps, one station a solver call, over the rooftop floor.
 
@@ -100,87 +105,137 @@ def trace_maps(
         Rays a station; default `sim.samples`.
     progress : bool
         Print a line when done.
+    cache : path, optional
+        Folder of maps kept by content (:mod:`rfloc.simulation.mapcache`): what rays brought is read from there, or
+        traced and put there. The rooftop floor is computed anew.
 
     Returns
     -------
     Dataset of kind "maps"
-        `path_gain` (bs, y, x) linear, 0 where nothing arrives; `ray_gain`, the part of it that rays brought.
+        `path_gain` (bs, y, x) linear, 0 where nothing arrives; `ray_gain`, the part of it that rays brought, the mean
+        over `sim.map_batches` batches of rays and, with diffuse reflection, over neighbouring cells where rays are few
+        (:mod:`rfloc.simulation.smoothing`); `ray_error`, the relative standard error of `ray_gain` by the scatter of
+        the batches, which are independent, NaN where no ray came.
     """
     stations = stations.above_roofs(city)
     samples = sim.samples if samples is None else samples
     start = time.perf_counter()
-    gain = _solver_gain(city, stations, grid, sim, radio, seed, samples)
+    gain, error, traced = _ray_maps(
+        city, stations, grid, sim, radio, seed, samples, None if cache is None else Path(cache)
+    )
     share, x, y = outdoor_share(city, grid)
-    rays = np.where(share > 0, gain / np.maximum(share, 1e-3), 0.0).astype(np.float32)
+    gain = np.where(share > 0, gain / np.maximum(share, 1e-3), 0.0)
+    if sim.diffuse:
+        for k in range(stations.n):
+            gain[k], error[k] = pooled(gain[k], error[k], share)
+    rays = gain.astype(np.float32)
     gain = rays
     middle = time.perf_counter()
     if sim.rooftop:
         direct, clear = rooftop_maps(city, stations, x, y, share > 0, radio.carrier_hz, radio.ue_height)
         gain = np.where(clear & (rays > 0), rays, rays + direct)  # in sight, only what the rays were too sparse to hit
     if progress:
+        kept = f", {stations.n - traced} from the cache" if cache is not None else ""
         print(
-            f"maps of {stations.n} stations in {city.key}: {middle - start:.1f} s of rays ({samples:.2g} a station), "
-            f"{time.perf_counter() - middle:.1f} s over the rooftops",
+            f"maps of {stations.n} stations in {city.key}{kept}: {middle - start:.1f} s of rays "
+            f"({samples:.2g} a station), {time.perf_counter() - middle:.1f} s over the rooftops",
             flush=True,
         )
+    dims = ("bs", "y", "x")
     ds = xr.Dataset(
-        {"path_gain": (("bs", "y", "x"), gain), "ray_gain": (("bs", "y", "x"), rays)},
+        {
+            "path_gain": (dims, gain),
+            "ray_gain": (dims, rays),
+            "ray_error": (dims, np.where(rays > 0, error, np.float32(np.nan))),
+        },
         coords={"x": grid.x, "y": grid.y, **stations.coords()},
         attrs={
             "carrier_hz": float(radio.carrier_hz), "ue_height": radio.ue_height, "city": city.key, "seed": seed,
-            "samples": samples, "max_depth": sim.max_depth, "scattering": sim.scattering, "rooftop": int(sim.rooftop),
-            **city.frame.to_attrs(), **grid.to_attrs(),
+            "samples": samples, "batches": sim.map_batches, "max_depth": sim.max_depth, "scattering": sim.scattering,
+            "rooftop": int(sim.rooftop), **city.frame.to_attrs(), **grid.to_attrs(),
         },
     )  # fmt: skip
     return validate(with_units(ds, "maps"), "maps")
 
 
-def _solver_gain(
-    city: City, stations: Stations, grid: Grid, sim: SimulationParams, radio: RadioParams, seed: int, samples: int
-) -> NDArray[np.float32]:
-    """Path gain by shooting and bouncing rays (bs, y, x), averaged over whole cells."""
-    prepare()
-    import mitsuba as mi
-    from sionna.rt import RadioMapSolver
-
-    scene = city.load_scene(radio.carrier_hz, sim.scattering)
+def _ray_maps(
+    city: City,
+    stations: Stations,
+    grid: Grid,
+    sim: SimulationParams,
+    radio: RadioParams,
+    seed: int,
+    samples: int,
+    cache: Path | None,
+) -> tuple[NDArray[np.float32], NDArray[np.float32], int]:
+    """What rays bring and its relative error, (bs, y, x), averaged over whole cells, and how many were traced."""
+    scene = functools.cache(lambda: city.load_scene(radio.carrier_hz, sim.scattering))
     plane = ground_level(city) + radio.ue_height
-    x_min, y_min, x_max, y_max = grid.bounds
-    solver = RadioMapSolver()
-    gain = np.empty((stations.n, *grid.shape), np.float32)
+    gain, error = np.empty((2, stations.n, *grid.shape), np.float32)
+    traced = 0
+
+    def trace(k: int) -> mapcache.RayMap:
+        nonlocal traced
+        traced += 1
+        place_transmitter(scene(), city, stations, k, copies=sim.map_batches)
+        flat = flatness(_antenna(city, stations, k)[2] - plane, grid)
+        return _solver_map(scene(), grid, plane, flat, sim, seed, samples)
+
     for k in range(stations.n):
-        place_transmitter(scene, city, stations, k)
-        found = solver(
-            scene,
-            center=mi.Point3f((x_min + x_max) / 2, (y_min + y_max) / 2, plane),
-            size=mi.Point2f(x_max - x_min, y_max - y_min),
-            orientation=mi.Point3f(0.0),
-            cell_size=mi.Point2f(grid.cell),
-            samples_per_tx=samples,
-            max_depth=sim.max_depth,
-            specular_reflection=sim.specular,
-            diffuse_reflection=sim.diffuse,
-            refraction=sim.refraction,
-            diffraction=sim.diffraction,
-            seed=seed,
-        )
-        rows = np.array(found.path_gain)[0]
-        if rows.shape != grid.shape:  # the solver rounds size / cell up in single precision
-            rows = rows[: grid.ny, : grid.nx]
-        gain[k] = rows
-    return gain
+        if cache is None:
+            gain[k], error[k] = trace(k)
+            continue
+        key = mapcache.content_key(
+            city.scene_path, antenna=_antenna(city, stations, k), grid=grid.to_attrs(), plane=plane, seed=seed,
+            max_depth=sim.max_depth, scattering=sim.scattering, permittivity_scale=city.params.permittivity_scale,
+            batches=sim.map_batches, samples=samples,
+            carrier_hz=float(radio.carrier_hz), **interactions(sim),
+        )  # fmt: skip
+        gain[k], error[k] = mapcache.recall(cache / f"{key}.npz", grid.shape, functools.partial(trace, k))
+    return gain, error, traced
 
 
-def place_transmitter(scene: object, city: City, stations: Stations, k: int) -> None:
-    """Make station `k` the scene's only transmitter: one vertically polarised isotropic element of gain 1."""
+def _solver_map(
+    scene: Any, grid: Grid, plane: float, flat: float, sim: SimulationParams, seed: int, samples: int
+) -> mapcache.RayMap:
+    """Path gain of the scene's transmitters, one a batch, by shooting and bouncing rays: mean and relative error."""
+    import mitsuba as mi
+
+    x_min, y_min, x_max, y_max = grid.bounds
+    found = map_solver(sim.map_batches, seed, flat)(
+        scene,
+        center=mi.Point3f((x_min + x_max) / 2, (y_min + y_max) / 2, plane),
+        size=mi.Point2f(x_max - x_min, y_max - y_min),
+        orientation=mi.Point3f(0.0),
+        cell_size=mi.Point2f(grid.cell),
+        samples_per_tx=-(-samples // sim.map_batches),
+        max_depth=sim.max_depth,
+        seed=seed,
+        **interactions(sim),
+    )
+    batches = np.array(found.path_gain, dtype=float)[:, : grid.ny, : grid.nx]  # size / cell is rounded up in float32
+    mean = batches.mean(0)
+    with np.errstate(invalid="ignore"):
+        error = batches.std(0, ddof=1) / np.sqrt(len(batches)) / mean
+    return mean.astype(np.float32), error.astype(np.float32)
+
+
+def _antenna(city: City, stations: Stations, k: int) -> tuple[float, float, float]:
+    """x, y, z of a station's antenna in the scene [m]."""
+    x, y = float(stations.x[k]), float(stations.y[k])
+    return x, y, float(city.ground_at(x, y)) + float(stations.h[k])
+
+
+def place_transmitter(scene: Any, city: City, stations: Stations, k: int, copies: int = 1) -> None:
+    """Make station `k` the scene's only transmitter: a vertically polarised isotropic element of gain 1, or copies."""
     import mitsuba as mi
     from sionna.rt import PlanarArray, Transmitter
 
-    for name in list(scene.transmitters):  # type: ignore[attr-defined]
-        scene.remove(name)  # type: ignore[attr-defined]
-    scene.tx_array = PlanarArray(num_rows=1, num_cols=1, pattern="iso", polarization="V")  # type: ignore[attr-defined]
-    z = float(city.ground_at(stations.x[k], stations.y[k])) + float(stations.h[k])
-    scene.add(Transmitter("bs", position=mi.Point3f(float(stations.x[k]), float(stations.y[k]), z)))  # type: ignore[attr-defined]
+    for name in list(scene.transmitters):
+        scene.remove(name)
+    scene.tx_array = PlanarArray(num_rows=1, num_cols=1, pattern="iso", polarization="V")
+    for copy in range(copies):
+        scene.add(Transmitter(f"bs{copy}", position=mi.Point3f(*_antenna(city, stations, k))))
 
 
 def sector_gain_db(stations: Stations, x: ArrayLike, y: ArrayLike, radio: RadioParams) -> Array:
@@ -229,6 +284,20 @@ def read_maps(maps: xr.Dataset, x: ArrayLike, y: ArrayLike, radio: RadioParams |
     if radio is not None:
         gain = gain * 10 ** (sector_gain_db(Stations.from_dataset(maps), x, y, radio) / 10)
     return gain.T
+
+
+def read_error_db(maps: xr.Dataset, x: ArrayLike, y: ArrayLike) -> Array:
+    """Standard error of :func:`read_maps` at UE positions by the scatter of the rays [dB], shape (ue, bs).
+
+    To first order, 10 / ln 10 times the relative error of the cell's path gain, whose rooftop part has none. NaN where
+    no ray came: what is read there is the rooftop floor alone, or nothing.
+    """
+    row, col, inside = Grid.from_attrs(maps.attrs).index(np.atleast_1d(x), np.atleast_1d(y))
+    gain, rays, error = (
+        maps[name].values[:, row, col].astype(float) for name in ("path_gain", "ray_gain", "ray_error")
+    )
+    share = rays / np.where(inside & (gain > 0), gain, np.nan)
+    return (10 / np.log(10) * error * share).T
 
 
 def coverage(maps: xr.Dataset, city: City, threshold_db: float = -140.0) -> dict[str, float]:

@@ -15,17 +15,19 @@ from scipy.stats import spearmanr
 
 from rfloc.config import RadioParams, SimulationParams
 from rfloc.errors import SimulationError
+from rfloc.frames import Grid
 from rfloc.schema import validate, with_units
 from rfloc.simulation.backend import prepare
-from rfloc.simulation.maps import place_transmitter, read_maps
+from rfloc.simulation.maps import place_transmitter, read_error_db, read_maps
 from rfloc.simulation.paths import path_gain
-from rfloc.simulation.solver import SLANTS, candidate_generator, slanted_array, table_entries, ues_a_call
+from rfloc.simulation.rooftop import rooftop_maps
+from rfloc.simulation.solver import SLANTS, candidate_generator, interactions, slanted_array, table_entries, ues_a_call
 from rfloc.simulation.stations import Stations
 
 if TYPE_CHECKING:
     from rfloc.city import City
 
-__all__ = ["compare_with_maps", "path_gain", "trace_paths"]
+__all__ = ["compare_with_maps", "path_gain", "read_or_trace", "trace_paths"]
 
 #: Candidate paths that the solver's buffer starts with, and how large it may grow.
 BUFFER, LARGEST_BUFFER = 1 << 19, 1 << 24
@@ -137,11 +139,8 @@ def _solve(
             max_num_paths_per_src=buffer,
             samples_per_src=samples,
             synthetic_array=True,
-            specular_reflection=sim.specular,
-            diffuse_reflection=sim.diffuse,
-            refraction=sim.refraction,
-            diffraction=sim.diffraction,
             seed=seed,
+            **interactions(sim),
         )
         if generator.stored < buffer:
             return paths, buffer
@@ -220,6 +219,45 @@ def _stack(rows: list[list[NDArray[Any]]], fill: complex) -> NDArray[Any]:
     return stacked
 
 
+def read_or_trace(
+    city: City, maps: xr.Dataset, x: ArrayLike, y: ArrayLike, sim: SimulationParams, radio: RadioParams
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Path gain at UE positions by maps or, with `sim.paths_where_missed`, by paths where no ray reached the cell.
+
+    Paths join the rooftop floor by the rule of maps: in sight they replace it, elsewhere powers add. On Munich they
+    are far dearer than the rays that maps would take to reach these UEs (:mod:`rfloc.simulation.smoothing`).
+
+    Parameters
+    ----------
+    maps : Dataset of kind "maps"
+        Isotropic maps of `city`; their seed is the paths' too.
+    x, y : array_like, shape (ue,)
+        Positions [m].
+
+    Returns
+    -------
+    gain : ndarray, shape (ue, bs)
+        As :func:`~rfloc.simulation.maps.read_maps` with the antennas of `radio`.
+    error_db : ndarray, shape (ue, bs)
+        Monte Carlo standard error [dB]; NaN where there is no ray in the map, and so where paths were traced.
+    """
+    x, y = np.atleast_1d(np.asarray(x, float)), np.atleast_1d(np.asarray(y, float))
+    gain, error = read_maps(maps, x, y, radio), read_error_db(maps, x, y)
+    if sim.paths_where_missed:
+        row, col, inside = Grid.from_attrs(maps.attrs).index(x, y)
+        stations = Stations.from_dataset(maps)
+        for k in range(stations.n):
+            missed = np.flatnonzero(inside & (maps["ray_gain"].values[k, row, col] == 0))
+            if not missed.size:
+                continue
+            station, at = stations.take([k]), (x[missed], y[missed])
+            paths = path_gain(trace_paths(city, station, *at, sim, radio, maps.attrs["seed"]), radio)[:, 0]
+            where = np.ones((1, missed.size), bool)
+            _, clear = rooftop_maps(city, station, at[0][None], at[1][None], where, radio.carrier_hz, radio.ue_height)
+            gain[missed, k] = np.where(clear[0, 0] & (paths > 0), paths, gain[missed, k] + paths)
+    return gain, error
+
+
 def compare_with_maps(paths: xr.Dataset, maps: xr.Dataset, radio: RadioParams | None = None) -> dict[str, float]:
     """How well the rays of maps agree with paths at the paths' UEs; the rooftop floor is left out.
 
@@ -228,7 +266,8 @@ def compare_with_maps(paths: xr.Dataset, maps: xr.Dataset, radio: RadioParams | 
     dict
         `links`: (UE, station) pairs; `paths`, `rays`: shares of them that path tracing, and the maps' rays, reach;
         `both`: number that both reach, with the `bias_db`, `rms_db` (bias removed) and `spearman` of maps against
-        paths there (NaN under three); `missed`: share of the path-traced links that the maps' rays miss.
+        paths there (NaN under three); `missed`: share of the path-traced links that the maps' rays miss;
+        `spearman_all`: over all pairs, those that one of them does not reach being its weakest.
     """
     mapped = read_maps(maps.assign(path_gain=maps["ray_gain"]), paths["ue_x"].values, paths["ue_y"].values, radio)
     traced = path_gain(paths, radio)
@@ -244,4 +283,5 @@ def compare_with_maps(paths: xr.Dataset, maps: xr.Dataset, radio: RadioParams | 
         "bias_db": float(error.mean()) if enough else float("nan"),
         "rms_db": float(error.std()) if enough else float("nan"),
         "spearman": float(spearmanr(mapped[both], traced[both]).statistic) if enough else float("nan"),
+        "spearman_all": float(spearmanr(mapped.ravel(), traced.ravel()).statistic) if enough else float("nan"),
     }

@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 
 from rfloc.config import CampaignParams, RadioParams, SimulationParams
-from rfloc.errors import SimulationError
+from rfloc.errors import SchemaError, SimulationError
 from rfloc.schema import FEATURES, validate
 from rfloc.simulation.campaign import HiddenCampaign, Stations, hidden_campaign, place_stations, simulate_links
-from rfloc.simulation.maps import read_maps
+from rfloc.simulation.maps import read_error_db, read_maps
 from rfloc.simulation.radio import features
 
 RADIO = RadioParams()
@@ -73,6 +73,12 @@ def test_links_without_shadowing_are_the_maps(toy_city, campaign: HiddenCampaign
     want = features(read_maps(maps, x, y, RADIO), Stations.from_dataset(maps).power, RADIO)
     for name in FEATURES:
         np.testing.assert_allclose(links[name].values, want[name], rtol=1e-5)
+    heard, error = links["heard"].values, links["gain_error"]
+    assert error.attrs["units"] == "dB" and np.isnan(error.values[~heard]).all()
+    np.testing.assert_allclose(error.values[heard], read_error_db(maps, x, y)[heard], rtol=1e-5)
+    assert "gain_error" not in simulate_links(toy_city, maps.drop_vars("ray_error"), x, y, RADIO, "test")
+    with pytest.raises(SchemaError, match="gain_error under 0"):
+        validate(links.assign(gain_error=error.copy(data=-error.values)), "links")
 
 
 def test_one_seed_one_campaign(toy_city, campaign: HiddenCampaign):
@@ -83,3 +89,15 @@ def test_one_seed_one_campaign(toy_city, campaign: HiddenCampaign):
     assert same.mean() > 0.98  # radio maps sum in no fixed order
     other = hidden_campaign(toy_city, CAMPAIGN, SIM, RADIO, seed=4, progress=False)
     assert (other.nominal.azimuth != campaign.nominal.azimuth).all()
+
+
+def test_a_scene_gives_three_features_and_no_more_power_than_was_sent(toy_city, campaign: HiddenCampaign):
+    x, y = toy_city.street_points(400, np.random.default_rng(4))
+    links = simulate_links(toy_city, campaign.true_maps, x, y, RADIO, "a test")
+    heard = links["heard"].values
+    assert heard.sum() > 400 and (heard.sum(1) > 1).any()
+    table = np.stack([links[name].values[heard] for name in FEATURES])
+    singular = np.linalg.svd(table - table.mean(1, keepdims=True), compute_uv=False)
+    assert (singular > 0.01 * singular[0]).sum() >= 3  # and not four: NRSRQ follows from NRSRP and RSSI
+    strongest = campaign.true_stations.power.max() + 8.0  # gain of a TR 38.901 element [dBi]
+    assert links["rssi"].max() <= strongest and links["nrsrp"].max() <= strongest - 10 * np.log10(1008)

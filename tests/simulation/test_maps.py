@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -9,7 +11,17 @@ from rfloc.city import City
 from rfloc.config import RadioParams, SimulationParams
 from rfloc.errors import SimulationError
 from rfloc.frames import Grid
-from rfloc.simulation.maps import coverage, ground_level, map_grid, nrsrp_map, outdoor_share, read_maps, trace_maps
+from rfloc.simulation.maps import (
+    coverage,
+    ground_level,
+    map_grid,
+    nrsrp_map,
+    outdoor_share,
+    place_transmitter,
+    read_error_db,
+    read_maps,
+    trace_maps,
+)
 from rfloc.simulation.propagation import free_space_gain
 from tests.simulation.scenes import one_station, small_city
 
@@ -83,3 +95,90 @@ def test_steep_ground_is_refused(tmp_path: Path):
     steep = City(city.key, city.params, city.frame, city.grid, city.raster.assign(ground=slope), city.folder)
     with pytest.raises(SimulationError, match="horizontal plane"):
         ground_level(steep)
+
+
+@pytest.mark.parametrize("diffuse", [False, True])
+def test_stated_error_is_the_spread_of_seeds(toy_city: City, diffuse: bool):
+    sim = SIM.model_copy(update={"diffuse": diffuse, "max_depth": 2, "samples": 40_000})
+    station, grid = one_station(20.0, -60.0, 26.0), map_grid(toy_city, 10.0)
+    runs = [trace_maps(toy_city, station, grid, sim, RADIO, seed, progress=False).isel(bs=0) for seed in range(10)]
+    gain = np.array([run["ray_gain"].values for run in runs], float)
+    error = np.array([run["ray_error"].values for run in runs], float) * gain
+    reached = (gain > 0).all(0)
+    assert reached.mean() > 0.2
+    spread, stated = gain.std(0, ddof=1)[reached], np.sqrt((error**2).mean(0))[reached]
+    assert np.median(spread / gain.mean(0)[reached]) > 0.01  # another seed gives other rays
+    assert 0.75 < np.median(stated / spread) < 1.3
+    np.testing.assert_array_equal(np.isnan(error), gain == 0)
+
+
+def test_rays_go_where_the_map_is(toy_city: City):
+    """Closer to a map of 25 times the rays than Sionna's own lattice comes, and without bias."""
+    import mitsuba as mi
+    from sionna.rt import RadioMapSolver
+
+    sim = SIM.model_copy(update={"diffuse": False, "max_depth": 2, "samples": 40_000, "cell": 5.0})
+    station, grid = one_station(20.0, -60.0, 26.0), map_grid(toy_city, 5.0)
+    scene = toy_city.load_scene(RADIO.carrier_hz, sim.scattering)
+    place_transmitter(scene, toy_city, station, 0)
+    x_min, y_min, x_max, y_max = grid.bounds
+    plane = mi.Point3f((x_min + x_max) / 2, (y_min + y_max) / 2, ground_level(toy_city) + RADIO.ue_height)
+    stock = RadioMapSolver()(
+        scene, center=plane, size=mi.Point2f(x_max - x_min, y_max - y_min), orientation=mi.Point3f(0.0), max_depth=2,
+        cell_size=mi.Point2f(5.0), samples_per_tx=40_000, refraction=False, seed=0,
+    )  # fmt: skip
+    ours, many = (
+        trace_maps(toy_city, station, grid, sim, RADIO, 0, samples, progress=False)["ray_gain"].values[0]
+        for samples in (40_000, 1_000_000)
+    )
+    whole = (outdoor_share(toy_city, grid)[0] == 1) & (many > 0)
+    errors = [np.median(np.abs(found[whole] / many[whole] - 1)) for found in (ours, np.array(stock.path_gain)[0])]
+    assert errors[0] < 0.8 * errors[1], errors
+    assert ours[whole].sum() == pytest.approx(many[whole].sum(), rel=0.02)
+
+
+def test_error_in_db_is_that_of_the_rays_in_what_is_read(free_space):
+    maps = free_space.assign(
+        path_gain=free_space["path_gain"] * 0 + 4.0,
+        ray_gain=free_space["ray_gain"] * 0 + 1.0,
+        ray_error=free_space["ray_error"] * 0 + 0.2,
+    )
+    maps["ray_gain"][0, 0, 0], maps["ray_error"][0, 0, 0] = 0.0, np.nan
+    error = read_error_db(maps, [37.0, -99.0, 5000.0], [-22.0, -59.0, 0.0])
+    assert error[0, 0] == pytest.approx(10 * np.log10(1 + 0.05), rel=0.03)
+    assert np.isnan(error[1:]).all()  # no ray came; outside the map
+
+
+ONE_THREAD = """
+import hashlib, sys
+from pathlib import Path
+from rfloc.config import RadioParams, SimulationParams
+from rfloc.simulation.backend import run_on_one_thread
+from rfloc.simulation.maps import map_grid, trace_maps
+from tests.simulation.scenes import one_station, small_city
+run_on_one_thread()
+city = small_city(Path(sys.argv[1]), ground="concrete", boxes=((10.0, -30.0, 20.0, 30.0, 20.0),))
+sim = SimulationParams(cell=10.0, samples=40_000, max_depth=2, rooftop=False)
+maps = trace_maps(city, one_station(-30.0, 5.0, 15.0), map_grid(city, 10.0), sim, RadioParams(), 1, progress=False)
+digest = hashlib.sha256(b"".join(maps[name].values.tobytes() for name in maps)).hexdigest()
+"""
+
+
+def test_two_processes_of_one_thread_trace_the_same_bytes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """So that a campaign that was broken off ends as it would have."""
+    import drjit
+
+    from rfloc.simulation.backend import prepare
+
+    if prepare().kind == "cuda":
+        pytest.skip("a GPU sums in no fixed order")
+    monkeypatch.setattr(sys, "argv", ["-c", str(tmp_path / "here")])
+    threads, here = drjit.thread_count(), {}
+    try:
+        exec(ONE_THREAD, here)
+    finally:
+        drjit.set_thread_count(threads)
+    command = [sys.executable, "-c", ONE_THREAD + "print(digest)", str(tmp_path / "there")]
+    there = subprocess.run(command, capture_output=True, text=True, timeout=300)
+    assert there.returncode == 0, there.stderr
+    assert there.stdout.strip() == here["digest"]

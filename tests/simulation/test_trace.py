@@ -12,7 +12,7 @@ from rfloc.errors import SchemaError, SimulationError
 from rfloc.frames import sionna_orientation
 from rfloc.schema import with_units
 from rfloc.simulation import trace
-from rfloc.simulation.maps import map_grid, sector_gain_db, trace_maps
+from rfloc.simulation.maps import map_grid, read_error_db, read_maps, sector_gain_db, trace_maps
 from rfloc.simulation.propagation import free_space_gain
 from rfloc.simulation.solver import LARGEST_TABLE, table_entries, ues_a_call
 from tests.simulation.scenes import one_station, small_city
@@ -152,3 +152,34 @@ def test_maps_agree_with_paths(tmp_path: Path):
     found = trace.compare_with_maps(paths, maps)
     assert found["missed"] == 0.0 and found["both"] == 20
     assert abs(found["bias_db"]) < 0.3 and found["rms_db"] < 0.8 and found["spearman"] > 0.9
+
+
+def test_diffuse_maps_rank_a_city_as_paths_do(toy_city):
+    """Where a map is sure, it is right; in the shadows, where both have little but noise, most UEs are reached."""
+    x, y = toy_city.street_points(60, np.random.default_rng(0))
+    station, sim = one_station(20.0, -60.0, 32.0), DIFFUSE.model_copy(update={"cell": 5.0})
+    paths = trace.trace_paths(toy_city, station, x, y, sim, RADIO, seed=1, samples=10_000)
+    maps = trace_maps(toy_city, station, map_grid(toy_city, 5.0), sim, RADIO, seed=1, progress=False)
+    found = trace.compare_with_maps(paths, maps)
+    assert found["paths"] > 0.9 and found["missed"] < 0.25 and found["spearman"] > 0.85, found
+    sure = read_error_db(maps, x, y) < 0.5
+    difference = 10 * np.log10(read_maps(maps, x, y)[sure] / trace.path_gain(paths)[sure])
+    assert sure.sum() >= 5 and abs(np.median(difference)) < 0.5
+
+
+def test_ues_that_no_ray_of_a_map_reached_are_traced_by_paths(tmp_path: Path):
+    city = small_city(tmp_path, ground="concrete", boxes=((60.0, -60.0, 70.0, 60.0, 20.0),))
+    sim = SIM.model_copy(update={"paths_where_missed": True, "rooftop": True})
+    station = one_station(x=-20.0, h=12.0)
+    maps = trace_maps(city, station, map_grid(city, 10.0), sim, RADIO, seed=1, progress=False)
+    x, y = np.array([-55.0, 45.0, 85.0]), np.array([5.0, -25.0, 0.0])  # two in sight, one behind the wall
+    row, col, _ = map_grid(city, 10.0).index(x, y)
+    maps["ray_gain"][0, row[1], col[1]], maps["ray_error"][0, row[1], col[1]] = 0.0, np.nan
+    gain, error = trace.read_or_trace(city, maps, x, y, sim, RADIO)
+    plain = read_maps(maps, x, y, RADIO)
+    paths = trace.path_gain(trace.trace_paths(city, station, x, y, sim, RADIO, seed=1), RADIO)
+    assert gain[0] == plain[0] and np.isfinite(error[0])
+    assert gain[1] == pytest.approx(paths[1]) != plain[1] and np.isnan(error[1])
+    assert paths[2] == 0.0 < gain[2] == plain[2] and np.isnan(error[2])  # the rooftop floor alone
+    off, _ = trace.read_or_trace(city, maps, x, y, SIM, RADIO)
+    np.testing.assert_array_equal(off, plain)

@@ -1,0 +1,144 @@
+"""Patches of a region: a box too large to trace at once, cut into cities of their own (paper, section 4.3).
+
+A patch is a city like any other: its part of the box, a frame round its own centre, its own buildings, raster and mesh.
+Stations and UEs of a patch are placed in that very frame, so that they stand among the buildings that are traced.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from rfloc.city import City, build_city, open_city
+from rfloc.config import CityParams
+from rfloc.errors import ConfigError, DataError
+
+
+@dataclass(frozen=True)
+class Patch:
+    """One patch of a region.
+
+    Parameters
+    ----------
+    key : str
+        Its name as a city: `<region>-<row>-<column>`, or the region's own key where that is not cut.
+    region : str
+        Key of the region in `cities`.
+    row, col : int
+        Row 0 is the southernmost, column 0 the westernmost.
+    params : CityParams
+        What it is built from.
+    """
+
+    key: str
+    region: str
+    row: int
+    col: int
+    params: CityParams
+
+    @property
+    def is_region(self) -> bool:
+        """Whether it is the region as it stands, built as the city of that key."""
+        return self.key == self.region
+
+
+def cut(region: str, params: CityParams, patches: Sequence[int], margin: float) -> list[Patch]:
+    """Cut a region into patches of equal extent in latitude and longitude.
+
+    Parameters
+    ----------
+    region : str
+        Its key in `cities`.
+    params : CityParams
+        The region; 1 x 1 is that city as it is, whatever its source.
+    patches : (rows, columns)
+        From south to north, from west to east.
+    margin : float
+        Raster and mesh of a patch reach this far past it [m].
+
+    Returns
+    -------
+    list of Patch
+        Row by row from the south.
+
+    Raises
+    ------
+    ConfigError
+        If the region is one of Sionna's scenes, which is a mesh and has no footprints to cut.
+    """
+    rows, cols = patches
+    if rows == cols == 1:
+        return [Patch(region, region, 0, 0, params)]
+    if params.box is None:
+        raise ConfigError(
+            f"{region!r} can't be cut into {rows} x {cols} patches",
+            "it is a mesh of Sionna RT; patches are built from footprints in a box",
+            "take 1 x 1, or a city of source file or overpass",
+        )
+    south, north, west, east = params.box
+    lat, lon = np.linspace(south, north, rows + 1).tolist(), np.linspace(west, east, cols + 1).tolist()
+    return [
+        Patch(
+            f"{region}-{i:02d}-{j:02d}", region, i, j,
+            params.model_copy(
+                update={
+                    "name": f"{params.name}, patch {i}, {j}", "box": [lat[i], lat[i + 1], lon[j], lon[j + 1]],
+                    "origin": None, "margin": margin, "patches_only": False,
+                }
+            ),
+        )
+        for i in range(rows)
+        for j in range(cols)
+    ]  # fmt: skip
+
+
+def neighbours(patch: Patch, patches: list[Patch]) -> list[Patch]:
+    """The patches that touch a patch, corners included, in their order."""
+    return [p for p in patches if p != patch and max(abs(p.row - patch.row), abs(p.col - patch.col)) <= 1]
+
+
+def randomised(patch: Patch, height_scale: float, permittivity_scale: float) -> Patch:
+    """A patch with other heights and materials.
+
+    Raises
+    ------
+    ConfigError
+        If it is one of Sionna's scenes and heights would change.
+    """
+    if patch.params.source == "sionna" and height_scale != 1.0:
+        raise ConfigError(
+            f"heights of {patch.key!r} can't be scaled by {height_scale:.2f}",
+            "it is one of Sionna RT's scenes, and its heights are its mesh's",
+            "set synthetic.c_random_height to [1.0, 1.0], or take a city of source file",
+        )
+    scales = {"height_scale": patch.params.height_scale * height_scale, "permittivity_scale": permittivity_scale}
+    key = f"{patch.key}-00-00" if patch.is_region else patch.key
+    return Patch(key, patch.region, patch.row, patch.col, patch.params.model_copy(update=scales))
+
+
+def build_patch(patch: Patch, data_root: str | Path, build: str | Path, seed: int) -> City:
+    """Build a patch into `build/patches/<key>`, or open the city in `build/cities` that it is.
+
+    Raises
+    ------
+    DataError
+        As :func:`rfloc.city.build_city`, and if the city was not built.
+    """
+    if patch.is_region:
+        return open_city(Path(build) / "cities" / patch.key)
+    return build_city(patch.key, patch.params, data_root, Path(build) / "patches" / patch.key, seed)
+
+
+def open_any(build: str | Path, key: str) -> City:
+    """The city, or the patch, of a name that links carry (raises DataError where neither was built)."""
+    for folder in ("cities", "patches"):
+        if (Path(build) / folder / key / "city.json").is_file():
+            return open_city(Path(build) / folder / key)
+    raise DataError(
+        f"neither a city nor a patch called {key!r} was built in {build}",
+        "the stage `cities` builds the cities of params.yaml, the stage `simulation` the patches of dataset C",
+        "run `dvc repro`",
+    )

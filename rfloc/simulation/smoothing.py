@@ -1,0 +1,68 @@
+"""Diffuse power where rays are few: pooled over as many neighbouring cells as a stated error takes.
+
+What diffuse reflection brings varies slowly over a street, but into shadow it comes by few rays: most cells of a map
+get none, and the others too much. Where the scatter of the rays says so, their power is spread over a window, and only
+over cells that are as poorly known, so that nothing leaks from a lit street into the one behind (the density estimate
+of photon maps, its bandwidth chosen cell by cell).
+
+On Munich (5 m, depth 3, S = 0.4) against paths of 10^6 rays at 400 UEs of a station, Spearman over all UEs, and the
+share of path-covered UEs that the map misses, with 10^6 and 4 * 10^6 rays: rays spread evenly over directions 0.60 and
+0.72, 80 % and 69 %; aimed at the map 0.79 and 0.78, 53 % and 38 %; aimed and pooled 0.83 and 0.84, 9 % and 4 %. Paths
+of 10^5 rays reach 0.82 and miss 39 %, in ten times the time for these UEs alone. What is pooled lies some 2 dB above
+the paths in the median, which find the power of rare rays as late as maps do. A further window of 17 cells misses 2 %
+and 1 %, but ranks worse by 0.03.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import ndimage
+
+Floats = NDArray[np.float64]
+
+#: Relative standard error above which a cell is pooled, and windows that are tried for less, in cells. Thresholds of
+#: 0.35 and 0.5 differ by 0.004 in Spearman, either way round.
+POOR_ERROR, WINDOWS = 0.4, (3, 5, 9)
+
+
+def pooled(gain: Floats, error: Floats, share: Floats) -> tuple[Floats, Floats]:
+    """Path gain and its error with poorly known cells pooled, each in the smallest window that is known well enough.
+
+    Parameters
+    ----------
+    gain : ndarray, shape (ny, nx)
+        Path gain outdoors by rays, linear, 0 where none came.
+    error : ndarray, shape (ny, nx)
+        Its relative standard error, NaN where no ray came; errors of different cells are taken as independent.
+    share : ndarray, shape (ny, nx)
+        Outdoor share of each cell, by which it is weighted; cells of share 0 stay as they are.
+
+    Returns
+    -------
+    gain, error : ndarray, shape (ny, nx)
+        Cells without a ray in the largest window keep 0 and NaN.
+    """
+    poor = (share > 0) & ~(error <= POOR_ERROR)
+    weight = np.where(poor, share, 0.0)
+    power = gain * weight
+    variance = (power * np.nan_to_num(error)) ** 2
+    gain, error = gain.copy(), error.copy()
+    todo = poor
+    for window in WINDOWS:
+        total, spread, area = (_sums(part, window) for part in (power, variance, weight))
+        found = todo & (total > 0)
+        relative = np.sqrt(spread[found]) / total[found]
+        done = relative <= POOR_ERROR if window != WINDOWS[-1] else np.ones(relative.shape, bool)
+        take = np.zeros_like(todo)
+        take[found] = done
+        gain[take], error[take] = total[take] / area[take], relative[done]
+        todo = todo & ~take
+    return gain, error
+
+
+def _sums(part: Floats, window: int) -> Floats:
+    """Sums over square windows, each afresh: running sums would leave crumbs of strong cells in the next ones."""
+    for axis in (0, 1):
+        part = ndimage.correlate1d(part, np.ones(window), axis, mode="constant")
+    return part
