@@ -1,4 +1,4 @@
-"""The command `rfloc`: doctor, fetch, params, run, book, verify."""
+"""The command `rfloc`: doctor, fetch, params, run, cost, book, verify."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import os
 import sys
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -60,6 +61,15 @@ def _parser() -> argparse.ArgumentParser:
         "--dep", action="append", default=[], metavar="path", help="input whose hash the provenance records"
     )
     run.set_defaults(run=_run)
+
+    cost = commands.add_parser(
+        "cost", help="say what datasets B and C would cost, at this scale and at the paper's, from a measured probe"
+    )
+    cost.add_argument("--scale", help="one of conf/scale (default: what params.yaml holds)")
+    cost.add_argument("--city", help="city in which the probe traces (default: the first of synthetic.b_cities)")
+    cost.add_argument("--samples", type=int, default=1_000_000, help="rays a station of the probe (default: 1000000)")
+    cost.add_argument("--b-stations", type=float, default=19.0, help="stations a city of B, where they are measured")
+    cost.set_defaults(run=_cost)
 
     book = commands.add_parser("book", help="build the book from what the pipeline made, and check its pages")
     book.set_defaults(run=_book)
@@ -150,6 +160,43 @@ def _run(args: argparse.Namespace) -> int:
 
     run(args.notebook, args.out, stage=args.stage, items=args.item, sets=args.set, deps=args.dep)
     return 0
+
+
+def _cost(args: argparse.Namespace) -> int:
+    from rfloc.simulation.cost import campaign_cost, campaign_sizes, probe_city, table
+
+    root = config.project_root()
+    with tempfile.TemporaryDirectory() as folder:
+
+        def at(scale: str) -> config.Params:
+            return config.load(compose(root, [f"scale={scale}"], Path(folder) / f"{scale}.yaml"))
+
+        params = at(args.scale) if args.scale else config.load(root / "params.yaml")
+        key = args.city or params.synthetic.b_cities[0]
+        city = _city_at_hand(root, params, key, Path(folder))
+        probe = probe_city(city, params.simulation, params.radio, args.samples, params.seed)
+        asked = {params.scale: params} | ({} if params.scale == "paper" else {"paper": at("paper")})
+    costs = []
+    for scale, scaled in asked.items():
+        campaign = scaled.campaign
+        stations = campaign.stations if campaign.kind == "hidden" else args.b_stations
+        sizes = campaign_sizes(scaled, stations)
+        costs += [replace(cost, name=f"{scale} {cost.name}") for cost in campaign_cost(sizes, params.engine, probe)]
+    print(f"{probe}\n\n{table(costs)}")
+    return 0
+
+
+def _city_at_hand(root: Path, params: config.Params, key: str, folder: Path) -> Path:
+    """Folder of a city as `params` describe it: the one in build/, else a new one in `folder`."""
+    from rfloc.city import build_city, open_city
+
+    if key not in params.cities:
+        raise ConfigError(f"there is no city {key!r}", f"cities are {', '.join(params.cities)}", "name one of them")
+    built = root / "build" / "cities" / key
+    if (built / "city.json").is_file() and open_city(built).params == params.cities[key]:
+        return built
+    data = config.data_root(params.data, root)
+    return build_city(key, params.cities[key], data, folder / key, params.seed).folder
 
 
 def _book(args: argparse.Namespace) -> int:

@@ -9,6 +9,7 @@ import pytest
 from rfloc import config, doctor
 from rfloc.cli import compose, main
 from rfloc.errors import ConfigError
+from rfloc.simulation import cost
 
 SCALES = ("smoke", "demo", "rome", "rome_tiny", "paper")
 
@@ -95,6 +96,44 @@ def test_fetch_copies_from_the_named_folder_and_refuses_another_files_hash(clone
 def test_fetch_of_an_unknown_data_set_names_those_that_are_known(clone, capsys):
     assert main(["fetch", "paris"]) == 2
     assert "conf/data knows rome" in capsys.readouterr().err
+
+
+@pytest.fixture
+def probed(monkeypatch) -> list[Path]:
+    """Folders of the cities that were probed, without a probe."""
+    folders: list[Path] = []
+
+    def probe(folder, sim, radio, samples, seed):
+        assert (folder / "city.json").is_file()
+        folders.append(folder)
+        return cost.Probe("toy", 1.0, 1.0, 1e-6, 0.1, 1000, 10**8)
+
+    monkeypatch.setattr(cost, "probe_city", probe)
+    return folders
+
+
+def test_cost_prints_both_datasets_at_this_scale_and_the_papers(clone, toy_city, probed, capsys):
+    built = clone / "build/cities/home"
+    shutil.copytree(toy_city.folder, built)
+    assert main(["cost"]) == 0
+    out = capsys.readouterr().out
+    assert probed == [built]
+    assert [line.split()[:2] for line in out.splitlines() if " B " in line or " C " in line] == [
+        ["smoke", "B"], ["smoke", "C"], ["paper", "B"], ["paper", "C"],
+    ]  # fmt: skip
+    assert "6       6" in next(line for line in out.splitlines() if "smoke B" in line)  # maps and shards
+
+
+def test_cost_builds_a_city_that_is_not_at_hand_elsewhere(clone, probed, project_root, monkeypatch):
+    shutil.copytree(project_root / "data/toy", clone / "data/toy")
+    assert main(["cost", "--scale", "smoke"]) == 0
+    assert len(probed) == 1 and clone not in probed[0].parents
+    assert not probed[0].exists() and not (clone / "build").exists()
+
+
+def test_cost_in_an_unknown_city(clone, probed, capsys):
+    assert main(["cost", "--city", "paris"]) == 2
+    assert "there is no city 'paris'" in capsys.readouterr().err and not probed
 
 
 def test_doctor_reports_what_is_there(clone, capsys, monkeypatch):

@@ -13,11 +13,13 @@ from shapely import Polygon, box
 
 from rfloc import config, figures, splits
 from rfloc.city.heights import SOURCES
+from rfloc.city.patches import cut
 from rfloc.crops import CropBatcher, cell_centres, size_bins
 from rfloc.errors import DataError
 from rfloc.evaluation import paper_table1
-from rfloc.frames import Grid
+from rfloc.frames import Grid, LocalFrame
 from rfloc.schema import FEATURES
+from tests import toy
 from tests.handmade import FRAME, crop_params, make_raster, make_split, predictions, scattered
 
 
@@ -163,6 +165,24 @@ def test_heard_stations_are_shares_of_ues(ax):
     assert _labels(ax) == ["Here (40 UEs)", "There (10 UEs)"]
 
 
+def test_deployments_and_patches_show_the_areas_of_dense_twins(ax, raster):
+    links, bs = scattered(20, 4)
+    attrs = {"city": "r-00-01", "areas": [[-200.0, -200.0, -100.0, -100.0], [50.0, 0.0, 150.0, 100.0]]}
+    dense = links.assign_attrs(attrs | {"dense": True})
+    figures.deployment_map(ax, raster, dense)
+    assert [area.get_bbox().bounds for area in ax.patches] == [(-200, -200, 100, 100), (50, 0, 100, 100)]
+    assert _labels(ax) == ["UEs (20)", "base stations (4)"]
+
+    frame = LocalFrame(FRAME.lat0 + 0.01, FRAME.lon0)
+    region = toy.city_params("toy").model_copy(update={"box": [44.9, 45.1, 9.9, 10.1]})
+    other = ax.figure.add_subplot()
+    figures.patch_grid(other, frame, cut("r", region, [2, 2], 0.0), [dense, dense.assign_attrs(dense=False)])
+    assert [line.get_color() for line in other.lines[:4]] == ["0.8"] * 3 + ["black"], "patches without links are pale"
+    x, y = other.lines[4].get_data()
+    np.testing.assert_allclose((x, y + 1111.3), bs.T, atol=1.0)  # a hundredth of a degree of latitude
+    assert len(other.patches) == 2
+
+
 def test_station_positions_draw_a_circle_of_one_error_by_source(ax, raster):
     links, bs = scattered(5, 3)
     links = links.assign_coords(
@@ -293,5 +313,17 @@ def test_feature_distributions_share_bins_and_sum_to_all(raster):
         assert 97 < heights.sum() <= 100.001 and np.allclose(widths, widths[0])
     heard = int(links.heard.sum())
     assert f"A ({heard:,} links)" in _labels(axes[3])
+    fig.canvas.draw()
+    plt.close(fig)
+
+
+def test_departures_draws_a_line_each_and_leaves_out_what_has_no_common_link():
+    row = {"label": "one", "bias_db": -18.0, "rms_db": 4.0, "metres": 150.0, "metres_levelled": 110.0}
+    rows = {"one": row, "none": row | {"label": "none", "bias_db": None, "rms_db": None}}
+    fig, axes = plt.subplots(1, 2, layout="constrained")
+    figures.departures(axes, rows, floor=row | {"metres": 100.0}, centre=250.0)
+    assert [label.get_text() for label in axes[0].get_yticklabels()] == ["one", "none"]
+    spots = [{tuple(line.get_xydata()[0]) for line in ax.lines if len(line.get_xydata()) == 1} for ax in axes]
+    assert spots == [{(4.0, 1.0), (18.0, 1.0)}, {(m, k) for m in (150.0, 110.0) for k in (0.0, 1.0)}]
     fig.canvas.draw()
     plt.close(fig)

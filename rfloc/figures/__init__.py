@@ -5,8 +5,15 @@ Okabe and Ito's palette, which colour-blind readers can tell apart. Colour says 
 solid line that it has seen measurements. Legends stand outside the data: lay figures out with `layout="constrained"`.
 """
 
-from rfloc.figures.campaigns import SOURCE_COLOURS, heard_stations, station_positions
+from rfloc.figures.campaigns import (
+    SOURCE_COLOURS,
+    deployment_map,
+    heard_stations,
+    patch_grid,
+    station_positions,
+)
 from rfloc.figures.cities import footprints_by_height, footprints_by_rule, raster_layers, roofs_bar, scene_view
+from rfloc.figures.departures import departures
 from rfloc.figures.maps import (
     box_outline,
     calibration_map,
@@ -53,6 +60,8 @@ __all__ = [
     "city_map",
     "crop_input",
     "crop_sizes",
+    "departures",
+    "deployment_map",
     "error_by_size",
     "error_cdf",
     "feature_distributions",
@@ -64,6 +73,7 @@ __all__ = [
     "legend_outside",
     "map_axes",
     "method_style",
+    "patch_grid",
     "posterior_map",
     "radio_map",
     "raster_layers",

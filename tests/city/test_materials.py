@@ -49,3 +49,10 @@ def test_every_material_of_a_scene_is_set(toy_city, carrier, scattering):
         assert float(material.scattering_coefficient[0]) == pytest.approx(scattering)
     scene.frequency = 0.7e9  # materials keep the values of the carrier that was asked for, and nothing raises
     assert float(scene.frequency[0]) == pytest.approx(0.7e9)
+
+
+@pytest.mark.parametrize(("scale", "concrete"), [(0.7, 0.7 * 5.24), (0.1, 1.0)])
+def test_permittivities_can_be_scaled_down_to_free_space(toy_city, scale, concrete):
+    material = load_radio_scene(toy_city.scene_path, 0.8e9, 0.4, scale).radio_materials["concrete"]
+    assert float(material.relative_permittivity[0]) == pytest.approx(concrete, rel=1e-5)
+    assert float(material.conductivity[0]) == pytest.approx(itu_parameters("concrete", 0.8e9)[1], rel=1e-5)

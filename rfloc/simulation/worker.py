@@ -1,0 +1,103 @@
+"""What a worker process of a campaign does.
+
+It traces on one thread, so that a shard's bytes depend on its plan alone, and holds the scene of one city; a process a
+core is how a campaign uses a machine.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import socket
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from rfloc.city import City, open_city
+from rfloc.errors import SimulationError
+from rfloc.simulation.backend import run_on_one_thread
+from rfloc.simulation.maps import map_grid, trace_maps
+from rfloc.simulation.shards import Part, Shard, differences, files_digest, versions
+from rfloc.simulation.store import Store
+from rfloc.simulation.trace import read_or_trace
+
+if TYPE_CHECKING:
+    from sionna.rt import Scene
+
+
+def compute_station(root: Path, part: Part, todo: list[Shard], cache: Path | None) -> None:
+    """Trace the one station of `part` and write the shards of it that are to do; runs in a worker process.
+
+    Raises
+    ------
+    SimulationError
+        If this process has other versions of what computes than the store's plan, or naming a shard that can't be
+        written.
+    """
+    run_on_one_thread()
+    store = Store.open(root)
+    changes = list(differences(store.plan["versions"], versions()))
+    if changes:
+        raise SimulationError(
+            f"worker {socket.gethostname()} runs other versions than the plan was made with: {'; '.join(changes)}",
+            "its shards would not be those of the plan",
+            "install the same versions on all machines of the campaign, and change none while it runs",
+        )
+    todo = [shard for shard in todo if not store.finished(shard)]  # a worker that died may have come that far
+    if not todo:
+        return
+    city = worker_city(part.city, store.plan["parts"][part.name]["city"])
+    grid = map_grid(city, part.sim.cell)
+    maps = trace_maps(city, part.stations, grid, part.sim, part.radio, part.seed, part.samples, False, cache)
+    for shard in todo:
+        x, y = part.ue_x[shard.start : shard.stop], part.ue_y[shard.start : shard.stop]
+        gain, error = read_or_trace(city, maps, x, y, part.sim, part.radio)
+        try:
+            store.write(shard, gain[:, 0], error[:, 0])
+        except OSError as cause:
+            raise SimulationError(
+                f"{shard} could not be written", str(cause), "make room in its folder and run again"
+            ) from None
+
+
+class _OneScene(City):
+    """A city that loads its scene once."""
+
+    def load_scene(self, carrier_hz: float, scattering: float) -> Scene:
+        """As :meth:`City.load_scene`; what the last user placed in the scene is still there."""
+        kept, asked = vars(self), (carrier_hz, scattering)
+        if kept.get("_scene", [None])[0] != asked:
+            kept.pop("_scene", None)  # before the next one is loaded: two may not fit
+            kept["_scene"] = asked, super().load_scene(carrier_hz, scattering)
+        scene: Scene = kept["_scene"][1]
+        return scene
+
+
+#: The city that a worker process traces in, by the hash of its files.
+_held: dict[str, _OneScene] = {}
+
+
+def worker_city(folder: Path, digest: str) -> City:
+    """A city that loads its scene once, for a worker: the one before is let go.
+
+    Parameters
+    ----------
+    folder : Path
+        Where it lies.
+    digest : str
+        Hash of its files.
+
+    Raises
+    ------
+    SimulationError
+        If they have another.
+    """
+    if digest not in _held:
+        _held.clear()
+        if files_digest(folder) != digest:
+            raise SimulationError(
+                f"the city in {folder} is not the one that was planned for",
+                "it was built anew meanwhile, or this machine has another",
+                "start the campaign again",
+            )
+        city = open_city(folder)
+        _held[digest] = _OneScene(**{field.name: getattr(city, field.name) for field in dataclasses.fields(city)})
+    return _held[digest]
