@@ -156,8 +156,9 @@ def substitutions(root: Path) -> dict[str, Any]:
     -------
     dict
         `scale`, `params` (as in params.yaml), `home`, `reality`, `rows` (Table 1 by key), `best` (by street, the row
-        with the lowest mean; oracles left out), `headline`, `benchmarks` (results/benchmarks by name), `records`
-        (provenance by stage), and the rendered blocks `table1`, `experiments`, `provenance` and `packages`.
+        with the lowest mean; oracles left out), `headline`, `departures` (departures.json), `benchmarks`
+        (results/benchmarks by name), `records` (provenance by stage), and the rendered blocks `table1`, `experiments`,
+        `provenance` and `packages`.
 
     Raises
     ------
@@ -181,6 +182,7 @@ def substitutions(root: Path) -> dict[str, Any]:
         "rows": rows,
         "best": {street: min(contest, key=lambda row: row[street]["mean"]) for street in STREETS},
         "headline": read_json(results / "headline.json"),
+        "departures": read_json(results / "departures.json"),
         "benchmarks": {path.stem: read_json(path) for path in sorted((root / "results/benchmarks").glob("*.json"))},
         "table1": _table1(rows, params.evaluation.level),
         "experiments": _experiments(params),

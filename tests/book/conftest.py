@@ -54,7 +54,8 @@ def make_mini(project_root: Path) -> Callable[[Path], Path]:
         results = root / "results" / config.load(root / "params.yaml").scale
         (results / "provenance").mkdir(parents=True)
         (results / "table1.json").write_text(json.dumps({"rows": ROWS}))
-        (results / "headline.json").write_text("{}")
+        for name in ("headline", "departures"):
+            (results / f"{name}.json").write_text("{}")
         (results / "provenance" / "results.json").write_text(json.dumps(RECORD))
         return root
 
