@@ -148,7 +148,7 @@ def test_every_import_is_a_declared_and_pinned_dependency():
         for top in (
             {name.split(".")[0] for name in imports(source, "rfloc")}
             - set(sys.stdlib_module_names)
-            - {"rfloc", "tests"}
+            - {"rfloc", "tests", "benchmarks"}
         ):
             names = {d.lower().replace("_", "-") for d in owners.get(top, [top])}
             if not names & declared_names and not (path.parent / f"{top}.py").exists():

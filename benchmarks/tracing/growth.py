@@ -1,0 +1,150 @@
+"""How the cost of tracing grows: with UEs, stations, buildings and workers."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import shapely
+import yaml
+import zarr
+
+from benchmarks.tracing.scene import RADIO, SEED, SIM, Bench
+from benchmarks.tracing.side_by_side import in_turns
+from rfloc.city import CELL, City, mesh, osm
+from rfloc.city.files import BUILDING_MATERIAL, GROUND_MATERIAL
+from rfloc.city.heights import assign_heights
+from rfloc.city.raster import rasterize_city
+from rfloc.city.vector import resolve
+from rfloc.config import (
+    CityParams,
+    DataParams,
+    EngineParams,
+    check,
+    data_root,
+    project_root,
+)
+from rfloc.errors import DataError
+from rfloc.frames import Grid, LocalFrame
+from rfloc.schema import load
+from rfloc.simulation.campaign import place_stations
+from rfloc.simulation.engine import Part, connect, run_campaign
+from rfloc.simulation.maps import map_grid, read_maps, trace_maps
+from rfloc.simulation.trace import trace_paths
+
+#: Half the edge of the square that UEs and maps of the growing city have [m].
+HALF = 500.0
+
+#: Rays a station: of paths; of maps.
+SAMPLES, MAP_SAMPLES = 30_000, 300_000
+
+
+def measure(bench: Bench, folder: Path) -> dict[str, Any]:
+    """Links a second by paths and by maps."""
+    s, grid = bench.sizes, map_grid(bench.city, 5.0)
+    repeats = max(s.repeats - 1, 1)
+
+    def paths(stations: int, ues: int) -> None:
+        trace_paths(bench.city, bench.stations.take(range(stations)), *bench.ues(ues), SIM, RADIO, SEED, SAMPLES)
+
+    def maps(stations: int, ues: int) -> None:
+        traced = trace_maps(
+            bench.city, bench.stations.take(range(stations)), grid, SIM, RADIO, SEED, MAP_SAMPLES, progress=False
+        )
+        read_maps(traced, *bench.ues(ues), RADIO)
+
+    few = s.growth_ues[0]
+    return {
+        "samples_a_station": {"paths": SAMPLES, "maps": MAP_SAMPLES},
+        "ues_by_paths": _rates({n: (n, lambda n=n: paths(1, n)) for n in s.growth_ues}, repeats),
+        "ues_by_maps": _rates({n: (n, lambda n=n: maps(1, n)) for n in s.growth_map_ues}, repeats),
+        "stations_by_paths": _rates({k: (k * few, lambda k=k: paths(k, few)) for k in s.growth_stations}, repeats),
+        "stations_by_maps": _rates({k: (k * few, lambda k=k: maps(k, few)) for k in s.growth_stations}, repeats),
+        "buildings": buildings(s.growth_buildings, few, repeats, folder),
+        "workers": workers(bench, folder) if s.growth_workers else None,
+    }
+
+
+def _rates(jobs: dict[int, tuple[int, Any]], repeats: int) -> dict[str, Any]:
+    """Size -> links a second and times, of size -> (links, job)."""
+    _, times = in_turns({str(n): lambda _, job=job: job() for n, (_, job) in jobs.items()}, repeats)
+    return {str(n): {"links_per_s": links / times[str(n)]["s"], **times[str(n)]} for n, (links, _) in jobs.items()}
+
+
+def buildings(counts: tuple[int, ...], ues: int, repeats: int, folder: Path) -> dict[str, Any] | None:
+    """The buildings of Rome nearest to its middle, so many: one station's paths, and its map of the middle."""
+    if not counts:
+        return None
+    root = project_root()
+    params = check(CityParams, yaml.safe_load((root / "conf" / "city" / "rome_whole.yaml").read_text()))
+    if max(counts) <= 10_000:  # the box of the measurements holds as many as these with 2 km around it
+        small = check(CityParams, yaml.safe_load((root / "conf" / "city" / "rome.yaml").read_text()))
+        params = params.model_copy(update={"box": small.box, "margin": 2_500.0})
+    frame = LocalFrame(*params.centre)
+    try:
+        sources = [resolve(str(name), data_root(DataParams(), root)) for name in (params.buildings, params.streets)]
+    except DataError as error:
+        return {"absent": str(error).partition("\n")[0]}
+    footprints = assign_heights(osm.read_buildings(params, frame, sources[0])[0], params, SEED)[["geometry", "height"]]
+    streets, _ = osm.read_streets(params, frame, sources[1])
+    middle = shapely.get_coordinates(footprints.geometry.centroid.to_numpy())
+    nearest = np.argsort(np.hypot(*middle.T))
+    grid = Grid.covering(-HALF, -HALF, HALF, HALF, CELL)
+    place = folder / "buildings"
+    inner = footprints.iloc[nearest[: max(counts)]].clip(shapely.box(-HALF, -HALF, HALF, HALF).buffer(50.0))
+    rasterize_city(inner[inner.geom_type == "Polygon"], streets, grid, place / "raster.zarr")
+    zarr.open_group(place / "raster.zarr").attrs.update({"city": "buildings", **frame.to_attrs()})
+    raster = load(place / "raster.zarr", "raster")
+    cities, triangles = {}, {}
+    for n in counts:
+        if n > len(nearest):
+            continue
+        roofs = mesh.extrude(footprints.iloc[nearest[:n]])
+        low, high = roofs.vertices.min(axis=0) - mesh.APRON, roofs.vertices.max(axis=0) + mesh.APRON
+        low, high = np.minimum(low[:2], -HALF), np.maximum(high[:2], HALF)
+        parts = {
+            "buildings": (roofs, BUILDING_MATERIAL), "ground": (mesh.plane(*low, *high), GROUND_MATERIAL)
+        }  # fmt: skip
+        mesh.write_scene(parts, place / str(n))
+        cities[n] = City(f"rome {n}", params.model_copy(update={"box": None}), frame, grid, raster, place / str(n))
+        triangles[n] = len(roofs.faces)
+    one = place_stations(next(iter(cities.values())), 1, [20.0, 60.0], 43.0, None, np.random.default_rng(SEED))
+    x, y = next(iter(cities.values())).street_points(ues, np.random.default_rng(SEED))
+    cells = map_grid(next(iter(cities.values())), 5.0)
+    jobs: dict[int, dict[str, Any]] = {}
+    for n, city in cities.items():
+        jobs[n] = {
+            "load": lambda city=city: city.load_scene(RADIO.carrier_hz, SIM.scattering),
+            "paths": lambda city=city: trace_paths(city, one, x, y, SIM, RADIO, SEED, SAMPLES),
+            "maps": lambda city=city: trace_maps(city, one, cells, SIM, RADIO, SEED, MAP_SAMPLES, progress=False),
+        }
+    flat = {f"{n} {way}": lambda _, job=job: job() for n, row in jobs.items() for way, job in row.items()}
+    _, times = in_turns(flat, repeats)
+    out = {}
+    for n in cities:
+        load_s, paths_s, maps_s = (times[f"{n} {way}"]["s"] for way in ("load", "paths", "maps"))
+        out[str(n)] = {
+            "triangles": triangles[n], "load_s": load_s, "paths_s": paths_s, "map_s": maps_s, "links": ues,
+            "links_per_s": ues / paths_s, "links_per_s_without_load": ues / max(paths_s - load_s, 1e-9),
+        }  # fmt: skip
+    return out
+
+
+def workers(bench: Bench, folder: Path) -> dict[str, Any]:
+    """A campaign of all stations by so many worker processes of one thread each, once they have started."""
+    out: dict[str, Any] = {"cores": os.cpu_count()}
+    x, y = bench.ues(max(bench.sizes.growth_map_ues))
+
+    def part(name: str, samples: int) -> Part:
+        return Part(name, bench.city.folder, bench.stations, x, y, SIM, RADIO, SEED, samples)
+
+    for n in bench.sizes.growth_workers:
+        engine = EngineParams(workers=n)
+        with connect(engine) as client:
+            run_campaign([part("warm", MAP_SAMPLES)], folder / f"warm{n}", engine, client=client, progress=False)
+            done = run_campaign([part("timed", MAP_SAMPLES)], folder / f"of{n}", engine, client=client, progress=False)
+        rate = done.computed_links / done.seconds
+        out[str(n)] = {"links": done.computed_links, "s": done.seconds, "links_per_s": rate}
+    return out

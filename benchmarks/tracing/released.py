@@ -1,0 +1,101 @@
+"""Sionna's solvers as they come, and the released code's way to a link: its antennas in the scene."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from rfloc.city import City
+from rfloc.config import RadioParams, SimulationParams
+from rfloc.frames import Grid, sionna_orientation
+from rfloc.simulation.antennas import Antenna
+from rfloc.simulation.backend import prepare
+from rfloc.simulation.maps import ground_level, outdoor_share, place_transmitter, sector_gain_db
+from rfloc.simulation.solver import interactions
+from rfloc.simulation.stations import Stations
+
+prepare()
+import mitsuba as mi  # noqa: E402 - the backend is chosen first
+from sionna.rt import PathSolver, PlanarArray, RadioMapSolver, Receiver, Transmitter  # noqa: E402
+
+#: Elements of the station's array, their distance [wavelengths]: with VH polarisation 72 ports.
+SHAPE, SPACING = (6, 6), (0.7, 0.5)
+
+#: UEs of a solver call, and the paths that a source (one element) keeps for all of them.
+BATCH, MAX_PATHS = 256, 10_000
+
+#: What one element and the UE are in this project's terms.
+ELEMENT, UE = Antenna("tr38901", slants=(0.0, 90.0)), Antenna("dipole", slants=(45.0, -45.0))
+
+
+def trace_gain(
+    city: City,
+    stations: Stations,
+    x: NDArray[np.float64],
+    y: NDArray[np.float64],
+    sim: SimulationParams,
+    radio: RadioParams,
+    samples: int,
+    seed: int = 42,
+    shape: tuple[int, int] = SHAPE,
+    explicit: bool = True,
+    max_paths: int = MAX_PATHS,
+    batch: int = BATCH,
+) -> NDArray[np.float64]:
+    """Path gain (ue, bs): the one feature, sum of |a|^2 over paths, ports and elements, here shared out to the ports.
+
+    Every solver call has all stations and a batch of UEs. With `explicit` each element of the array sends its own
+    `samples` rays, else the array's middle does.
+    """
+    scene = city.load_scene(radio.carrier_hz, sim.scattering)
+    scene.tx_array = PlanarArray(
+        num_rows=shape[0], num_cols=shape[1], vertical_spacing=SPACING[0], horizontal_spacing=SPACING[1],
+        pattern="tr38901", polarization="VH",
+    )  # fmt: skip
+    scene.rx_array = PlanarArray(num_rows=1, num_cols=1, pattern="hw_dipole", polarization="cross")
+    height = city.ground_at(stations.x, stations.y) + stations.h
+    for k in range(stations.n):
+        position = mi.Point3f(float(stations.x[k]), float(stations.y[k]), float(height[k]))
+        towards = mi.Point3f(*sionna_orientation(float(stations.azimuth[k])))
+        scene.add(Transmitter(f"bs{k}", position=position, orientation=towards))
+    z = city.ground_at(x, y) + radio.ue_height
+    gain = np.empty((len(x), stations.n))
+    for start in range(0, len(x), batch):
+        for name in list(scene.receivers):
+            scene.remove(name)
+        for i in range(start, min(start + batch, len(x))):
+            scene.add(Receiver(f"ue{i}", position=mi.Point3f(float(x[i]), float(y[i]), float(z[i]))))
+        paths = PathSolver()(
+            scene, max_depth=sim.max_depth, max_num_paths_per_src=max_paths, samples_per_src=samples,
+            synthetic_array=not explicit, seed=seed, **interactions(sim),
+        )  # fmt: skip
+        power = sum(np.asarray(part) ** 2 for part in paths.a)  # (ue, ue port, bs, bs port, path)
+        gain[start : start + batch] = power.sum((1, 3, 4)) / power.shape[3]
+    return gain
+
+
+def map_gain(
+    city: City,
+    stations: Stations,
+    grid: Grid,
+    x: NDArray[np.float64],
+    y: NDArray[np.float64],
+    sim: SimulationParams,
+    radio: RadioParams,
+    samples: int,
+    seed: int = 42,
+) -> NDArray[np.float64]:
+    """Path gain (ue, bs) off radio maps of rays that leave evenly to all sides, sectors applied to what is read."""
+    scene, (x_min, y_min, x_max, y_max) = city.load_scene(radio.carrier_hz, sim.scattering), grid.bounds
+    row, col, _ = grid.index(x, y)
+    share = outdoor_share(city, grid)[0][row, col]
+    gain = 10 ** (sector_gain_db(stations, x, y, radio).T / 10)
+    for k in range(stations.n):
+        place_transmitter(scene, city, stations, k)
+        found = RadioMapSolver()(
+            scene, center=mi.Point3f((x_min + x_max) / 2, (y_min + y_max) / 2, ground_level(city) + radio.ue_height),
+            size=mi.Point2f(x_max - x_min, y_max - y_min), orientation=mi.Point3f(0.0), cell_size=mi.Point2f(grid.cell),
+            samples_per_tx=samples, max_depth=sim.max_depth, seed=seed, **interactions(sim),
+        )  # fmt: skip
+        gain[:, k] *= np.asarray(found.path_gain)[0][row, col] / np.maximum(share, 1e-3)
+    return gain
