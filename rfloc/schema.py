@@ -385,9 +385,9 @@ def require_same_stations(links: xr.Dataset, other: xr.Dataset, what: str) -> No
 
 
 def save_json(value: dict | list, path: str | Path) -> Path:
-    """Write JSON with sorted keys and a closing newline, NaN refused, so that git diffs stay readable."""
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
+    """Write JSON with sorted keys and a closing newline; NaN, what cannot be computed, is null, infinity refused."""
+    (path := Path(path)).parent.mkdir(parents=True, exist_ok=True)
+    value = json.loads(json.dumps(value), parse_constant=lambda name: None if name == "NaN" else float(name))
     path.write_text(json.dumps(value, indent=2, sort_keys=True, allow_nan=False) + "\n")
     return path
 
@@ -395,6 +395,6 @@ def save_json(value: dict | list, path: str | Path) -> Path:
 def load_json(path: str | Path) -> dict:
     """Read a JSON file that a stage wrote (raises DataError where it is missing)."""
     path = Path(path)
-    if not path.exists():
-        raise DataError(f"there is no {path}", "the stage that writes it has not run here", "run `dvc repro`")
-    return json.loads(path.read_text())
+    if path.exists():
+        return json.loads(path.read_text())
+    raise DataError(f"there is no {path}", "the stage that writes it has not run here", "run `dvc repro`")

@@ -136,4 +136,4 @@ def test_json_is_sorted_whole_and_without_nan(tmp_path):
     assert path.read_text() == '{\n  "a": [\n    1.5,\n    null\n  ],\n  "b": 1\n}\n'
     assert schema.load_json(path) == json.loads(path.read_text())
     with pytest.raises(ValueError, match="JSON compliant"):
-        schema.save_json({"a": float("nan")}, path)
+        schema.save_json({"a": float("inf")}, path)

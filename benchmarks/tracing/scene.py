@@ -33,13 +33,13 @@ class Sizes:
     ues: int = 500
     samples: int = 100_000  # rays a source
     batch: int = released.BATCH
-    repeats: int = 3
-    released_stations: int = 2  # timed, one after the other
+    repeats: int = 2
+    released_stations: int = 1  # timed, one after the other
     truth_ues: int = 40
     truth_samples: int = 2_000_000
     curve_ues: int = 150
     curve_stations: int = 2
-    curve_repeats: int = 2
+    curve_repeats: int = 1
     path_samples: tuple[int, ...] = (3_000, 10_000, 30_000, 100_000, 300_000)
     map_samples: tuple[int, ...] = (100_000, 1_000_000, 4_000_000)
     map_at: int = 1_000_000  # the map that the ratio is for

@@ -15,7 +15,7 @@ from rfloc.simulation.backend import cuda_devices
 if TYPE_CHECKING:
     from distributed import Client
 
-#: Time that a scheduler has to answer, and its first worker to join [s].
+#: Time that a scheduler at an address has to answer, and its first worker to join [s].
 PATIENCE = 20.0
 
 #: Memory of a worker is its scene's, not Dask's: what Dask does past these shares of it frees none.
@@ -33,7 +33,8 @@ def connect(engine: EngineParams) -> Iterator[Client]:
     Raises
     ------
     SimulationError
-        If SLURM's client is missing here, or no scheduler answers at the address.
+        If SLURM's client is missing here, or no scheduler with a worker answers at the address. Jobs of SLURM may stay
+        in its queue for as long as they do.
     """
     from distributed import Client
 
@@ -49,6 +50,15 @@ def connect(engine: EngineParams) -> Iterator[Client]:
                 str(error).partition("\n")[0],
                 "start one with `dask scheduler`, or set engine.scheduler to local",
             ) from error
+        if engine.scheduler not in ("local", "slurm"):
+            try:
+                client.wait_for_workers(1, timeout=PATIENCE)
+            except TimeoutError:
+                raise SimulationError(
+                    f"the Dask scheduler at {engine.scheduler} has no worker",
+                    f"none joined it in {PATIENCE:g} s",
+                    "start some with `dask worker`",
+                ) from None
         yield client
 
 

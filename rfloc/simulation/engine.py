@@ -141,7 +141,7 @@ def _compute(client: Client, store: Store, jobs: list[Job], cache: Path | None, 
     completed = as_completed(loop=client.loop)
 
     def begin() -> None:
-        workers = max(sum(client.nthreads().values()), least)
+        workers = max(len(client.nthreads()), least)
         for part, todo in itertools.islice(waiting, 0 if failed else max(workers + 1 - len(begun), 0)):
             future = client.submit(compute_station, store.root, part, todo, cache, pure=False)
             begun[future] = part, todo

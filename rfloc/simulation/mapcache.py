@@ -1,8 +1,8 @@
 """What a station's rays brought, kept by content: one file a station and setting, so that nothing is traced twice.
 
 A file is named by the hash of all that its numbers depend on: the scene's files, the antenna's position, the grid, the
-solver's parameters, carrier, rays, seed and the versions that traced them. Names, azimuths and powers of stations are
-not among it: maps are isotropic, and to turn an antenna is to read the same file.
+solver's parameters, carrier, rays, seed, and the versions and code that trace them. Names, azimuths and powers of
+stations are not among it: maps are isotropic, and to turn an antenna is to read the same file.
 """
 
 from __future__ import annotations
@@ -32,8 +32,19 @@ from rfloc.simulation.backend import prepare
 #: Ray gain and its relative standard error, each (ny, nx).
 RayMap = tuple[NDArray[np.float32], NDArray[np.float32]]
 
-#: Part of every name; another number for another way to trace the same parameters.
-METHOD = 1
+#: Packages, and modules of this one, that may change what rays bring.
+PACKAGES = ("sionna-rt", "mitsuba", "drjit", "numpy")
+_TRACERS = ("simulation/maps.py", "simulation/solver.py", "simulation/backend.py", "city/materials.py", "frames.py")
+
+
+@functools.cache
+def versions(packages: tuple[str, ...] = PACKAGES, modules: tuple[str, ...] = _TRACERS) -> dict[str, str]:
+    """Versions of packages and of the LLVM that compiles kernels, and the hash of modules (globs) of this package."""
+    root = Path(__file__).parents[1]
+    code = hashlib.sha256(b"".join(path.read_bytes() for glob in modules for path in sorted(root.glob(glob))))
+    backend = prepare()
+    compiler = {"backend": f"{backend.kind} {backend.version}", "code": code.hexdigest()[:16]}
+    return {package: version(package) for package in packages} | compiler
 
 
 @functools.cache
@@ -67,11 +78,9 @@ def _is_file(tag: ElementTree.Element) -> bool:
 
 def content_key(scene: Path, **settings: Any) -> str:
     """Name of a map: the hash of its scene, of `settings` (JSON; floats exactly) and of the versions that trace it."""
-    libraries = {package: version(package) for package in ("sionna-rt", "mitsuba", "drjit")}
     materials = {name: dataclasses.astuple(material) for name, material in MATERIALS.items()}
     about = {
-        "scene": scene_hash(scene), "settings": settings, "method": METHOD, "libraries": libraries,
-        "backend": prepare().kind, "materials": materials,
+        "scene": scene_hash(scene), "settings": settings, "versions": versions(), "materials": materials,
     }  # fmt: skip
     return hashlib.sha256(json.dumps(about, sort_keys=True, allow_nan=False).encode()).hexdigest()
 

@@ -112,10 +112,11 @@ def trace_maps(
     Returns
     -------
     Dataset of kind "maps"
-        `path_gain` (bs, y, x) linear, 0 where nothing arrives; `ray_gain`, the part of it that rays brought, the mean
-        over `sim.map_batches` batches of rays and, with diffuse reflection, over neighbouring cells where rays are few
-        (:mod:`rfloc.simulation.smoothing`); `ray_error`, the relative standard error of `ray_gain` by the scatter of
-        the batches, which are independent, NaN where no ray came.
+        `ray_gain` (bs, y, x) linear, what rays brought to each cell, the mean over `sim.map_batches` batches;
+        `ray_error`, its relative standard error by the scatter of the batches, which are independent, NaN where no ray
+        came (few batches: with four, one cell in seven lies beyond twice that); `path_gain`, what is read: rays and,
+        with diffuse reflection, the mean over neighbours where they are few (:mod:`rfloc.simulation.smoothing`), and
+        the rooftop floor.
     """
     stations = stations.above_roofs(city)
     samples = sim.samples if samples is None else samples
@@ -124,16 +125,15 @@ def trace_maps(
         city, stations, grid, sim, radio, seed, samples, None if cache is None else Path(cache)
     )
     share, x, y = outdoor_share(city, grid)
-    gain = np.where(share > 0, gain / np.maximum(share, 1e-3), 0.0)
+    rays = np.where(share > 0, gain / np.maximum(share, 1e-3), 0.0).astype(np.float32)
+    gain = rays.copy()
     if sim.diffuse:
         for k in range(stations.n):
-            gain[k], error[k] = pooled(gain[k], error[k], share)
-    rays = gain.astype(np.float32)
-    gain = rays
+            gain[k] = pooled(rays[k].astype(float), error[k].astype(float), share)
     middle = time.perf_counter()
     if sim.rooftop:
         direct, clear = rooftop_maps(city, stations, x, y, share > 0, radio.carrier_hz, radio.ue_height)
-        gain = np.where(clear & (rays > 0), rays, rays + direct)  # in sight, only what the rays were too sparse to hit
+        gain = over_rooftops(gain, direct, clear).astype(np.float32)
     if progress:
         kept = f", {stations.n - traced} from the cache" if cache is not None else ""
         print(
@@ -156,6 +156,16 @@ def trace_maps(
         },
     )  # fmt: skip
     return validate(with_units(ds, "maps"), "maps")
+
+
+def over_rooftops(
+    gain: NDArray[np.floating], floor: NDArray[np.floating], clear: NDArray[np.bool_]
+) -> NDArray[np.floating]:
+    """Path gain of rays joined by the rooftop floor: where the mast is in sight, only if rays missed the direct path.
+
+    They did where they brought less than half of it.
+    """
+    return np.where(clear & (gain >= floor / 2), gain, gain + floor)
 
 
 def _ray_maps(
@@ -289,21 +299,21 @@ def read_maps(maps: xr.Dataset, x: ArrayLike, y: ArrayLike, radio: RadioParams |
 def read_error_db(maps: xr.Dataset, x: ArrayLike, y: ArrayLike) -> Array:
     """Standard error of :func:`read_maps` at UE positions by the scatter of the rays [dB], shape (ue, bs).
 
-    To first order, 10 / ln 10 times the relative error of the cell's path gain, whose rooftop part has none. NaN where
-    no ray came: what is read there is the rooftop floor alone, or nothing.
+    To first order, 10 / ln 10 times the relative error of what rays brought to the cell, times their share in what is
+    read; pooling lessens it by what it does not say. NaN where no ray came to the cell itself.
     """
     row, col, inside = Grid.from_attrs(maps.attrs).index(np.atleast_1d(x), np.atleast_1d(y))
     gain, rays, error = (
         maps[name].values[:, row, col].astype(float) for name in ("path_gain", "ray_gain", "ray_error")
     )
-    share = rays / np.where(inside & (gain > 0), gain, np.nan)
+    share = np.minimum(rays / np.where(inside & (gain > 0), gain, np.nan), 1.0)
     return (10 / np.log(10) * error * share).T
 
 
 def coverage(maps: xr.Dataset, city: City, threshold_db: float = -140.0) -> dict[str, float]:
-    """Share of (station, outdoor cell) pairs above a path gain: in all, and by rays alone.
+    """Share of (station, outdoor cell) pairs above a path gain: in all, and by rays to the cell itself alone.
 
-    The difference is what only the rooftop floor lifts above it.
+    The difference is what pooling and the rooftop floor lift above it.
     """
     share, _, _ = outdoor_share(city, Grid.from_attrs(maps.attrs))
     above = (maps["path_gain"].values > 10 ** (threshold_db / 10))[:, share > 0]

@@ -5,13 +5,11 @@ A shard is one station with so many UEs of one part that it has at most `shard_l
 
 from __future__ import annotations
 
-import functools
 import hashlib
 import math
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +19,7 @@ from numpy.typing import NDArray
 from rfloc.city import open_city
 from rfloc.config import RadioParams, SimulationParams
 from rfloc.errors import SimulationError
-from rfloc.simulation.mapcache import scene_hash
+from rfloc.simulation.mapcache import PACKAGES, scene_hash, versions
 from rfloc.simulation.stations import Stations
 
 #: Columns of the stations and parameters of the radio interface that path gain depends on; the others come later.
@@ -29,7 +27,7 @@ _STATION = ("x", "y", "h", "azimuth", "id")
 _RADIO = ("carrier_hz", "ue_height", "pattern", "downtilt", "front_to_back_db")
 
 #: Packages whose version may change a result.
-_PACKAGES = ("sionna-rt", "mitsuba", "drjit", "numpy", "zarr")
+_PACKAGES = ("rfloc", *PACKAGES, "scipy", "zarr")
 
 
 @dataclass(frozen=True)
@@ -149,17 +147,14 @@ def describe(parts: Sequence[Part], shard_links: int) -> dict[str, Any]:
     cities = {folder: files_digest(folder) for folder in {part.city for part in parts}}
     return {
         "shard_links": shard_links,
-        "versions": versions(),
+        "versions": plan_versions(),
         "parts": {part.name: part.describe(cities[part.city]) for part in parts},
     }
 
 
-@functools.cache
-def versions() -> dict[str, str]:
-    """Versions of the packages that may change a result, and the hash of the modules of this one that do."""
-    modules = (path for room in ("city", "simulation") for path in (Path(__file__).parents[1] / room).glob("*.py"))
-    code = hashlib.sha256(b"".join(path.read_bytes() for path in sorted(modules)))
-    return {package: version(package) for package in _PACKAGES} | {"code": code.hexdigest()[:16]}
+def plan_versions() -> dict[str, str]:
+    """Versions and code that may change a gain."""
+    return versions(_PACKAGES, ("city/*.py", "simulation/*.py", "frames.py"))
 
 
 def differences(old: Any, new: Any, where: str = "") -> Iterator[str]:
@@ -183,5 +178,8 @@ def _digest(*arrays: NDArray[Any]) -> str:
 
 def files_digest(folder: Path) -> str:
     """Hash of the files that a city's maps are computed from."""
-    scene = scene_hash(open_city(folder).scene_path)
-    return hashlib.sha256((folder / "city.json").read_bytes() + scene.encode()).hexdigest()
+    whole = hashlib.sha256(scene_hash(open_city(folder).scene_path).encode())
+    for path in (folder / "city.json", *sorted((folder / "raster.zarr").rglob("*"))):
+        if path.is_file():
+            whole.update(path.read_bytes())
+    return whole.hexdigest()

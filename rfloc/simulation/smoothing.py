@@ -1,9 +1,9 @@
 """Diffuse power where rays are few: pooled over as many neighbouring cells as a stated error takes.
 
 What diffuse reflection brings varies slowly over a street, but into shadow it comes by few rays: most cells of a map
-get none, and the others too much. Where the scatter of the rays says so, their power is spread over a window, and only
-over cells that are as poorly known, so that nothing leaks from a lit street into the one behind (the density estimate
-of photon maps, its bandwidth chosen cell by cell).
+get none, and the others too much. Where the scatter of the rays says so, their power is spread over a window, over
+cells that are as poorly known alone: a street that is lit well shares nothing (the density estimate of photon maps, its
+bandwidth chosen cell by cell). Windows know no walls: a poorly lit street shares with a dark yard within half of one.
 
 On Munich (5 m, depth 3, S = 0.4) against paths of 10^6 rays at 400 UEs of a station, Spearman over all UEs, and the
 share of path-covered UEs that the map misses, with 10^6 and 4 * 10^6 rays: rays spread evenly over directions 0.60 and
@@ -26,8 +26,8 @@ Floats = NDArray[np.float64]
 POOR_ERROR, WINDOWS = 0.4, (3, 5, 9)
 
 
-def pooled(gain: Floats, error: Floats, share: Floats) -> tuple[Floats, Floats]:
-    """Path gain and its error with poorly known cells pooled, each in the smallest window that is known well enough.
+def pooled(gain: Floats, error: Floats, share: Floats) -> Floats:
+    """Path gain with poorly known cells pooled, each in the smallest window that is known well enough.
 
     Parameters
     ----------
@@ -40,15 +40,14 @@ def pooled(gain: Floats, error: Floats, share: Floats) -> tuple[Floats, Floats]:
 
     Returns
     -------
-    gain, error : ndarray, shape (ny, nx)
-        Cells without a ray in the largest window keep 0 and NaN.
+    ndarray, shape (ny, nx)
+        Path gain; cells without a ray in the largest window keep 0.
     """
     poor = (share > 0) & ~(error <= POOR_ERROR)
     weight = np.where(poor, share, 0.0)
     power = gain * weight
     variance = (power * np.nan_to_num(error)) ** 2
-    gain, error = gain.copy(), error.copy()
-    todo = poor
+    gain, todo = gain.copy(), poor
     for window in WINDOWS:
         total, spread, area = (_sums(part, window) for part in (power, variance, weight))
         found = todo & (total > 0)
@@ -56,9 +55,9 @@ def pooled(gain: Floats, error: Floats, share: Floats) -> tuple[Floats, Floats]:
         done = relative <= POOR_ERROR if window != WINDOWS[-1] else np.ones(relative.shape, bool)
         take = np.zeros_like(todo)
         take[found] = done
-        gain[take], error[take] = total[take] / area[take], relative[done]
+        gain[take] = total[take] / area[take]
         todo = todo & ~take
-    return gain, error
+    return gain
 
 
 def _sums(part: Floats, window: int) -> Floats:

@@ -39,7 +39,7 @@ from rfloc.simulation.engine import Part, read_part, run_campaign
 from rfloc.simulation.shards import describe
 from rfloc.simulation.stations import Stations
 from rfloc.simulation.statistical import StatisticalModel
-from rfloc.splits import held_out
+from rfloc.splits import held_out, roles_by_area
 
 Floats = NDArray[np.floating]
 
@@ -154,7 +154,8 @@ def parts_of_c(
 ) -> list[SyntheticPart]:
     """Dataset C: build the patches that are taken, and draw their deployments.
 
-    With `c_border`, the neighbours of a patch are built too, for as long as it takes to place their stations.
+    With `c_border`, the neighbours of a patch are built too, for as long as it takes to place their stations. Where
+    patches have heights of their own (`c_randomise`), a neighbour's mast is lifted above the roofs of this one.
 
     Parameters
     ----------
@@ -188,7 +189,7 @@ def parts_of_c(
             x, y = draw_ues(city, params, seed, at)
             kept = outside_held_out(city, x, y, splits)
             part = Part(
-                f"{city.key}-{at}", city.folder, join(stations), x[kept], y[kept],
+                f"{city.key}-{at}", city.folder, join(stations).above_roofs(city), x[kept], y[kept],
                 sim.model_copy(update={"scattering": scene.get("scattering", sim.scattering)}), radio,
                 int(rng_of(seed, city.key, at, "rays").integers(2**31)), params.c_samples,
             )  # fmt: skip
@@ -205,15 +206,15 @@ def take(patches: list[Patch], n: int | None, rng: np.random.Generator) -> list[
 
 
 def outside_held_out(city: City, x: Floats, y: Floats, splits: Sequence[xr.Dataset]) -> NDArray[np.bool_]:
-    """Whether positions [m] lie outside the held-out areas, and their buffers, of all splits of other cities.
+    """Whether positions [m] lie outside the areas that splits of other cities hold out or validate on, and buffers.
 
     A patch may cover streets on which measurements test; no synthetic UE stands there. In a split's own city its roles
-    see to that when a network is trained.
+    see to that when a network is trained, and those that validate choose checkpoints.
     """
     kept = np.ones(np.shape(x), bool)
     for split in splits:
         if split.attrs["city"] != city.key:
-            kept &= ~held_out(split, *LocalFrame.from_attrs(split.attrs).to_local(*city.frame.to_geographic(x, y)))
+            kept &= roles_by_area(split, city.frame, x, y) == "train"
     return kept
 
 

@@ -18,7 +18,7 @@ from rfloc.errors import SimulationError
 from rfloc.frames import Grid
 from rfloc.schema import validate, with_units
 from rfloc.simulation.backend import prepare
-from rfloc.simulation.maps import place_transmitter, read_error_db, read_maps
+from rfloc.simulation.maps import over_rooftops, place_transmitter, read_error_db, read_maps
 from rfloc.simulation.paths import path_gain
 from rfloc.simulation.rooftop import rooftop_maps
 from rfloc.simulation.solver import SLANTS, candidate_generator, interactions, slanted_array, table_entries, ues_a_call
@@ -224,8 +224,9 @@ def read_or_trace(
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Path gain at UE positions by maps or, with `sim.paths_where_missed`, by paths where no ray reached the cell.
 
-    Paths join the rooftop floor by the rule of maps: in sight they replace it, elsewhere powers add. On Munich they
-    are far dearer than the rays that maps would take to reach these UEs (:mod:`rfloc.simulation.smoothing`).
+    Paths join what the map has there as rays join the rooftop floor, :func:`~rfloc.simulation.maps.over_rooftops`. On
+    Munich they are far dearer than the rays that maps would take to reach these UEs
+    (:mod:`rfloc.simulation.smoothing`).
 
     Parameters
     ----------
@@ -254,22 +255,36 @@ def read_or_trace(
             paths = path_gain(trace_paths(city, station, *at, sim, radio, maps.attrs["seed"]), radio)[:, 0]
             where = np.ones((1, missed.size), bool)
             _, clear = rooftop_maps(city, station, at[0][None], at[1][None], where, radio.carrier_hz, radio.ue_height)
-            gain[missed, k] = np.where(clear[0, 0] & (paths > 0), paths, gain[missed, k] + paths)
+            gain[missed, k] = over_rooftops(paths, gain[missed, k], clear[0, 0])
     return gain, error
 
 
 def compare_with_maps(paths: xr.Dataset, maps: xr.Dataset, radio: RadioParams | None = None) -> dict[str, float]:
-    """How well the rays of maps agree with paths at the paths' UEs; the rooftop floor is left out.
+    """How well maps agree with paths at the paths' UEs.
+
+    Parameters
+    ----------
+    maps : Dataset of kind "maps"
+        Traced without the rooftop floor, which no path has.
 
     Returns
     -------
     dict
-        `links`: (UE, station) pairs; `paths`, `rays`: shares of them that path tracing, and the maps' rays, reach;
-        `both`: number that both reach, with the `bias_db`, `rms_db` (bias removed) and `spearman` of maps against
-        paths there (NaN under three); `missed`: share of the path-traced links that the maps' rays miss;
-        `spearman_all`: over all pairs, those that one of them does not reach being its weakest.
+        `links`: (UE, station) pairs; `paths`, `maps`: shares of them that path tracing, and the maps, reach; `both`:
+        number that both reach, with the `bias_db`, `rms_db` (bias removed) and `spearman` of maps against paths there
+        (NaN under three); `missed`: share of the path-traced links that the maps miss; `spearman_all`: over all pairs,
+        those that one of them does not reach being its weakest.
+
+    Raises
+    ------
+    SimulationError
+        If the maps have the rooftop floor.
     """
-    mapped = read_maps(maps.assign(path_gain=maps["ray_gain"]), paths["ue_x"].values, paths["ue_y"].values, radio)
+    if maps.attrs.get("rooftop"):
+        raise SimulationError(
+            "these maps have the rooftop floor", "no traced path has it", "trace them with simulation.rooftop off"
+        )
+    mapped = read_maps(maps, paths["ue_x"].values, paths["ue_y"].values, radio)
     traced = path_gain(paths, radio)
     both = (traced > 0) & (mapped > 0)
     error = 10 * np.log10(mapped[both] / traced[both])
@@ -277,7 +292,7 @@ def compare_with_maps(paths: xr.Dataset, maps: xr.Dataset, radio: RadioParams | 
     return {
         "links": int(traced.size),
         "paths": float((traced > 0).mean()),
-        "rays": float((mapped > 0).mean()),
+        "maps": float((mapped > 0).mean()),
         "both": int(both.sum()),
         "missed": float(1 - both.sum() / max((traced > 0).sum(), 1)),
         "bias_db": float(error.mean()) if enough else float("nan"),

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import socket
+import threading
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,12 +16,16 @@ from rfloc.city import City, open_city
 from rfloc.errors import SimulationError
 from rfloc.simulation.backend import run_on_one_thread
 from rfloc.simulation.maps import map_grid, trace_maps
-from rfloc.simulation.shards import Part, Shard, differences, files_digest, versions
+from rfloc.simulation.shards import Part, Shard, differences, files_digest, plan_versions
 from rfloc.simulation.store import Store
 from rfloc.simulation.trace import read_or_trace
 
 if TYPE_CHECKING:
     from sionna.rt import Scene
+
+
+#: A process traces one station at a time, however many threads its Dask worker has: they share a scene.
+_TRACING = threading.Lock()
 
 
 def compute_station(root: Path, part: Part, todo: list[Shard], cache: Path | None) -> None:
@@ -32,9 +37,14 @@ def compute_station(root: Path, part: Part, todo: list[Shard], cache: Path | Non
         If this process has other versions of what computes than the store's plan, or naming a shard that can't be
         written.
     """
-    run_on_one_thread()
+    with _TRACING:
+        run_on_one_thread()
+        _compute_station(root, part, todo, cache)
+
+
+def _compute_station(root: Path, part: Part, todo: list[Shard], cache: Path | None) -> None:
     store = Store.open(root)
-    changes = list(differences(store.plan["versions"], versions()))
+    changes = list(differences(store.plan["versions"], plan_versions()))
     if changes:
         raise SimulationError(
             f"worker {socket.gethostname()} runs other versions than the plan was made with: {'; '.join(changes)}",

@@ -2,17 +2,19 @@
 
 from rfloc.splits.areas import blocks_of, crosses, held_out, overlaps, unknown_area, val_area
 from rfloc.splits.leakage import leakage_report, made_for, require_own
-from rfloc.splits.roles import make_split, split_like
+from rfloc.splits.roles import in_frame_of, make_split, roles_by_area, split_like
 
 __all__ = [
     "blocks_of",
     "crosses",
     "held_out",
+    "in_frame_of",
     "leakage_report",
     "made_for",
     "make_split",
     "overlaps",
     "require_own",
+    "roles_by_area",
     "split_like",
     "unknown_area",
     "val_area",

@@ -13,7 +13,7 @@ from __future__ import annotations
 import numpy as np
 import shapely
 import xarray as xr
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 from shapely.geometry.base import BaseGeometry
 
 from rfloc.config import SplitParams
@@ -22,6 +22,8 @@ from rfloc.frames import LocalFrame
 from rfloc.schema import ROLES, validate, with_units
 from rfloc.splits.areas import area_of_blocks, area_of_box, blocks_of, near, unknown_area, val_area
 from rfloc.splits.leakage import leakage_report
+
+Floats = NDArray[np.float64]
 
 _UE_COORDS = ("ue_x", "ue_y", "ue_lat", "ue_lon", "ue_campaign")
 
@@ -79,10 +81,22 @@ def split_like(split: xr.Dataset, links: xr.Dataset) -> xr.Dataset:
     FrameError
         If the two are in different frames.
     """
-    LocalFrame.from_attrs(links.attrs).require_same(LocalFrame.from_attrs(split.attrs), "these links")
-    x, y = links["ue_x"].values, links["ue_y"].values
-    role = _roles(x, y, unknown_area(split), val_area(split), float(split.attrs["buffer"]))
-    return _dataset(links, role, split.attrs)
+    frame = LocalFrame.from_attrs(links.attrs)
+    frame.require_same(LocalFrame.from_attrs(split.attrs), "these links")
+    return _dataset(links, roles_by_area(split, frame, links["ue_x"].values, links["ue_y"].values), split.attrs)
+
+
+def in_frame_of(split: xr.Dataset, frame: LocalFrame, x: ArrayLike, y: ArrayLike) -> tuple[Floats, Floats]:
+    """Positions [m] in `frame`, a patch's for instance, in the frame of a split."""
+    own = LocalFrame.from_attrs(split.attrs)
+    x, y = np.asarray(x, float), np.asarray(y, float)
+    return (x, y) if frame == own else own.to_local(*frame.to_geographic(x, y))
+
+
+def roles_by_area(split: xr.Dataset, frame: LocalFrame, x: ArrayLike, y: ArrayLike) -> NDArray[np.str_]:
+    """Role that the areas of a split give to positions [m] in any frame: "train", "val", "unknown" or "buffer"."""
+    at = in_frame_of(split, frame, x, y)
+    return _roles(*at, unknown_area(split), val_area(split), float(split.attrs["buffer"]))
 
 
 def _blocks(

@@ -57,7 +57,7 @@ def run_experiment(
     experiment : ExperimentParams
         Samples, schedule, factor on the learning rate.
     sources : list of (links, raster, split or None, simulated)
-        What to train on. A split of other links of the city excludes its held-out and validation blocks.
+        What to train on. A split of other links, in whatever frame, excludes its held-out and validation blocks.
     val : (links, raster, split) or None
         UEs with role "val" choose the pass whose weights are kept; None keeps the last. Measured UEs here choose with
         real data: a zero-shot experiment takes simulated ones or None.

@@ -16,8 +16,9 @@ from torch.utils.data import Dataset
 from rfloc.config import CropParams, TrainingParams
 from rfloc.crops import ATTEMPTS, Batch, CropBatcher, evaluation_crops
 from rfloc.errors import TrainingError
+from rfloc.frames import LocalFrame
 from rfloc.localizers.map_radioformer import as_tensors
-from rfloc.splits import crosses, made_for, split_like
+from rfloc.splits import crosses, in_frame_of, made_for, roles_by_area
 
 #: A dataset to train on: links, raster of its city, split (None: every UE trains), whether its features are simulated.
 Source = tuple[xr.Dataset, xr.Dataset, xr.Dataset | None, bool]
@@ -31,10 +32,13 @@ COMMON = 0.75
 def training_ues(links: xr.Dataset, split: xr.Dataset) -> NDArray[np.bool_]:
     """Which UEs may be trained on, shape (n_ue,).
 
-    Those with role "train" where the split was made for these links; for other links of the city (B, B', C), those
-    outside the blocks of the split that are held out or validate, and outside the buffer.
+    Those with role "train" where the split was made for these links; for other links (B, B', C), in whatever frame,
+    those outside the blocks of the split that are held out or validate, and outside the buffer.
     """
-    return (split if made_for(split, links) else split_like(split, links))["role"].values == "train"
+    if made_for(split, links):
+        return np.asarray(split["role"].values == "train")
+    at = links["ue_x"].values, links["ue_y"].values
+    return roles_by_area(split, LocalFrame.from_attrs(links.attrs), *at) == "train"
 
 
 class CropSource:
@@ -52,7 +56,7 @@ class CropSource:
 
     def __init__(self, source: Source, crops: CropParams, seed: int) -> None:
         links, raster, split, self.simulated = source
-        self.split = split
+        self.split, self.frame = split, LocalFrame.from_attrs(links.attrs)
         self.batcher = CropBatcher(links, raster, crops)
         ues = np.arange(links.sizes["ue"]) if split is None else np.flatnonzero(training_ues(links, split))
         *_, found = self.batcher.eligible(ues, np.random.default_rng(seed), self._allowed)
@@ -60,7 +64,9 @@ class CropSource:
         self.left_out = links.sizes["ue"] - len(self.ues)
 
     def _allowed(self, x: Floats, y: Floats, size: Floats) -> NDArray[np.bool_]:
-        return np.ones(len(x), bool) if self.split is None else ~crosses(self.split, x, y, size)
+        if self.split is None:
+            return np.ones(len(x), bool)
+        return ~crosses(self.split, *in_frame_of(self.split, self.frame, x, y), size)
 
     def draw(self, n: int, flips: bool, rng: np.random.Generator) -> Batch:
         """A batch of `n` crops of UEs drawn with replacement, each with `min_heard` stations inside."""

@@ -14,7 +14,8 @@ pytestmark = pytest.mark.slow
 def test_the_tiny_rome_run_is_on_real_measurements(rome_data, project_root, tmp_path, monkeypatch):
     monkeypatch.setenv("RFLOC_DATA", str(rome_data))
     clone = make_clone(project_root, tmp_path / "clone")
-    run(clone, "dvc", "exp", "run", "-S", "scale=rome_tiny")
+    # The two stages that are left out do not touch Table 1 and run at scale smoke: departures, your-city.
+    run(clone, "dvc", "exp", "run", "-S", "scale=rome_tiny", "results", "variable-scale", "oslo")
     run(clone, "rfloc", "verify")
     records = [json.loads(p.read_text()) for p in (clone / "results/rome_tiny/provenance").glob("*.json")]
     kinds = {record["parameters"].get("campaign_kind", "nbiot") for record in records}

@@ -17,6 +17,7 @@ from rfloc.simulation.maps import (
     map_grid,
     nrsrp_map,
     outdoor_share,
+    over_rooftops,
     place_transmitter,
     read_error_db,
     read_maps,
@@ -182,3 +183,9 @@ def test_two_processes_of_one_thread_trace_the_same_bytes(tmp_path: Path, monkey
     there = subprocess.run(command, capture_output=True, text=True, timeout=300)
     assert there.returncode == 0, there.stderr
     assert there.stdout.strip() == here["digest"]
+
+
+def test_in_sight_the_direct_path_stands_in_where_rays_missed_it():
+    floor, clear = np.array([1.0, 1.0, 1.0, 0.3]), np.array([True, True, True, False])
+    rays = np.array([0.0, 0.01, 1.2, 0.5])  # missed; a crumb from a neighbour; hit; behind a house
+    np.testing.assert_allclose(over_rooftops(rays, floor, clear), [1.0, 1.01, 1.2, 0.8])

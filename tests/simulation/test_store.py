@@ -110,8 +110,8 @@ def test_the_store_of_another_plan_is_left_alone(store, part, monkeypatch):
         Store.make(store.root, [part, replace(part, name="b")], 20)
     with pytest.raises(SimulationError, match=r"a\.ues"):
         store.read(replace(part, ue_x=part.ue_x + 1.0))
-    older = plans.versions() | {"drjit": "0.1"}
-    monkeypatch.setattr(plans, "versions", lambda: older)
+    older = plans.plan_versions() | {"drjit": "0.1"}
+    monkeypatch.setattr(plans, "plan_versions", lambda: older)
     with pytest.raises(SimulationError, match=r"versions\.drjit is \S+ there and 0\.1 here"):
         Store.make(store.root, [part], 20)
     assert tree(store.root) == before

@@ -11,6 +11,7 @@ import xarray as xr
 
 from rfloc.config import CropParams, SplitParams, TrainingParams
 from rfloc.errors import TrainingError
+from rfloc.frames import LocalFrame
 from rfloc.splits import held_out, make_split, unknown_area
 from rfloc.training.data import CropSource, TrainingSteps, ValidationSteps, augment, gather_sources, training_ues
 from tests.training.plain import log_distance_links
@@ -50,6 +51,26 @@ def test_held_out_streets_of_a_split_bind_other_datasets_too(links: xr.Dataset) 
     assert 0 < out.sum() < 500
     assert not (allowed & out).any()
     assert allowed.any()
+
+
+def test_held_out_streets_bind_links_in_another_frame(links: xr.Dataset, plain: xr.Dataset, crops: CropParams) -> None:
+    """A patch has a frame of its own: the same UEs are left out, and the same crops, wherever its origin lies."""
+    split = make_split(links, SPLIT.model_copy(update={"crop_gap": 0.0}), 1)
+    simulated = log_distance_links(500, seed=9)
+    here = LocalFrame.from_attrs(simulated.attrs)
+    there = LocalFrame(here.lat0 + 0.002, here.lon0 - 0.003)
+    moved = simulated.assign_attrs(there.to_attrs())
+    for kind in ("ue", "bs"):
+        x, y = there.to_local(*here.to_geographic(moved[f"{kind}_x"].values, moved[f"{kind}_y"].values))
+        moved = moved.assign_coords({f"{kind}_x": (kind, x), f"{kind}_y": (kind, y)})
+    np.testing.assert_array_equal(training_ues(moved, split), training_ues(simulated, split))
+    at = simulated["ue_x"].values, simulated["ue_y"].values
+    allowed = CropSource((simulated, plain, split, True), crops, 0)._allowed(*at, np.full(500, 60.0))
+    x, y = moved["ue_x"].values, moved["ue_y"].values
+    assert 0 < allowed.sum() < 500
+    frame_of_patch = CropSource((simulated, plain, split, True), crops, 0)
+    frame_of_patch.frame = there
+    assert (frame_of_patch._allowed(x, y, np.full(500, 60.0)) == allowed).mean() > 0.99
 
 
 def test_batches_depend_on_seed_and_number_only(links: xr.Dataset, plain: xr.Dataset, crops: CropParams) -> None:
