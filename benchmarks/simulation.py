@@ -1,6 +1,6 @@
 """What tracing costs: the released formulation against this project's, on one scene, stations and UEs, in one run.
 
-`python -m benchmarks.simulation` takes some 10 minutes on two cores and writes results/benchmarks/simulation.json;
+`python -m benchmarks.simulation` takes some 20 minutes on two cores and writes results/benchmarks/simulation.json;
 `--quick` asks the same at smaller sizes. The released formulation has the station's 6 x 6 elements of two ports in the
 scene, each sending its own rays, 256 UEs a call and 10^4 paths a source; depth and interactions are the same in both.
 Times are medians of runs in turns, without compilation. The last line is a JSON object of the ratios.
