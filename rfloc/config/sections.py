@@ -4,30 +4,9 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 
-Positive = Annotated[float, Field(gt=0)]
-Fraction = Annotated[float, Field(ge=0, le=1)]
-Count = Annotated[int, Field(ge=1)]
-Box = Annotated[list[float], Field(min_length=4, max_length=4)]
-Range = Annotated[list[Positive], Field(min_length=2, max_length=2)]
-
-
-def check_box(box: list[float]) -> list[float]:
-    """A box (lat_min, lat_max, lon_min, lon_max) [deg] that is not empty and lies on the map (raises ValueError)."""
-    lat_min, lat_max, lon_min, lon_max = box
-    order = "its order is lat_min, lat_max, lon_min, lon_max"
-    if not (lat_min < lat_max and lon_min < lon_max):
-        raise ValueError(f"box {box} is empty: {order}")
-    if not (lat_min >= -85 and lat_max <= 85 and lon_min >= -180 and lon_max <= 180):
-        raise ValueError(f"box {box} is not on the map: {order}")
-    return box
-
-
-class Section(BaseModel):
-    """Base of every section: unknown keys are errors, and values are not coerced from other types."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True, strict=True, protected_namespaces=())
+from rfloc.config.base import Box, Count, Fraction, Positive, Range, Section, check_box
 
 
 class DataParams(Section):
@@ -178,7 +157,7 @@ class RadioParams(Section):
     sensitivity_dbm: float = Field(-118.0, ge=-200, le=0, description="weakest NRSRP that is reported [dBm]")
     detection_db: float = Field(-20.0, ge=-300, le=30, description="weakest NSINR at which a station is detected [dB]")
     ue_height: Positive = Field(1.5, description="antenna height of a UE [m]")
-    pattern: Literal["isotropic", "tr38901"] = Field("tr38901", description="element pattern of a station")
+    pattern: Literal["isotropic", "dipole", "tr38901"] = Field("tr38901", description="element pattern of a station")
     front_to_back_db: float = Field(30.0, ge=0, le=60, description="greatest attenuation off boresight [dB]")
     downtilt: float = Field(6.0, ge=-20, le=45, description="downtilt of a station [deg]")
 
@@ -271,6 +250,21 @@ class CalibrationParams(Section):
     azimuth_step: float = Field(5.0, gt=0, le=90, description="step of the exact azimuth scan [deg]")
     min_ues: Count = Field(30, description="stations heard by fewer training UEs stay nominal")
     residual_df: float = Field(4.0, gt=0, description="degrees of freedom of the Student-t residual")
+
+
+class SensitivityParams(Section):
+    """One simulation parameter varied at a time, from the base that the other sections give (paper 5.1)."""
+
+    samples: Count = Field(300_000, description="rays a station")
+    seeds: Count = Field(2, description="other rays at the base: how sure all is")
+    depths: list[Annotated[int, Field(ge=0, le=20)]] = Field([0, 1, 3], description="interactions a ray")
+    scatterings: list[Fraction] = Field([0.2, 0.8], description="scattering coefficients")
+    carriers_hz: list[Annotated[float, Field(ge=1e8, le=1e11)]] = Field([1.2e9, 3.5e9], description="carriers [Hz]")
+    downtilts: list[Annotated[float, Field(ge=-20, le=45)]] = Field([0.0, 12.0], description="downtilts [deg]")
+    azimuth_step: float = Field(45.0, gt=0, le=180, description="step in which all stations are turned [deg]")
+    heights: list[Positive] = Field([20.0, 60.0], description="mast heights, of all stations alike [m]")
+    shifts: list[Positive] = Field([25.0, 100.0], description="distances by which all stations are moved [m]")
+    directions: Count = Field(1, description="draws of random directions a distance")
 
 
 class CropParams(Section):
@@ -367,6 +361,7 @@ class Params(Section):
     synthetic: SyntheticParams
     engine: EngineParams
     calibration: CalibrationParams
+    sensitivity: SensitivityParams
     crops: CropParams
     model: ModelParams
     training: TrainingParams

@@ -35,6 +35,7 @@ from rfloc.figures.scores import (
     feature_distributions,
     known_unknown,
 )
+from rfloc.figures.sensitivity import sensitivity
 from rfloc.figures.style import (
     METHOD_COLOURS,
     METHODS,
@@ -80,6 +81,7 @@ __all__ = [
     "roofs_bar",
     "scale_bar",
     "scene_view",
+    "sensitivity",
     "split_map",
     "station_positions",
     "stations",
