@@ -11,9 +11,9 @@ from rfloc.errors import DataError
 from rfloc.evaluation.agreement import COMBINATIONS, Agreement, Judge
 from rfloc.evaluation.sensitivity import FACTORS, Simulator, Variant
 
-#: Correlations that are reported, and what is compared with the base's by a paired bootstrap.
+#: Correlations that are reported, and scores that are compared with the base's by a paired bootstrap.
 REPORTED = ("rssi", "nrsrp", "held_out")
-COMPARED = (*REPORTED, "sr_levelled")
+COMPARED = ("rssi", "held_out", "sr_levelled")
 
 
 def study(variants: Sequence[Variant], simulator: Simulator, judge: Judge) -> dict[str, Any]:
@@ -24,8 +24,9 @@ def study(variants: Sequence[Variant], simulator: Simulator, judge: Judge) -> di
     dict
         For JSON. `settings`: a line a variant (:func:`line`, with `factor`, `setting` and `base`, whether it is the
         base). `noise`: by :data:`COMPARED`, the greatest difference that other rays make to the base. `factors`: by
-        factor, `label`, `group`, the least and greatest value over its settings by :data:`COMPARED`, and `chosen`, the
-        line of a simulation in which every station has the setting that fits its training UEs best.
+        factor, `label`, `group`, the least and greatest value over its settings of every correlation, of `sr`
+        and of `sr_levelled`, and `chosen`, the line of a simulation in which every station has the setting that fits
+        its training UEs best.
 
     Raises
     ------
@@ -48,7 +49,9 @@ def study(variants: Sequence[Variant], simulator: Simulator, judge: Judge) -> di
             (k for k, v in enumerate(variants) if v.factor == key), key=lambda k: not lines[k]["base"]
         )  # the base first: it stays where nothing can be chosen
         best = judge(judge.chosen([gains[k] for k in own], [found[k] for k in own]))
-        ranges = {n: [min(lines[k][n] for k in own), max(lines[k][n] for k in own)] for n in COMPARED}
+        ranges = {
+            n: [min(lines[k][n] for k in own), max(lines[k][n] for k in own)] for n in (*REPORTED, "sr", "sr_levelled")
+        }
         factors[key] = {**FACTORS[key]._asdict(), **ranges, "chosen": line(judge, best, found[0])}
     noise = {
         n: max((abs(item[f"{n}_gap"]) for item in lines if item["factor"] == "rays"), default=0.0) for n in COMPARED

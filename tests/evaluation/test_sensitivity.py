@@ -208,8 +208,8 @@ class TestStudy:
         assert [s["base"] for s in table["settings"]] == [v.same_as(found[0]) for v in found]
         turned = next(s for s in table["settings"] if s["setting"] == "90°")
         other = next(s for s in table["settings"] if s["factor"] == "rays" and not s["base"])
-        assert turned["nrsrp"] == 1.0 and stands_out(turned, "nrsrp", table["noise"]["nrsrp"])
-        assert not stands_out(other, "nrsrp", table["noise"]["nrsrp"])
+        assert turned["nrsrp"] == 1.0 and stands_out(turned, "held_out", table["noise"]["held_out"])
+        assert not stands_out(other, "held_out", table["noise"]["held_out"])
         chosen = table["factors"]["azimuth"]["chosen"]
         assert chosen["held_out"] == 1.0 and chosen["sr"] == chosen["ss"]
         assert table["factors"]["azimuth"]["nrsrp"] == [table["settings"][0]["nrsrp"], 1.0]
