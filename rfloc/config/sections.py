@@ -255,10 +255,10 @@ class CalibrationParams(Section):
 class SensitivityParams(Section):
     """One simulation parameter varied at a time, from the base that the other sections give (paper 5.1)."""
 
-    samples: Count = Field(300_000, description="rays a station")
+    samples: Count = Field(200_000, description="rays a station")
     seeds: Count = Field(2, description="other rays at the base: how sure all is")
-    depths: list[Annotated[int, Field(ge=0, le=20)]] = Field([0, 1, 3], description="interactions a ray")
-    scatterings: list[Fraction] = Field([0.2, 0.8], description="scattering coefficients")
+    depths: list[Annotated[int, Field(ge=0, le=20)]] = Field([0, 2], description="interactions a ray")
+    scatterings: list[Fraction] = Field([0.8], description="scattering coefficients")
     carriers_hz: list[Annotated[float, Field(ge=1e8, le=1e11)]] = Field([1.2e9, 3.5e9], description="carriers [Hz]")
     downtilts: list[Annotated[float, Field(ge=-20, le=45)]] = Field([0.0, 12.0], description="downtilts [deg]")
     azimuth_step: float = Field(45.0, gt=0, le=180, description="step in which all stations are turned [deg]")
