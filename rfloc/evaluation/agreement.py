@@ -61,7 +61,8 @@ def rank_correlation(a: Floats, b: Floats, block: NDArray[np.integer], counts: F
     """
     p, q = (rankdata(v) - (len(a) + 1) / 2 for v in (a, b))
     moments = np.stack([np.bincount(block, m, counts.shape[1]) for m in (np.ones(len(a)), p, q, p * p, q * q, p * q)])
-    n, sp, sq, pp, qq, pq = np.maximum(counts @ moments.T, [1e-9, *[-np.inf] * 5]).T
+    n, sp, sq, pp, qq, pq = (counts @ moments.T).T
+    n = np.maximum(n, 1.0)  # a draw may hold none of these UEs
     scale = np.sqrt(np.maximum(pp - sp**2 / n, 0.0) * np.maximum(qq - sq**2 / n, 0.0))
     return np.asarray(np.where(scale > 1e-6, (pq - sp * sq / n) / np.maximum(scale, 1e-6), 0.0))
 
