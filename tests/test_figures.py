@@ -8,6 +8,7 @@ import geopandas as gpd
 import matplotlib.pyplot as plt
 import numpy as np
 import pytest
+import xarray as xr
 from matplotlib.colors import to_rgb
 from shapely import Polygon, box
 
@@ -288,6 +289,27 @@ def test_error_by_size_draws_known_and_unknown_streets_apart():
         assert "[m]" in ax.get_xlabel() and "[m]" in ax.get_ylabel()
     fig.canvas.draw()
     plt.close(fig)
+
+
+def test_pose_posterior_shows_the_likeliest_and_the_table(ax, raster):
+    nominal = xr.Dataset(
+        coords={name: ("bs", [value]) for name, value in (("bs_x", 0.0), ("bs_y", 0.0), ("bs_azimuth", np.nan))}
+    )
+    x, y, weight = np.array([-20.0, 10.0, 30.0]), np.array([5.0, 0.0, -10.0]), np.array([0.1, 0.7, 0.2])
+    figures.pose_posterior(ax, raster, nominal, x, y, weight)
+    drawn = ax.collections[-1]
+    assert drawn.get_offsets()[-1].tolist() == [10.0, 0.0]  # the likeliest lies on top
+    assert drawn.get_sizes().argmax() == 2
+    assert ax.get_xlim() == (-60.0, 70.0)
+
+
+def test_azimuth_posterior_says_what_is_alike_to_all_sides(ax):
+    azimuth = np.array([0.0, 90.0, 180.0, 270.0])
+    figures.azimuth_posterior(
+        ax, [azimuth, np.append(azimuth, np.nan)], [np.full(4, 0.25), np.array([0.1, 0.2, 0.1, 0.1, 0.5])], ["a", "b"]
+    )
+    assert [t.get_text() for t in ax.get_legend().get_texts()] == ["a", "b (50% alike to all sides)"]
+    assert "°" in ax.get_xlabel()
 
 
 def test_calibration_figures(ax, raster):

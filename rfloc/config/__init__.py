@@ -15,9 +15,9 @@ import yaml
 from pydantic import BaseModel, ValidationError
 
 from rfloc.config.base import Box, Count, Fraction, Positive, Section
+from rfloc.config.calibration import CalibrationParams, SensitivityParams
 from rfloc.config.sections import (
     BaselineParams,
-    CalibrationParams,
     CampaignParams,
     CityParams,
     CropParams,
@@ -29,7 +29,6 @@ from rfloc.config.sections import (
     ModelParams,
     Params,
     RadioParams,
-    SensitivityParams,
     SimulationParams,
     SplitParams,
     SyntheticParams,

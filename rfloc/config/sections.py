@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 from pydantic import Field, model_validator
 
 from rfloc.config.base import Box, Count, Fraction, Positive, Range, Section, check_box
+from rfloc.config.calibration import CalibrationParams, SensitivityParams
 
 
 class DataParams(Section):
@@ -239,32 +240,6 @@ class EngineParams(Section):
     slurm_cores: Count = Field(1, description="slurm: cores a job")
     slurm_memory_gb: Positive = Field(8.0, description="slurm: memory a job [GB]")
     slurm_walltime: str = Field("04:00:00", pattern=r"^\d+:\d\d:\d\d$", description="slurm: time limit a job")
-
-
-class CalibrationParams(Section):
-    """Base-station poses from training measurements."""
-
-    candidates: Count = Field(5, description="candidate positions a station, the nominal one included")
-    radius: Positive = Field(24.0, description="candidates lie within this distance of the nominal position [m]")
-    samples: Count = Field(1_000_000, description="rays a candidate")
-    azimuth_step: float = Field(5.0, gt=0, le=90, description="step of the exact azimuth scan [deg]")
-    min_ues: Count = Field(30, description="stations heard by fewer training UEs stay nominal")
-    residual_df: float = Field(4.0, gt=0, description="degrees of freedom of the Student-t residual")
-
-
-class SensitivityParams(Section):
-    """One simulation parameter varied at a time, from the base that the other sections give (paper 5.1)."""
-
-    samples: Count = Field(200_000, description="rays a station")
-    seeds: Count = Field(2, description="other rays at the base: how sure all is")
-    depths: list[Annotated[int, Field(ge=0, le=20)]] = Field([0, 2], description="interactions a ray")
-    scatterings: list[Fraction] = Field([0.8], description="scattering coefficients")
-    carriers_hz: list[Annotated[float, Field(ge=1e8, le=1e11)]] = Field([1.2e9, 3.5e9], description="carriers [Hz]")
-    downtilts: list[Annotated[float, Field(ge=-20, le=45)]] = Field([0.0, 12.0], description="downtilts [deg]")
-    azimuth_step: float = Field(45.0, gt=0, le=180, description="step in which all stations are turned [deg]")
-    heights: list[Positive] = Field([20.0, 60.0], description="mast heights, of all stations alike [m]")
-    shifts: list[Positive] = Field([25.0, 100.0], description="distances by which all stations are moved [m]")
-    directions: Count = Field(1, description="draws of random directions a distance")
 
 
 class CropParams(Section):

@@ -6,9 +6,9 @@ and simulated (s) fingerprints, those it learns from first.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import xarray as xr
@@ -127,7 +127,7 @@ class Judge:
         require_own(split, measured)
         self.city, self.measured, self.radio, self.crops, self.k = city, measured, radio, crops, k
         self.scoring, self.seed = scoring, seed
-        role = split["role"].values.astype(str)
+        role = self.role = split["role"].values.astype(str)
         self.train, self.test = np.flatnonzero(role == "train"), np.flatnonzero(role == "known")
         for ues, name in ((self.train, "train"), (self.test, "known")):
             if not len(ues):
@@ -202,6 +202,46 @@ class Judge:
         best = train.argmax(axis=0)
         return np.stack([gains[k][:, b] for b, k in enumerate(best)], axis=1)
 
+    def by_station(self, gains: Mapping[str, Floats], base: str) -> list[dict[str, Any]]:
+        """Rank correlation of every station with RSSI and NRSRP, on training and on held-out UEs, a row a station.
+
+        Parameters
+        ----------
+        gains : mapping
+            Name of a simulation -> path gain, shape (ue, bs).
+        base : str
+            The simulation that gains are counted from.
+
+        Returns
+        -------
+        list of dict
+            `bs_id`, and by feature and role ("rssi_train", "rssi_held_out", "nrsrp_train", "nrsrp_held_out") for each
+            simulation `rho`, its `gain` over the base and the `interval` of that by a paired bootstrap over blocks
+            (None where the UEs lie in too few); the last row, "mean", is the mean over stations.
+        """
+        held_out = np.isin(self.role, ("known", "unknown"))
+        tails = [(1 - self.scoring.level) / 2, (1 + self.scoring.level) / 2]
+        names = [*self.stations.id.tolist(), "mean"]
+        rows: list[dict[str, Any]] = [{"bs_id": name} for name in names]
+        for feature in ("rssi", "nrsrp"):
+            for part, which in (("train", self.role == "train"), ("held_out", held_out)):
+                found = {name: self._correlations(gain, feature, which) for name, gain in gains.items()}
+                heard = np.isfinite(self.measured[feature].values) & which[:, None]
+                blocks = [len(np.unique(self._block[heard[:, b]])) for b in range(heard.shape[1])]
+                blocks.append(len(np.unique(self._block[which])))
+                told = np.isfinite(found[base][0])
+                for name, rho in found.items():
+                    rho = np.column_stack([rho, rho[:, told].mean(axis=1)])
+                    zero = np.column_stack([found[base], found[base][:, told].mean(axis=1)])
+                    for b, row in enumerate(rows):
+                        gap = rho[:, b] - zero[:, b]
+                        sure = len(gap) > 1 and blocks[b] >= MIN_BLOCKS and np.isfinite(gap).all()
+                        row.setdefault(f"{feature}_{part}", {})[name] = {
+                            "rho": _number(rho[0, b]), "gain": _number(gap[0]),
+                            "interval": [float(v) for v in np.quantile(gap[1:], tails)] if sure else None,
+                        }  # fmt: skip
+        return rows
+
     def _correlations(self, gain: Floats, feature: str, which: NDArray[np.bool_]) -> Floats:
         """Correlation of every station in the campaign as it is and in every draw, (1 + draws, bs)."""
         values = self.measured[feature].values.astype(float)
@@ -227,3 +267,8 @@ class Judge:
     def _errors(self, at: Floats) -> UEErrors:
         gap = at - self.xy[self.test]
         return UEErrors(self.test, self.xy[self.test], np.hypot(*gap.T), (gap**2).sum(axis=1), np.ones(len(gap), int))
+
+
+def _number(value: float) -> float | None:
+    """A number for JSON; None where it is not one."""
+    return float(value) if np.isfinite(value) else None

@@ -5,6 +5,7 @@ Okabe and Ito's palette, which colour-blind readers can tell apart. Colour says 
 solid line that it has seen measurements. Legends stand outside the data: lay figures out with `layout="constrained"`.
 """
 
+from rfloc.figures.calibration import azimuth_posterior, pose_posterior
 from rfloc.figures.campaigns import (
     SOURCE_COLOURS,
     deployment_map,
@@ -55,6 +56,7 @@ __all__ = [
     "ROLE_LABELS",
     "SOURCE_COLOURS",
     "STYLE",
+    "azimuth_posterior",
     "box_outline",
     "calibration_gain",
     "calibration_map",
@@ -75,6 +77,7 @@ __all__ = [
     "map_axes",
     "method_style",
     "patch_grid",
+    "pose_posterior",
     "posterior_map",
     "radio_map",
     "raster_layers",

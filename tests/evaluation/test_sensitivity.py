@@ -217,3 +217,31 @@ class TestStudy:
     def test_of_nothing_is_an_error(self):
         with pytest.raises(DataError, match="nothing to simulate"):
             study([], None, None)
+
+
+def test_every_station_is_scored_by_role_and_gains_are_counted_from_the_base(toy_city, places, level):
+    measured = links_of(toy_city, level, places)
+    judge = judge_of(toy_city, measured)
+    noise = 10 ** (np.random.default_rng(5).normal(0, 6.0, level.shape) / 10)
+    rows = judge.by_station({"nominal": level * noise, "right": level}, "nominal")
+    assert [row["bs_id"] for row in rows] == ["a", "b", "c", "mean"]
+    held_out = np.isin(judge.role, ["known", "unknown"])
+    for b, row in enumerate(rows[:-1]):
+        for feature in ("rssi", "nrsrp"):
+            for part, which in (("train", judge.role == "train"), ("held_out", held_out)):
+                entry = row[f"{feature}_{part}"]
+                assert entry["right"]["rho"] == pytest.approx(1.0)
+                expected = spearmanr((level * noise)[which, b], measured[feature].values[which, b]).statistic
+                assert entry["nominal"]["rho"] == pytest.approx(expected)
+                assert entry["right"]["gain"] == pytest.approx(1.0 - expected)
+                assert entry["nominal"]["gain"] == 0.0
+    low, high = rows[-1]["nrsrp_train"]["right"]["interval"]
+    assert 0.0 < low <= rows[-1]["nrsrp_train"]["right"]["gain"] <= high
+    mean = np.mean([row["nrsrp_train"]["nominal"]["rho"] for row in rows[:-1]])
+    assert rows[-1]["nrsrp_train"]["nominal"]["rho"] == pytest.approx(mean)
+
+
+def test_no_interval_from_few_blocks(toy_city, places, level):
+    judge = judge_of(toy_city, links_of(toy_city, level, places), block=1000.0)
+    rows = judge.by_station({"nominal": level}, "nominal")
+    assert all(row["rssi_held_out"]["nominal"]["interval"] is None for row in rows)

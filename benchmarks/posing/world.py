@@ -1,0 +1,89 @@
+"""Stations whose poses are known to the judge alone: a simulated campaign with correlated shadowing."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import xarray as xr
+from numpy.typing import NDArray
+
+from rfloc.calibration.candidates import Site
+from rfloc.calibration.reports import Reports, reports_of
+from rfloc.calibration.tracing import Tracer, World
+from rfloc.config import CalibrationParams, CampaignParams, RadioParams, SimulationParams
+from rfloc.simulation.campaign import hidden_campaign
+from rfloc.simulation.shards import files_digest
+from rfloc.simulation.stations import Stations
+from rfloc.simulation.worker import worker_city
+
+Floats = NDArray[np.float64]
+
+#: The true position lies within the paper's box of offsets round the nominal one [m].
+WITHIN = 48.0
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """How much is measured."""
+
+    seed: int
+    stations: int  #: of the campaign, all of which are searched for
+    raced: int  #: of these, how many race
+    calls: int  #: evaluations of the paper's search in the race
+    traces: int  #: of ours
+    candidates: int
+    samples: int  #: rays a trace
+    truth_samples: int
+
+
+SIZES = {
+    "full": Sizes(3, 20, 5, 90, 24, 256, 500_000, 4_000_000),
+    "quick": Sizes(3, 6, 2, 30, 10, 96, 100_000, 500_000),
+    "tiny": Sizes(3, 3, 1, 12, 4, 16, 20_000, 50_000),
+}
+
+
+class KnownTruth:
+    """A campaign with 6 dB of shadowing over 40 m; nominal positions are off by 20 m an axis, azimuths by anything.
+
+    The nominal height is 35 m for all. Reality's rays and those of the searches have seeds of their own. Three UEs in
+    ten are held out.
+    """
+
+    def __init__(self, folder: Path, sizes: Sizes) -> None:
+        self.sizes, self.radio, self.sim = sizes, RadioParams(), SimulationParams()
+        city = worker_city(folder, files_digest(folder))
+        campaign = CampaignParams(
+            kind="hidden", cities=["munich"], stations=sizes.stations, gain_sd=3.0, shadowing_sd=6.0
+        )
+        reality = hidden_campaign(
+            city, campaign, self.sim.model_copy(update={"samples": sizes.truth_samples}), self.radio, sizes.seed
+        )  # fmt: skip
+        self.truth: Stations = reality.true_stations
+        rng = np.random.default_rng(sizes.seed)
+        dx, dy = np.clip(rng.normal(0.0, 20.0, (2, self.truth.n)), -WITHIN, WITHIN)
+        self.nominal = self.truth.moved(dx, dy).replace(
+            h=np.full(self.truth.n, 35.0), azimuth=rng.uniform(0.0, 360.0, self.truth.n),
+            power=np.full(self.truth.n, self.radio.power_dbm),
+        )  # fmt: skip
+        self.links: xr.Dataset = reality.links.assign_coords(self.nominal.coords())
+        self.train: NDArray[np.bool_] = rng.random(self.links.sizes["ue"]) < 0.7
+        self.x, self.y = self.links["ue_x"].values, self.links["ue_y"].values
+        self.params = CalibrationParams(candidates=sizes.candidates, traces=sizes.traces, samples=sizes.samples)
+        self._world = World(folder, self.sim, self.radio, sizes.samples, sizes.seed + 1)
+        self._reports = reports_of(self.links, self.train, self.radio, sizes.seed)
+
+    def reports(self, b: int) -> Reports:
+        """What training UEs reported of a station."""
+        return self._reports[b]
+
+    def site(self, b: int) -> Site:
+        """A station to be searched for."""
+        where = self.x[self.train], self.y[self.train]
+        return Site(self.nominal.take([b]), [self._reports[b]], *where, self.radio, self.params)
+
+    def tracer(self, b: int) -> Tracer:
+        """Traces a station to all UEs, and keeps nothing on disk."""
+        return Tracer(self._world, f"station{b}", self.x, self.y)

@@ -1,0 +1,303 @@
+"""Every site of a campaign calibrated, in parallel: station poses, how sure they are, and maps that know them."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import xarray as xr
+from numpy.typing import NDArray
+
+from rfloc.calibration.candidates import FLOOR_DB, Site
+from rfloc.calibration.parallel import each
+from rfloc.calibration.reports import Reports, reports_of, sites_of
+from rfloc.calibration.site import SiteFit, search_site, turn_weights
+from rfloc.calibration.tracing import Tracer, World, site_name
+from rfloc.config import CalibrationParams, EngineParams, RadioParams
+from rfloc.errors import CalibrationError
+from rfloc.frames import Grid, wrap_degrees
+from rfloc.simulation.maps import sector_gain_db
+from rfloc.simulation.stations import Stations
+from rfloc.simulation.statistical import decades_db
+from rfloc.splits import leakage_report
+
+Floats = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class SiteResult:
+    """What calibration knows of one site; of its sectors, one entry each.
+
+    Parameters
+    ----------
+    members : ndarray of int
+        Its stations, as indices of the links' stations.
+    x, y, h, weight : ndarray, shape (candidate,)
+        Candidate poses [m] and their posterior weights; empty where the site was skipped.
+    traced : ndarray of int, shape (trace,)
+        Candidates that were traced, in order; `evidence` (trace,) is their tempered log-evidence, `best` (trace,) the
+        candidate that led after each.
+    azimuths, azimuth_weights : ndarray, shape (sector, azimuth)
+        Azimuths tried [deg], NaN = alike to all sides, and their posterior weights at the likeliest pose.
+    rows : list of dict
+        A table row a sector.
+    seconds : float
+        Time that the search took.
+    """
+
+    members: NDArray[np.intp]
+    x: Floats
+    y: Floats
+    h: Floats
+    weight: Floats
+    traced: NDArray[np.intp]
+    evidence: Floats
+    best: NDArray[np.intp]
+    azimuths: list[Floats]
+    azimuth_weights: list[Floats]
+    rows: list[dict[str, Any]]
+    seconds: float
+
+    def __str__(self) -> str:
+        row = self.rows[0]
+        found = row["reason"] or f"moved {row['moved']:.0f} m, h {row['h']:.0f} m"
+        return f"{len(self.traced)} traces in {self.seconds:.0f} s, {found}"
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """What calibration found.
+
+    Parameters
+    ----------
+    stations : Stations
+        Calibrated table: `power` is nominal power + offset; skipped stations are nominal.
+    downtilt : ndarray, shape (bs,)
+        [deg].
+    slope : ndarray, shape (bs,)
+        Path loss exponent that is missing from rays: the measured gain falls by 10 slope log10(d / 300 m) more.
+    table : DataFrame
+        A row a station: nominal and chosen pose, downtilt, offset, slope, uncertainties, numbers of UEs and traces, and
+        `reason` where it was skipped.
+    sites : list of SiteResult
+        Posteriors and the course of the search.
+    ues : ndarray of bool, shape (ue,)
+        Whose measurements, or silence, could choose a pose.
+    """
+
+    stations: Stations
+    downtilt: Floats
+    slope: Floats
+    table: pd.DataFrame
+    sites: list[SiteResult]
+    ues: NDArray[np.bool_]
+
+    def records(self) -> list[dict[str, Any]]:
+        """The table for JSON: NaN becomes None."""
+        rows = self.table.astype(object).where(self.table.notna(), None).to_dict("records")
+        return [{str(name): value for name, value in row.items()} for row in rows]
+
+    def draw(self, rng: np.random.Generator) -> Stations:
+        """A table drawn from the posterior: position and height of each site, azimuth of each sector, offsets as found.
+
+        Azimuths are drawn from their weights at the likeliest pose.
+        """
+        columns = {name: getattr(self.stations, name).copy() for name in ("x", "y", "h", "azimuth")}
+        for site in self.sites:
+            if not len(site.weight):
+                continue
+            k = rng.choice(len(site.weight), p=site.weight)
+            for name in ("x", "y", "h"):
+                columns[name][site.members] = getattr(site, name)[k]
+            for b, azimuth, weight in zip(site.members, site.azimuths, site.azimuth_weights, strict=True):
+                columns["azimuth"][b] = rng.choice(azimuth, p=weight)
+        return self.stations.replace(**columns)
+
+
+def calibrate(
+    links: xr.Dataset,
+    split: xr.Dataset,
+    world: World,
+    params: CalibrationParams,
+    engine: EngineParams | None = None,
+    progress: bool = True,
+) -> Calibration:
+    """Find position, height, azimuth, downtilt, power and slope of every station from what training UEs reported.
+
+    Sites are searched one by one (:func:`rfloc.calibration.site.search_site`), in parallel where there is an engine;
+    sectors of one site share its position and height. A run that was interrupted finds what it traced before in the
+    folder that `world` keeps.
+
+    Parameters
+    ----------
+    links : Dataset of kind "links"
+        Its stations are nominal; `bs_position_error` [m], where it is finite, is a prior of their positions.
+    split : Dataset of kind "split"
+        Of these links: only role `train` is used.
+    world : World
+        City, rays, antennas.
+    params : CalibrationParams
+        Ranges, numbers of candidates and traces, fewest UEs.
+    engine : EngineParams, optional
+        Where sites are searched in parallel; None: here, one after the other.
+
+    Raises
+    ------
+    CalibrationError
+        If no station can be calibrated, or naming the site whose search failed.
+    SplitError
+        If the split is not of these links, or leaks.
+    """
+    leakage_report(split, links)
+    nominal = Stations.from_dataset(links)
+    role = split["role"].values.astype(str)
+    train, test = role == "train", np.isin(role, ("known", "unknown"))
+    heard = links["heard"].values
+    reports = reports_of(links, train, world.radio, world.seed)
+    x, y = links["ue_x"].values[train], links["ue_y"].values[train]
+    error = links["bs_position_error"].values if "bs_position_error" in links.variables else np.full(nominal.n, np.nan)
+    skipped: dict[int, str] = {}
+    jobs = []
+    for members in sites_of(nominal):
+        usable = []
+        for b in members:
+            n = int((heard[:, b] & train).sum())
+            if n < params.min_ues:
+                skipped[int(b)] = f"heard by {n} training UEs, fewer than {params.min_ues}"
+            elif np.ptp(reports[b].gain_db) == 0:
+                skipped[int(b)] = f"its level is the same at all {n} training UEs"
+            else:
+                usable.append(int(b))
+        if usable:
+            given = [reports[b] for b in usable]
+            jobs.append(
+                (np.array(usable), nominal.take(usable), given, x, y, world, params, _prior(error[usable[0]], params))
+            )
+    names = [site_name(job[1]) for job in jobs]
+    done: dict[int, SiteResult] = {}
+    for k, result in each(fit_site, jobs, names, engine):
+        done[k] = result
+        if progress:
+            print(f"site {len(done)}/{len(jobs)} {names[k]}: {result}", flush=True)
+    found = [done[k] for k in sorted(done)]
+    rows: dict[int, dict[str, Any]] = {}
+    for result in found:
+        rows |= dict(zip(result.members.tolist(), result.rows, strict=True))
+    for b, reason in skipped.items():
+        rows[b] = _nominal_row(nominal.take([b]), world.radio, reason)
+    for b, row in rows.items():
+        row |= {"n_train": int((heard[:, b] & train).sum()), "n_held_out": int((heard[:, b] & test).sum())}
+    table = pd.DataFrame([rows[b] for b in range(nominal.n)])
+    if (table["reason"] != "").all():
+        raise CalibrationError(
+            f"none of {len(table)} stations can be calibrated",
+            "; ".join(f"{row.bs_id}: {row.reason}" for row in table.itertuples()),
+            "take more training UEs, or lower calibration.min_ues",
+        )
+    stations = nominal.replace(**{name: table[name].to_numpy(float) for name in ("x", "y", "h", "azimuth", "power")})
+    return Calibration(stations, table["downtilt"].to_numpy(float), table["slope"].to_numpy(float), table, found, train)
+
+
+def _prior(stated: float, params: CalibrationParams) -> float | None:
+    """Standard deviation of a position [m]: what its table states, else what the parameters do."""
+    return float(stated) if np.isfinite(stated) else params.position_sd
+
+
+def calibrated_maps(calibration: Calibration, maps: xr.Dataset, radio: RadioParams) -> xr.Dataset:
+    """Radio maps at calibrated poses with what readers do not know of: each station's slope and downtilt.
+
+    Readers turn the antenna by the scenario's downtilt; the ratio to the station's own, along the straight line, and
+    the power of distance go into `path_gain`. `ray_gain` and `ray_error` stay what rays brought.
+
+    Parameters
+    ----------
+    maps : Dataset of kind "maps"
+        Traced at `calibration.stations`.
+    """
+    grid, stations = Grid.from_attrs(maps.attrs), Stations.from_dataset(maps)
+    x, y = (axis.ravel() for axis in np.meshgrid(grid.x, grid.y))
+    extra = calibration.slope * decades_db(stations, x, y, radio.ue_height)
+    for b in range(stations.n):
+        if calibration.downtilt[b] != radio.downtilt:
+            one = stations.take([b])
+            own = sector_gain_db(one, x, y, radio.model_copy(update={"downtilt": float(calibration.downtilt[b])}))
+            extra[:, b] += (own - sector_gain_db(one, x, y, radio))[0]
+    factor = 10 ** (extra.T.reshape(stations.n, *grid.shape) / 10)
+    gain = (maps["path_gain"].values * factor).astype(np.float32)
+    return maps.assign(path_gain=maps["path_gain"].copy(data=gain)).assign_attrs(calibrated=1)
+
+
+def fit_site(
+    members: NDArray[np.intp], nominal: Stations, reports: Sequence[Reports], x: Floats, y: Floats, world: World,
+    params: CalibrationParams, position_sd: float,
+) -> SiteResult:  # fmt: skip
+    """Search one site, here and now; arguments as of :class:`~rfloc.calibration.candidates.Site`, NaN = no prior."""
+    start = time.perf_counter()
+    site = Site(nominal, reports, x, y, world.radio, params, position_sd)
+    trace = Tracer(world, site_name(nominal), x, y)
+    fit = search_site(site, trace.city, trace, params, world.seed)
+    reached = any((gain[site.reports[0].ue] > FLOOR_DB).any() for gain in fit.gains)
+    seconds = time.perf_counter() - start
+    if not reached:
+        reason = "no ray of any candidate reaches a training UE that heard it"
+        rows = [_nominal_row(site.nominal.take([k]), world.radio, reason) for k in range(len(members))]
+        none, nothing = np.empty(0), np.empty(0, np.intp)
+        return SiteResult(members, none, none, none, none, nothing, none, nothing, [], [], rows, seconds)
+    rows, azimuths, weights = _sectors(fit, world.radio, trace.computed)
+    cloud = fit.cloud
+    return SiteResult(
+        members, cloud.x, cloud.y, cloud.h, fit.weights, np.array(fit.traced), fit.evidence, np.array(fit.history),
+        azimuths, weights, rows, seconds,
+    )  # fmt: skip
+
+
+def _sectors(
+    fit: SiteFit, radio: RadioParams, computed: int
+) -> tuple[list[dict[str, Any]], list[Floats], list[Floats]]:
+    """Table rows, azimuths and their weights, one a sector."""
+    rows, azimuths, weights = [], [], []
+    pose, sd = fit.pose(), fit.sd()
+    mean = fit.mean()
+    for k, (solved, antenna) in enumerate(zip(fit.solved(), fit.site.fine, strict=True)):
+        turns, weight = antenna.turns, turn_weights(solved, antenna.turns)
+        azimuth, which = np.unique(turns.azimuth, return_inverse=True)  # NaN last
+        profile = np.bincount(which, weight, len(azimuth))
+        sides = np.isfinite(azimuth)
+        omni = not sides.any() or profile[~sides].sum() > 0.5
+        chosen = np.nan if omni else float(azimuth[np.where(sides, profile, -1.0).argmax()])
+        among = np.flatnonzero(np.isnan(turns.azimuth) if omni else turns.azimuth == chosen)
+        best = int(among[weight[among].argmax()])
+        azimuth_sd = np.nan
+        if not omni:
+            share = profile[sides] / profile[sides].sum()
+            azimuth_sd = float(np.sqrt(share @ wrap_degrees(azimuth[sides] - chosen) ** 2))
+        row = _nominal_row(fit.site.nominal.take([k]), radio, "")
+        row |= {
+            "x": float(pose.x[0]), "y": float(pose.y[0]), "h": float(pose.h[0]), "azimuth": chosen,
+            "downtilt": float(turns.tilt[best]), "power": row["power_nominal"] + float(solved.offset_db[best]),
+            "offset_db": float(solved.offset_db[best]), "slope": float(solved.slope[best]),
+            "scale_db": float(solved.scale_db[best]), "white": fit.site.likelihoods[k].correlation.white,
+            "decorrelation": fit.site.likelihoods[k].correlation.distance,
+            "missed": fit.site.reports[k].missed, "x_mean": mean[0], "y_mean": mean[1], "h_mean": mean[2],
+            "position_sd": float(np.hypot(sd[0], sd[1]) / np.sqrt(2.0)), "h_sd": sd[2], "azimuth_sd": azimuth_sd,
+            "traces": len(fit.traced), "traced_now": computed,
+        }  # fmt: skip
+        row["moved"] = float(np.hypot(row["x"] - row["x_nominal"], row["y"] - row["y_nominal"]))
+        rows.append(row)
+        azimuths.append(azimuth)
+        weights.append(profile / profile.sum())
+    return rows, azimuths, weights
+
+
+def _nominal_row(station: Stations, radio: RadioParams, reason: str) -> dict[str, Any]:
+    """The row of a station that stays as it is."""
+    pose = {name: float(getattr(station, name)[0]) for name in ("x", "y", "h", "azimuth", "power")}
+    row: dict[str, Any] = {"bs_id": str(station.id[0]), "reason": reason}
+    row |= {f"{name}_nominal": value for name, value in pose.items()} | pose
+    row |= {"downtilt": radio.downtilt, "offset_db": 0.0, "slope": 0.0, "moved": 0.0, "traces": 0, "traced_now": 0}
+    unknown = ("scale_db", "white", "decorrelation", "missed", "x_mean", "y_mean", "h_mean")
+    return row | dict.fromkeys((*unknown, "position_sd", "h_sd", "azimuth_sd"), np.nan)

@@ -1,0 +1,149 @@
+"""The paper's calibration, as its section 5.2 describes it, to be compared with.
+
+For each base station a Gaussian process searches lateral offsets, height and azimuth; expected improvement picks each
+of 90 evaluations; the objective is Spearman's rank correlation between simulated and measured RSSI. Each evaluation
+traces the station anew. Here only training UEs take part, azimuth is yaw, and where nothing arrives ranks lowest.
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+
+import numpy as np
+import xarray as xr
+from numpy.typing import NDArray
+from scipy.stats import spearmanr
+
+from rfloc.calibration.candidates import FLOOR_DB
+from rfloc.calibration.parallel import each
+from rfloc.calibration.site import Trace
+from rfloc.calibration.tracing import Tracer, World, site_name
+from rfloc.config import CalibrationParams, EngineParams, RadioParams
+from rfloc.errors import CalibrationError
+from rfloc.simulation.maps import sector_gain_db
+from rfloc.simulation.stations import Stations
+
+Floats = NDArray[np.float64]
+
+#: Lateral offsets [m], heights [m] and azimuths [deg] that are searched (paper section 5.2).
+OFFSETS, HEIGHTS, AZIMUTHS = (-50.0, 50.0), (20.0, 100.0), (0.0, 360.0)
+
+
+@dataclass(frozen=True)
+class PaperFit:
+    """What the paper's search found for one station.
+
+    Parameters
+    ----------
+    pose : Stations
+        The best of all evaluations, a table of one.
+    spearman : ndarray, shape (call,)
+        Objective of each evaluation on the UEs that it was given.
+    seconds : ndarray, shape (call,)
+        When each was finished, from the start [s].
+    tracing : float
+        Time that traces took [s]; the rest is the Gaussian process's.
+    """
+
+    pose: Stations
+    spearman: Floats
+    seconds: Floats
+    tracing: float
+
+
+def paper_search(
+    nominal: Stations, rssi: Floats, x: Floats, y: Floats, trace: Trace, radio: RadioParams, n_calls: int, seed: int
+) -> PaperFit:
+    """Search one station's pose as the paper does.
+
+    Parameters
+    ----------
+    nominal : Stations
+        A table of one.
+    rssi : ndarray, shape (ue,)
+        RSSI that training UEs measured of it [dBm], NaN where they did not hear it.
+    x, y : ndarray, shape (ue,)
+        Where they stand [m].
+    trace : callable
+        Isotropic path gain of a pose at these UEs [dB]; one call, one trace.
+    radio : RadioParams
+        Antenna.
+    n_calls : int
+        Evaluations, 90 in the paper; the first ten at random, scikit-optimize's default.
+    seed : int
+        Of the search.
+
+    Raises
+    ------
+    CalibrationError
+        If fewer than two UEs heard the station, or all measured the same.
+    """
+    from skopt import gp_minimize
+
+    heard = np.isfinite(rssi)
+    if heard.sum() < 2 or np.ptp(rssi[heard]) == 0:
+        raise CalibrationError(
+            f"{int(heard.sum())} training UEs rank nothing of {nominal.id[0]}", "a rank correlation needs two levels"
+        )
+    start, tracing, finished = time.perf_counter(), 0.0, []
+
+    def pose_at(point: list[float]) -> Stations:
+        dx, dy, h, azimuth = point
+        return nominal.moved(dx, dy).replace(h=[h], azimuth=[azimuth])
+
+    def objective(point: list[float]) -> float:
+        nonlocal tracing
+        pose, before = pose_at(point), time.perf_counter()
+        gain = trace(pose)
+        tracing += time.perf_counter() - before
+        value = -rank_agreement(gain, pose, rssi, x, y, radio)
+        finished.append(time.perf_counter() - start)
+        return value
+
+    found = gp_minimize(
+        objective, [OFFSETS, OFFSETS, HEIGHTS, AZIMUTHS], acq_func="EI", n_calls=n_calls, random_state=seed
+    )  # fmt: skip
+    return PaperFit(pose_at(found.x), -np.asarray(found.func_vals), np.array(finished), tracing)
+
+
+def calibrate_as_paper(
+    links: xr.Dataset, split: xr.Dataset, world: World, params: CalibrationParams, engine: EngineParams | None = None,
+    progress: bool = True,
+) -> dict[int, PaperFit]:  # fmt: skip
+    """The paper's search for the first `params.paper_stations` stations of links that enough training UEs report.
+
+    Returns
+    -------
+    dict
+        Number of the station -> what was found.
+    """
+    train = split["role"].values == "train"
+    rssi, nominal = links["rssi"].values.astype(float)[train], Stations.from_dataset(links)
+    x, y = links["ue_x"].values[train], links["ue_y"].values[train]
+    enough = np.flatnonzero(np.isfinite(rssi).sum(axis=0) >= params.min_ues)[: params.paper_stations]
+    jobs = [(nominal.take([b]), rssi[:, b], x, y, world, params.n_calls) for b in enough]
+    found: dict[int, PaperFit] = {}
+    for k, fit in each(_search, jobs, [str(nominal.id[b]) for b in enough], engine):
+        found[int(enough[k])] = fit
+        if progress:
+            best = f"Spearman {fit.spearman.max():.2f} on training UEs"
+            print(f"paper's search {nominal.id[enough[k]]}: {best}, {fit.seconds[-1]:.0f} s", flush=True)
+    return found
+
+
+def _search(nominal: Stations, rssi: Floats, x: Floats, y: Floats, world: World, n_calls: int) -> PaperFit:
+    trace = Tracer(world, f"paper-{site_name(nominal)}", x, y)
+    return paper_search(nominal, rssi, x, y, trace, world.radio, n_calls, world.seed)
+
+
+def rank_agreement(gain_db: Floats, pose: Stations, rssi: Floats, x: Floats, y: Floats, radio: RadioParams) -> float:
+    """Spearman's correlation of measured RSSI with what a pose's antenna makes of isotropic gains [dB].
+
+    0 where the simulation is the same at all UEs: it ranks nothing.
+    """
+    level = np.maximum(gain_db, FLOOR_DB) + sector_gain_db(pose, x, y, radio)[0]
+    heard = np.isfinite(rssi)
+    if np.ptp(level[heard]) == 0:
+        return 0.0
+    return float(spearmanr(level[heard], rssi[heard]).statistic)

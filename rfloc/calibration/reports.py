@@ -1,0 +1,150 @@
+"""What training UEs reported of a station, as one number a link, and which stations share a mast."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import xarray as xr
+from numpy.typing import NDArray
+from scipy.spatial import cKDTree
+
+from rfloc.config import RadioParams
+from rfloc.simulation.radio import SUBCARRIERS, reportable_dbm
+from rfloc.simulation.stations import Stations
+
+Floats = NDArray[np.float64]
+Bools = NDArray[np.bool_]
+
+#: A station that arrives this far above the weakest report is certainly strong enough to be reported [dB] ...
+STRONG_DB = 20.0
+#: ... and so it is at UEs this near [m].
+NEAR = 25.0
+#: Where at least this share of UEs reports the greatest number of stations, that number is a limit.
+FULL = 0.02
+#: Silent UEs of one square of this edge repeat each other: one is kept [m].
+SQUARE = 50.0
+#: More reports of a station than this are thinned, at random: neighbours on a street repeat each other.
+MOST = 400
+#: Stations nearer to each other than this are sectors of one site [m].
+SITE = 1.0
+
+
+@dataclass(frozen=True)
+class Reports:
+    """What training UEs say about one station.
+
+    Parameters
+    ----------
+    ue : ndarray of int, shape (n,)
+        UEs that reported it, as indices of the training UEs.
+    x, y : ndarray, shape (n,)
+        Where they stand [m].
+    gain_db : ndarray, shape (n,)
+        Path gain that they measured, the station's antenna included: reported level minus nominal power a resource
+        element [dB].
+    quiet_ue : ndarray of int, shape (m,)
+        UEs that did not, one a square.
+    threshold_db : ndarray, shape (m,)
+        Path gain below which each of those reports nothing [dB].
+    missed : float
+        Probability that a UE does not report the station however strong.
+    """
+
+    ue: NDArray[np.intp]
+    x: Floats
+    y: Floats
+    gain_db: Floats
+    quiet_ue: NDArray[np.intp]
+    threshold_db: Floats
+    missed: float
+
+    @property
+    def n(self) -> int:
+        """UEs that reported the station."""
+        return len(self.x)
+
+
+def reported_level(links: xr.Dataset, radio: RadioParams) -> Floats:
+    """Level of every station by all that was measured of it [dBm a resource element], shape (ue, bs), NaN not heard.
+
+    A link's features hold the level twice. Once as NRSRP; and, as RSSI is the power of the station, the others and
+    noise over all resource elements, and NSINR the ratio g of the first to the rest, once as RSSI / N_RE * g / (1 + g)
+    (3GPP TS 36.214, section 5.1). The other stations, whose poses are no better known, cancel; NRSRQ follows from
+    these. Both are weighed alike; where one is missing, the other counts.
+    """
+    nrsrp, rssi, nsinr = (links[name].values.astype(float) for name in ("nrsrp", "rssi", "nsinr"))
+    implied = rssi - 10 * np.log10(SUBCARRIERS * radio.resource_blocks) - 10 * np.log10(1 + 10 ** (-nsinr / 10))
+    both = np.where(np.isfinite(implied), (nrsrp + implied) / 2, nrsrp)
+    return np.where(np.isfinite(nrsrp), both, implied)
+
+
+def reports_of(links: xr.Dataset, use: Bools, radio: RadioParams, seed: int) -> list[Reports]:
+    """The reports of every station of links by the UEs in `use` (bool, shape (ue,)), at most :data:`MOST` each."""
+    rng = np.random.default_rng(seed)
+    x, y = links["ue_x"].values[use], links["ue_y"].values[use]
+    resource_element = 10 * np.log10(SUBCARRIERS * radio.resource_blocks)
+    power = Stations.from_dataset(links).power - resource_element
+    level = reported_level(links, radio)[use]
+    threshold = _reportable(links, level, use, radio)
+    found = []
+    for b in range(level.shape[1]):
+        heard = np.flatnonzero(np.isfinite(level[:, b]))
+        heard = np.sort(rng.permutation(heard)[:MOST])
+        quiet = np.flatnonzero(np.isnan(level[:, b]))
+        squares = np.floor(np.column_stack([x[quiet], y[quiet]]) / SQUARE)
+        quiet = quiet[np.unique(squares, axis=0, return_index=True)[1]]
+        missed = missed_share(x, y, level[:, b], threshold)
+        gain, least = level[heard, b] - power[b], threshold[quiet] - power[b]
+        found.append(Reports(heard, x[heard], y[heard], gain, quiet, least, missed))
+    return found
+
+
+def _reportable(links: xr.Dataset, level: Floats, use: Bools, radio: RadioParams) -> Floats:
+    """Weakest level that each UE could have reported [dBm], shape (ue,).
+
+    A UE that reports as many stations as any does may have stopped counting: it could not have reported a station
+    weaker than its weakest.
+    """
+    threshold = reportable_dbm(links["nrsrp"].values.astype(float), links["nsinr"].values, radio)[use]
+    count = np.isfinite(level).sum(axis=1)
+    full = (count == count.max(initial=0)) & (count > 0)
+    if full.mean() >= FULL:
+        threshold[full] = np.maximum(threshold[full], np.nanmin(level[full], axis=1))
+    return threshold
+
+
+def missed_share(x: Floats, y: Floats, measured: Floats, threshold: Floats) -> float:
+    """Probability that a UE does not report a station although it is strong enough, from the measurements themselves.
+
+    The share of silent UEs among those that stand next to a UE with a strong report, pulled towards 0.1 by ten
+    imagined UEs. Scanners miss cells: in the Rome campaigns a quarter to a half of such UEs are silent, so that silence
+    there is not about level, and reading it as attenuation turns sectors the wrong way.
+
+    Parameters
+    ----------
+    x, y : ndarray
+        Positions, shape (ue,) [m].
+    measured : ndarray
+        Reports, shape (ue,), NaN = silent [dBm].
+    threshold : ndarray
+        Weakest level that each UE could have reported, shape (ue,) [dBm].
+    """
+    points, strong = np.column_stack([x, y]), measured > threshold + STRONG_DB
+    if not strong.any():
+        return 0.1
+    distance = cKDTree(points[strong]).query(points, k=2)[0]  # a strong UE is its own nearest
+    near = np.where(strong, distance[:, 1], distance[:, 0]) < NEAR
+    return float((np.isnan(measured[near]).sum() + 1.0) / (near.sum() + 10.0))
+
+
+def sites_of(stations: Stations) -> list[NDArray[np.intp]]:
+    """Stations that share a mast, as index arrays in the order of their first members."""
+    tree = cKDTree(np.column_stack([stations.x, stations.y]))
+    left, found = set(range(stations.n)), []
+    for b in range(stations.n):
+        if b in left:
+            members = sorted(left.intersection(tree.query_ball_point([stations.x[b], stations.y[b]], SITE)))
+            left.difference_update(members)
+            found.append(np.array(members, dtype=np.intp))
+    return found

@@ -1,0 +1,201 @@
+"""The search over one site's position and height: screened without rays, traced where it matters, judged by all."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.special import softmax
+
+from rfloc.calibration.candidates import Site, Turns, cloud_of, direct_line_db
+from rfloc.calibration.likelihood import Solved
+from rfloc.calibration.surrogate import Surrogate, surrogate, weights_of
+from rfloc.city import City
+from rfloc.config import CalibrationParams
+from rfloc.simulation.stations import Stations
+
+Floats = NDArray[np.float64]
+
+#: Isotropic path gain of a pose at the training UEs [dB], shape (ue,): one trace.
+Trace = Callable[[Stations], Floats]
+
+#: The first candidates that are traced stand at least this share of the radius apart from each other.
+APART = 0.25
+#: Stages of the search: a cloud of this share of the radius round the best candidate, for this share of all traces.
+STAGES = ((1.0, 0.35), (0.4, 0.25), (0.15, 0.2), (0.06, 0.2))
+
+
+@dataclass
+class SiteFit:
+    """What the search of a site found.
+
+    Parameters
+    ----------
+    site : Site
+        With the correlation of residuals that was learned.
+    cloud : Stations
+        Candidate poses.
+    weights : ndarray, shape (candidate,)
+        Posterior weights.
+    traced : list of int
+        Candidates that were traced, in order; `gains` and `evidence` are theirs.
+    chosen : int
+        The candidate of the calibrated pose.
+    history : list of int
+        The candidate that was best after each trace.
+    """
+
+    site: Site
+    cloud: Stations
+    cheap: Floats
+    traced: list[int]
+    gains: list[Floats]
+    evidence: Floats
+    model: Surrogate
+    chosen: int
+    history: list[int] = field(default_factory=list)
+
+    @property
+    def weights(self) -> Floats:
+        """Posterior weights of the candidates, (candidate,)."""
+        return weights_of(self.model, np.column_stack([self.cloud.x, self.cloud.y, self.cloud.h]))
+
+    def pose(self) -> Stations:
+        """The calibrated pose, as a table of one."""
+        return self.cloud.take([self.chosen])
+
+    def solved(self) -> list[Solved]:
+        """What the calibrated pose amounts to, a sector each."""
+        return self.site.solve(self.pose(), self.gains[self.traced.index(self.chosen)])
+
+    def mean(self) -> tuple[float, float, float]:
+        """Posterior mean of x, y, h [m]."""
+        w = self.weights
+        return float(w @ self.cloud.x), float(w @ self.cloud.y), float(w @ self.cloud.h)
+
+    def sd(self) -> tuple[float, float, float]:
+        """Posterior standard deviation of x, y, h [m]."""
+        w, centre = self.weights, self.mean()
+        spread = [w @ (getattr(self.cloud, c) - m) ** 2 for c, m in zip("xyh", centre, strict=True)]
+        return tuple(float(np.sqrt(v)) for v in spread)  # type: ignore[return-value]
+
+
+def turn_weights(solved: Solved, turns: Turns) -> Floats:
+    """Posterior weights of azimuth and tilt at one pose, shape (turn,)."""
+    return np.asarray(softmax(solved.log_evidence + turns.log_prior))
+
+
+def search_site(site: Site, city: City, trace: Trace, params: CalibrationParams, seed: int) -> SiteFit:
+    """Find out where a site stands.
+
+    A cloud of candidates fills the prior's box and is screened by the direct line, which costs no ray. The best of
+    them, well apart, are traced, and the nominal pose with them. A Gaussian process on the difference between rays
+    and screening says which candidate is worth the next trace (expected improvement), in clouds that close in on the
+    best one (:data:`STAGES`).
+
+    Parameters
+    ----------
+    trace : callable
+        Traces a pose.
+    params : CalibrationParams
+        `traces` in all, `candidates` a cloud, `radius`, `height`.
+    seed : int
+        Of clouds and draws.
+    """
+    cloud = cloud_of(site.nominal, params, params.candidates, seed).above_roofs(city)
+    direct = direct_line_db(city, cloud, site.x, site.y, site.radio)
+    site.learn_correlation(cloud.take([0]), direct[0])
+    search = _Search(site, city, trace, cloud, direct)
+    search.screen()
+    for number, (share, _) in enumerate(STAGES):
+        until = round(params.traces * sum(part for _, part in STAGES[: number + 1]))
+        if number == 0:
+            for k in search.spread_out(max(until - 2, 2), APART * params.radius):
+                search.trace(k)
+        else:
+            search.surround(share * params.radius, params, seed + number)
+        search.relearn()
+        while len(search.traced) < until:
+            search.trace(search.next(seed))
+    search.relearn()
+    return search.result(seed)
+
+
+class _Search:
+    def __init__(self, site: Site, city: City, trace: Trace, cloud: Stations, direct: Floats) -> None:
+        self.site, self.city, self._trace, self.cloud, self.direct = site, city, trace, cloud, direct
+        self.traced: list[int] = []
+        self.gains: list[Floats] = []
+        self.evidence = self.cheap = np.empty(0)
+        self.history: list[int] = []
+
+    def screen(self) -> None:
+        """Evidence of every candidate by the direct line."""
+        self.cheap = np.array(
+            [self.site.log_evidence(self.cloud.take([k]), g, fine=False) for k, g in enumerate(self.direct)]
+        )
+
+    def relearn(self) -> None:
+        """Correlation of residuals from the best candidate, and everybody's evidence under it."""
+        best = int(self.evidence.argmax())
+        self.site.learn_correlation(self.cloud.take([self.traced[best]]), self.gains[best])
+        self.screen()
+        self.evidence = np.array(
+            [self.site.log_evidence(self.cloud.take([k]), g) for k, g in zip(self.traced, self.gains, strict=True)]
+        )
+
+    def spread_out(self, n: int, apart: float) -> list[int]:
+        """The nominal candidate and the best by the direct line, none nearer to another than `apart` [m]."""
+        chosen = [0]
+        for k in np.argsort(-self.cheap):
+            distance = np.hypot(self.cloud.x[chosen] - self.cloud.x[k], self.cloud.y[chosen] - self.cloud.y[k])
+            if len(chosen) < n and (distance >= apart).all():
+                chosen.append(int(k))
+        return chosen
+
+    def trace(self, k: int) -> None:
+        pose = self.cloud.take([k])
+        self.traced.append(k)
+        self.gains.append(self._trace(pose))
+        self.evidence = np.append(self.evidence, self.site.log_evidence(pose, self.gains[-1]))
+        self.history.append(self.traced[int(self.evidence.argmax())])
+
+    def model(self, seed: int) -> Surrogate:
+        points = np.column_stack([self.cloud.x, self.cloud.y, self.cloud.h])
+        return surrogate(points, self.cheap, np.array(self.traced), self.evidence, seed)
+
+    def next(self, seed: int) -> int:
+        """The candidate of greatest expected improvement that was not traced."""
+        gain = self.model(seed).expected_improvement(float(self.evidence.max()))
+        gain[self.traced] = -1.0
+        return int(gain.argmax())
+
+    def surround(self, radius: float, params: CalibrationParams, seed: int) -> None:
+        """Add a cloud of half the candidates round the best one."""
+        best = self.cloud.take([self.traced[int(self.evidence.argmax())]])
+        low, high = params.height
+        around = params.model_copy(
+            update={"radius": radius, "height": [max(low, best.h[0] - radius), min(high, best.h[0] + radius)]}
+        )
+        more = cloud_of(best, around, params.candidates // 2 + 1, seed).take(np.arange(1, params.candidates // 2 + 1))
+        away_x, away_y = more.x - self.site.nominal.x[0], more.y - self.site.nominal.y[0]
+        inside = np.maximum(abs(away_x), abs(away_y)) <= params.radius
+        more = more.take(inside).above_roofs(self.city)
+        if not more.n:
+            return
+        direct = direct_line_db(self.city, more, self.site.x, self.site.y, self.site.radio)
+        self.cloud = Stations(
+            **{name: np.append(getattr(self.cloud, name), getattr(more, name)) for name in vars(self.cloud)}
+        )
+        self.direct = np.vstack([self.direct, direct])
+        extra = [self.site.log_evidence(more.take([k]), g, fine=False) for k, g in enumerate(direct)]
+        self.cheap = np.append(self.cheap, extra)
+
+    def result(self, seed: int) -> SiteFit:
+        model = self.model(seed)
+        chosen = self.traced[int(model.mean[self.traced].argmax())]
+        return SiteFit(
+            self.site, self.cloud, self.cheap, self.traced, self.gains, self.evidence, model, chosen, self.history
+        )

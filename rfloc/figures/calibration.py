@@ -1,0 +1,54 @@
+"""Figures of calibration: where a site may stand, and where its sectors may look."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import xarray as xr
+from matplotlib.axes import Axes
+from numpy.typing import NDArray
+
+from rfloc.figures.maps import city_map, scale_bar, stations
+from rfloc.figures.style import OKABE_ITO, legend_outside
+
+Floats = NDArray[np.float64]
+
+
+def pose_posterior(
+    ax: Axes, raster: xr.Dataset, nominal: xr.Dataset, x: Floats, y: Floats, weight: Floats, *, margin: float = 40.0
+) -> Axes:
+    """Candidate positions of a site over the city, the darker and larger the likelier, and where its table puts it.
+
+    Parameters
+    ----------
+    nominal : Dataset
+        Coordinates bs_x, bs_y of the site [m].
+    x, y, weight : ndarray, shape (candidate,)
+        Positions [m] and posterior weights.
+    margin : float
+        Shown past the candidates [m].
+    """
+    city_map(ax, raster, bar=False)
+    order = np.argsort(weight)
+    share = weight[order] / weight.max()
+    ax.scatter(
+        x[order], y[order], s=4 + 60 * share, c=share, cmap="Blues", vmin=-0.3, vmax=1, edgecolors="none", zorder=3
+    )
+    stations(ax, nominal, colour=OKABE_ITO["vermilion"], size=11)
+    ax.set_xlim(x.min() - margin, x.max() + margin)
+    ax.set_ylim(y.min() - margin, y.max() + margin)
+    return scale_bar(ax)
+
+
+def azimuth_posterior(ax: Axes, azimuths: Sequence[Floats], weights: Sequence[Floats], names: Sequence[str]) -> Axes:
+    """Posterior of each sector's azimuth [deg]; the share that is alike to all sides is in the legend."""
+    colours = [OKABE_ITO[c] for c in ("blue", "orange", "green", "purple", "sky", "black")]
+    for k, (azimuth, weight, name) in enumerate(zip(azimuths, weights, names, strict=True)):
+        sides = np.isfinite(azimuth)
+        label = name if sides.all() else f"{name} ({weight[~sides].sum():.0%} alike to all sides)"
+        ax.plot(azimuth[sides], weight[sides], color=colours[k % len(colours)], label=label, drawstyle="steps-mid")
+    ax.set(xlabel="azimuth [° clockwise from north]", ylabel="posterior weight", xlim=(0, 360))
+    ax.set_xticks(range(0, 361, 45))
+    legend_outside(ax)
+    return ax

@@ -1,0 +1,172 @@
+"""A whole campaign in the toy city, with rays: resumed, skipped, shared out."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import xarray as xr
+
+from rfloc.calibration import tracing
+from rfloc.calibration.calibrate import Calibration, calibrate, calibrated_maps
+from rfloc.calibration.paper import calibrate_as_paper
+from rfloc.calibration.parallel import each
+from rfloc.calibration.tracing import World
+from rfloc.city import City
+from rfloc.config import CalibrationParams, CampaignParams, EngineParams, RadioParams, SimulationParams, SplitParams
+from rfloc.errors import CalibrationError, SplitError
+from rfloc.simulation.campaign import hidden_campaign
+from rfloc.simulation.maps import map_grid, read_maps, sector_gain_db, trace_maps
+from rfloc.simulation.stations import Stations
+from rfloc.simulation.statistical import decades_db
+from rfloc.splits import make_split
+
+SIM = SimulationParams(cell=20.0, samples=4000, max_depth=1, map_batches=2)
+RADIO = RadioParams(load=0.05)
+PARAMS = CalibrationParams(
+    radius=10.0, height=[20.0, 30.0], candidates=16, traces=4, samples=4000, azimuth_step=30.0, min_ues=8, n_calls=11,
+    paper_stations=1,
+)  # fmt: skip
+
+Campaign = tuple[xr.Dataset, xr.Dataset, Stations]
+
+
+@pytest.fixture(scope="module")
+def campaign(toy_city: City) -> Campaign:
+    asked = CampaignParams(kind="hidden", cities=["toy"], stations=3, height=[20.0, 30.0], ues=160, position_sd=4.0)
+    hidden = hidden_campaign(toy_city, asked, SIM, RADIO, seed=3, progress=False)
+    split = make_split(hidden.links, SplitParams(block=60.0, buffer=5.0), 0)
+    return hidden.links, split, hidden.true_stations
+
+
+def world_of(city: City, kept: Path | None = None) -> World:
+    return World(city.folder, SIM, RADIO, PARAMS.samples, 5, kept)
+
+
+@pytest.fixture(scope="module")
+def found(toy_city: City, campaign: Campaign) -> Calibration:
+    return calibrate(*campaign[:2], world_of(toy_city), PARAMS, progress=False)
+
+
+def test_every_station_has_a_row_and_a_posterior(found: Calibration, campaign: Campaign) -> None:
+    links, split, _ = campaign
+    nominal = Stations.from_dataset(links)
+    assert found.table.bs_id.tolist() == nominal.id.tolist()
+    assert (found.table.reason == "").all()
+    assert (found.table.moved <= PARAMS.radius * np.sqrt(2) + 1e-9).all()
+    assert found.table.power.to_numpy() == pytest.approx(nominal.power + found.table.offset_db)
+    assert (found.ues == (split.role.values == "train")).all()
+    for site in found.sites:
+        assert site.weight.sum() == pytest.approx(1.0)
+        assert len(site.traced) == len(site.evidence) == len(site.best) == PARAMS.traces
+        assert all(weight.sum() == pytest.approx(1.0) for weight in site.azimuth_weights)
+    assert {type(value) for row in found.records() for value in row.values()} <= {str, int, float, type(None)}
+
+
+def test_poses_are_drawn_from_the_posterior(found: Calibration) -> None:
+    one, same, other = (found.draw(np.random.default_rng(seed)) for seed in (0, 0, 1))
+    assert one.x.tolist() == same.x.tolist()
+    assert one.x.tolist() != other.x.tolist()
+    for site in found.sites:
+        assert set(one.x[site.members]) <= set(site.x)
+    assert one.power == pytest.approx(found.stations.power)
+
+
+def test_slope_and_downtilt_go_into_the_maps(found: Calibration, toy_city: City) -> None:
+    maps = trace_maps(toy_city, found.stations, map_grid(toy_city, 20.0), SIM, RADIO, 5, progress=False)
+    baked = calibrated_maps(found, maps, RADIO)
+    row, col = np.nonzero((maps.path_gain.values > 0).all(axis=0))
+    x, y = maps.x.values[col], maps.y.values[row]
+    before, after = read_maps(maps, x, y, RADIO), read_maps(baked, x, y, RADIO)
+    stations = Stations.from_dataset(maps)
+    extra = found.slope * decades_db(stations, x, y, RADIO.ue_height)
+    for b, tilt in enumerate(found.downtilt):
+        own = sector_gain_db(stations, x, y, RADIO.model_copy(update={"downtilt": float(tilt)}))[b]
+        extra[:, b] += own - sector_gain_db(stations, x, y, RADIO)[b]
+    assert 10 * np.log10(after / before) == pytest.approx(extra, abs=1e-3)
+    assert baked.ray_gain.values.tolist() == maps.ray_gain.values.tolist()
+
+
+def test_an_interrupted_run_goes_on_where_it_stopped(
+    toy_city: City, campaign: Campaign, found: Calibration, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    traced: list[Any] = []
+    whole = tracing.Tracer._trace
+
+    def trace(self: tracing.Tracer, pose: Stations) -> Any:
+        if len(traced) == 6:
+            raise KeyboardInterrupt
+        traced.append(pose)
+        return whole(self, pose)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(tracing.Tracer, "_trace", trace)
+        with pytest.raises(KeyboardInterrupt):
+            calibrate(*campaign[:2], world_of(toy_city, tmp_path), PARAMS, progress=False)
+    resumed = calibrate(*campaign[:2], world_of(toy_city, tmp_path), PARAMS, progress=False)
+    assert resumed.table.traced_now.sum() == 3 * PARAMS.traces - 6
+    for name in ("x", "y", "h"):
+        assert resumed.table[name].to_numpy() == pytest.approx(found.table[name].to_numpy())
+    again = calibrate(*campaign[:2], world_of(toy_city, tmp_path), PARAMS, progress=False)
+    assert again.table.traced_now.sum() == 0
+
+
+def test_a_station_that_cannot_be_calibrated_stays_nominal_and_says_why(toy_city: City, campaign: Campaign) -> None:
+    links, split, _ = campaign
+    links = links.copy(deep=True)
+    train = np.flatnonzero((split.role.values == "train") & links.heard.values[:, 0])
+    for name in ("rssi", "nsinr", "nrsrp", "nrsrq"):
+        links[name][train[3:], 0] = np.nan
+        links[name][:, 1] = links[name][:, 1] * 0.0 - 70.0
+    links["heard"] = links.nrsrp.notnull()
+    found = calibrate(links, split, world_of(toy_city), PARAMS, progress=False)
+    assert found.table.reason[0] == "heard by 3 training UEs, fewer than 8"
+    assert "its level is the same at all" in found.table.reason[1]
+    assert found.table.reason[2] == ""
+    nominal = Stations.from_dataset(links)
+    assert found.stations.x[:2].tolist() == nominal.x[:2].tolist()
+    assert len(found.sites) == 1
+    deaf = PARAMS.model_copy(update={"min_ues": 1000})
+    with pytest.raises(CalibrationError, match="none of 3 stations"):
+        calibrate(links, split, world_of(toy_city), deaf, progress=False)
+
+
+def test_a_split_of_other_links_is_refused(toy_city: City, campaign: Campaign) -> None:
+    links, split, _ = campaign
+    with pytest.raises(SplitError):
+        calibrate(links.isel(ue=slice(0, 50)), split, world_of(toy_city), PARAMS, progress=False)
+
+
+def test_only_training_ues_are_looked_at(toy_city: City, campaign: Campaign, found: Calibration) -> None:
+    links, split, _ = campaign
+    other = links.copy(deep=True)
+    away = split.role.values != "train"
+    for name in ("rssi", "nsinr", "nrsrp", "nrsrq"):
+        other[name][away] = other[name][away] - 20.0
+    again = calibrate(other, split, world_of(toy_city), PARAMS, progress=False)
+    for name in ("x", "y", "h", "azimuth", "offset_db"):
+        assert again.table[name].to_numpy() == pytest.approx(found.table[name].to_numpy(), nan_ok=True)
+
+
+def test_the_papers_search_runs_on_the_same_rays(toy_city: City, campaign: Campaign) -> None:
+    fits = calibrate_as_paper(*campaign[:2], world_of(toy_city), PARAMS, progress=False)
+    assert list(fits) == [0]
+    assert len(fits[0].spearman) == PARAMS.n_calls
+    assert -1.0 <= fits[0].spearman.min() <= fits[0].spearman.max() <= 1.0
+
+
+def _double(number: int) -> int:
+    if number == 3:
+        raise ValueError("three")
+    return 2 * number
+
+
+def test_jobs_run_on_workers_and_a_failure_names_its_job() -> None:
+    engine = EngineParams(workers=1)
+    assert dict(each(_double, [(1,), (2,)], ["a", "b"], engine)) == {0: 2, 1: 4}
+    with pytest.raises(CalibrationError, match="search of c failed") as error:
+        list(each(_double, [(1,), (3,)], ["b", "c"], engine))
+    assert "ValueError: three" in str(error.value)
+    assert dict(each(_double, [(1,), (2,)], ["a", "b"], None)) == {0: 2, 1: 4}

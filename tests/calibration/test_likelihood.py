@@ -1,0 +1,118 @@
+"""The likelihood of reports against closed forms."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from scipy.spatial.distance import cdist
+from scipy.stats import multivariate_t
+
+from rfloc.calibration import likelihood as module
+from rfloc.calibration.likelihood import (
+    OFFSET_SD_DB,
+    SCALE_DB,
+    SCALE_WEIGHT,
+    SLOPE_SD,
+    TEMPER,
+    Correlation,
+    StationLikelihood,
+    likeliest_correlation,
+    marginal,
+    outlier_weight,
+)
+from rfloc.calibration.reports import Reports
+from rfloc.simulation.propagation import correlated_shadowing
+
+NONE = np.empty(0)
+
+
+def reports(gain_db: np.ndarray, seed: int = 0, edge: float = 200.0, missed: float = 1.0) -> Reports:
+    x, y = np.random.default_rng(seed).uniform(-edge, edge, (2, len(gain_db)))
+    return Reports(np.arange(len(gain_db)), x, y, gain_db, np.empty(0, int), NONE, missed)
+
+
+def solve(likelihood: StationLikelihood, gain: np.ndarray, decades: np.ndarray, sector: np.ndarray | None = None):
+    sector = np.zeros((1, len(gain))) if sector is None else sector
+    return likelihood.solve(gain, sector, decades, NONE, np.zeros((len(sector), 0)), NONE)
+
+
+def test_evidence_is_the_multivariate_t_of_the_reports() -> None:
+    rng = np.random.default_rng(1)
+    said = reports(rng.normal(-90.0, 8.0, 20))
+    decades, weight = rng.uniform(-5, 5, 20), rng.uniform(0.2, 1.0, 20)
+    likelihood = StationLikelihood(said, Correlation(0.3, 40.0), weight)
+    at = np.column_stack([said.x, said.y])
+    k = 0.7 * np.exp(-cdist(at, at) / 40.0) + np.diag(0.3 / weight)
+    x = np.column_stack([np.ones(20), decades])
+    prior = np.diag([(OFFSET_SD_DB / SCALE_DB) ** 2, (SLOPE_SD / SCALE_DB) ** 2])
+    shape = SCALE_DB**2 * (k + x @ prior @ x.T)
+    gains = [rng.normal(-90.0, 8.0, 20) for _ in range(3)]
+    exact = [multivariate_t.logpdf(said.gain_db, g, shape, df=SCALE_WEIGHT) for g in gains]
+    ours = [solve(likelihood, g, decades).log_evidence[0] / TEMPER for g in gains]
+    assert np.diff(ours) == pytest.approx(np.diff(exact), rel=1e-6)
+
+
+def test_offset_and_slope_are_solved() -> None:
+    rng = np.random.default_rng(2)
+    gain, decades = rng.normal(-90.0, 5.0, 300), rng.uniform(-6, 6, 300)
+    said = reports(gain + 4.0 - 0.7 * decades)
+    found = solve(StationLikelihood(said, Correlation(1.0, 30.0)), gain, decades)
+    assert found.offset_db[0] == pytest.approx(4.0, abs=0.05)
+    assert found.slope[0] == pytest.approx(-0.7, abs=0.02)
+    assert found.scale_db[0] < 1.0
+
+
+def test_the_right_turn_is_the_likeliest() -> None:
+    rng = np.random.default_rng(3)
+    gain, sector = rng.normal(-90.0, 5.0, 80), rng.normal(0.0, 6.0, (5, 80))
+    said = reports(gain + sector[3] + rng.normal(0.0, 3.0, 80))
+    found = solve(StationLikelihood(said, Correlation(0.5, 30.0)), gain, np.zeros(80), sector)
+    assert found.best == 3
+    flat = np.full(5, -np.log(5))
+    assert marginal(found, flat) <= found.log_evidence.max()
+    assert marginal(found, flat) >= found.log_evidence.max() + flat[0]
+
+
+def test_correlated_residuals_make_neighbours_worth_less() -> None:
+    rng = np.random.default_rng(4)
+    gain = rng.normal(-90.0, 5.0, 100)
+    said = reports(gain + 5.0, edge=10.0)  # all on one spot, all off by the same
+    wrong = gain + rng.normal(0.0, 1.0, 100)
+    apart = [solve(StationLikelihood(said, Correlation(w, 50.0)), wrong, np.zeros(100)).scale_db[0] for w in (1.0, 0.3)]
+    assert apart[1] > 0 < apart[0]
+    sd = [np.ptp([solve(StationLikelihood(said, Correlation(w, 50.0)), gain + s, np.zeros(100)).log_evidence[0]
+                  for s in (0.0, 12.0)]) for w in (1.0, 0.3)]  # fmt: skip
+    assert sd[1] < sd[0] or sd == pytest.approx([0, 0], abs=1.0)
+
+
+def test_silence_speaks_against_a_pose_that_would_be_heard() -> None:
+    gain = np.full(40, -90.0) + np.random.default_rng(5).normal(0, 2, 40)
+    said = reports(gain)
+    quiet = Reports(said.ue, said.x, said.y, gain, np.arange(40, 50), np.full(10, -110.0), 0.05)
+    likelihood = StationLikelihood(quiet, Correlation(1.0, 30.0))
+    assert likelihood.counts_silence
+    zero, ten = np.zeros(40), np.zeros(10)
+    at = [likelihood.solve(gain, zero[None], zero, np.full(10, g), ten[None], ten).log_evidence[0] for g in (-130, -80)]
+    assert at[0] > at[1]
+    assert at[0] - at[1] <= TEMPER * 10 * np.log(1 / 0.05) + 1e-6  # one silence says no more than that it was missed
+    deaf = Reports(said.ue, said.x, said.y, gain, np.arange(40, 50), np.full(10, -110.0), 0.5)
+    assert not StationLikelihood(deaf, Correlation(1.0, 30.0)).counts_silence
+
+
+def test_outliers_weigh_less() -> None:
+    residual = np.append(np.random.default_rng(6).normal(0.0, 3.0, 200), 60.0)
+    weight = outlier_weight(residual)
+    assert weight[-1] < 0.05
+    assert weight[:-1].mean() > 0.7
+    assert weight.max() <= 1.0
+
+
+@pytest.mark.parametrize(("white", "expected"), [(True, 1.0), (False, 0.25)])
+def test_correlation_is_learned(white: bool, expected: float) -> None:
+    rng = np.random.default_rng(7)
+    said = reports(np.zeros(300), seed=7, edge=150.0)
+    field = correlated_shadowing(said.x, said.y, 6.0, 50.0, rng)[:, 0]
+    residual = rng.normal(0.0, 6.0, 300) if white else field
+    found = likeliest_correlation(said, residual, np.ones(300))
+    assert found.white >= expected if white else found.white <= expected
+    assert found.white in module.WHITE

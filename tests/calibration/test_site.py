@@ -1,0 +1,163 @@
+"""A pose that is known is found again."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from rfloc.calibration.candidates import (
+    Site,
+    TurnedAntenna,
+    cloud_of,
+    direct_line_db,
+    turns_of,
+)
+from rfloc.calibration.paper import paper_search, rank_agreement
+from rfloc.calibration.reports import reports_of
+from rfloc.calibration.site import search_site, turn_weights
+from rfloc.calibration.surrogate import surrogate, weights_of
+from rfloc.errors import CalibrationError
+from rfloc.frames import wrap_degrees
+from rfloc.simulation.maps import sector_gain_db
+from tests.calibration.analytic import CITY, PARAMS, RADIO, free_space_db, measured, table
+
+
+def site_of(truth, nominal, **options) -> tuple[Site, np.ndarray, np.ndarray]:
+    links = measured(truth, nominal, **options)
+    everyone = np.ones(links.sizes["ue"], bool)
+    x, y = links.ue_x.values, links.ue_y.values
+    return Site(nominal, reports_of(links, everyone, RADIO, 0), x, y, RADIO, PARAMS), x, y
+
+
+def test_position_height_and_azimuth_are_found() -> None:
+    nominal = table(azimuth=10.0)
+    truth = table(azimuth=130.0).moved(22.0, -14.0).replace(h=[30.0], power=[46.0])
+    site, x, y = site_of(truth, nominal)
+    asked = []
+
+    def trace(pose):
+        asked.append(pose)
+        return free_space_db(pose, x, y)
+
+    fit = search_site(site, CITY, trace, PARAMS, seed=1)
+    pose = fit.pose()
+    assert len(asked) == len(fit.traced) == len(fit.history) == PARAMS.traces
+    assert len(set(fit.traced)) == PARAMS.traces
+    assert np.hypot(pose.x[0] - 22.0, pose.y[0] + 14.0) < 10.0
+    assert abs(pose.h[0] - 30.0) < 10.0
+    solved, turns = fit.solved()[0], site.fine[0].turns
+    assert abs(wrap_degrees(turns.azimuth[solved.best] - 130.0)) <= 5.0
+    assert solved.offset_db[solved.best] == pytest.approx(3.0, abs=1.0)
+    assert turn_weights(solved, turns).sum() == pytest.approx(1.0)
+    assert fit.weights.sum() == pytest.approx(1.0)
+    x_mean, y_mean, _ = fit.mean()
+    assert np.hypot(x_mean - 22.0, y_mean + 14.0) < 15.0
+    assert 0.5 < fit.sd()[0] < 25.0
+    assert (fit.traced[0], fit.cloud.x[0], fit.cloud.y[0]) == (0, 0.0, 0.0)  # the nominal pose is among them
+
+
+def test_the_search_is_a_function_of_its_seed() -> None:
+    site, x, y = site_of(table(azimuth=130.0).moved(10.0, 0.0), table(azimuth=10.0))
+    runs = []
+    for _ in range(2):
+        again = Site(site.nominal, site.reports, x, y, RADIO, PARAMS)
+        runs.append(search_site(again, CITY, lambda pose: free_space_db(pose, x, y), PARAMS, seed=3))
+    assert runs[0].traced == runs[1].traced
+    assert runs[0].weights == pytest.approx(runs[1].weights)
+
+
+def test_sectors_share_their_mast() -> None:
+    nominal = table(azimuth=0.0, n=2)
+    truth = nominal.moved(-20.0, 15.0).replace(azimuth=[60.0, 240.0])
+    site, x, y = site_of(truth, nominal)
+    fit = search_site(site, CITY, lambda pose: free_space_db(pose, x, y), PARAMS, seed=1)
+    assert np.hypot(fit.pose().x[0] + 20.0, fit.pose().y[0] - 15.0) < 10.0
+    found = [a.turns.azimuth[s.best] for s, a in zip(fit.solved(), site.fine, strict=True)]
+    assert np.abs(wrap_degrees(np.array(found) - [60.0, 240.0])).max() <= 5.0
+
+
+def test_a_stated_error_holds_a_position_back() -> None:
+    nominal = table(azimuth=10.0)
+    site, x, y = site_of(nominal.moved(30.0, 0.0), nominal)
+    firm = Site(nominal, site.reports, x, y, RADIO, PARAMS, position_sd=0.5)
+    away = nominal.moved(30.0, 0.0)
+    gain = free_space_db(away, x, y)
+    assert firm.log_evidence(away, gain) == pytest.approx(site.log_evidence(away, gain) - 0.5 * 60.0**2)
+
+
+def test_turns_have_a_prior_that_sums_to_one() -> None:
+    known, unknown = turns_of(RADIO, 30.0, 45.0), turns_of(RADIO, 30.0, np.nan)
+    for turns in (known, unknown):
+        assert np.exp(turns.log_prior).sum() == pytest.approx(1.0)
+    omni = np.isnan(unknown.azimuth)
+    assert np.exp(unknown.log_prior[omni]).sum() == pytest.approx(0.5)
+    assert not np.isnan(known.azimuth).any()
+    assert len(turns_of(RADIO.model_copy(update={"pattern": "isotropic"}), 30.0, 45.0).azimuth) == 1
+
+
+def test_the_table_of_directions_is_the_sector() -> None:
+    rng = np.random.default_rng(0)
+    x, y = rng.uniform(-300, 300, (2, 50))
+    turns = turns_of(RADIO, 30.0, np.nan)
+    pose = table().moved(5.0, 8.0)
+    found = TurnedAntenna(turns, RADIO).gain_db(pose, x, y)
+    for k in range(0, len(turns.azimuth), 7):
+        radio = RADIO.model_copy(update={"downtilt": float(turns.tilt[k])})
+        exact = sector_gain_db(pose.replace(azimuth=[turns.azimuth[k]]), x, y, radio)[0]
+        assert found[k] == pytest.approx(exact, abs=0.35)
+
+
+def test_the_cloud_fills_its_box() -> None:
+    cloud = cloud_of(table(h=33.0), PARAMS, 100, seed=0)
+    assert (cloud.n, cloud.x[0], cloud.h[0]) == (100, 0.0, 33.0)
+    assert np.abs(np.stack([cloud.x, cloud.y])).max() <= PARAMS.radius
+    assert PARAMS.height[0] <= cloud.h.min() <= cloud.h.max() <= PARAMS.height[1]
+    assert np.histogram2d(cloud.x, cloud.y, bins=3)[0].min() >= 5
+
+
+def test_the_direct_line_of_a_flat_city_is_free_space() -> None:
+    x, y = np.array([100.0, -50.0]), np.array([20.0, 30.0])
+    found = direct_line_db(CITY, table(), x, y, RADIO)[0]
+    assert found == pytest.approx(free_space_db(table(), x, y), abs=0.01)
+
+
+def test_a_surrogate_passes_through_what_was_traced_and_is_unsure_elsewhere() -> None:
+    rng = np.random.default_rng(0)
+    points = rng.uniform(-50, 50, (60, 3))
+    truth = -0.005 * (points[:, 0] ** 2 + points[:, 1] ** 2)
+    traced = np.arange(25)
+    model = surrogate(points, np.zeros(60), traced, truth[traced], seed=0)
+    assert np.corrcoef(model.mean[25:], truth[25:])[0, 1] > 0.9
+    assert model.sd[25:].mean() > model.sd[:25].mean()
+    assert weights_of(model, points).sum() == pytest.approx(1.0)
+    assert model.expected_improvement(float(truth.max())).min() >= 0.0
+
+
+def test_the_papers_search_improves_the_rank_correlation() -> None:
+    nominal = table(azimuth=300.0)
+    truth = table(azimuth=130.0).moved(22.0, -14.0)
+    links = measured(truth, nominal)
+    x, y, rssi = links.ue_x.values, links.ue_y.values, links.rssi.values[:, 0].astype(float)
+    traces = []
+
+    def trace(pose):
+        traces.append(pose)
+        return free_space_db(pose, x, y)
+
+    fit = paper_search(nominal, rssi, x, y, trace, RADIO, 20, seed=0)
+    start = rank_agreement(free_space_db(nominal, x, y), nominal, rssi, x, y, RADIO)
+    assert len(traces) == len(fit.spearman) == len(fit.seconds) == 20
+    assert fit.spearman.max() > start
+    best = rank_agreement(free_space_db(fit.pose, x, y), fit.pose, rssi, x, y, RADIO)
+    assert best == pytest.approx(fit.spearman.max())
+    assert max(abs(fit.pose.x[0]), abs(fit.pose.y[0])) <= 50.0
+    assert 20.0 <= fit.pose.h[0] <= 100.0
+    assert 0.0 < fit.tracing < fit.seconds[-1]
+
+
+def test_what_ranks_nothing_is_said() -> None:
+    x = y = np.zeros(3)
+    with pytest.raises(CalibrationError, match="rank nothing"):
+        paper_search(table(), np.array([-60.0, np.nan, -60.0]), x, y, lambda pose: x, RADIO, 11, seed=0)
+    iso = RADIO.model_copy(update={"pattern": "isotropic"})
+    assert rank_agreement(np.full(3, -90.0), table(), np.array([1.0, 2.0, 3.0]), x, y, iso) == 0.0
