@@ -14,25 +14,22 @@ from typing import Any, TypeVar
 import yaml
 from pydantic import BaseModel, ValidationError
 
+from rfloc.config.base import Box, Count, Fraction, Positive, Section
 from rfloc.config.sections import (
     BaselineParams,
-    Box,
     CalibrationParams,
     CampaignParams,
     CityParams,
-    Count,
     CropParams,
     DataParams,
     EngineParams,
     EvaluationParams,
     ExperimentParams,
-    Fraction,
     Leak,
+    LevelParams,
     ModelParams,
     Params,
-    Positive,
     RadioParams,
-    Section,
     SimulationParams,
     SplitParams,
     SyntheticParams,
@@ -55,6 +52,7 @@ __all__ = [
     "ExperimentParams",
     "Fraction",
     "Leak",
+    "LevelParams",
     "ModelParams",
     "Params",
     "Positive",

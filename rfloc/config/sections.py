@@ -4,30 +4,9 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 
-Positive = Annotated[float, Field(gt=0)]
-Fraction = Annotated[float, Field(ge=0, le=1)]
-Count = Annotated[int, Field(ge=1)]
-Box = Annotated[list[float], Field(min_length=4, max_length=4)]
-Range = Annotated[list[Positive], Field(min_length=2, max_length=2)]
-
-
-def check_box(box: list[float]) -> list[float]:
-    """A box (lat_min, lat_max, lon_min, lon_max) [deg] that is not empty and lies on the map (raises ValueError)."""
-    lat_min, lat_max, lon_min, lon_max = box
-    order = "its order is lat_min, lat_max, lon_min, lon_max"
-    if not (lat_min < lat_max and lon_min < lon_max):
-        raise ValueError(f"box {box} is empty: {order}")
-    if not (lat_min >= -85 and lat_max <= 85 and lon_min >= -180 and lon_max <= 180):
-        raise ValueError(f"box {box} is not on the map: {order}")
-    return box
-
-
-class Section(BaseModel):
-    """Base of every section: unknown keys are errors, and values are not coerced from other types."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True, strict=True, protected_namespaces=())
+from rfloc.config.base import Box, Count, Fraction, Positive, Range, Section, check_box
 
 
 class DataParams(Section):
@@ -273,6 +252,22 @@ class CalibrationParams(Section):
     residual_df: float = Field(4.0, gt=0, description="degrees of freedom of the Student-t residual")
 
 
+class LevelParams(Section):
+    """How well levels are predicted where nothing was measured (beyond the paper)."""
+
+    candidates: Count = Field(5, description="candidate poses a station, the nominal one included")
+    radius: Positive = Field(24.0, description="they lie within this distance of the nominal position [m]")
+    height: Range = Field([28.0, 42.0], description="their mast height range [m]")
+    samples: Count = Field(200_000, description="rays a candidate")
+    draws: Count = Field(2, description="random allocations of blocks to folds")
+
+    @model_validator(mode="after")
+    def _complete(self) -> LevelParams:
+        if self.height[0] > self.height[1]:
+            raise ValueError(f"height {self.height} does not rise: it is [low, high]")
+        return self
+
+
 class CropParams(Section):
     """Crops: what a localizer sees."""
 
@@ -367,6 +362,7 @@ class Params(Section):
     synthetic: SyntheticParams
     engine: EngineParams
     calibration: CalibrationParams
+    levels: LevelParams
     crops: CropParams
     model: ModelParams
     training: TrainingParams
