@@ -14,8 +14,9 @@ from typing import Self
 import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
+from scipy.linalg import solve_triangular
 from scipy.optimize import minimize
-from scipy.spatial.distance import cdist, pdist, squareform
+from scipy.spatial.distance import cdist
 
 from rfloc.city import City
 from rfloc.config import RadioParams
@@ -27,6 +28,7 @@ from rfloc.simulation.radio import SUBCARRIERS
 from rfloc.simulation.stations import Stations
 
 Array = NDArray[np.float64]
+Group = tuple[Array, Array, Array]
 
 #: Trials that were read on all UEs of the Rome campaign before these models were settled; some sixty came before them.
 CONFIGURATIONS_READ = 75
@@ -79,7 +81,9 @@ RECIPES: dict[str, tuple[tuple[str, ...], tuple[str, ...], bool, bool]] = {
 }  # fmt: skip
 
 #: Measurements of a station in one square of this edge are one observation of the residual [m].
-KRIGED = 25.0
+KRIGED = 50.0
+#: Edge of a tile [m], and how many tiles its likelihood is taken of.
+TILE, TILES = 300.0, 60
 
 
 @dataclass(frozen=True)
@@ -165,8 +169,9 @@ class LevelModel:
 class Kriged:
     """A predictor and a Gaussian process of what it leaves of each station's measurements.
 
-    Covariance sd^2 exp(-distance / length) plus white noise, of means over squares of KRIGED metres; the three numbers
-    are shared by the stations and have the largest likelihood on what is shown (Rasmussen and Williams 2006, ch. 2).
+    Covariance sd^2 exp(-distance / length) plus white noise, of means over squares of KRIGED metres (Rasmussen and
+    Williams 2006, ch. 2). The three numbers are shared by the stations and have the largest likelihood on what is
+    shown, of the TILES fullest tiles of TILE metres, taken as independent (block likelihood, Caragea and Smith 2007).
     """
 
     model: Predictor
@@ -176,35 +181,52 @@ class Kriged:
     def __call__(self, measured: Array) -> Array:
         """Levels of all links, (ue, bs), from those shown, NaN where hidden."""
         level = np.array(self.model(measured))
-        groups = [self._means(measured[:, b] - level[:, b]) for b in range(measured.shape[1])]
-        gaps = [squareform(pdist(at)) for at, _, _ in groups]
-
-        def covariance(log: Array, gap: Array, count: Array) -> Array:
-            sd, length, noise = np.exp(log)
-            return sd**2 * np.exp(-gap / length) + np.diag(noise**2 * (0.25 + 1 / count))
-
-        def loss(log: Array) -> float:
-            total = 0.0
-            for gap, (_, mean, count) in zip(gaps, groups, strict=True):
-                root = np.linalg.cholesky(covariance(log, gap, count))
-                total += 0.5 * (np.linalg.solve(root, mean) ** 2).sum() + np.log(np.diag(root)).sum()
-            return total
-
-        bounds = [(np.log(0.1), np.log(20.0)), (np.log(10.0), np.log(500.0)), (np.log(0.5), np.log(20.0))]
-        log = minimize(loss, np.log([5.0, 80.0, 3.0]), method="L-BFGS-B", bounds=bounds, options={"maxiter": 20}).x
         here = np.column_stack([self.x, self.y])
-        for b, (gap, (at, mean, count)) in enumerate(zip(gaps, groups, strict=True)):
-            pull = np.linalg.solve(covariance(log, gap, count), mean)
-            level[:, b] += np.exp(2 * log[0]) * np.exp(-cdist(here, at) / np.exp(log[1])) @ pull
+        groups = [self._means(residual) for residual in (measured - level).T]
+        sd, length, noise = _likeliest([part for group in groups for part in _tiles(*group)])
+        for b, (at, mean, count) in enumerate(groups):
+            if len(at):
+                pull = np.linalg.solve(_covariance(sd, length, noise, cdist(at, at), count), mean)
+                level[:, b] += sd**2 * np.exp(-cdist(here, at) / length) @ pull
         return level
 
-    def _means(self, residual: Array) -> tuple[Array, Array, Array]:
+    def _means(self, residual: Array) -> Group:
         """Position (n, 2), mean residual and number of measurements of each square of one station."""
         known = np.isfinite(residual)
         at = np.column_stack([self.x, self.y])[known]
         _, index, count = np.unique(np.floor(at / KRIGED), axis=0, return_inverse=True, return_counts=True)
         x, y, mean = (np.bincount(index.ravel(), v, len(count)) / count for v in (*at.T, residual[known]))
         return np.column_stack([x, y]), mean, count.astype(float)
+
+
+def _covariance(sd: float, length: float, noise: float, gap: Array, count: Array) -> Array:
+    """Covariance of means of `count` measurements each, (..., n, n): of the noise a quarter is the square's own."""
+    return sd**2 * np.exp(-gap / length) + noise**2 * (0.25 + 1 / count)[..., None] * np.eye(gap.shape[-1])
+
+
+def _tiles(at: Array, mean: Array, count: Array) -> list[Group]:
+    """One station's squares, tile by tile."""
+    tile = np.unique(np.floor(at / TILE), axis=0, return_inverse=True)[1].ravel()
+    return [(at[tile == k], mean[tile == k], count[tile == k]) for k in range(tile.max(initial=-1) + 1)]
+
+
+def _likeliest(tiles: list[Group]) -> tuple[float, float, float]:
+    """Standard deviation [dB], length [m] and noise [dB] of the process."""
+    fullest = sorted(tiles, key=lambda tile: -len(tile[1]))[:TILES]
+    parts = [(cdist(at, at), mean, count) for at, mean, count in fullest]
+
+    def loss(log: Array) -> float:
+        total = 0.0
+        for gap, mean, count in parts:
+            root = np.linalg.cholesky(_covariance(*np.exp(log), gap, count))
+            total += 0.5 * (solve_triangular(root, mean, lower=True, check_finite=False) ** 2).sum()
+            total += np.log(np.diag(root)).sum()
+        return total
+
+    bounds = [(np.log(0.1), np.log(20.0)), (np.log(10.0), np.log(500.0)), (np.log(0.5), np.log(20.0))]
+    found = minimize(loss, np.log([5.0, 80.0, 3.0]), method="L-BFGS-B", bounds=bounds, options={"maxiter": 20})
+    sd, length, noise = np.exp(found.x)
+    return float(sd), float(length), float(noise)
 
 
 @dataclass(frozen=True)
