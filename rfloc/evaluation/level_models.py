@@ -31,7 +31,7 @@ Array = NDArray[np.float64]
 Group = tuple[Array, Array, Array]
 
 #: Trials that were read on all UEs of the Rome campaign before these models were settled; some sixty came before them.
-CONFIGURATIONS_READ = 75
+CONFIGURATIONS_READ = 85
 
 #: Effects of a station by name: their regressors, and the scale of their spread beforehand (half-normal).
 EFFECTS = {
@@ -216,9 +216,9 @@ def _likeliest(tiles: list[Group]) -> tuple[float, float, float]:
     parts = [(cdist(at, at), mean, count) for at, mean, count in fullest]
 
     def loss(log: Array) -> float:
-        total = 0.0
+        total, (sd, length, noise) = 0.0, np.exp(log)
         for gap, mean, count in parts:
-            root = np.linalg.cholesky(_covariance(*np.exp(log), gap, count))
+            root = np.linalg.cholesky(_covariance(sd, length, noise, gap, count))
             total += 0.5 * (solve_triangular(root, mean, lower=True, check_finite=False) ** 2).sum()
             total += np.log(np.diag(root)).sum()
         return total
