@@ -259,7 +259,7 @@ class LevelParams(Section):
     radius: Positive = Field(24.0, description="they lie within this distance of the nominal position [m]")
     height: Range = Field([28.0, 42.0], description="their mast height range [m]")
     samples: Count = Field(200_000, description="rays a candidate")
-    folds: int = Field(5, ge=3, description="folds of blocks; random positions are dealt into twice as many")
+    folds: int = Field(4, ge=3, description="folds of blocks; random positions are dealt into twice as many")
     draws: Count = Field(1, description="random allocations of blocks to folds")
 
     @model_validator(mode="after")
