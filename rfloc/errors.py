@@ -69,6 +69,10 @@ class TrainingError(RFLocError):
     """A checkpoint does not fit the model, or a training run went wrong."""
 
 
+class EvaluationError(RFLocError):
+    """Predictions cannot be scored, or not compared with each other."""
+
+
 class NotebookError(RFLocError):
     """A notebook failed, or was called with parameters that it does not have."""
 

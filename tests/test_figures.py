@@ -312,6 +312,17 @@ def test_azimuth_posterior_says_what_is_alike_to_all_sides(ax):
     assert "°" in ax.get_xlabel()
 
 
+def test_level_ratios_mark_every_way_of_holding_out_and_skip_what_is_missing(ax):
+    rows = {
+        "a": {"blocks": {"ratio": 0.9, "lo": 0.8, "hi": 1.0}, "random": {"ratio": 0.7, "lo": None, "hi": None}},
+        "b": {"random": {"ratio": 1.1, "lo": 1.0, "hi": 1.2}},
+    }
+    assert figures.level_ratios(ax, rows) is ax
+    assert [label.get_text() for label in ax.get_yticklabels()] == ["a", "b"]
+    assert sorted(text.get_text() for text in ax.get_legend().get_texts()) == ["blocks", "random"]
+    assert sorted(float(c.lines[0].get_xdata()[0]) for c in ax.containers) == [0.7, 0.9, 1.1]
+
+
 def test_calibration_figures(ax, raster):
     links, _ = scattered(5, 3)
     moved = links.assign_coords(bs_x=links.bs_x + 20)

@@ -15,7 +15,7 @@ import yaml
 from pydantic import BaseModel, ValidationError
 
 from rfloc.config.base import Box, Count, Fraction, Positive, Section
-from rfloc.config.calibration import CalibrationParams, SensitivityParams
+from rfloc.config.calibration import CalibrationParams, LevelParams, SensitivityParams
 from rfloc.config.sections import (
     BaselineParams,
     CampaignParams,
@@ -51,6 +51,7 @@ __all__ = [
     "ExperimentParams",
     "Fraction",
     "Leak",
+    "LevelParams",
     "ModelParams",
     "Params",
     "Positive",

@@ -46,3 +46,20 @@ class SensitivityParams(Section):
     heights: list[Positive] = Field([20.0, 60.0], description="mast heights, of all stations alike [m]")
     shifts: list[Positive] = Field([25.0, 100.0], description="distances by which all stations are moved [m]")
     directions: Count = Field(1, description="draws of random directions a distance")
+
+
+class LevelParams(Section):
+    """How well levels are predicted where nothing was measured (beyond the paper)."""
+
+    candidates: Count = Field(5, description="candidate poses a station, the nominal one included")
+    radius: Positive = Field(24.0, description="they lie within this distance of the nominal position [m]")
+    height: Range = Field([28.0, 42.0], description="their mast height range [m]")
+    samples: Count = Field(200_000, description="rays a candidate")
+    folds: int = Field(4, ge=3, description="folds of blocks; random positions are dealt into twice as many")
+    draws: Count = Field(1, description="random allocations of blocks to folds")
+
+    @model_validator(mode="after")
+    def _complete(self) -> LevelParams:
+        if self.height[0] > self.height[1]:
+            raise ValueError(f"height {self.height} does not rise: it is [low, high]")
+        return self

@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 from pydantic import Field, model_validator
 
 from rfloc.config.base import Box, Count, Fraction, Positive, Range, Section, check_box
-from rfloc.config.calibration import CalibrationParams, SensitivityParams
+from rfloc.config.calibration import CalibrationParams, LevelParams, SensitivityParams
 
 
 class DataParams(Section):
@@ -337,6 +337,7 @@ class Params(Section):
     engine: EngineParams
     calibration: CalibrationParams
     sensitivity: SensitivityParams
+    levels: LevelParams
     crops: CropParams
     model: ModelParams
     training: TrainingParams

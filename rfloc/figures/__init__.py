@@ -15,6 +15,7 @@ from rfloc.figures.campaigns import (
 )
 from rfloc.figures.cities import footprints_by_height, footprints_by_rule, raster_layers, roofs_bar, scene_view
 from rfloc.figures.departures import departures
+from rfloc.figures.levels import level_ratios
 from rfloc.figures.maps import (
     box_outline,
     calibration_map,
@@ -74,6 +75,7 @@ __all__ = [
     "held_out_areas",
     "known_unknown",
     "legend_outside",
+    "level_ratios",
     "map_axes",
     "method_style",
     "patch_grid",

@@ -213,8 +213,11 @@ def split_residual(x: Array, y: Array, residual: Array, sd: float) -> tuple[floa
         ue = order[np.isfinite(residual[order, b])]
         ue = ue[:: max(len(ue) // MAX_UES, 1)]
         h, difference = pdist(np.column_stack([x, y])[ue]), pdist(residual[ue, b, None], "sqeuclidean")
+        near = h < LAGS[-1]
+        h, difference = h[near], difference[near]
+        which = np.searchsorted(LAGS, h, side="right") - 1
         for total, values in ((pairs, None), (lag, h), (half, difference / 2)):
-            total += np.histogram(h, LAGS, weights=values)[0]
+            total += np.bincount(which, values, len(total))
     enough = pairs >= MIN_PAIRS
     if enough.sum() < 3:
         raise SimulationError(

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 from scipy.optimize import minimize
 
 Array = NDArray[np.float64]
@@ -17,7 +18,7 @@ SPREAD_PRIOR = (10.0, 1.0, 6.0)
 OBSTRUCTION_PRIOR_DB = 50.0
 
 #: Random effects, in order: level, exponent, north and east coefficient of the harmonic; which spread each has.
-_SPREAD_OF = np.array([0, 1, 2, 2])
+SPREAD_OF = (0, 1, 2, 2)
 
 
 @dataclass(frozen=True)
@@ -31,7 +32,16 @@ class MixedModel:
     residual: Array  #: (ue, bs), NaN where nothing was measured
 
 
-def mixed_model(measured: Array, shared: Array, own: Array, weight: Array) -> MixedModel:
+def mixed_model(
+    measured: Array,
+    shared: Array,
+    own: Array,
+    weight: Array,
+    *,
+    spread_of: Sequence[int] = SPREAD_OF,
+    scales: ArrayLike = SPREAD_PRIOR,
+    shared_sd: ArrayLike = (np.inf, np.inf, OBSTRUCTION_PRIOR_DB),
+) -> MixedModel:
     """Solve measured = shared @ beta + own @ u_b + residual, u_b normal with a spread of its own for each kind.
 
     Beta is integrated out (restricted likelihood); spreads and residual are at the maximum of what is left.
@@ -40,22 +50,28 @@ def mixed_model(measured: Array, shared: Array, own: Array, weight: Array) -> Mi
     ----------
     measured : ndarray, shape (ue, bs)
         NaN where missing [dB].
-    shared : ndarray, shape (ue, bs, 3)
-        Regressors of level, exponent and obstruction.
+    shared : ndarray, shape (ue, bs, p)
+        Regressors that stations share; by default of level, exponent and obstruction.
     own : ndarray, shape (ue, bs, q)
-        Regressors of a station's effects, the first q of level, exponent, north, east.
+        Regressors of a station's effects, by default the first q of level, exponent, north, east.
     weight : ndarray, shape (ue, bs)
         Observations that each measurement counts for; 0 where missing.
+    spread_of : sequence of int
+        Which spread each effect has: effects that are alike share one.
+    scales : array_like
+        Of each spread, half-normal beforehand.
+    shared_sd : array_like, shape (p,)
+        Standard deviation of each shared coefficient beforehand, about 0; inf: nothing is known.
     """
     n, q = measured.shape[1], own.shape[2]
-    which = _SPREAD_OF[:q]
+    which = np.array(spread_of[:q])
     columns = np.concatenate([own, shared, np.nan_to_num(measured)[..., None]], axis=-1)
     gram = np.stack([(columns[:, b] * weight[:, b, None]).T @ columns[:, b] for b in range(n)])
     zz, zx, zy = gram[:, :q, :q], gram[:, :q, q:-1], gram[:, :q, -1]
     total = gram[:, q:, q:].sum(0)
     xx, xy, yy = total[:-1, :-1], total[:-1, -1], total[-1, -1]
-    prior = np.diag([0.0, 0.0, OBSTRUCTION_PRIOR_DB**-2])
-    scales = np.array(SPREAD_PRIOR[: which.max() + 1])
+    prior = np.diag(np.asarray(shared_sd, float) ** -2.0)
+    scales = np.asarray(scales, float)[: which.max() + 1]
 
     def solve(log_sd: Array) -> tuple[float, Array, Array]:
         spread, variance = np.exp(log_sd[:-1]), np.exp(2 * log_sd[-1])

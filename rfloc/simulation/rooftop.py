@@ -7,6 +7,7 @@ measurements in European cities at 0.8 to 2 GHz. It sees only the vertical profi
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -124,26 +125,49 @@ def rooftop_maps(
     clear : ndarray of bool, shape (bs, ny, nx)
         Where it is clear. There the tracer has the direct ray too, wherever its rays are dense enough to hit the cell.
     """
-    roofs = city.raster["height"].values.astype(np.float32)
-    t = ((1 - np.cos(np.pi * np.arange(1, PROFILE_POINTS) / PROFILE_POINTS)) / 2).astype(np.float32)
     gain = np.zeros((stations.n, *np.shape(x)), np.float32)
     clear = np.zeros(gain.shape, bool)
     i, j = np.nonzero(where)
-    px, py = x[i, j], y[i, j]
-    for k in range(stations.n):
+    for k, part, distance, height, total in roof_profiles(city, stations, x[i, j], y[i, j]):
         h_tx = np.float32(stations.h[k])
+        loss = walfisch_ikegami_db(distance, height, total, h_tx, ue_height, carrier_hz)
+        free = free_space_gain(np.hypot(total, h_tx - ue_height), carrier_hz)
+        gain[k, i[part], j[part]] = free * 10 ** (-np.nan_to_num(loss) / 10)
+        clear[k, i[part], j[part]] = np.isnan(loss)
+    return gain, clear
+
+
+def roof_profiles(
+    city: City, stations: Stations, x: NDArray, y: NDArray
+) -> Iterator[tuple[int, slice, NDArray[np.float32], NDArray[np.float32], NDArray[np.float32]]]:
+    """Roofs along the line from every station to every point, PROFILE_POINTS - 1 of them, some points at a time.
+
+    Parameters
+    ----------
+    x, y : ndarray, shape (n,)
+        Positions [m].
+
+    Yields
+    ------
+    station : int
+    part : slice
+        Of the points.
+    distance, height : ndarray, shape (m, k)
+        From the station [m], and roof above the street there [m], 0 outdoors.
+    total : ndarray, shape (m,)
+        Distance from station to point [m], 1 at least.
+    """
+    roofs = city.raster["height"].values.astype(np.float32)
+    t = ((1 - np.cos(np.pi * np.arange(1, PROFILE_POINTS) / PROFILE_POINTS)) / 2).astype(np.float32)
+    for k in range(stations.n):
         col0, row0 = (stations.x[k] - city.grid.x0) / city.grid.cell, (stations.y[k] - city.grid.y0) / city.grid.cell
-        for start in range(0, px.size, 4096):
+        for start in range(0, x.size, 4096):
             part = slice(start, start + 4096)
-            dx, dy = (px[part] - stations.x[k]).astype(np.float32), (py[part] - stations.y[k]).astype(np.float32)
+            dx, dy = (x[part] - stations.x[k]).astype(np.float32), (y[part] - stations.y[k]).astype(np.float32)
             total = np.maximum(np.hypot(dx, dy), np.float32(1.0))
             row = (np.float32(row0) + (dy / city.grid.cell)[:, None] * t).astype(np.int32)
             col = (np.float32(col0) + (dx / city.grid.cell)[:, None] * t).astype(np.int32)
             height = roofs[np.clip(row, 0, city.grid.ny - 1), np.clip(col, 0, city.grid.nx - 1)]
             distance = total[:, None] * t
             height[total[:, None] - distance < CLEARANCE] = 0.0
-            loss = walfisch_ikegami_db(distance, height, total, h_tx, ue_height, carrier_hz)
-            free = free_space_gain(np.hypot(total, h_tx - ue_height), carrier_hz)
-            gain[k, i[part], j[part]] = free * 10 ** (-np.nan_to_num(loss) / 10)
-            clear[k, i[part], j[part]] = np.isnan(loss)
-    return gain, clear
+            yield k, part, distance, height, total
