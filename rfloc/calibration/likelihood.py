@@ -36,7 +36,7 @@ RESIDUAL_DF = 4.0
 #: Share of the log-likelihood that counts. Rays are noisy, buildings are boxes: a simulation errs in ways that a few
 #: parameters of the residual do not hold. Set so that regions stated for stations of known pose in a simulated campaign
 #: hold them as often as they say, on other seeds than those that are reported.
-TEMPER = 0.2
+TEMPER = 0.3
 #: White shares of the residual's variance and decorrelation distances [m] that are tried.
 WHITE, DISTANCES = (0.1, 0.25, 0.5, 0.75, 1.0), (15.0, 30.0, 50.0, 80.0)
 #: Where more strong reports than this are missed, silence is not about level, and is not used.

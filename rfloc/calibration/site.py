@@ -23,6 +23,9 @@ Trace = Callable[[Stations], Floats]
 
 #: The first candidates that are traced stand at least this share of the radius apart from each other.
 APART = 0.25
+#: The calibrated pose is the posterior's mean, unless its trace falls so far below the best candidate's: then it lies
+#: between modes, and the pose is the best candidate [nat].
+BETWEEN_MODES = 2.0
 #: Stages of the search: a cloud of this share of the radius round the best candidate, for this share of all traces.
 STAGES = ((1.0, 0.35), (0.4, 0.25), (0.15, 0.2), (0.06, 0.2))
 
@@ -93,7 +96,7 @@ def search_site(site: Site, city: City, trace: Trace, params: CalibrationParams,
     A cloud of candidates fills the prior's box and is screened by the direct line, which costs no ray. The best of
     them, well apart, are traced, and the nominal pose with them. A Gaussian process on the difference between rays
     and screening says which candidate is worth the next trace (expected improvement), in clouds that close in on the
-    best one (:data:`STAGES`).
+    best one (:data:`STAGES`). The last trace is that of the posterior's mean.
 
     Parameters
     ----------
@@ -110,16 +113,17 @@ def search_site(site: Site, city: City, trace: Trace, params: CalibrationParams,
     search = _Search(site, city, trace, cloud, direct)
     search.screen()
     for number, (share, _) in enumerate(STAGES):
-        until = round(params.traces * sum(part for _, part in STAGES[: number + 1]))
+        until = round((params.traces - 1) * sum(part for _, part in STAGES[: number + 1]))
         if number == 0:
             for k in search.spread_out(max(until - 2, 2), APART * params.radius):
                 search.trace(k)
         else:
             search.surround(share * params.radius, params, seed + number)
-        search.relearn()
         while len(search.traced) < until:
             search.trace(search.next(seed))
-    search.relearn()
+        if number in (0, len(STAGES) - 1):
+            search.relearn()
+    search.trace_mean(seed)
     return search.result(seed)
 
 
@@ -181,21 +185,30 @@ class _Search:
         )
         more = cloud_of(best, around, params.candidates // 2 + 1, seed).take(np.arange(1, params.candidates // 2 + 1))
         away_x, away_y = more.x - self.site.nominal.x[0], more.y - self.site.nominal.y[0]
-        inside = np.maximum(abs(away_x), abs(away_y)) <= params.radius
-        more = more.take(inside).above_roofs(self.city)
-        if not more.n:
-            return
+        more = more.take(np.maximum(abs(away_x), abs(away_y)) <= params.radius)
+        if more.n:
+            self.add(more.above_roofs(self.city))
+
+    def add(self, more: Stations) -> None:
+        """More candidates, screened."""
         direct = direct_line_db(self.city, more, self.site.x, self.site.y, self.site.radio)
-        self.cloud = Stations(
-            **{name: np.append(getattr(self.cloud, name), getattr(more, name)) for name in vars(self.cloud)}
-        )
-        self.direct = np.vstack([self.direct, direct])
+        columns = {name: np.append(getattr(self.cloud, name), getattr(more, name)) for name in vars(self.cloud)}
+        self.cloud, self.direct = Stations(**columns), np.vstack([self.direct, direct])
         extra = [self.site.log_evidence(more.take([k]), g, fine=False) for k, g in enumerate(direct)]
         self.cheap = np.append(self.cheap, extra)
 
+    def trace_mean(self, seed: int) -> None:
+        """Make the posterior's mean a candidate, and trace it."""
+        points = np.column_stack([self.cloud.x, self.cloud.y, self.cloud.h])
+        x, y, h = weights_of(self.model(seed), points) @ points
+        mean = self.site.nominal.take([0]).replace(x=[x], y=[y], h=[h], id=[f"{self.site.nominal.id[0]}/mean"])
+        self.add(mean.above_roofs(self.city))
+        self.trace(self.cloud.n - 1)
+
     def result(self, seed: int) -> SiteFit:
         model = self.model(seed)
-        chosen = self.traced[int(model.mean[self.traced].argmax())]
+        best = self.traced[int(model.mean[self.traced].argmax())]
+        chosen = self.traced[-1] if self.evidence[-1] >= self.evidence.max() - BETWEEN_MODES else best
         return SiteFit(
             self.site, self.cloud, self.cheap, self.traced, self.gains, self.evidence, model, chosen, self.history
         )
