@@ -303,6 +303,13 @@ def test_pose_posterior_shows_the_likeliest_and_the_table(ax, raster):
     assert ax.get_xlim() == (-60.0, 70.0)
 
 
+def test_search_cost_stacks_tracing_and_the_rest(ax):
+    figures.search_cost(ax, [10.0, 20.0], [(30.0, 60.0), (50.0, 40.0)])
+    assert [round(bar.get_width()) for bar in ax.patches] == [15, 40, 50]
+    assert [t.get_text() for t in ax.get_yticklabels()] == ["ours", "paper's search"]
+    assert "[s]" in ax.get_xlabel()
+
+
 def test_azimuth_posterior_says_what_is_alike_to_all_sides(ax):
     azimuth = np.array([0.0, 90.0, 180.0, 270.0])
     figures.azimuth_posterior(

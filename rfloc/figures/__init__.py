@@ -5,7 +5,7 @@ Okabe and Ito's palette, which colour-blind readers can tell apart. Colour says 
 solid line that it has seen measurements. Legends stand outside the data: lay figures out with `layout="constrained"`.
 """
 
-from rfloc.figures.calibration import azimuth_posterior, pose_posterior
+from rfloc.figures.calibration import azimuth_posterior, pose_posterior, search_cost
 from rfloc.figures.campaigns import (
     SOURCE_COLOURS,
     deployment_map,
@@ -86,6 +86,7 @@ __all__ = [
     "roofs_bar",
     "scale_bar",
     "scene_view",
+    "search_cost",
     "sensitivity",
     "split_map",
     "station_positions",

@@ -52,3 +52,27 @@ def azimuth_posterior(ax: Axes, azimuths: Sequence[Floats], weights: Sequence[Fl
     ax.set_xticks(range(0, 361, 45))
     legend_outside(ax)
     return ax
+
+
+def search_cost(ax: Axes, ours: Sequence[float], paper: Sequence[tuple[float, float]]) -> Axes:
+    """Mean time that a station takes [s], and every station's as a dot.
+
+    Parameters
+    ----------
+    ours : sequence of float
+        Seconds a station.
+    paper : sequence of (tracing, rest)
+        Seconds a station of the paper's search; empty where it did not run.
+    """
+    rows = ["ours"] + ["paper's search"] * bool(paper)
+    ax.barh(0, float(np.mean(ours)), color=OKABE_ITO["blue"], label="screening, tracing and fits")
+    ax.plot(ours, np.zeros(len(ours)), ".", color="black")
+    if paper:
+        tracing, rest = np.asarray(paper, float).T
+        ax.barh(1, tracing.mean(), color=OKABE_ITO["orange"], label="tracing")
+        ax.barh(1, rest.mean(), left=tracing.mean(), color=OKABE_ITO["sky"], label="Gaussian process")
+        ax.plot(tracing + rest, np.ones(len(rest)), ".", color="black")
+    ax.set_yticks(range(len(rows)), rows)
+    ax.set_xlabel("time a station [s]")
+    legend_outside(ax)
+    return ax
