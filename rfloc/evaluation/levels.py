@@ -13,6 +13,7 @@ from itertools import combinations
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+from threadpoolctl import threadpool_limits
 
 from rfloc.errors import EvaluationError
 from rfloc.evaluation.bootstrap import MIN_BLOCKS, Interval, block_weights
@@ -212,7 +213,8 @@ def _resampled(square: Array, blocks: NDArray[np.int64], weights: Array) -> Arra
 
 
 def _squares(measured: Array, predictor: Predictor, hidden: Bools) -> Array:
-    return (predictor(np.where(hidden, np.nan, measured)) - measured) ** 2
+    with threadpool_limits(1):  # a fit solves thousands of tiny systems, on which threads wait for each other
+        return np.asarray((predictor(np.where(hidden, np.nan, measured)) - measured) ** 2)
 
 
 def _whole(square: Array, measured: Array, tested: Bools) -> Array:
