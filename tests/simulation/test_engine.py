@@ -149,3 +149,34 @@ def test_slurm_without_its_commands(monkeypatch, tmp_path):
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(SimulationError, match="no `sbatch`"), connect(EngineParams(scheduler="slurm")):
         pass
+
+
+def test_a_scheduler_that_runs_already_is_joined(client):
+    with connect(EngineParams(scheduler=client.scheduler.address)) as joined:
+        assert joined.scheduler.address == client.scheduler.address
+        assert joined.submit(sum, [1, 2]).result(timeout=30) == 3
+
+
+def test_slurm_jobs_ask_for_what_the_parameters_say(monkeypatch, tmp_path):
+    sbatch = tmp_path / "sbatch"
+    sbatch.write_text('#!/bin/sh\ncat "$1" >> "$(dirname "$0")/jobs"\necho "Submitted batch job 1"\n')
+    sbatch.chmod(0o755)
+    scancel = tmp_path / "scancel"
+    scancel.write_text("#!/bin/sh\n")
+    scancel.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}{os.pathsep}{os.environ['PATH']}")
+    engine = EngineParams(
+        scheduler="slurm", slurm_queue="short", slurm_cores=3, slurm_memory_gb=12.0, slurm_walltime="01:30:00"
+    )
+    with connect(engine) as joined:
+        script = joined.cluster.job_script()
+    for line in ("-p short", "--cpus-per-task=3", "-t 01:30:00", "--mem=12G", "--nworkers 3"):
+        assert line in script, script
+
+
+def test_a_log_is_told_how_fast_a_campaign_goes(client, toy_city, tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True, raising=False)
+    report = run_campaign(parts(toy_city.folder)[:1], tmp_path / "campaign.zarr", ENGINE, client)
+    said = capsys.readouterr().out
+    assert f"{report.links:,} links in {report.shards} shards" in said
+    assert "links/s" in said

@@ -82,6 +82,18 @@ def test_nothing_arrives_behind_a_wall_but_over_its_roof(tmp_path: Path):
     assert coverage(both, city)["covered"] > coverage(both, city)["by_rays"]
 
 
+def test_refraction_goes_through_a_wall_at_a_loss(tmp_path: Path):
+    city = small_city(tmp_path, half=(100, 60), boxes=((-5.0, -60.0, 5.0, 60.0, 30.0),))
+    station, grid = one_station(x=-60.0, h=10.0), map_grid(city, 10.0)
+    sim = SIM.model_copy(update={"refraction": True, "max_depth": 2, "scattering": 0.0})
+    through = trace_maps(city, station, grid, sim, RADIO, 1, progress=False)
+    x, y = grid.x[14:], np.zeros(len(grid.x[14:]))
+    behind = read_maps(through, x, y)[:, 0]
+    free = free_space_gain(np.hypot(x - station.x[0], station.h[0] - RADIO.ue_height), RADIO.carrier_hz)
+    assert (behind > 0).all()
+    assert (behind < free).all()
+
+
 def test_outdoor_share_of_half_built_cells(tmp_path: Path):
     city = small_city(tmp_path, half=(20, 10), boxes=((-20.0, -10.0, -5.0, 10.0, 9.0),))
     share, x, _ = outdoor_share(city, Grid.covering(-20, -10, 20, 10, 10.0))
