@@ -29,7 +29,8 @@ class Sizes:
     """How much is measured."""
 
     seed: int
-    stations: int  #: of the campaign, all of which are searched for
+    stations: int  #: of the campaign, all of which ours searches for
+    compared: int  #: of these, how many the paper's search looks for with as many traces
     raced: int  #: of these, how many race
     calls: int  #: evaluations of the paper's search in the race
     traces: int  #: of ours
@@ -39,9 +40,9 @@ class Sizes:
 
 
 SIZES = {
-    "full": Sizes(3, 20, 5, 90, 24, 256, 300_000, 4_000_000),
-    "quick": Sizes(3, 6, 2, 30, 10, 96, 100_000, 500_000),
-    "tiny": Sizes(3, 3, 1, 12, 4, 16, 20_000, 50_000),
+    "full": Sizes(3, 20, 10, 5, 90, 24, 256, 300_000, 2_000_000),
+    "quick": Sizes(3, 6, 4, 2, 30, 12, 96, 100_000, 500_000),
+    "tiny": Sizes(3, 3, 2, 1, 12, 4, 16, 20_000, 50_000),
 }
 
 
