@@ -29,6 +29,7 @@ from benchmarks.tracing.scene import SEED, SIZES, Bench
 from benchmarks.tracing.side_by_side import rounded
 from rfloc.city import build_city, open_city
 from rfloc.config import CityParams, check, project_root
+from rfloc.pipeline.provenance import revision_of
 from rfloc.schema import save_json
 from rfloc.simulation.backend import prepare
 
@@ -37,16 +38,20 @@ GOALS = {"links_ratio": 20.0, "maps_ratio": 300.0, "azimuth_ratio": 500.0, "memo
 
 
 def measure(name: str, folder: Path) -> dict[str, Any]:
+    begun = time.perf_counter()
+    revision, dirty = revision_of(project_root())
     sizes, backend = SIZES[name], prepare()
     params = check(CityParams, yaml.safe_load((project_root() / "conf" / "city" / "munich.yaml").read_text()))
     bench = Bench(build_city("munich", params, folder, folder / "munich", SEED), sizes)
     result: dict[str, Any] = {"sizes": {"name": name, **asdict(sizes)}}
+    seconds: dict[str, float] = {}
 
     def step(key: str, work: Callable[[], dict[str, Any]]) -> dict[str, Any]:
         start = time.perf_counter()
         found = work()
+        seconds[key] = time.perf_counter() - start
         result[key] = rounded(found)
-        print(f"  {key:14s} {time.perf_counter() - start:7.1f} s  {json.dumps(summary(result[key]))}", flush=True)
+        print(f"  {key:14s} {seconds[key]:7.1f} s  {json.dumps(summary(result[key]))}", flush=True)
         return found
 
     found = step("links", lambda: links.links(bench))
@@ -65,6 +70,8 @@ def measure(name: str, folder: Path) -> dict[str, Any]:
         "cores": os.cpu_count(), "backend": backend.kind, "llvm": backend.version, "python": platform.python_version(),
         **{package: version(package) for package in ("sionna-rt", "mitsuba", "drjit", "numpy")},
     }  # fmt: skip
+    result["revision"] = {"commit": revision, "dirty": dirty}
+    result["seconds"] = rounded(seconds | {"total": time.perf_counter() - begun})
     return result
 
 

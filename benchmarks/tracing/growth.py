@@ -40,6 +40,9 @@ HALF = 500.0
 #: Rays a station: of paths; of maps.
 SAMPLES, MAP_SAMPLES = 30_000, 300_000
 
+#: Loading may take this share of the time at most, or what is left without it is noise.
+LOAD_SHARE = 0.8
+
 
 def measure(bench: Bench, folder: Path) -> dict[str, Any]:
     """Links a second by paths and by maps."""
@@ -127,9 +130,14 @@ def buildings(counts: tuple[int, ...], ues: int, repeats: int, folder: Path) -> 
         load_s, paths_s, maps_s = (times[f"{n} {way}"]["s"] for way in ("load", "paths", "maps"))
         out[str(n)] = {
             "triangles": triangles[n], "load_s": load_s, "paths_s": paths_s, "map_s": maps_s, "links": ues,
-            "links_per_s": ues / paths_s, "links_per_s_without_load": ues / max(paths_s - load_s, 1e-9),
+            "links_per_s": ues / paths_s, "links_per_s_without_load": without_load(ues, paths_s, load_s),
         }  # fmt: skip
     return out
+
+
+def without_load(links: int, seconds: float, load_s: float) -> float | None:
+    """Links a second once the scene is loaded; None where loading is nearly all of the time."""
+    return links / (seconds - load_s) if load_s <= LOAD_SHARE * seconds else None
 
 
 def workers(bench: Bench, folder: Path) -> dict[str, Any]:

@@ -55,6 +55,12 @@ def test_jobs_take_turns() -> None:
     assert times["a"]["low_s"] <= times["a"]["s"] <= times["a"]["high_s"]
 
 
+def test_nothing_is_said_of_tracing_where_loading_is_nearly_all() -> None:
+    assert growth.without_load(30, 2.0, 0.5) == pytest.approx(20.0)
+    assert growth.without_load(30, 2.0, 1.9) is None
+    assert growth.without_load(30, 2.0, 2.1) is None
+
+
 def test_last_line_holds_the_ratios_and_a_missed_goal_is_told(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -79,6 +85,9 @@ def test_last_line_holds_the_ratios_and_a_missed_goal_is_told(
     table = json.loads((tmp_path / "table.json").read_text())
     assert table["sizes"]["name"] == "quick"
     assert table["machine"]["cores"] >= 1
+    steps = {"links", "azimuth", "maps", "maps_diffuse", "rays", "memory", "growth"}
+    assert set(table["seconds"]) == steps | {"total"}
+    assert set(table["revision"]) == {"commit", "dirty"}
 
 
 @pytest.mark.slow
