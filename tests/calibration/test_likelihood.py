@@ -12,6 +12,7 @@ from rfloc.calibration.likelihood import (
     OFFSET_SD_DB,
     SCALE_DB,
     SCALE_WEIGHT,
+    SILENCE,
     SLOPE_SD,
     TEMPER,
     Correlation,
@@ -94,7 +95,9 @@ def test_silence_speaks_against_a_pose_that_would_be_heard() -> None:
     zero, ten = np.zeros(40), np.zeros(10)
     at = [likelihood.solve(gain, zero[None], zero, np.full(10, g), ten[None], ten).log_evidence[0] for g in (-130, -80)]
     assert at[0] > at[1]
-    assert at[0] - at[1] <= TEMPER * 10 * np.log(1 / 0.05) + 1e-6  # one silence says no more than that it was missed
+    assert (
+        at[0] - at[1] <= TEMPER * SILENCE * 10 * np.log(1 / 0.05) + 1e-6
+    )  # one silence says no more than that it was missed
     deaf = Reports(said.ue, said.x, said.y, gain, np.arange(40, 50), np.full(10, -110.0), 0.5)
     assert not StationLikelihood(deaf, Correlation(1.0, 30.0)).counts_silence
 
