@@ -1,4 +1,4 @@
-"""Station positions that somebody corrected by hand: `conf/data/<manifest>_sites.json`."""
+"""Station positions that somebody corrected by hand: `conf/sites/<manifest>.json`."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ def corrected_positions(links: xr.Dataset, manifest: str | None, project: Path) 
     manifest : str or None
         Name of the data set.
     project : Path
-        Folder of the project, which holds conf/data.
+        Folder of the project, which holds conf/sites.
 
     Raises
     ------
     DataError
         If the file is damaged, or no station of the links is among its sites.
     """
-    path = project / "conf" / "data" / f"{manifest}_sites.json"
+    path = project / "conf" / "sites" / f"{manifest}.json"
     if manifest is None or not path.is_file():
         return None
     try:

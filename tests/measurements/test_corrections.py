@@ -25,7 +25,7 @@ def write(project: Path, links, moves: list[tuple[float, float, float, float]]) 
     for x, y, u, w in moves:
         published, corrected = ([float(v) for v in frame.to_geographic(*at)] for at in ((x, y), (u, w)))
         sites.append({"published": published, "corrected": corrected})
-    file = project / "conf" / "data" / "here_sites.json"
+    file = project / "conf" / "sites" / "here.json"
     file.parent.mkdir(parents=True, exist_ok=True)
     file.write_text(json.dumps({"tolerance_m": 2.0, "sites": sites}))
     return file
@@ -55,7 +55,7 @@ def test_corrections_of_another_place_and_damage_are_errors(links, tmp_path: Pat
 
 
 def test_romes_ten_positions_become_six(project_root: Path) -> None:
-    content = json.loads((project_root / "conf" / "data" / "rome_sites.json").read_text())
+    content = json.loads((project_root / "conf" / "sites" / "rome.json").read_text())
     published, corrected = (np.array([site[key] for site in content["sites"]]) for key in ("published", "corrected"))
     assert (len(np.unique(published, axis=0)), len(np.unique(corrected, axis=0))) == (10, 6)
     frame = LocalFrame(41.8695, 12.4615)
