@@ -93,6 +93,7 @@ def summary(stations: list[dict[str, Any]], races: list[dict[str, Any]]) -> dict
         "train_spearman_paper": float(np.mean([r["paper"]["train_spearman"] for r in races])),
         "heldout_spearman_ours": float(np.mean([r["heldout_spearman"] for r in races])),
         "heldout_spearman_paper": float(np.mean([r["paper"]["heldout_spearman"] for r in races])),
+        "heldout_spearman_paper_at_our_time": float(np.mean([r["paper_at_our_time"] for r in races])),
         "heldout_spearman_truth": float(np.mean([r["ceiling"] for r in races])),
         "azimuth_within_10deg": share(mine, "azimuth_deg", 10.0),
         "position_within_15m": share(mine, "position_m", 15.0),

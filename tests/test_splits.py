@@ -21,6 +21,7 @@ from rfloc.errors import FrameError, SplitError
 from rfloc.frames import LocalFrame
 from rfloc.schema import links_dataset, load, save
 from rfloc.splits import (
+    all_train,
     blocks_of,
     crosses,
     held_out,
@@ -48,6 +49,14 @@ def links_at(x: np.ndarray, y: np.ndarray, frame: LocalFrame = FRAME) -> xr.Data
 def scattered(n: int, seed: int, extent: float = 1000.0) -> xr.Dataset:
     x, y = np.random.default_rng(seed).uniform(-extent / 2, extent / 2, (2, n))
     return links_at(x, y)
+
+
+def test_where_nothing_is_tested_all_train() -> None:
+    links = scattered(50, 1)
+    split = all_train(links, 0)
+    assert (split["role"].values == "train").all()
+    assert unknown_area(split).is_empty and val_area(split).is_empty
+    assert leakage_report(split, links, calibration_ues=np.ones(50, bool))["counts"]["train"] == 50
 
 
 def one_block() -> tuple[xr.Dataset, xr.Dataset]:

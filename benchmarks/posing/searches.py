@@ -27,16 +27,18 @@ LEVEL = 0.9
 
 @dataclass
 class Clock:
-    """Traces a pose to the training UEs, keeps its gains at all UEs, and says when each was done."""
+    """Traces a pose to the training UEs, keeps poses and their gains at all UEs, and says when each was done."""
 
     tracer: Tracer
     train: NDArray[np.bool_]
     start: float = field(default_factory=time.perf_counter)
     finished: list[float] = field(default_factory=list)
+    poses: list[Stations] = field(default_factory=list)
     gains: list[Floats] = field(default_factory=list)
 
     def __call__(self, pose: Stations) -> Floats:
         gain = self.tracer(pose)
+        self.poses.append(pose)
         self.gains.append(gain)
         self.finished.append(time.perf_counter() - self.start)
         return gain[self.train]
@@ -65,13 +67,13 @@ def ours(world: KnownTruth, b: int) -> dict[str, Any]:
     led = [fit.traced.index(candidate) for candidate in fit.history]
     course = {
         part: [agreement(world, fit, clock, k, rssi, which) for k in led]
-        for part, which in (("train", world.train), ("held_out", ~world.train))
+        for part, which in (("train", world.train), ("held_out", world.held_out))
     }
     return {
         "off": off(fit.pose(), truth, azimuth), "mean_off_m": off(mean, truth, azimuth)["position_m"],
         "position_sd_m": float(np.hypot(*fit.sd()[:2]) / np.sqrt(2)), "credibility": credibility(world, fit, b),
         "seconds": seconds, "finished": clock.finished, "course": course,
-        "heldout_spearman": agreement(world, fit, clock, fit.traced.index(fit.chosen), rssi, ~world.train),
+        "heldout_spearman": agreement(world, fit, clock, fit.traced.index(fit.chosen), rssi, world.held_out),
         "traces": len(fit.traced), "ues": world.reports(b).n,
     }  # fmt: skip
 
@@ -103,27 +105,34 @@ def paper(world: KnownTruth, b: int, calls: int) -> dict[str, Any]:
     """The paper's search of one station, with the same rays."""
     truth, clock = world.truth.take([b]), Clock(world.tracer(b), world.train)
     rssi = world.links["rssi"].values[:, b].astype(float)
-    train = world.train
+    train, held_out = world.train, world.held_out
+    where = world.x[held_out], world.y[held_out]
     found = paper_search(
         world.nominal.take([b]), rssi[train], world.x[train], world.y[train], clock, world.radio, calls,
         world.sizes.seed,
     )  # fmt: skip
-    gain = clock.tracer(found.pose)
-    held_out = rank_agreement(gain[~train], found.pose, rssi[~train], world.x[~train], world.y[~train], world.radio)
+    lead = np.maximum.accumulate(found.spearman)
+    course = [
+        rank_agreement(clock.gains[k][held_out], clock.poses[k], rssi[held_out], *where, world.radio)
+        for k in (int(np.flatnonzero(found.spearman == best)[0]) for best in lead)
+    ]
     return {
         "off": off(found.pose, truth, float(found.pose.azimuth[0])), "seconds": float(found.seconds[-1]),
         "tracing_s": found.tracing, "overhead_s_a_call": (float(found.seconds[-1]) - found.tracing) / calls,
-        "train_spearman": float(found.spearman.max()), "heldout_spearman": held_out, "calls": calls,
+        "train_spearman": float(found.spearman.max()), "heldout_spearman": course[-1], "calls": calls,
+        "finished": found.seconds.tolist(), "course": {"train": lead.tolist(), "held_out": course},
     }  # fmt: skip
 
 
 def race(world: KnownTruth, b: int, mine: dict[str, Any], calls: int) -> dict[str, Any]:
     """Time and traces until our search ranks UEs as well as the paper's does in the end, training and held-out ones.
 
-    Where it never does, time and traces are those of our whole search, and `reached` is false.
+    Where it never does, time and traces are those of our whole search, and `reached` is false. `paper_at_our_time` is
+    the held-out correlation of the pose that led the paper's search when ours was done.
     """
     theirs = paper(world, b, calls)
-    found: dict[str, Any] = {"paper": theirs}
+    done = int(np.searchsorted(theirs["finished"], mine["seconds"]))
+    found: dict[str, Any] = {"paper": theirs, "paper_at_our_time": theirs["course"]["held_out"][max(done - 1, 0)]}
     for part, goal in (("train", theirs["train_spearman"]), ("held_out", theirs["heldout_spearman"])):
         reached = np.flatnonzero(np.array(mine["course"][part]) >= goal)
         k = int(reached[0]) if reached.size else mine["traces"] - 1
@@ -138,6 +147,6 @@ def race(world: KnownTruth, b: int, mine: dict[str, Any], calls: int) -> dict[st
 def ceiling(world: KnownTruth, b: int) -> float:
     """Held-out correlation of the true pose, rays of the searches: no pose can be expected to do better."""
     truth = world.truth.take([b])
-    rssi, which = world.links["rssi"].values[:, b].astype(float), ~world.train
+    rssi, which = world.links["rssi"].values[:, b].astype(float), world.held_out
     gain = world.tracer(b)(truth)
     return rank_agreement(gain[which], truth, rssi[which], world.x[which], world.y[which], world.radio)

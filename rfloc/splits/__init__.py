@@ -2,9 +2,10 @@
 
 from rfloc.splits.areas import blocks_of, crosses, held_out, overlaps, unknown_area, val_area
 from rfloc.splits.leakage import leakage_report, made_for, require_own
-from rfloc.splits.roles import in_frame_of, make_split, roles_by_area, split_like
+from rfloc.splits.roles import all_train, in_frame_of, make_split, roles_by_area, split_like
 
 __all__ = [
+    "all_train",
     "blocks_of",
     "crosses",
     "held_out",

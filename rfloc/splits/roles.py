@@ -73,6 +73,11 @@ def make_split(links: xr.Dataset, params: SplitParams, seed: int) -> xr.Dataset:
     return split
 
 
+def all_train(links: xr.Dataset, seed: int) -> xr.Dataset:
+    """The split of links of which none is held out: measured where nothing is tested, all train."""
+    return make_split(links, SplitParams(unknown=0.0, known=0.0, val=0.0, buffer=0.0), seed)
+
+
 def split_like(split: xr.Dataset, links: xr.Dataset) -> xr.Dataset:
     """Roles of another dataset's UEs in the same city (B, B', C) by the areas of a split: known streets do not occur.
 
