@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from copy import copy
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -54,7 +55,7 @@ class KnownTruth:
 
     The nominal height is 35 m for all. Reality's rays and those of the searches have seeds of their own. Held out are
     whole blocks that hold a fifth of the UEs, with a buffer, as on unknown streets: beside a training UE, whoever
-    fits its shadowing would score.
+    fits its shadowing would score. Where only poses are judged, nobody need be held out (:meth:`all_train`).
     """
 
     def __init__(self, folder: Path, sizes: Sizes) -> None:
@@ -81,6 +82,17 @@ class KnownTruth:
         self.params = CalibrationParams(candidates=sizes.candidates, traces=sizes.traces, samples=sizes.samples)
         self._world = World(folder, self.sim, self.radio, sizes.samples, sizes.seed + 1)
         self._reports = reports_of(self.links, self.train, self.radio, sizes.seed)
+
+    def all_train(self) -> KnownTruth:
+        """The same, and nobody held out."""
+        other = copy(self)
+        other.train, other.held_out = np.ones_like(self.train), np.zeros_like(self.train)
+        other._reports = reports_of(self.links, other.train, self.radio, self.sizes.seed)
+        return other
+
+    def rssi(self, b: int) -> Floats:
+        """RSSI of a station at all UEs [dBm], NaN where it was not heard."""
+        return np.asarray(self.links["rssi"].values[:, b], float)
 
     def reports(self, b: int) -> Reports:
         """What training UEs reported of a station."""

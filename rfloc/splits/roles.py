@@ -75,7 +75,8 @@ def make_split(links: xr.Dataset, params: SplitParams, seed: int) -> xr.Dataset:
 
 def all_train(links: xr.Dataset, seed: int) -> xr.Dataset:
     """The split of links of which none is held out: measured where nothing is tested, all train."""
-    return make_split(links, SplitParams(unknown=0.0, known=0.0, val=0.0, buffer=0.0), seed)
+    none = dict.fromkeys(("unknown", "known", "val", "buffer"), 0.0)
+    return make_split(links, SplitParams.model_validate(none), seed)
 
 
 def split_like(split: xr.Dataset, links: xr.Dataset) -> xr.Dataset:
