@@ -91,9 +91,9 @@ def summary(stations: list[dict[str, Any]], races: list[dict[str, Any]]) -> dict
             f"races_reached{name}": float(np.mean([r[line]["reached"] for r in races])),
         }
     return found | {
-        "train_spearman_paper": float(np.mean([r["paper"]["train_end"] for r in races])),
+        "train_spearman_paper": float(np.mean([r["paper"]["course"]["train"][-1] for r in races])),
         "heldout_spearman_ours": float(np.mean([r["heldout_spearman"] for r in races])),
-        "heldout_spearman_paper": float(np.mean([r["paper"]["held_out_end"] for r in races])),
+        "heldout_spearman_paper": float(np.mean([r["paper"]["course"]["held_out"][-1] for r in races])),
         "heldout_spearman_paper_at_our_time": float(np.mean([r["paper_at_our_time"] for r in races])),
         "heldout_spearman_truth": float(np.mean([r["ceiling"] for r in races])),
         "azimuth_within_10deg": share(mine, "azimuth_deg", 10.0),

@@ -130,8 +130,8 @@ def race(world: KnownTruth, b: int, calls: int) -> dict[str, Any]:
     }
     done = max(int(np.searchsorted(found.seconds, seconds)) - 1, 0)
     row: dict[str, Any] = {
-        "paper": of_paper(world, b, found) | {f"{part}_end": float(course[-1]) for part, course in theirs.items()},
-        "ours": {"seconds": seconds, "finished": clock.finished, "course": {k: v.tolist() for k, v in mine.items()}},
+        "paper": of_paper(world, b, found) | _course(found.seconds.tolist(), theirs),
+        "ours": {"seconds": seconds} | _course(clock.finished, mine),
         "heldout_spearman": agreement(world, fit, clock, fit.traced.index(fit.chosen), b, world.held_out),
         "paper_at_our_time": float(theirs["held_out"][done]), "ceiling": ceiling(world, b),
     }  # fmt: skip
@@ -144,6 +144,11 @@ def race(world: KnownTruth, b: int, calls: int) -> dict[str, Any]:
             "time_ratio": float(found.seconds[-1]) / needed, "traces_ratio": calls / (k + 1),
         }  # fmt: skip
     return row
+
+
+def _course(finished: list[float], lines: dict[str, Floats]) -> dict[str, Any]:
+    """When traces were done, and where the pose that then led stands on each finish line."""
+    return {"finished": finished, "course": {line: values.tolist() for line, values in lines.items()}}
 
 
 def distance(world: KnownTruth, b: int, pose: Stations) -> float:

@@ -44,7 +44,7 @@ def test_shares_and_medians_are_of_all_stations() -> None:
     race = {
         "heldout_spearman": 0.6, "ceiling": 0.7, "paper_at_our_time": 0.4,
         **dict.fromkeys(("train", "held_out", "position"), line),
-        "paper": {"held_out_end": 0.5, "train_end": 0.7, "overhead_s_a_call": 0.3, "seconds": 90.0},
+        "paper": {"course": {"held_out": [0.5], "train": [0.7]}, "overhead_s_a_call": 0.3, "seconds": 90.0},
     }  # fmt: skip
     found = calibration.summary([row(5, 2, 0.5), row(14, 20, 0.95), row(40, 9, 0.2), row(15, 10, 0.9)], [race])
     assert found["position_within_15m"] == 0.75
