@@ -53,10 +53,14 @@ def scattered(n: int, seed: int, extent: float = 1000.0) -> xr.Dataset:
 
 def test_where_nothing_is_tested_all_train() -> None:
     links = scattered(50, 1)
-    split = all_train(links, 0)
+    split = all_train(links, ["crops"], 0)
     assert (split["role"].values == "train").all()
     assert unknown_area(split).is_empty and val_area(split).is_empty
     assert leakage_report(split, links, calibration_ues=np.ones(50, bool))["counts"]["train"] == 50
+    filled = links.assign(interpolated=(("ue", "bs"), np.ones((50, 1), bool)))
+    with pytest.raises(SplitError, match="interpolated"):
+        all_train(filled, ["crops"], 0)
+    assert (all_train(filled, ["crops", "interpolated"], 0)["role"].values == "train").all()
 
 
 def one_block() -> tuple[xr.Dataset, xr.Dataset]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from copy import copy
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -10,9 +11,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks.posing.world import KnownTruth
-from rfloc.calibration.candidates import direct_line_db
+from rfloc.calibration.candidates import Site, direct_line_db
+from rfloc.calibration.likelihood import StationLikelihood
 from rfloc.calibration.paper import PaperFit, paper_search, rank_agreement
-from rfloc.calibration.site import SiteFit, search_site
+from rfloc.calibration.site import SiteFit, search_site, turned
 from rfloc.calibration.surrogate import surrogate, weights_of
 from rfloc.calibration.tracing import Tracer
 from rfloc.frames import wrap_degrees
@@ -27,21 +29,32 @@ LEVEL = 0.9
 
 @dataclass
 class Clock:
-    """Traces a pose to the training UEs, keeps poses and their gains at all UEs, and says when each was done."""
+    """Traces a pose to the training UEs, and notes poses, gains at all UEs, when it was asked, and what was known then.
+
+    Of our search, `site` is what it learns about; `likelihoods` are those that it had when it asked.
+    """
 
     tracer: Tracer
     train: NDArray[np.bool_]
+    site: Site | None = None
     start: float = field(default_factory=time.perf_counter)
-    finished: list[float] = field(default_factory=list)
+    asked: list[float] = field(default_factory=list)
     poses: list[Stations] = field(default_factory=list)
     gains: list[Floats] = field(default_factory=list)
+    likelihoods: list[list[StationLikelihood]] = field(default_factory=list)
 
     def __call__(self, pose: Stations) -> Floats:
+        self.asked.append(time.perf_counter() - self.start)
         gain = self.tracer(pose)
         self.poses.append(pose)
         self.gains.append(gain)
-        self.finished.append(time.perf_counter() - self.start)
+        if self.site is not None:
+            self.likelihoods.append(list(self.site.likelihoods))
         return gain[self.train]
+
+    def judged(self, end: float) -> Floats:
+        """When each trace had been made use of, (trace,) [s]: as the next was asked for, the last at the `end`."""
+        return np.array([*self.asked[1:], end])
 
 
 def off(pose: Stations, truth: Stations, azimuth: float) -> dict[str, float]:
@@ -55,15 +68,16 @@ def off(pose: Stations, truth: Stations, azimuth: float) -> dict[str, float]:
 
 def search(world: KnownTruth, b: int) -> tuple[SiteFit, Clock, float]:
     """Our search of one station, its clock, and the seconds that it took."""
-    clock = Clock(world.tracer(b), world.train)
-    fit = search_site(world.site(b), clock.tracer.city, clock, world.params, world.sizes.seed)
+    site = world.site(b)
+    clock = Clock(world.tracer(b), world.train, site)
+    fit = search_site(site, clock.tracer.city, clock, world.params, world.sizes.seed)
     return fit, clock, time.perf_counter() - clock.start
 
 
 def ours(world: KnownTruth, b: int) -> dict[str, Any]:
     """How near to the truth our search comes, and how sure it says it is."""
     truth, (fit, _, seconds) = world.truth.take([b]), search(world, b)
-    azimuth = float(fit.site.fine[0].turns.azimuth[fit.solved()[0].best])
+    azimuth = turned(fit.solved()[0], fit.site.fine[0].turns).azimuth
     x, y, _ = fit.mean()
     mean = fit.pose().replace(x=[x], y=[y])
     return {
@@ -107,48 +121,44 @@ def of_paper(world: KnownTruth, b: int, found: PaperFit) -> dict[str, Any]:
 
 
 def race(world: KnownTruth, b: int, calls: int) -> dict[str, Any]:
-    """Time and traces until our search is where the paper's is in the end, on three finish lines.
+    """Time and traces until our search ranks UEs as well as the paper's does in the end, held-out and training ones.
 
-    Finish lines: the correlation of RSSI on training UEs, which the paper's search maximises, the one on UEs held out,
-    and the distance from the truth. Where ours never gets there, time and traces are those of the whole search, and
-    `reached` is false. `paper_at_our_time` is the held-out correlation of the pose that leads the paper's search when
-    ours is done.
+    Ours is there from the trace on from which its leading pose stays as good as the paper's last. The paper's search is
+    charged with all its evaluations, which it was given; `paper_settled` are those until its last leader was found.
+    `paper_at_our_time` is what leads the paper's search when ours is done.
     """
     fit, clock, seconds = search(world, b)
     found, their_clock = search_as_paper(world, b, calls)
     lead = np.maximum.accumulate(found.spearman)
     leaders = [int(np.flatnonzero(found.spearman == best)[0]) for best in lead]
-    theirs = {
-        "train": lead, "held_out": np.array([held_out_agreement(world, b, their_clock, k) for k in leaders]),
-        "position": np.array([-distance(world, b, their_clock.poses[k]) for k in leaders]),
-    }  # fmt: skip
-    led = [fit.traced.index(candidate) for candidate in fit.history]
+    theirs = {"held_out": [held_out_agreement(world, b, their_clock, k) for k in leaders], "train": lead.tolist()}
+    led = [fit.traced.index(candidate) for candidate in [*fit.history[:-1], fit.chosen]]
     mine = {
-        "train": np.array([agreement(world, fit, clock, k, b, world.train) for k in led]),
-        "held_out": np.array([agreement(world, fit, clock, k, b, world.held_out) for k in led]),
-        "position": np.array([-distance(world, b, clock.poses[k]) for k in led]),
+        part: [agreement(world, fit, clock, k, at, b, which) for at, k in enumerate(led)]
+        for part, which in (("held_out", world.held_out), ("train", world.train))
     }
-    done = max(int(np.searchsorted(found.seconds, seconds)) - 1, 0)
+    finished = clock.judged(seconds)
+    settled, done = leaders.index(leaders[-1]), max(int(np.searchsorted(found.seconds, seconds)) - 1, 0)
     row: dict[str, Any] = {
-        "paper": of_paper(world, b, found) | _course(found.seconds.tolist(), theirs),
-        "ours": {"seconds": seconds} | _course(clock.finished, mine),
-        "heldout_spearman": agreement(world, fit, clock, fit.traced.index(fit.chosen), b, world.held_out),
-        "paper_at_our_time": float(theirs["held_out"][done]), "ceiling": ceiling(world, b),
+        "ours": {"seconds": seconds, "finished": finished.tolist(), "course": mine,
+                 "position_m": distance(world, b, fit.pose())},
+        "paper": of_paper(world, b, found) | {"finished": found.seconds.tolist(), "course": theirs},
+        "nominal_position_m": distance(world, b, world.nominal.take([b])),
+        "paper_settled": {"seconds": float(found.seconds[settled]), "traces": settled + 1},
+        "paper_at_our_time": {part: course[done] for part, course in theirs.items()},
+        "truth": true_pose(world, b),
     }  # fmt: skip
     for part, course in theirs.items():
-        reached = np.flatnonzero(mine[part] >= course[-1])
-        k = int(reached[0]) if reached.size else len(led) - 1
-        needed = clock.finished[k] if reached.size else seconds
+        short = np.flatnonzero(np.array(mine[part]) < course[-1])
+        k = int(short[-1]) + 1 if short.size else 0
+        reached = k < len(led)
         row[part] = {
-            "reached": bool(reached.size), "traces": k + 1, "seconds": needed,
-            "time_ratio": float(found.seconds[-1]) / needed, "traces_ratio": calls / (k + 1),
+            "reached": reached, "traces": k + 1 if reached else None,
+            "seconds": float(finished[k]) if reached else None,
+            "time_ratio": float(found.seconds[-1] / finished[k]) if reached else 0.0,
+            "traces_ratio": calls / (k + 1) if reached else 0.0,
         }  # fmt: skip
     return row
-
-
-def _course(finished: list[float], lines: dict[str, Floats]) -> dict[str, Any]:
-    """When traces were done, and where the pose that then led stands on each finish line."""
-    return {"finished": finished, "course": {line: values.tolist() for line, values in lines.items()}}
 
 
 def distance(world: KnownTruth, b: int, pose: Stations) -> float:
@@ -156,27 +166,33 @@ def distance(world: KnownTruth, b: int, pose: Stations) -> float:
     return float(np.hypot(pose.x[0] - world.truth.x[b], pose.y[0] - world.truth.y[b]))
 
 
-def agreement(world: KnownTruth, fit: SiteFit, clock: Clock, k: int, b: int, which: NDArray[np.bool_]) -> float:
-    """Spearman's correlation of RSSI with the k-th traced candidate's levels, as they are solved."""
-    pose, gain = fit.cloud.take([fit.traced[k]]), clock.gains[k]
-    solved = fit.site.solve(pose, gain[world.train])[0]
-    turns, best = fit.site.fine[0].turns, solved.best
-    at = pose.replace(azimuth=[turns.azimuth[best]])
-    radio = world.radio.model_copy(update={"downtilt": float(turns.tilt[best])})
+def agreement(
+    world: KnownTruth, fit: SiteFit, clock: Clock, k: int, at: int, b: int, which: NDArray[np.bool_]
+) -> float:
+    """Spearman's correlation of RSSI with the k-th traced candidate's levels, as they were solved after trace `at`."""
+    site, pose, gain = copy(fit.site), fit.cloud.take([fit.traced[k]]), clock.gains[k]
+    site.likelihoods = clock.likelihoods[at]
+    solved, turns = site.solve(pose, gain[world.train])[0], site.fine[0].turns
+    turn = turned(solved, turns)
+    radio = world.radio.model_copy(update={"downtilt": float(turns.tilt[turn.best])})
     x, y = world.x[which], world.y[which]
-    level = gain[which] + solved.slope[best] * decades_db(pose, x, y, radio.ue_height)[:, 0]
-    return rank_agreement(level, at, world.rssi(b)[which], x, y, radio)
+    level = gain[which] + solved.slope[turn.best] * decades_db(pose, x, y, radio.ue_height)[:, 0]
+    return rank_agreement(level, pose.replace(azimuth=[turn.azimuth]), world.rssi(b)[which], x, y, radio)
 
 
 def held_out_agreement(world: KnownTruth, b: int, clock: Clock, k: int) -> float:
     """Spearman's correlation of held-out RSSI with the k-th pose that was traced."""
-    which = world.held_out
-    where = world.x[which], world.y[which]
-    return rank_agreement(clock.gains[k][which], clock.poses[k], world.rssi(b)[which], *where, world.radio)
+    return _agreement(world, b, clock, k, world.held_out)
 
 
-def ceiling(world: KnownTruth, b: int) -> float:
-    """Held-out correlation of the true pose, rays of the searches."""
+def true_pose(world: KnownTruth, b: int) -> dict[str, float]:
+    """What the true pose scores, rays of the searches, on held-out and on training UEs."""
     clock = Clock(world.tracer(b), world.train)
     clock(world.truth.take([b]))
-    return held_out_agreement(world, b, clock, 0)
+    parts = {"held_out": world.held_out, "train": world.train}
+    return {part: _agreement(world, b, clock, 0, which) for part, which in parts.items()}
+
+
+def _agreement(world: KnownTruth, b: int, clock: Clock, k: int, which: NDArray[np.bool_]) -> float:
+    where = world.x[which], world.y[which]
+    return rank_agreement(clock.gains[k][which], clock.poses[k], world.rssi(b)[which], *where, world.radio)

@@ -15,11 +15,11 @@ from numpy.typing import NDArray
 from rfloc.calibration.candidates import FLOOR_DB, Site
 from rfloc.calibration.parallel import each
 from rfloc.calibration.reports import Reports, reports_of, sites_of
-from rfloc.calibration.site import SiteFit, search_site, turn_weights
+from rfloc.calibration.site import SiteFit, search_site, turned
 from rfloc.calibration.tracing import Tracer, World, site_name
 from rfloc.config import CalibrationParams, EngineParams, RadioParams
 from rfloc.errors import CalibrationError
-from rfloc.frames import Grid, wrap_degrees
+from rfloc.frames import Grid
 from rfloc.simulation.maps import sector_gain_db
 from rfloc.simulation.stations import Stations
 from rfloc.simulation.statistical import decades_db
@@ -46,7 +46,7 @@ class SiteResult:
     rows : list of dict
         A table row a sector.
     seconds : float
-        Time that the search took.
+        Time that the search took; for traces that were kept from an earlier run, what they took then.
     """
 
     members: NDArray[np.intp]
@@ -135,7 +135,8 @@ def calibrate(
     Parameters
     ----------
     links : Dataset of kind "links"
-        Its stations are nominal; `bs_position_error` [m], where it is finite, is a prior of their positions.
+        Its stations are nominal; `bs_position_error` [m], where it is finite, is a prior of their positions, but not
+        where positions were estimated: that error came of the very levels that are judged here.
     split : Dataset of kind "split"
         Of these links: only role `train` is used.
     world : World
@@ -160,6 +161,8 @@ def calibrate(
     reports = reports_of(links, train, world.radio, world.seed)
     x, y = links["ue_x"].values[train], links["ue_y"].values[train]
     error = links["bs_position_error"].values if "bs_position_error" in links.variables else np.full(nominal.n, np.nan)
+    if "bs_position_source" in links.variables:
+        error = np.where(links["bs_position_source"].values.astype(str) == "estimated", np.nan, error)
     skipped: dict[int, str] = {}
     jobs = []
     for members in sites_of(nominal):
@@ -233,15 +236,15 @@ def calibrated_maps(calibration: Calibration, maps: xr.Dataset, radio: RadioPara
 
 def fit_site(
     members: NDArray[np.intp], nominal: Stations, reports: Sequence[Reports], x: Floats, y: Floats, world: World,
-    params: CalibrationParams, position_sd: float,
+    params: CalibrationParams, position_sd: float | None,
 ) -> SiteResult:  # fmt: skip
-    """Search one site, here and now; arguments as of :class:`~rfloc.calibration.candidates.Site`, NaN = no prior."""
+    """Search one site, here and now; arguments as of :class:`~rfloc.calibration.candidates.Site`."""
     start = time.perf_counter()
     site = Site(nominal, reports, x, y, world.radio, params, position_sd)
     trace = Tracer(world, site_name(nominal), x, y)
     fit = search_site(site, trace.city, trace, params, world.seed)
-    reached = any((gain[site.reports[0].ue] > FLOOR_DB).any() for gain in fit.gains)
-    seconds = time.perf_counter() - start
+    reached = any((gain[report.ue] > FLOOR_DB).any() for gain in fit.gains for report in site.reports)
+    seconds = time.perf_counter() - start + trace.saved_s
     if not reached:
         reason = "no ray of any candidate reaches a training UE that heard it"
         rows = [_nominal_row(site.nominal.take([k]), world.radio, reason) for k in range(len(members))]
@@ -263,33 +266,23 @@ def _sectors(
     pose, sd = fit.pose(), fit.sd()
     mean = fit.mean()
     for k, (solved, antenna) in enumerate(zip(fit.solved(), fit.site.fine, strict=True)):
-        turns, weight = antenna.turns, turn_weights(solved, antenna.turns)
-        azimuth, which = np.unique(turns.azimuth, return_inverse=True)  # NaN last
-        profile = np.bincount(which, weight, len(azimuth))
-        sides = np.isfinite(azimuth)
-        omni = not sides.any() or profile[~sides].sum() > 0.5
-        chosen = np.nan if omni else float(azimuth[np.where(sides, profile, -1.0).argmax()])
-        among = np.flatnonzero(np.isnan(turns.azimuth) if omni else turns.azimuth == chosen)
-        best = int(among[weight[among].argmax()])
-        azimuth_sd = np.nan
-        if not omni:
-            share = profile[sides] / profile[sides].sum()
-            azimuth_sd = float(np.sqrt(share @ wrap_degrees(azimuth[sides] - chosen) ** 2))
+        turns, turn = antenna.turns, turned(solved, antenna.turns)
+        best = turn.best
         row = _nominal_row(fit.site.nominal.take([k]), radio, "")
         row |= {
-            "x": float(pose.x[0]), "y": float(pose.y[0]), "h": float(pose.h[0]), "azimuth": chosen,
+            "x": float(pose.x[0]), "y": float(pose.y[0]), "h": float(pose.h[0]), "azimuth": turn.azimuth,
             "downtilt": float(turns.tilt[best]), "power": row["power_nominal"] + float(solved.offset_db[best]),
             "offset_db": float(solved.offset_db[best]), "slope": float(solved.slope[best]),
             "scale_db": float(solved.scale_db[best]), "white": fit.site.likelihoods[k].correlation.white,
             "decorrelation": fit.site.likelihoods[k].correlation.distance,
             "missed": fit.site.reports[k].missed, "x_mean": mean[0], "y_mean": mean[1], "h_mean": mean[2],
-            "position_sd": float(np.hypot(sd[0], sd[1]) / np.sqrt(2.0)), "h_sd": sd[2], "azimuth_sd": azimuth_sd,
+            "position_sd": float(np.hypot(sd[0], sd[1]) / np.sqrt(2.0)), "h_sd": sd[2], "azimuth_sd": turn.azimuth_sd,
             "traces": len(fit.traced), "traced_now": computed,
         }  # fmt: skip
         row["moved"] = float(np.hypot(row["x"] - row["x_nominal"], row["y"] - row["y_nominal"]))
         rows.append(row)
-        azimuths.append(azimuth)
-        weights.append(profile / profile.sum())
+        azimuths.append(turn.azimuths)
+        weights.append(turn.weights)
     return rows, azimuths, weights
 
 

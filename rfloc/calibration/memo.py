@@ -6,6 +6,8 @@ import hashlib
 import json
 import os
 import tempfile
+import time
+import zipfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -20,6 +22,8 @@ Floats = NDArray[np.float64]
 
 class Memo:
     """Arrays by the pose that they belong to, in memory and, if a file is named, on disk after every new one.
+
+    With each, the seconds that it took: a run that finds its arrays here can say what it would have taken without.
 
     A file appears whole or not at all. One that was written for another question (`about`) is an error, as its name
     is meant to be the hash of it (:func:`named`).
@@ -38,16 +42,20 @@ class Memo:
     """
 
     def __init__(self, file: Path | None, about: Mapping[str, Any]) -> None:
-        self.file, self.computed = file, 0
+        self.file, self.computed, self.saved_s = file, 0, 0.0
         self._about = json.dumps(about, sort_keys=True)
         self._held: dict[str, Floats] = {}
+        self._seconds: dict[str, float] = {}
+        self._asked: set[str] = set()
         if file is not None and file.exists():
             mend = "delete it: what it holds is computed again"
             try:
-                with np.load(file, allow_pickle=False) as content:
+                with file.open("rb") as opened, np.load(opened, allow_pickle=False) as content:
                     stated = str(content["about"])
-                    self._held = dict(zip(content["poses"].tolist(), content["arrays"], strict=True))
-            except (OSError, ValueError, KeyError, EOFError) as error:
+                    poses = content["poses"].tolist()
+                    self._held = dict(zip(poses, content["arrays"], strict=True))
+                    self._seconds = dict(zip(poses, content["seconds"].tolist(), strict=True))
+            except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
                 raise DataError(f"{file} is damaged", str(error), mend) from None
             if stated != self._about:
                 raise DataError(f"{file} answers another question", "parameters or data differ", mend)
@@ -56,13 +64,22 @@ class Memo:
         return len(self._held)
 
     def recall(self, pose: tuple[float, ...], compute: Callable[[], Floats]) -> Floats:
-        """The array of a pose, kept or computed now."""
+        """The array of a pose, kept or computed now; `computed` counts the latter.
+
+        `saved_s` adds up what kept ones took when they were computed, by an earlier run, each counted once.
+        """
         key = " ".join(float(value).hex() for value in pose)
         if key not in self._held:
+            start = time.perf_counter()
             self._held[key] = np.asarray(compute(), np.float64)
+            self._seconds[key] = time.perf_counter() - start
+            self._asked.add(key)
             self.computed += 1
             if self.file is not None:
                 self._write(self.file)
+        elif key not in self._asked:
+            self.saved_s += self._seconds[key]
+            self._asked.add(key)
         return self._held[key]
 
     def _write(self, file: Path) -> None:
@@ -72,7 +89,8 @@ class Memo:
             with tempfile.NamedTemporaryFile(dir=file.parent, suffix=".part", delete=False) as out:
                 part = out.name
                 np.savez(
-                    out, about=self._about, poses=list(self._held), arrays=np.stack(list(self._held.values()))
+                    out, about=self._about, poses=list(self._held), arrays=np.stack(list(self._held.values())),
+                    seconds=[self._seconds[key] for key in self._held],
                 )  # fmt: skip
             os.replace(part, file)
         except OSError as error:

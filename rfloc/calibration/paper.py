@@ -8,6 +8,7 @@ traces the station anew. Here only training UEs take part, azimuth is yaw, and w
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -44,6 +45,8 @@ class PaperFit:
         When each was finished, from the start [s].
     tracing : float
         Time that traces took [s]; the rest is the Gaussian process's.
+
+    Traces that were kept from an earlier run count with what they took then.
     """
 
     pose: Stations
@@ -53,8 +56,9 @@ class PaperFit:
 
 
 def paper_search(
-    nominal: Stations, rssi: Floats, x: Floats, y: Floats, trace: Trace, radio: RadioParams, n_calls: int, seed: int
-) -> PaperFit:
+    nominal: Stations, rssi: Floats, x: Floats, y: Floats, trace: Trace, radio: RadioParams, n_calls: int, seed: int,
+    saved: Callable[[], float] = lambda: 0.0,
+) -> PaperFit:  # fmt: skip
     """Search one station's pose as the paper does.
 
     Parameters
@@ -73,6 +77,8 @@ def paper_search(
         Evaluations, 90 in the paper; the first ten at random, scikit-optimize's default.
     seed : int
         Of the search.
+    saved : callable
+        Seconds that traces kept from an earlier run have saved so far; they count.
 
     Raises
     ------
@@ -81,12 +87,15 @@ def paper_search(
     """
     from skopt import gp_minimize
 
+    def clock() -> float:
+        return time.perf_counter() + saved()
+
     heard = np.isfinite(rssi)
     if heard.sum() < 2 or np.ptp(rssi[heard]) == 0:
         raise CalibrationError(
             f"{int(heard.sum())} training UEs rank nothing of {nominal.id[0]}", "a rank correlation needs two levels"
         )
-    start, tracing, finished = time.perf_counter(), 0.0, []
+    start, tracing, finished = clock(), 0.0, []
 
     def pose_at(point: list[float]) -> Stations:
         dx, dy, h, azimuth = point
@@ -94,11 +103,11 @@ def paper_search(
 
     def objective(point: list[float]) -> float:
         nonlocal tracing
-        pose, before = pose_at(point), time.perf_counter()
+        pose, before = pose_at(point), clock()
         gain = trace(pose)
-        tracing += time.perf_counter() - before
+        tracing += clock() - before
         value = -rank_agreement(gain, pose, rssi, x, y, radio)
-        finished.append(time.perf_counter() - start)
+        finished.append(clock() - start)
         return value
 
     found = gp_minimize(
@@ -111,7 +120,7 @@ def calibrate_as_paper(
     links: xr.Dataset, split: xr.Dataset, world: World, params: CalibrationParams, engine: EngineParams | None = None,
     progress: bool = True,
 ) -> dict[int, PaperFit]:  # fmt: skip
-    """The paper's search for the first `params.paper_stations` stations of links that enough training UEs report.
+    """The paper's search for the first `params.paper_stations` stations that enough training UEs report, not all alike.
 
     Returns
     -------
@@ -121,7 +130,8 @@ def calibrate_as_paper(
     train = split["role"].values == "train"
     rssi, nominal = links["rssi"].values.astype(float)[train], Stations.from_dataset(links)
     x, y = links["ue_x"].values[train], links["ue_y"].values[train]
-    enough = np.flatnonzero(np.isfinite(rssi).sum(axis=0) >= params.min_ues)[: params.paper_stations]
+    varied = np.array([np.unique(column[np.isfinite(column)]).size > 1 for column in rssi.T])
+    enough = np.flatnonzero(varied & (np.isfinite(rssi).sum(axis=0) >= params.min_ues))[: params.paper_stations]
     jobs = [(nominal.take([b]), rssi[:, b], x, y, world, params.n_calls) for b in enough]
     found: dict[int, PaperFit] = {}
     for k, fit in each(_search, jobs, [str(nominal.id[b]) for b in enough], engine):
@@ -134,16 +144,16 @@ def calibrate_as_paper(
 
 def _search(nominal: Stations, rssi: Floats, x: Floats, y: Floats, world: World, n_calls: int) -> PaperFit:
     trace = Tracer(world, f"paper-{site_name(nominal)}", x, y)
-    return paper_search(nominal, rssi, x, y, trace, world.radio, n_calls, world.seed)
+    return paper_search(nominal, rssi, x, y, trace, world.radio, n_calls, world.seed, lambda: trace.saved_s)
 
 
 def rank_agreement(gain_db: Floats, pose: Stations, rssi: Floats, x: Floats, y: Floats, radio: RadioParams) -> float:
     """Spearman's correlation of measured RSSI with what a pose's antenna makes of isotropic gains [dB].
 
-    0 where the simulation is the same at all UEs: it ranks nothing.
+    0 where the simulation is the same at all UEs that heard it, or the measurement is: nothing is ranked.
     """
     level = np.maximum(gain_db, FLOOR_DB) + sector_gain_db(pose, x, y, radio)[0]
     heard = np.isfinite(rssi)
-    if np.ptp(level[heard]) == 0:
+    if np.unique(level[heard]).size < 2 or np.unique(rssi[heard]).size < 2:
         return 0.0
     return float(spearmanr(level[heard], rssi[heard]).statistic)

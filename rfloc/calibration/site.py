@@ -14,6 +14,7 @@ from rfloc.calibration.likelihood import Solved
 from rfloc.calibration.surrogate import Surrogate, surrogate, weights_of
 from rfloc.city import City
 from rfloc.config import CalibrationParams
+from rfloc.frames import wrap_degrees
 from rfloc.simulation.stations import Stations
 
 Floats = NDArray[np.float64]
@@ -85,9 +86,31 @@ class SiteFit:
         return tuple(float(np.sqrt(v)) for v in spread)  # type: ignore[return-value]
 
 
-def turn_weights(solved: Solved, turns: Turns) -> Floats:
-    """Posterior weights of azimuth and tilt at one pose, shape (turn,)."""
-    return np.asarray(softmax(solved.log_evidence + turns.log_prior))
+@dataclass(frozen=True)
+class Turned:
+    """Which way a sector looks at one pose, and how sure that is."""
+
+    best: int  #: index of the chosen turn
+    azimuth: float  #: of greatest posterior weight, tilts summed out [deg]; NaN: alike to all sides
+    azimuth_sd: float  #: [deg], NaN where alike to all sides
+    azimuths: Floats  #: tried [deg], NaN last where alike to all sides was tried, (azimuth,)
+    weights: Floats  #: their posterior weights, (azimuth,)
+
+
+def turned(solved: Solved, turns: Turns) -> Turned:
+    """The likeliest azimuth, and the likeliest tilt at it."""
+    weight = np.asarray(softmax(solved.log_evidence + turns.log_prior))
+    azimuths, which = np.unique(turns.azimuth, return_inverse=True)  # NaN last
+    profile = np.bincount(which, weight, len(azimuths))
+    sides = np.isfinite(azimuths)
+    omni = not sides.any() or profile[~sides].sum() > 0.5
+    chosen = np.nan if omni else float(azimuths[np.where(sides, profile, -1.0).argmax()])
+    among = np.flatnonzero(np.isnan(turns.azimuth) if omni else turns.azimuth == chosen)
+    sd = np.nan
+    if not omni:
+        share = profile[sides] / profile[sides].sum()
+        sd = float(np.sqrt(share @ wrap_degrees(azimuths[sides] - chosen) ** 2))
+    return Turned(int(among[weight[among].argmax()]), chosen, sd, azimuths, profile / profile.sum())
 
 
 def search_site(site: Site, city: City, trace: Trace, params: CalibrationParams, seed: int) -> SiteFit:
@@ -181,7 +204,7 @@ class _Search:
         best = self.cloud.take([self.traced[int(self.evidence.argmax())]])
         low, high = params.height
         around = params.model_copy(
-            update={"radius": radius, "height": [max(low, best.h[0] - radius), min(high, best.h[0] + radius)]}
+            update={"radius": radius, "height": np.clip(best.h[0] + np.array([-radius, radius]), low, high).tolist()}
         )
         more = cloud_of(best, around, params.candidates // 2 + 1, seed).take(np.arange(1, params.candidates // 2 + 1))
         away_x, away_y = more.x - self.site.nominal.x[0], more.y - self.site.nominal.y[0]

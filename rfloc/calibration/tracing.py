@@ -68,7 +68,8 @@ class Tracer:
         self.city: City = worker_city(world.folder, digest)
         self._grid = map_grid(self.city, world.sim.cell)
         about: dict[str, Any] = {
-            "city": digest, "versions": plan_versions(), "sim": world.sim.model_dump(exclude={"check_ues"}),
+            "layout": 2, "city": digest, "versions": plan_versions(),
+            "sim": world.sim.model_dump(exclude={"check_ues"}),
             "carrier_hz": world.radio.carrier_hz, "ue_height": world.radio.ue_height, "samples": world.samples,
             "seed": world.seed, "x": [float(v).hex() for v in x], "y": [float(v).hex() for v in y],
         }  # fmt: skip
@@ -78,6 +79,11 @@ class Tracer:
     def computed(self) -> int:
         """Traces that were not kept from before."""
         return self.memo.computed
+
+    @property
+    def saved_s(self) -> float:
+        """Time that those kept from before took then [s]."""
+        return self.memo.saved_s
 
     def __call__(self, pose: Stations) -> Floats:
         """Isotropic path gain of one pose at the UEs [dB], shape (ue,); -inf where nothing arrives."""

@@ -10,13 +10,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import Any
+
 import numpy as np
 import shapely
 import xarray as xr
 from numpy.typing import ArrayLike, NDArray
 from shapely.geometry.base import BaseGeometry
 
-from rfloc.config import SplitParams
+from rfloc.config import Leak, SplitParams
 from rfloc.errors import SplitError
 from rfloc.frames import LocalFrame
 from rfloc.schema import ROLES, validate, with_units
@@ -73,10 +76,16 @@ def make_split(links: xr.Dataset, params: SplitParams, seed: int) -> xr.Dataset:
     return split
 
 
-def all_train(links: xr.Dataset, seed: int) -> xr.Dataset:
-    """The split of links of which none is held out: measured where nothing is tested, all train."""
-    none = dict.fromkeys(("unknown", "known", "val", "buffer"), 0.0)
-    return make_split(links, SplitParams.model_validate(none), seed)
+def all_train(links: xr.Dataset, allow: Sequence[Leak], seed: int) -> xr.Dataset:
+    """The split of links of which none is held out: measured where nothing is tested, all train.
+
+    Parameters
+    ----------
+    allow : sequence of str
+        Leaks that may be, as of the home campaign.
+    """
+    none: dict[str, Any] = dict.fromkeys(("unknown", "known", "val", "buffer"), 0.0)
+    return make_split(links, SplitParams.model_validate(none | {"allow": list(allow)}), seed)
 
 
 def split_like(split: xr.Dataset, links: xr.Dataset) -> xr.Dataset:

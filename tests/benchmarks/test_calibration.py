@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-import numpy as np
 import pytest
 
 from benchmarks import calibration
@@ -32,23 +31,45 @@ def test_last_line_holds_what_is_promised(
     (station,) = content["stations"]
     assert station["ours"]["traces"] == 4
     assert 0.0 <= station["ours"]["credibility"] <= 1.0
-    assert (content["races"][0]["paper"]["calls"], content["races"][0]["train"]["traces"]) <= (11, 4)
+    (race,) = content["races"]
+    assert race["paper"]["calls"] == len(race["paper"]["finished"]) == len(race["paper"]["course"]["held_out"]) == 11
+    assert len(race["ours"]["finished"]) == len(race["ours"]["course"]["held_out"]) == 4
+    assert race["ours"]["finished"][-1] == race["ours"]["seconds"]
+    for part in ("train", "held_out"):
+        goal, course = race["paper"]["course"][part][-1], race["ours"]["course"][part]
+        assert race[part]["reached"] == (course[-1] >= goal) == (race[part]["time_ratio"] > 0)
+        assert not race[part]["reached"] or all(rho >= goal for rho in course[race[part]["traces"] - 1 :])
 
 
-def test_shares_and_medians_are_of_all_stations() -> None:
-    def row(position: float, azimuth: float, credibility: float) -> dict:
-        off = {"position_m": position, "azimuth_deg": azimuth}
-        return {"ours": {"off": off, "credibility": credibility, "seconds": 1.0}, "paper_same_traces": {"off": off}}
+def test_shares_and_medians_are_of_the_stations_that_they_name() -> None:
+    def row(position: float, azimuth: float, credibility: float, paper: float | None = None) -> dict:
+        theirs = None if paper is None else {"off": {"position_m": paper, "azimuth_deg": azimuth}}
+        mine = {"off": {"position_m": position, "azimuth_deg": azimuth}, "credibility": credibility, "seconds": 1.0}
+        return {"ours": mine, "paper_same_traces": theirs, "nominal": {"position_m": 20.0}}
 
-    line = {"time_ratio": 12.0, "traces_ratio": 4.0, "reached": True}
-    race = {
-        "heldout_spearman": 0.6, "ceiling": 0.7, "paper_at_our_time": 0.4,
-        **dict.fromkeys(("train", "held_out", "position"), line),
-        "paper": {"course": {"held_out": [0.5], "train": [0.7]}, "overhead_s_a_call": 0.3, "seconds": 90.0},
-    }  # fmt: skip
-    found = calibration.summary([row(5, 2, 0.5), row(14, 20, 0.95), row(40, 9, 0.2), row(15, 10, 0.9)], [race])
-    assert found["position_within_15m"] == 0.75
-    assert found["azimuth_within_10deg"] == 0.75
-    assert found["coverage_90"] == 0.75
-    assert found["heldout_spearman_ours"] > found["heldout_spearman_paper"]
-    assert np.isclose(found["position_m_ours"], 14.5)
+    def race(ours: float, paper: float, ratio: float) -> dict:
+        line = {"time_ratio": ratio, "traces_ratio": ratio, "reached": ratio > 0}
+        course = {"held_out": [0.1, ours], "train": [0.2, 0.7]}
+        return {
+            "held_out": line, "train": line, "nominal_position_m": 20.0, "truth": {"held_out": 0.9, "train": 0.6},
+            "ours": {"course": course, "seconds": 10.0, "position_m": 5.0},
+            "paper": {
+                "course": {"held_out": [paper], "train": [0.7]}, "overhead_s_a_call": 0.3, "seconds": 90.0,
+                "off": {"position_m": 40.0},
+            },
+            "paper_settled": {"seconds": 50.0, "traces": 40}, "paper_at_our_time": {"held_out": 0.4, "train": 0.5},
+        }  # fmt: skip
+
+    races = [race(0.6, 0.5, 12.0), race(0.8, 0.9, 0.0), race(0.7, 0.4, 6.0)]
+    stations = [row(5, 2, 0.5, 40), row(14, 20, 0.95, 10), row(40, 9, 0.2), row(15, 10, 0.9)]
+    found = calibration.summary(stations, races)
+    assert found["position_within_15m"] == found["azimuth_within_10deg"] == found["coverage_90"] == 0.75
+    assert found["coverage_50"] == 0.5
+    assert (found["compared_position_within_15m_ours"], found["compared_position_within_15m_paper"]) == (1.0, 0.5)
+    assert (found["compared_position_m_ours"], found["compared_position_m_nominal"]) == (9.5, 20.0)
+    assert found["position_m_ours"] == 14.5
+    assert found["time_ratio"] == 6.0  # a race that is never finished counts as 0
+    assert found["races_reached"] == pytest.approx(2 / 3)
+    assert found["heldout_spearman_ours"] == pytest.approx(0.7)
+    assert found["heldout_spearman_paper"] == pytest.approx(0.6)
+    assert (found["time_ratio_whole"], found["time_ratio_settled"]) == (9.0, 5.0)

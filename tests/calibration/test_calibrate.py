@@ -133,6 +133,20 @@ def test_a_station_that_cannot_be_calibrated_stays_nominal_and_says_why(toy_city
         calibrate(links, split, world_of(toy_city), deaf, progress=False)
 
 
+def test_an_error_that_is_stated_is_a_prior_unless_it_comes_of_the_same_levels(
+    toy_city: City, campaign: Campaign, found: Calibration
+) -> None:
+    links, split, _ = campaign
+    sure = links.assign_coords(bs_position_error=("bs", np.full(3, 0.05)))
+
+    def moved(source: str) -> np.ndarray:
+        stated = sure.assign_coords(bs_position_source=("bs", [source] * 3))
+        return calibrate(stated, split, world_of(toy_city), PARAMS, progress=False).table.moved.to_numpy()
+
+    assert (moved("table") < 1.0).all()
+    assert moved("estimated") == pytest.approx(found.table.moved.to_numpy())
+
+
 def test_a_split_of_other_links_is_refused(toy_city: City, campaign: Campaign) -> None:
     links, split, _ = campaign
     with pytest.raises(SplitError):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 
 import numpy as np
@@ -32,6 +33,25 @@ def test_a_pose_is_computed_once(tmp_path: Path) -> None:
     assert [path.suffix for path in tmp_path.iterdir()] == [".npz"]
 
 
+def test_what_was_kept_says_what_it_took(tmp_path: Path) -> None:
+    def compute() -> np.ndarray:
+        time.sleep(0.02)
+        return np.zeros(1)
+
+    file = tmp_path / "site.npz"
+    memo = Memo(file, ABOUT)
+    for _ in range(2):
+        memo.recall((0.0,), compute)
+    assert memo.saved_s == 0.0
+    again = Memo(file, ABOUT)
+    for _ in range(2):
+        again.recall((0.0,), compute)
+    assert 0.02 <= again.saved_s < 5.0
+    once = again.saved_s
+    again.recall((0.0,), compute)
+    assert again.saved_s == once
+
+
 def test_other_questions_have_other_files(tmp_path: Path) -> None:
     assert named(tmp_path, "site", ABOUT) != named(tmp_path, "site", {"seed": 2})
     assert named(None, "site", ABOUT) is None
@@ -42,9 +62,11 @@ def test_other_questions_have_other_files(tmp_path: Path) -> None:
 
 def test_a_damaged_file_and_one_of_another_question_are_errors(tmp_path: Path) -> None:
     file = tmp_path / "site.npz"
-    file.write_bytes(b"PK broken")
-    with pytest.raises(DataError, match="damaged"):
-        Memo(file, ABOUT)
+    Memo(file, ABOUT).recall((0.0,), lambda: np.zeros(1))
+    for broken in (b"PK broken", file.read_bytes()[:-40]):
+        file.write_bytes(broken)
+        with pytest.raises(DataError, match="damaged"):
+            Memo(file, ABOUT)
     file.unlink()
     Memo(file, ABOUT).recall((0.0,), lambda: np.zeros(1))
     with pytest.raises(DataError, match="another question"):

@@ -14,7 +14,7 @@ from rfloc.calibration.candidates import (
 )
 from rfloc.calibration.paper import paper_search, rank_agreement
 from rfloc.calibration.reports import reports_of
-from rfloc.calibration.site import search_site, turn_weights
+from rfloc.calibration.site import search_site, turned
 from rfloc.calibration.surrogate import surrogate, weights_of
 from rfloc.errors import CalibrationError
 from rfloc.frames import wrap_degrees
@@ -46,9 +46,11 @@ def test_position_height_and_azimuth_are_found() -> None:
     assert np.hypot(pose.x[0] - 22.0, pose.y[0] + 14.0) < 10.0
     assert abs(pose.h[0] - 30.0) < 2.0 * fit.sd()[2] + 5.0  # free space says little about height
     solved, turns = fit.solved()[0], site.fine[0].turns
-    assert abs(wrap_degrees(turns.azimuth[solved.best] - 130.0)) <= 5.0
-    assert solved.offset_db[solved.best] == pytest.approx(3.0, abs=1.0)
-    assert turn_weights(solved, turns).sum() == pytest.approx(1.0)
+    turn = turned(solved, turns)
+    assert abs(wrap_degrees(turn.azimuth - 130.0)) <= 5.0
+    assert turn.azimuth == turns.azimuth[turn.best] == turn.azimuths[turn.weights.argmax()]
+    assert solved.offset_db[turn.best] == pytest.approx(3.0, abs=1.0)
+    assert turn.weights.sum() == pytest.approx(1.0)
     assert fit.weights.sum() == pytest.approx(1.0)
     x_mean, y_mean, _ = fit.mean()
     assert np.hypot(x_mean - 22.0, y_mean + 14.0) < 15.0
