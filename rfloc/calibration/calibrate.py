@@ -20,7 +20,8 @@ from rfloc.calibration.tracing import Tracer, World, site_name
 from rfloc.config import CalibrationParams, EngineParams, RadioParams
 from rfloc.errors import CalibrationError
 from rfloc.frames import Grid
-from rfloc.simulation.maps import sector_gain_db
+from rfloc.simulation.maps import read_maps, sector_gain_db
+from rfloc.simulation.radio import SUBCARRIERS
 from rfloc.simulation.stations import Stations
 from rfloc.simulation.statistical import decades_db
 from rfloc.splits import leakage_report
@@ -232,6 +233,27 @@ def calibrated_maps(calibration: Calibration, maps: xr.Dataset, radio: RadioPara
     factor = 10 ** (extra.T.reshape(stations.n, *grid.shape) / 10)
     gain = (maps["path_gain"].values * factor).astype(np.float32)
     return maps.assign(path_gain=maps["path_gain"].copy(data=gain)).assign_attrs(calibrated=1)
+
+
+def levelled_maps(maps: xr.Dataset, links: xr.Dataset, train: NDArray[np.bool_], radio: RadioParams) -> xr.Dataset:
+    """Radio maps with each station's power set so that its median NRSRP at training UEs is the measured one.
+
+    Poses are then compared, not powers. A station that no training UE hears where its map has a level stays as it is.
+
+    Parameters
+    ----------
+    maps : Dataset of kind "maps"
+        In the order of the links' stations.
+    train : ndarray of bool, shape (ue,)
+        Whose measurements set the level.
+    """
+    gain = read_maps(maps, links["ue_x"].values, links["ue_y"].values, radio)
+    power = maps["bs_power"].values.astype(float)
+    level = 10 * np.log10(np.where(gain > 0, gain, np.nan)) + power - 10 * np.log10(SUBCARRIERS * radio.resource_blocks)
+    gap = links["nrsrp"].values - level
+    for b in np.flatnonzero(np.isfinite(gap[train]).any(axis=0)):
+        power[b] += np.nanmedian(gap[train, b])
+    return maps.assign_coords(bs_power=maps["bs_power"].copy(data=power))
 
 
 def fit_site(

@@ -10,7 +10,7 @@ import pytest
 import xarray as xr
 
 from rfloc.calibration import tracing
-from rfloc.calibration.calibrate import Calibration, calibrate, calibrated_maps
+from rfloc.calibration.calibrate import Calibration, calibrate, calibrated_maps, levelled_maps
 from rfloc.calibration.paper import calibrate_as_paper
 from rfloc.calibration.parallel import each
 from rfloc.calibration.tracing import World
@@ -87,6 +87,21 @@ def test_slope_and_downtilt_go_into_the_maps(found: Calibration, toy_city: City)
         extra[:, b] += own - sector_gain_db(stations, x, y, RADIO)[b]
     assert 10 * np.log10(after / before) == pytest.approx(extra, abs=1e-3)
     assert baked.ray_gain.values.tolist() == maps.ray_gain.values.tolist()
+
+
+def test_levels_are_set_by_the_median_of_training_ues(toy_city: City, campaign: Campaign) -> None:
+    links, split, _ = campaign
+    nominal = Stations.from_dataset(links)
+    maps = trace_maps(toy_city, nominal, map_grid(toy_city, 20.0), SIM, RADIO, 5, progress=False)
+    gain = read_maps(maps, links.ue_x.values, links.ue_y.values, RADIO)
+    told = 10 * np.log10(np.where(gain > 0, gain, np.nan)) + nominal.power - 10 * np.log10(12 * RADIO.resource_blocks)
+    train = split.role.values == "train"
+    shift = np.array([3.0, -2.0, 0.0])
+    measured = np.where(train[:, None], told + shift, told + 50.0)  # what others measured does not count
+    measured[:, 2] = np.nan
+    levelled = levelled_maps(maps, links.assign(nrsrp=(("ue", "bs"), measured)), train, RADIO)
+    assert levelled.bs_power.values - nominal.power == pytest.approx(shift)
+    assert maps.bs_power.values == pytest.approx(nominal.power)
 
 
 def test_an_interrupted_run_goes_on_where_it_stopped(
