@@ -15,7 +15,7 @@ from rfloc.calibration.candidates import Site, direct_line_db
 from rfloc.calibration.likelihood import StationLikelihood
 from rfloc.calibration.paper import PaperFit, paper_search, rank_agreement
 from rfloc.calibration.site import SiteFit, search_site, turned
-from rfloc.calibration.surrogate import surrogate, weights_of
+from rfloc.calibration.surrogate import weights_of
 from rfloc.calibration.tracing import Tracer
 from rfloc.frames import wrap_degrees
 from rfloc.simulation.stations import Stations
@@ -93,7 +93,7 @@ def credibility(world: KnownTruth, fit: SiteFit, b: int) -> float:
     direct = direct_line_db(world.tracer(b).city, truth, fit.site.x, fit.site.y, fit.site.radio)[0]
     cheap = np.append(fit.cheap, fit.site.log_evidence(truth, direct, fine=False))
     points = np.column_stack([np.append(getattr(fit.cloud, c), getattr(truth, c)) for c in "xyh"])
-    model = surrogate(points, cheap, np.array(fit.traced), fit.evidence, world.sizes.seed)
+    model = fit.stated(points, cheap)
     weights = weights_of(model, points)[:-1]
     return float(weights[model.mean[:-1] > model.mean[-1]].sum() / weights.sum())
 

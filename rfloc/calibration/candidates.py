@@ -158,12 +158,12 @@ class Site:
         ]
         self.likelihoods = [StationLikelihood(r, Correlation(0.5, 30.0)) for r in self.reports]
 
-    def log_prior(self, pose: Stations) -> float:
-        """Log prior density of a pose's position, up to a constant."""
+    def log_prior(self, x: Floats, y: Floats) -> Floats:
+        """Log prior density of positions [m], up to a constant."""
         if self.position_sd is None:
-            return 0.0
-        away = np.hypot(pose.x[0] - self.nominal.x[0], pose.y[0] - self.nominal.y[0])
-        return float(-0.5 * (away / self.position_sd) ** 2)
+            return np.zeros(np.shape(x))
+        away = np.hypot(x - self.nominal.x[0], y - self.nominal.y[0])
+        return np.asarray(-0.5 * (away / self.position_sd) ** 2)
 
     def solve(self, pose: Stations, gain_db: Floats, fine: bool = True) -> list[Solved]:
         """What a pose amounts to, a sector each, from its isotropic gains at the training UEs, shape (ue,) [dB]."""
@@ -184,7 +184,9 @@ class Site:
         """Log posterior density of a pose up to a constant, all that is solved exactly summed out."""
         solved = self.solve(pose, gain_db, fine)
         priors = [antenna.turns.log_prior for antenna in (self.fine if fine else self.coarse)]
-        return sum(marginal(s, p) for s, p in zip(solved, priors, strict=True)) + self.log_prior(pose)
+        return sum(marginal(s, p) for s, p in zip(solved, priors, strict=True)) + float(
+            self.log_prior(pose.x, pose.y)[0]
+        )
 
     def learn_correlation(self, pose: Stations, gain_db: Floats) -> None:
         """Take outliers and correlation of the residuals from what a pose leaves over."""

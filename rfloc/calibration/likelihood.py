@@ -34,9 +34,8 @@ SCALE_DB, SCALE_WEIGHT = 7.0, 4.0
 #: Degrees of freedom of the residual's scale mixture.
 RESIDUAL_DF = 4.0
 #: Share of the log-likelihood that counts. Rays are noisy, buildings are boxes: a simulation errs in ways that a few
-#: parameters of the residual do not hold. Chosen on twenty stations of a simulated campaign with a seed of its own, on
-#: which 90 % regions then hold 90 % of the true poses; benchmarks/calibration.py says how it is on another.
-TEMPER = 0.2
+#: parameters of the residual do not hold. How sure a pose is, is stated by less of it, see :mod:`.site`.
+TEMPER = 0.5
 #: White shares of the residual's variance and decorrelation distances [m] that are tried.
 WHITE, DISTANCES = (0.1, 0.25, 0.5, 0.75, 1.0), (15.0, 30.0, 50.0, 80.0)
 #: Share of the log-likelihood of silent UEs that counts beside that of the others: their residuals are correlated, too,
