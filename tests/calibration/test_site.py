@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
+from rfloc.calibration import site as site_module
 from rfloc.calibration.candidates import (
     Site,
     TurnedAntenna,
@@ -85,6 +88,21 @@ def test_a_stated_error_holds_a_position_back() -> None:
     away = nominal.moved(30.0, 0.0)
     gain = free_space_db(away, x, y)
     assert firm.log_evidence(away, gain) == pytest.approx(site.log_evidence(away, gain) - 0.5 * 60.0**2)
+
+
+def test_uncertainty_is_stated_blunter_than_searched_and_the_prior_is_not(monkeypatch: pytest.MonkeyPatch) -> None:
+    truth = table(azimuth=130.0).moved(22.0, -14.0)
+    site, x, y = site_of(truth, table(azimuth=130.0))
+    site.position_sd = 10.0
+    fit = search_site(site, CITY, lambda pose: free_space_db(pose, x, y), PARAMS, seed=1)
+    points = np.column_stack([fit.cloud.x, fit.cloud.y, fit.cloud.h])
+    stated = fit.sd()[0]
+    monkeypatch.setattr(site_module, "STATED", 1.0)
+    assert replace(fit).sd()[0] < 0.9 * stated
+    monkeypatch.setattr(site_module, "STATED", 1e-6)
+    prior = site.log_prior(fit.cloud.x, fit.cloud.y)
+    blind = fit.stated(points, fit.cheap)
+    assert blind.mean - blind.mean.max() == pytest.approx(prior - prior.max(), abs=1.0)
 
 
 def test_turns_have_a_prior_that_sums_to_one() -> None:
