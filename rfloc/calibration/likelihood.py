@@ -7,7 +7,8 @@ gain of the candidate's rays + sector(azimuth, downtilt) + offset - 10 slope log
 The residual is Gaussian: shadowing with correlation exp(-distance / decorrelation distance) (Gudmundson 1991) and a
 white part, wider at outliers (a Student-t by its scale mixture). Offset and slope are normal and integrated out
 together with the residual's scale (normal-inverse-gamma, in closed form); azimuth and downtilt are scanned, which
-needs no ray. UEs that were silent say that the level was below what they could have reported, or that they missed it.
+needs no ray. UEs that were silent say that the level was below what they could have reported, or that they missed it
+(a Tobit model, by Laplace's method).
 The paper and its code maximise Spearman's rank correlation instead, which sees neither level nor silence, and counts
 neighbours on one street as independent.
 """
@@ -41,6 +42,8 @@ WHITE, DISTANCES = (0.1, 0.25, 0.5, 0.75, 1.0), (15.0, 30.0, 50.0, 80.0)
 #: Share of the log-likelihood of silent UEs that counts beside that of the others: their residuals are correlated, too,
 #: and are not whitened. Chosen like TEMPER: at true poses it halves the error of azimuths against counting all of it.
 SILENCE = 0.3
+#: Newton's steps to offset and slope under silence.
+NEWTON = 3
 #: Where more strong reports than this are missed, silence is not about level, and is not used.
 MAX_MISSED = 0.2
 
@@ -129,13 +132,14 @@ class StationLikelihood:
         freedom = SCALE_WEIGHT + self.reports.n
         log_det = np.linalg.slogdet(information)[1] - np.linalg.slogdet(prior)[1]
         evidence = -0.5 * (self._log_det + log_det + freedom * np.log(total))
-        offset, slope = coefficients
         scale = np.sqrt(total / freedom)
         if self.counts_silence:
-            level = quiet_gain_db + quiet_sector_db + offset[:, None] + slope[:, None] * quiet_decades
-            below = log_ndtr((self.reports.threshold_db - level) / scale[:, None])
-            silent = np.logaddexp(np.log(self.reports.missed), np.log1p(-self.reports.missed) + below)
-            evidence = evidence + SILENCE * silent.sum(1)
+            below = self.reports.threshold_db - quiet_gain_db - quiet_sector_db
+            coefficients, silent = _with_silence(
+                coefficients, information, below, quiet_decades, scale, self.reports.missed
+            )
+            evidence = evidence + silent
+        offset, slope = coefficients
         return Solved(TEMPER * evidence, offset, slope, scale)
 
     def residual(self, gain_db: Floats, sector_db: Floats, decades: Floats, solved: Solved) -> Floats:
@@ -144,6 +148,45 @@ class StationLikelihood:
         return (
             self.reports.gain_db - gain_db - sector_db[k] - solved.offset_db[k] - solved.slope[k] * decades
         )  # fmt: skip
+
+
+def _with_silence(
+    coefficients: Floats, information: Floats, below_db: Floats, decades: Floats, scale: Floats, missed: float
+) -> tuple[Floats, Floats]:
+    """Offset and slope, (2, turn), by reports and silence, and what silence adds to the log-evidence, (turn,).
+
+    UEs that report a station are those that shadowing favours: by their levels alone it is too loud, and falls too
+    slowly with distance. Silence sets that right (Tobin 1958). Newton's steps to the maximum, and Laplace's integral.
+
+    Parameters
+    ----------
+    coefficients, information : ndarray, shape (2, turn), (2, 2)
+        By the reports alone, in units of the residual's scale.
+    below_db : ndarray, shape (turn, m)
+        Threshold of each silent UE less the level that it would have without offset and slope [dB].
+    decades : ndarray, shape (m,)
+    scale : ndarray, shape (turn,)
+        Of the residual [dB].
+    missed : float
+        Probability of silence however strong.
+    """
+    regressors = np.column_stack([np.ones_like(decades), decades])  # (m, 2)
+    products = np.einsum("mi,mj->mij", regressors, regressors).reshape(-1, 4)
+    found, width = coefficients.T.copy(), scale[:, None]  # (turn, 2)
+    for step in range(NEWTON + 1):
+        z = (below_db - found @ regressors.T) / width
+        log_below = log_ndtr(z)
+        log_silent = np.logaddexp(np.log(missed), np.log1p(-missed) + log_below)
+        share = np.exp(np.log1p(-missed) + log_below - log_silent)  # of the silence that is about level
+        mills = np.exp(-0.5 * z**2 - 0.5 * np.log(2 * np.pi) - log_below)
+        curvature = information + SILENCE * ((share * mills * (mills + z)) @ products).reshape(-1, 2, 2)
+        away = found - coefficients.T
+        if step < NEWTON:
+            slope = -away @ information - SILENCE * width * ((share * mills) @ regressors)
+            found = found + np.linalg.solve(curvature, slope[:, :, None])[:, :, 0]
+    gap = -0.5 * np.einsum("ti,ij,tj->t", away, information, away) / scale**2
+    volume = -0.5 * (np.linalg.slogdet(curvature)[1] - np.linalg.slogdet(information)[1])
+    return found.T, SILENCE * log_silent.sum(1) + gap + volume
 
 
 def outlier_weight(residual: Floats) -> Floats:

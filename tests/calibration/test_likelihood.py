@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
+from scipy.optimize import minimize
 from scipy.spatial.distance import cdist
-from scipy.stats import multivariate_t
+from scipy.stats import multivariate_t, norm
 
 from rfloc.calibration import likelihood as module
 from rfloc.calibration.likelihood import (
@@ -100,6 +103,36 @@ def test_silence_speaks_against_a_pose_that_would_be_heard() -> None:
     )  # one silence says no more than that it was missed
     deaf = Reports(said.ue, said.x, said.y, gain, np.arange(40, 50), np.full(10, -110.0), 0.5)
     assert not StationLikelihood(deaf, Correlation(1.0, 30.0)).counts_silence
+
+
+def test_silence_sets_right_what_selection_bends(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "SILENCE", 1.0)
+    rng = np.random.default_rng(8)
+    decades = rng.uniform(-6.0, 6.0, 1600)
+    gain = -100.0 + 3.5 * decades
+    level = gain + rng.normal(0.0, 6.0, 1600)
+    heard = level > -100.0
+    quiet = np.flatnonzero(~heard)
+    said = reports(level[heard])
+    said = replace(said, quiet_ue=quiet, threshold_db=np.full(len(quiet), -100.0), missed=0.001)
+    likelihood = StationLikelihood(said, Correlation(1.0, 30.0))
+    none = np.zeros((1, heard.sum())), np.zeros((1, len(quiet)))
+    found = likelihood.solve(gain[heard], none[0], decades[heard], gain[quiet], none[1], decades[quiet])
+    deaf = StationLikelihood(replace(said, quiet_ue=quiet[:0]), Correlation(1.0, 30.0))
+    bent = deaf.solve(gain[heard], none[0], decades[heard], NONE, none[0][:, :0], NONE)
+    assert bent.offset_db[0] > 2.0 and bent.slope[0] < -0.5
+    assert abs(found.offset_db[0]) < 0.2 * bent.offset_db[0]
+    assert abs(found.slope[0]) < 0.3 * abs(bent.slope[0])
+
+    def exact(at: np.ndarray) -> float:
+        rest = level[heard] - gain[heard] - at[0] - at[1] * decades[heard]
+        below = norm.cdf((-100.0 - gain[quiet] - at[0] - at[1] * decades[quiet]) / found.scale_db[0])
+        prior = (SCALE_DB * at / [OFFSET_SD_DB, SLOPE_SD]) ** 2
+        told = (rest**2).sum() + prior.sum()
+        return 0.5 * told / found.scale_db[0] ** 2 - np.log(0.001 + 0.999 * below).sum()
+
+    best = minimize(exact, [0.0, 0.0], method="Nelder-Mead", options={"xatol": 1e-5, "fatol": 1e-8}).x
+    assert (found.offset_db[0], found.slope[0]) == pytest.approx(tuple(best), abs=2e-3)
 
 
 def test_outliers_weigh_less() -> None:
