@@ -7,8 +7,8 @@ gain of the candidate's rays + sector(azimuth, downtilt) + offset - 10 slope log
 The residual is Gaussian: shadowing with correlation exp(-distance / decorrelation distance) (Gudmundson 1991) and a
 white part, wider at outliers (a Student-t by its scale mixture). Offset and slope are normal and integrated out
 together with the residual's scale (normal-inverse-gamma, in closed form); azimuth and downtilt are scanned, which
-needs no ray. UEs that were silent say that the level was below what they could have reported, or that they missed it
-(a Tobit model, by Laplace's method).
+needs no ray. UEs that were silent say that the level was below what they could have reported, or that they missed it:
+of a pose, at the offset and slope that reports suggest; then, of offset and slope themselves.
 The paper and its code maximise Spearman's rank correlation instead, which sees neither level nor silence, and counts
 neighbours on one street as independent.
 """
@@ -134,13 +134,50 @@ class StationLikelihood:
         evidence = -0.5 * (self._log_det + log_det + freedom * np.log(total))
         scale = np.sqrt(total / freedom)
         if self.counts_silence:
-            below = self.reports.threshold_db - quiet_gain_db - quiet_sector_db
-            coefficients, silent = _with_silence(
-                coefficients, information, below, quiet_decades, scale, self.reports.missed
-            )
-            evidence = evidence + silent
+            below = self.reports.threshold_db - quiet_gain_db - quiet_sector_db  # (turn, m)
+            evidence = evidence + SILENCE * self._log_silence(below, coefficients, quiet_decades, scale)[0].sum(1)
+            coefficients = self._with_silence(coefficients, information, below, quiet_decades, scale)
         offset, slope = coefficients
         return Solved(TEMPER * evidence, offset, slope, scale)
+
+    def _log_silence(
+        self, below_db: Floats, coefficients: Floats, decades: Floats, scale: Floats
+    ) -> tuple[Floats, Floats, Floats]:
+        """Log-probability of silence, the share of it that is about level, and z, each of shape (turn, m)."""
+        offset, slope = coefficients[:, :, None]
+        z = (below_db - offset - slope * decades) / scale[:, None]
+        log_below = np.log1p(-self.reports.missed) + log_ndtr(z)
+        log_silent = np.logaddexp(np.log(self.reports.missed), log_below)
+        return log_silent, np.exp(log_below - log_silent), z
+
+    def _with_silence(
+        self, alone: Floats, information: Floats, below_db: Floats, decades: Floats, scale: Floats
+    ) -> Floats:
+        """Offset and slope, (2, turn), by reports and silence (a Tobit model).
+
+        UEs that report a station are those that shadowing favours: by their levels alone it is too loud, and falls too
+        slowly with distance. Newton's steps from there.
+
+        Parameters
+        ----------
+        alone, information : ndarray, shape (2, turn), (2, 2)
+            By the reports alone, the information in units of the residual's scale.
+        below_db : ndarray, shape (turn, m)
+            Threshold of each silent UE less the level that it would have without offset and slope [dB].
+        decades : ndarray, shape (m,)
+        scale : ndarray, shape (turn,)
+            Of the residual [dB].
+        """
+        regressors = np.column_stack([np.ones_like(decades), decades])  # (m, 2)
+        products = np.einsum("mi,mj->mij", regressors, regressors).reshape(-1, 4)
+        found = alone
+        for _ in range(NEWTON):
+            _, share, z = self._log_silence(below_db, found, decades, scale)
+            mills = share * np.exp(-0.5 * z**2 - 0.5 * np.log(2 * np.pi) - log_ndtr(z))
+            curvature = information + SILENCE * (np.maximum(mills * (mills + z), 0.0) @ products).reshape(-1, 2, 2)
+            gradient = -(found - alone).T @ information - SILENCE * scale[:, None] * (mills @ regressors)
+            found = found + np.linalg.solve(curvature, gradient[:, :, None])[:, :, 0].T
+        return found
 
     def residual(self, gain_db: Floats, sector_db: Floats, decades: Floats, solved: Solved) -> Floats:
         """What the best turn leaves of the reports [dB], shape (n,)."""
@@ -148,45 +185,6 @@ class StationLikelihood:
         return (
             self.reports.gain_db - gain_db - sector_db[k] - solved.offset_db[k] - solved.slope[k] * decades
         )  # fmt: skip
-
-
-def _with_silence(
-    coefficients: Floats, information: Floats, below_db: Floats, decades: Floats, scale: Floats, missed: float
-) -> tuple[Floats, Floats]:
-    """Offset and slope, (2, turn), by reports and silence, and what silence adds to the log-evidence, (turn,).
-
-    UEs that report a station are those that shadowing favours: by their levels alone it is too loud, and falls too
-    slowly with distance. Silence sets that right (Tobin 1958). Newton's steps to the maximum, and Laplace's integral.
-
-    Parameters
-    ----------
-    coefficients, information : ndarray, shape (2, turn), (2, 2)
-        By the reports alone, in units of the residual's scale.
-    below_db : ndarray, shape (turn, m)
-        Threshold of each silent UE less the level that it would have without offset and slope [dB].
-    decades : ndarray, shape (m,)
-    scale : ndarray, shape (turn,)
-        Of the residual [dB].
-    missed : float
-        Probability of silence however strong.
-    """
-    regressors = np.column_stack([np.ones_like(decades), decades])  # (m, 2)
-    products = np.einsum("mi,mj->mij", regressors, regressors).reshape(-1, 4)
-    found, width = coefficients.T.copy(), scale[:, None]  # (turn, 2)
-    for step in range(NEWTON + 1):
-        z = (below_db - found @ regressors.T) / width
-        log_below = log_ndtr(z)
-        log_silent = np.logaddexp(np.log(missed), np.log1p(-missed) + log_below)
-        share = np.exp(np.log1p(-missed) + log_below - log_silent)  # of the silence that is about level
-        mills = np.exp(-0.5 * z**2 - 0.5 * np.log(2 * np.pi) - log_below)
-        curvature = information + SILENCE * ((share * mills * (mills + z)) @ products).reshape(-1, 2, 2)
-        away = found - coefficients.T
-        if step < NEWTON:
-            slope = -away @ information - SILENCE * width * ((share * mills) @ regressors)
-            found = found + np.linalg.solve(curvature, slope[:, :, None])[:, :, 0]
-    gap = -0.5 * np.einsum("ti,ij,tj->t", away, information, away) / scale**2
-    volume = -0.5 * (np.linalg.slogdet(curvature)[1] - np.linalg.slogdet(information)[1])
-    return found.T, SILENCE * log_silent.sum(1) + gap + volume
 
 
 def outlier_weight(residual: Floats) -> Floats:
