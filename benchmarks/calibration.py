@@ -1,6 +1,6 @@
 """Finding base stations: the paper's search against this project's, on stations whose poses are known to the judge.
 
-`python -m benchmarks.calibration` takes some half an hour on two cores and writes results/benchmarks/calibration.json;
+`python -m benchmarks.calibration` takes a quarter of an hour and writes results/benchmarks/calibration.json;
 `--quick` asks the same at smaller sizes. Both searches trace with the same tracer, rays and UEs, one station a trace.
 Stations of a simulated campaign are searched for with all its UEs, ten of them by both with the same number of traces.
 Five race with blocks of UEs held out, the paper's search having 90 evaluations, to the rank correlation of RSSI that it
