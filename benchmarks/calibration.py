@@ -31,6 +31,7 @@ from benchmarks.posing.world import SIZES, KnownTruth
 from benchmarks.tracing.side_by_side import rounded
 from rfloc.city import build_city
 from rfloc.config import CityParams, check, project_root
+from rfloc.pipeline.provenance import revision_of
 from rfloc.schema import save_json
 from rfloc.simulation.backend import prepare, run_on_one_thread
 
@@ -38,6 +39,7 @@ from rfloc.simulation.backend import prepare, run_on_one_thread
 GOALS: dict[str, tuple[float, float]] = {
     "time_ratio": (10.0, np.inf), "traces_ratio": (3.0, np.inf), "azimuth_within_10deg": (0.8, 1.0),
     "position_within_15m": (0.8, 1.0), "coverage_90": (0.8, 0.97),
+    "heldout_gain_at_equal_time": (1e-9, np.inf),
 }  # fmt: skip
 
 
@@ -53,10 +55,13 @@ def measure(name: str, folder: Path) -> dict[str, Any]:
     for b in range(sizes.stations):
         start = time.perf_counter()
         mine = searches.ours(everyone, b)
-        theirs = searches.paper(everyone, b, max(sizes.traces, 11)) if b < sizes.compared else None
+        theirs = None
+        if b < sizes.compared:
+            theirs = searches.of_paper(everyone, b, searches.search_as_paper(everyone, b, max(sizes.traces, 11))[0])
         raced = searches.race(world, b, sizes.calls) if b < sizes.raced else None
         nominal = {"position_m": searches.distance(world, b, world.nominal.take([b]))}
-        stations.append({"ours": mine, "paper_same_traces": theirs, "nominal": nominal})
+        levels = searches.levels_of_truth(everyone, b)
+        stations.append({"ours": mine, "paper_same_traces": theirs, "nominal": nominal, "levels_of_truth": levels})
         if raced:
             races.append(raced)
         print(
@@ -66,7 +71,9 @@ def measure(name: str, folder: Path) -> dict[str, Any]:
             + (f"; race {raced['held_out']['time_ratio']:.1f}" if raced else ""),
             flush=True,
         )
+    revision, dirty = revision_of(project_root())
     return {
+        "revision": {"commit": revision, "dirty": dirty},
         "sizes": {"name": name, **asdict(sizes)}, "summary": summary(stations, races), "stations": stations,
         "races": races,
         "machine": {
@@ -101,7 +108,10 @@ def summary(stations: list[dict[str, Any]], races: list[dict[str, Any]]) -> dict
             f"{line.replace('_', '')}_spearman_paper_at_our_time": mean([r["paper_at_our_time"][line] for r in races]),
             f"{line.replace('_', '')}_spearman_truth": mean([r["truth"][line] for r in races]),
         }
+    for key in stations[0]["levels_of_truth"]:
+        found[f"truth_{key}"] = middle([row["levels_of_truth"][key] for row in stations])
     return found | {
+        "heldout_gain_at_equal_time": found["heldout_spearman_ours"] - found["heldout_spearman_paper_at_our_time"],
         "time_ratio_whole": middle([r["paper"]["seconds"] / r["ours"]["seconds"] for r in races]),
         "time_ratio_settled": middle([r["paper_settled"]["seconds"] / r["ours"]["seconds"] for r in races]),
         "race_position_m_ours": middle([r["ours"]["position_m"] for r in races]),

@@ -17,6 +17,7 @@ from rfloc.calibration.paper import PaperFit, paper_search, rank_agreement
 from rfloc.calibration.site import SiteFit, search_site, turned
 from rfloc.calibration.surrogate import weights_of
 from rfloc.calibration.tracing import Tracer
+from rfloc.config import RadioParams
 from rfloc.frames import wrap_degrees
 from rfloc.simulation.stations import Stations
 from rfloc.simulation.statistical import decades_db
@@ -57,12 +58,17 @@ class Clock:
         return np.array([*self.asked[1:], end])
 
 
-def off(pose: Stations, truth: Stations, azimuth: float) -> dict[str, float]:
+def distance(world: KnownTruth, b: int, pose: Stations) -> float:
+    """How far a pose stands from the truth [m]."""
+    return float(np.hypot(pose.x[0] - world.truth.x[b], pose.y[0] - world.truth.y[b]))
+
+
+def off(world: KnownTruth, b: int, pose: Stations, azimuth: float) -> dict[str, float]:
     """How far a pose is from the truth."""
     return {
-        "position_m": float(np.hypot(pose.x[0] - truth.x[0], pose.y[0] - truth.y[0])),
-        "height_m": float(abs(pose.h[0] - truth.h[0])),
-        "azimuth_deg": float(abs(wrap_degrees(azimuth - truth.azimuth[0]))),
+        "position_m": distance(world, b, pose),
+        "height_m": float(abs(pose.h[0] - world.truth.h[b])),
+        "azimuth_deg": float(abs(wrap_degrees(azimuth - world.truth.azimuth[b]))),
     }
 
 
@@ -76,12 +82,12 @@ def search(world: KnownTruth, b: int) -> tuple[SiteFit, Clock, float]:
 
 def ours(world: KnownTruth, b: int) -> dict[str, Any]:
     """How near to the truth our search comes, and how sure it says it is."""
-    truth, (fit, _, seconds) = world.truth.take([b]), search(world, b)
+    fit, _, seconds = search(world, b)
     azimuth = turned(fit.solved()[0], fit.site.fine[0].turns).azimuth
     x, y, _ = fit.mean()
     mean = fit.pose().replace(x=[x], y=[y])
     return {
-        "off": off(fit.pose(), truth, azimuth), "mean_off_m": off(mean, truth, azimuth)["position_m"],
+        "off": off(world, b, fit.pose(), azimuth), "mean_off_m": distance(world, b, mean),
         "position_sd_m": float(np.hypot(*fit.sd()[:2]) / np.sqrt(2)), "credibility": credibility(world, fit, b),
         "seconds": seconds, "traces": len(fit.traced), "ues": world.reports(b).n,
     }  # fmt: skip
@@ -105,17 +111,11 @@ def search_as_paper(world: KnownTruth, b: int, calls: int) -> tuple[PaperFit, Cl
     return paper_search(world.nominal.take([b]), rssi, *where, clock, world.radio, calls, world.sizes.seed), clock
 
 
-def paper(world: KnownTruth, b: int, calls: int) -> dict[str, Any]:
-    """How near to the truth the paper's search comes, and what its time goes to."""
-    found, _ = search_as_paper(world, b, calls)
-    return of_paper(world, b, found)
-
-
 def of_paper(world: KnownTruth, b: int, found: PaperFit) -> dict[str, Any]:
-    """What the paper's search amounts to."""
+    """How near to the truth the paper's search comes, and what its time goes to."""
     seconds, calls = float(found.seconds[-1]), len(found.seconds)
     return {
-        "off": off(found.pose, world.truth.take([b]), float(found.pose.azimuth[0])), "seconds": seconds,
+        "off": off(world, b, found.pose, float(found.pose.azimuth[0])), "seconds": seconds,
         "tracing_s": found.tracing, "overhead_s_a_call": (seconds - found.tracing) / calls, "calls": calls,
     }  # fmt: skip
 
@@ -131,12 +131,11 @@ def race(world: KnownTruth, b: int, calls: int) -> dict[str, Any]:
     found, their_clock = search_as_paper(world, b, calls)
     lead = np.maximum.accumulate(found.spearman)
     leaders = [int(np.flatnonzero(found.spearman == best)[0]) for best in lead]
-    theirs = {"held_out": [held_out_agreement(world, b, their_clock, k) for k in leaders], "train": lead.tolist()}
+    held_out = [agreement(world, b, their_clock.gains[k], their_clock.poses[k])["held_out"] for k in leaders]
+    theirs = {"held_out": held_out, "train": lead.tolist()}
     led = [fit.traced.index(candidate) for candidate in [*fit.history[:-1], fit.chosen]]
-    mine = {
-        part: [agreement(world, fit, clock, k, at, b, which) for at, k in enumerate(led)]
-        for part, which in (("held_out", world.held_out), ("train", world.train))
-    }
+    scores = [our_agreement(world, b, fit, clock, k, at) for at, k in enumerate(led)]
+    mine = {part: [score[part] for score in scores] for part in theirs}
     finished = clock.judged(seconds)
     settled, done = leaders.index(leaders[-1]), max(int(np.searchsorted(found.seconds, seconds)) - 1, 0)
     row: dict[str, Any] = {
@@ -146,7 +145,7 @@ def race(world: KnownTruth, b: int, calls: int) -> dict[str, Any]:
         "nominal_position_m": distance(world, b, world.nominal.take([b])),
         "paper_settled": {"seconds": float(found.seconds[settled]), "traces": settled + 1},
         "paper_at_our_time": {part: course[done] for part, course in theirs.items()},
-        "truth": true_pose(world, b),
+        "truth": agreement(world, b, world.tracer(b)(world.truth.take([b])), world.truth.take([b])),
     }  # fmt: skip
     for part, course in theirs.items():
         short = np.flatnonzero(np.array(mine[part]) < course[-1])
@@ -161,38 +160,38 @@ def race(world: KnownTruth, b: int, calls: int) -> dict[str, Any]:
     return row
 
 
-def distance(world: KnownTruth, b: int, pose: Stations) -> float:
-    """How far a pose stands from the truth [m]."""
-    return float(np.hypot(pose.x[0] - world.truth.x[b], pose.y[0] - world.truth.y[b]))
-
-
 def agreement(
-    world: KnownTruth, fit: SiteFit, clock: Clock, k: int, at: int, b: int, which: NDArray[np.bool_]
-) -> float:
-    """Spearman's correlation of RSSI with the k-th traced candidate's levels, as they were solved after trace `at`."""
+    world: KnownTruth, b: int, level_db: Floats, pose: Stations, radio: RadioParams | None = None
+) -> dict[str, float]:
+    """Spearman's correlation of RSSI with what a pose's antenna makes of levels [dB], on held-out and training UEs."""
+    found = {}
+    for part, which in (("held_out", world.held_out), ("train", world.train)):
+        where = world.x[which], world.y[which]
+        found[part] = rank_agreement(level_db[which], pose, world.rssi(b)[which], *where, radio or world.radio)
+    return found
+
+
+def our_agreement(world: KnownTruth, b: int, fit: SiteFit, clock: Clock, k: int, at: int) -> dict[str, float]:
+    """The same of the k-th traced candidate's levels, as they were solved after trace `at`."""
     site, pose, gain = copy(fit.site), fit.cloud.take([fit.traced[k]]), clock.gains[k]
     site.likelihoods = clock.likelihoods[at]
-    solved, turns = site.solve(pose, gain[world.train])[0], site.fine[0].turns
+    solved, turns = site.solve(pose, gain[world.train], heed_silence=True)[0], site.fine[0].turns
     turn = turned(solved, turns)
     radio = world.radio.model_copy(update={"downtilt": float(turns.tilt[turn.best])})
-    x, y = world.x[which], world.y[which]
-    level = gain[which] + solved.slope[turn.best] * decades_db(pose, x, y, radio.ue_height)[:, 0]
-    return rank_agreement(level, pose.replace(azimuth=[turn.azimuth]), world.rssi(b)[which], x, y, radio)
+    level = gain + solved.slope[turn.best] * decades_db(pose, world.x, world.y, radio.ue_height)[:, 0]
+    return agreement(world, b, level, pose.replace(azimuth=[turn.azimuth]), radio)
 
 
-def held_out_agreement(world: KnownTruth, b: int, clock: Clock, k: int) -> float:
-    """Spearman's correlation of held-out RSSI with the k-th pose that was traced."""
-    return _agreement(world, b, clock, k, world.held_out)
-
-
-def true_pose(world: KnownTruth, b: int) -> dict[str, float]:
-    """What the true pose scores, rays of the searches, on held-out and on training UEs."""
-    clock = Clock(world.tracer(b), world.train)
-    clock(world.truth.take([b]))
-    parts = {"held_out": world.held_out, "train": world.train}
-    return {part: _agreement(world, b, clock, 0, which) for part, which in parts.items()}
-
-
-def _agreement(world: KnownTruth, b: int, clock: Clock, k: int, which: NDArray[np.bool_]) -> float:
-    where = world.x[which], world.y[which]
-    return rank_agreement(clock.gains[k][which], clock.poses[k], world.rssi(b)[which], *where, world.radio)
+def levels_of_truth(world: KnownTruth, b: int) -> dict[str, float]:
+    """Errors of power offset [dB] and slope, as solved at the true pose, by reports alone and heeding silence."""
+    truth, site = world.truth.take([b]), world.site(b)
+    gain, turns = world.tracer(b)(truth)[world.train], site.fine[0].turns
+    site.learn_correlation(truth, gain)
+    away = np.abs(wrap_degrees(turns.azimuth - truth.azimuth[0]))
+    k = int(np.lexsort((np.abs(turns.tilt - world.radio.downtilt), away))[0])
+    found = {}
+    for name, heed in (("reports", False), ("silence", True)):
+        solved = site.solve(truth, gain, heed_silence=heed)[0]
+        found[f"offset_db_{name}"] = float(solved.offset_db[k] - (truth.power[0] - world.nominal.power[b]))
+        found[f"slope_{name}"] = float(solved.slope[k])
+    return found

@@ -43,9 +43,10 @@ class Sizes:
     truth_samples: int
 
 
+#: Seed 17 is one on which nothing was chosen.
 SIZES = {
-    "full": Sizes(3, 20, 10, 5, 90, 24, 256, 300_000, 2_000_000),
-    "quick": Sizes(3, 6, 4, 2, 30, 12, 96, 100_000, 500_000),
+    "full": Sizes(17, 20, 10, 5, 90, 24, 256, 300_000, 2_000_000),
+    "quick": Sizes(17, 6, 4, 2, 30, 12, 96, 100_000, 500_000),
     "tiny": Sizes(3, 3, 2, 1, 12, 4, 16, 20_000, 50_000),
 }
 

@@ -20,8 +20,7 @@ from rfloc.calibration.tracing import Tracer, World, site_name
 from rfloc.config import CalibrationParams, EngineParams, RadioParams
 from rfloc.errors import CalibrationError
 from rfloc.frames import Grid
-from rfloc.simulation.maps import read_maps, sector_gain_db
-from rfloc.simulation.radio import SUBCARRIERS
+from rfloc.simulation.maps import nrsrp_map, sector_gain_db
 from rfloc.simulation.stations import Stations
 from rfloc.simulation.statistical import decades_db
 from rfloc.splits import leakage_report
@@ -247,12 +246,11 @@ def levelled_maps(maps: xr.Dataset, links: xr.Dataset, train: NDArray[np.bool_],
     train : ndarray of bool, shape (ue,)
         Whose measurements set the level.
     """
-    gain = read_maps(maps, links["ue_x"].values, links["ue_y"].values, radio)
-    power = maps["bs_power"].values.astype(float)
-    level = 10 * np.log10(np.where(gain > 0, gain, np.nan)) + power - 10 * np.log10(SUBCARRIERS * radio.resource_blocks)
-    gap = links["nrsrp"].values - level
-    for b in np.flatnonzero(np.isfinite(gap[train]).any(axis=0)):
-        power[b] += np.nanmedian(gap[train, b])
+    row, column, inside = Grid.from_attrs(maps.attrs).index(links["ue_x"].values, links["ue_y"].values)
+    level = np.where(inside, nrsrp_map(maps, radio)[:, row, column], np.nan)  # (bs, ue)
+    gap, power = (links["nrsrp"].values.T - level)[:, train], maps["bs_power"].values.astype(float)
+    for b in np.flatnonzero(np.isfinite(gap).any(axis=1)):
+        power[b] += np.nanmedian(gap[b])
     return maps.assign_coords(bs_power=maps["bs_power"].copy(data=power))
 
 

@@ -165,7 +165,9 @@ class Site:
         away = np.hypot(x - self.nominal.x[0], y - self.nominal.y[0])
         return np.asarray(-0.5 * (away / self.position_sd) ** 2)
 
-    def solve(self, pose: Stations, gain_db: Floats, fine: bool = True) -> list[Solved]:
+    def solve(
+        self, pose: Stations, gain_db: Floats, fine: bool = True, heed_silence: bool = False
+    ) -> list[Solved]:  # fmt: skip
         """What a pose amounts to, a sector each, from its isotropic gains at the training UEs, shape (ue,) [dB]."""
         gain_db = np.maximum(gain_db, FLOOR_DB)
         decades = decades_db(pose, self.x, self.y, self.radio.ue_height)[:, 0]
@@ -176,8 +178,11 @@ class Site:
             quiet = report.quiet_ue if likelihood.counts_silence else report.quiet_ue[:0]
             sector, silent = (antenna.gain_db(pose, self.x[ue], self.y[ue]) for ue in (report.ue, quiet))
             found.append(
-                likelihood.solve(gain_db[report.ue], sector, decades[report.ue], gain_db[quiet], silent, decades[quiet])
-            )
+                likelihood.solve(
+                    gain_db[report.ue], sector, decades[report.ue], gain_db[quiet], silent, decades[quiet],
+                    heed_silence,
+                )
+            )  # fmt: skip
         return found
 
     def log_evidence(self, pose: Stations, gain_db: Floats, fine: bool = True) -> float:

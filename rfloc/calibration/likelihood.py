@@ -105,7 +105,7 @@ class StationLikelihood:
 
     def solve(
         self, gain_db: Floats, sector_db: Floats, decades: Floats,
-        quiet_gain_db: Floats, quiet_sector_db: Floats, quiet_decades: Floats,
+        quiet_gain_db: Floats, quiet_sector_db: Floats, quiet_decades: Floats, heed_silence: bool = False,
     ) -> Solved:  # fmt: skip
         """Evidence of a candidate's levels, offset and slope integrated out.
 
@@ -119,6 +119,8 @@ class StationLikelihood:
             -10 log10(d / 300 m).
         quiet_gain_db, quiet_sector_db, quiet_decades
             The same at UEs that did not, shape (m,), (turn, m), (m,).
+        heed_silence : bool
+            Whether offset and slope heed silence. It takes time and changes no evidence: for the pose that is chosen.
         """
         regressors = self._whiten @ np.column_stack([np.ones_like(decades), decades])
         prior = np.diag([(SCALE_DB / OFFSET_SD_DB) ** 2, (SCALE_DB / SLOPE_SD) ** 2])
@@ -136,19 +138,19 @@ class StationLikelihood:
         if self.counts_silence:
             below = self.reports.threshold_db - quiet_gain_db - quiet_sector_db  # (turn, m)
             evidence = evidence + SILENCE * self._log_silence(below, coefficients, quiet_decades, scale)[0].sum(1)
-            coefficients = self._with_silence(coefficients, information, below, quiet_decades, scale)
+            if heed_silence:
+                coefficients = self._with_silence(coefficients, information, below, quiet_decades, scale)
         offset, slope = coefficients
         return Solved(TEMPER * evidence, offset, slope, scale)
 
     def _log_silence(
         self, below_db: Floats, coefficients: Floats, decades: Floats, scale: Floats
-    ) -> tuple[Floats, Floats, Floats]:
-        """Log-probability of silence, the share of it that is about level, and z, each of shape (turn, m)."""
+    ) -> tuple[Floats, Floats]:
+        """Log-probability of silence, and the threshold in units of the residual's scale, each of shape (turn, m)."""
         offset, slope = coefficients[:, :, None]
         z = (below_db - offset - slope * decades) / scale[:, None]
         log_below = np.log1p(-self.reports.missed) + log_ndtr(z)
-        log_silent = np.logaddexp(np.log(self.reports.missed), log_below)
-        return log_silent, np.exp(log_below - log_silent), z
+        return np.logaddexp(np.log(self.reports.missed), log_below), z
 
     def _with_silence(
         self, alone: Floats, information: Floats, below_db: Floats, decades: Floats, scale: Floats
@@ -172,8 +174,8 @@ class StationLikelihood:
         products = np.einsum("mi,mj->mij", regressors, regressors).reshape(-1, 4)
         found = alone
         for _ in range(NEWTON):
-            _, share, z = self._log_silence(below_db, found, decades, scale)
-            mills = share * np.exp(-0.5 * z**2 - 0.5 * np.log(2 * np.pi) - log_ndtr(z))
+            log_silent, z = self._log_silence(below_db, found, decades, scale)
+            mills = np.exp(np.log1p(-self.reports.missed) - 0.5 * (z**2 + np.log(2 * np.pi)) - log_silent)
             curvature = information + SILENCE * (np.maximum(mills * (mills + z), 0.0) @ products).reshape(-1, 2, 2)
             gradient = -(found - alone).T @ information - SILENCE * scale[:, None] * (mills @ regressors)
             found = found + np.linalg.solve(curvature, gradient[:, :, None])[:, :, 0].T

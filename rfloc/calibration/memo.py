@@ -19,6 +19,9 @@ from rfloc.errors import DataError
 
 Floats = NDArray[np.float64]
 
+#: Of what a file holds; files of another layout have other names.
+LAYOUT = 2
+
 
 class Memo:
     """Arrays by the pose that they belong to, in memory and, if a file is named, on disk after every new one.
@@ -100,8 +103,8 @@ class Memo:
 
 
 def named(folder: Path | None, name: str, about: Mapping[str, Any]) -> Path | None:
-    """A file for these questions in a folder: `name` and the hash of `about`."""
+    """A file for these questions in a folder: `name` and the hash of `about` and of how files are laid out."""
     if folder is None:
         return None
-    digest = hashlib.sha256(json.dumps(about, sort_keys=True).encode()).hexdigest()[:16]
+    digest = hashlib.sha256(json.dumps([LAYOUT, about], sort_keys=True).encode()).hexdigest()[:16]
     return folder / f"{name}-{digest}.npz"

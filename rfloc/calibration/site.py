@@ -87,8 +87,8 @@ class SiteFit:
         return self.cloud.take([self.chosen])
 
     def solved(self) -> list[Solved]:
-        """What the calibrated pose amounts to, a sector each."""
-        return self.site.solve(self.pose(), self.gains[self.traced.index(self.chosen)])
+        """What the calibrated pose amounts to, a sector each; its levels heed silence."""
+        return self.site.solve(self.pose(), self.gains[self.traced.index(self.chosen)], heed_silence=True)
 
     def mean(self) -> tuple[float, float, float]:
         """Posterior mean of x, y, h [m]."""

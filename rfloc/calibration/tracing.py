@@ -68,8 +68,7 @@ class Tracer:
         self.city: City = worker_city(world.folder, digest)
         self._grid = map_grid(self.city, world.sim.cell)
         about: dict[str, Any] = {
-            "layout": 2, "city": digest, "versions": plan_versions(),
-            "sim": world.sim.model_dump(exclude={"check_ues"}),
+            "city": digest, "versions": plan_versions(), "sim": world.sim.model_dump(exclude={"check_ues"}),
             "carrier_hz": world.radio.carrier_hz, "ue_height": world.radio.ue_height, "samples": world.samples,
             "seed": world.seed, "x": [float(v).hex() for v in x], "y": [float(v).hex() for v in y],
         }  # fmt: skip

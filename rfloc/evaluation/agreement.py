@@ -202,7 +202,9 @@ class Judge:
         best = train.argmax(axis=0)
         return np.stack([gains[k][:, b] for b, k in enumerate(best)], axis=1)
 
-    def by_station(self, gains: Mapping[str, Floats], base: str) -> list[dict[str, Any]]:
+    def by_station(
+        self, gains: Mapping[str, Floats], base: str, over: Sequence[int] | None = None
+    ) -> list[dict[str, Any]]:
         """Rank correlation of every station with RSSI and NRSRP, on training and on held-out UEs, a row a station.
 
         Parameters
@@ -211,25 +213,28 @@ class Judge:
             Name of a simulation -> path gain, shape (ue, bs).
         base : str
             The simulation that gains are counted from.
+        over : sequence of int, optional
+            Stations over which the mean is taken; None: all.
 
         Returns
         -------
         list of dict
             `bs_id`, and by feature and role ("rssi_train", "rssi_held_out", "nrsrp_train", "nrsrp_held_out") for each
             simulation `rho`, its `gain` over the base and the `interval` of that by a paired bootstrap over blocks
-            (None where the UEs lie in too few); the last row, "mean", is the mean over stations.
+            (None where the UEs lie in too few); the last row, "mean", is the mean over those stations that are scored.
         """
         held_out = np.isin(self.role, ("known", "unknown"))
         tails = [(1 - self.scoring.level) / 2, (1 + self.scoring.level) / 2]
         names = [*self.stations.id.tolist(), "mean"]
+        counted = np.isin(np.arange(self.stations.n), np.arange(self.stations.n) if over is None else over)
         rows: list[dict[str, Any]] = [{"bs_id": name} for name in names]
         for feature in ("rssi", "nrsrp"):
             for part, which in (("train", self.role == "train"), ("held_out", held_out)):
                 found = {name: self._correlations(gain, feature, which) for name, gain in gains.items()}
                 heard = np.isfinite(self.measured[feature].values) & which[:, None]
                 blocks = [len(np.unique(self._block[heard[:, b]])) for b in range(heard.shape[1])]
-                blocks.append(len(np.unique(self._block[which])))
-                told = np.isfinite(found[base][0])
+                blocks.append(len(np.unique(self._block[heard[:, counted].any(axis=1)])))
+                told = np.isfinite(found[base][0]) & counted
                 for name, rho in found.items():
                     rho = np.column_stack([rho, rho[:, told].mean(axis=1)])
                     zero = np.column_stack([found[base], found[base][:, told].mean(axis=1)])

@@ -34,6 +34,8 @@ def test_last_line_holds_what_is_promised(
     (race,) = content["races"]
     assert race["paper"]["calls"] == len(race["paper"]["finished"]) == len(race["paper"]["course"]["held_out"]) == 11
     assert len(race["ours"]["finished"]) == len(race["ours"]["course"]["held_out"]) == 4
+    assert set(content["revision"]) == {"commit", "dirty"}
+    assert {"truth_offset_db_reports", "truth_offset_db_silence"} <= set(last)
     assert race["ours"]["finished"][-1] == race["ours"]["seconds"]
     for part in ("train", "held_out"):
         goal, course = race["paper"]["course"][part][-1], race["ours"]["course"][part]
@@ -45,7 +47,8 @@ def test_shares_and_medians_are_of_the_stations_that_they_name() -> None:
     def row(position: float, azimuth: float, credibility: float, paper: float | None = None) -> dict:
         theirs = None if paper is None else {"off": {"position_m": paper, "azimuth_deg": azimuth}}
         mine = {"off": {"position_m": position, "azimuth_deg": azimuth}, "credibility": credibility, "seconds": 1.0}
-        return {"ours": mine, "paper_same_traces": theirs, "nominal": {"position_m": 20.0}}
+        levels = {"offset_db_reports": position, "offset_db_silence": 0.0}
+        return {"ours": mine, "paper_same_traces": theirs, "nominal": {"position_m": 20.0}, "levels_of_truth": levels}
 
     def race(ours: float, paper: float, ratio: float) -> dict:
         line = {"time_ratio": ratio, "traces_ratio": ratio, "reached": ratio > 0}
@@ -72,4 +75,6 @@ def test_shares_and_medians_are_of_the_stations_that_they_name() -> None:
     assert found["races_reached"] == pytest.approx(2 / 3)
     assert found["heldout_spearman_ours"] == pytest.approx(0.7)
     assert found["heldout_spearman_paper"] == pytest.approx(0.6)
+    assert found["heldout_gain_at_equal_time"] == pytest.approx(0.3)
+    assert (found["truth_offset_db_reports"], found["truth_offset_db_silence"]) == (14.5, 0.0)
     assert (found["time_ratio_whole"], found["time_ratio_settled"]) == (9.0, 5.0)

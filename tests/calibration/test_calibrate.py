@@ -18,7 +18,7 @@ from rfloc.city import City
 from rfloc.config import CalibrationParams, CampaignParams, EngineParams, RadioParams, SimulationParams, SplitParams
 from rfloc.errors import CalibrationError, SplitError
 from rfloc.simulation.campaign import hidden_campaign
-from rfloc.simulation.maps import map_grid, read_maps, sector_gain_db, trace_maps
+from rfloc.simulation.maps import map_grid, nrsrp_map, read_maps, sector_gain_db, trace_maps
 from rfloc.simulation.stations import Stations
 from rfloc.simulation.statistical import decades_db
 from rfloc.splits import make_split
@@ -93,8 +93,9 @@ def test_levels_are_set_by_the_median_of_training_ues(toy_city: City, campaign: 
     links, split, _ = campaign
     nominal = Stations.from_dataset(links)
     maps = trace_maps(toy_city, nominal, map_grid(toy_city, 20.0), SIM, RADIO, 5, progress=False)
-    gain = read_maps(maps, links.ue_x.values, links.ue_y.values, RADIO)
-    told = 10 * np.log10(np.where(gain > 0, gain, np.nan)) + nominal.power - 10 * np.log10(12 * RADIO.resource_blocks)
+    row, column, inside = map_grid(toy_city, 20.0).index(links.ue_x.values, links.ue_y.values)
+    assert inside.all()
+    told = nrsrp_map(maps, RADIO)[:, row, column].T
     train = split.role.values == "train"
     shift = np.array([3.0, -2.0, 0.0])
     measured = np.where(train[:, None], told + shift, told + 50.0)  # what others measured does not count

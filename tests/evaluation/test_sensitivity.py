@@ -239,6 +239,10 @@ def test_every_station_is_scored_by_role_and_gains_are_counted_from_the_base(toy
     assert 0.0 < low <= rows[-1]["nrsrp_train"]["right"]["gain"] <= high
     mean = np.mean([row["nrsrp_train"]["nominal"]["rho"] for row in rows[:-1]])
     assert rows[-1]["nrsrp_train"]["nominal"]["rho"] == pytest.approx(mean)
+    some = judge.by_station({"nominal": level * noise, "right": level}, "nominal", over=[0, 2])
+    assert some[:-1] == rows[:-1]
+    mean = np.mean([rows[b]["nrsrp_train"]["nominal"]["rho"] for b in (0, 2)])
+    assert some[-1]["nrsrp_train"]["nominal"]["rho"] == pytest.approx(mean)
 
 
 def test_no_interval_from_few_blocks(toy_city, places, level):
