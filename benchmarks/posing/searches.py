@@ -11,8 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks.posing.world import KnownTruth
-from rfloc.calibration.candidates import Site, direct_line_db
-from rfloc.calibration.likelihood import StationLikelihood
+from rfloc.calibration.candidates import FLOOR_DB, Site, direct_line_db
+from rfloc.calibration.likelihood import StationLikelihood, with_contrast
 from rfloc.calibration.paper import PaperFit, paper_search, rank_agreement
 from rfloc.calibration.site import SiteFit, search_site, turned
 from rfloc.calibration.surrogate import weights_of
@@ -178,12 +178,13 @@ def our_agreement(world: KnownTruth, b: int, fit: SiteFit, clock: Clock, k: int,
     solved, turns = site.solve(pose, gain[world.train], heed_silence=True)[0], site.fine[0].turns
     turn = turned(solved, turns)
     radio = world.radio.model_copy(update={"downtilt": float(turns.tilt[turn.best])})
-    level = gain + solved.slope[turn.best] * decades_db(pose, world.x, world.y, radio.ue_height)[:, 0]
+    level = with_contrast(np.maximum(gain, FLOOR_DB), solved.contrast[turn.best])
+    level = level + solved.slope[turn.best] * decades_db(pose, world.x, world.y, radio.ue_height)[:, 0]
     return agreement(world, b, level, pose.replace(azimuth=[turn.azimuth]), radio)
 
 
 def levels_of_truth(world: KnownTruth, b: int) -> dict[str, float]:
-    """Errors of power offset [dB] and slope, as solved at the true pose, by reports alone and heeding silence."""
+    """Errors of power offset [dB], slope and contrast as solved at the true pose, without silence and with it."""
     truth, site = world.truth.take([b]), world.site(b)
     gain, turns = world.tracer(b)(truth)[world.train], site.fine[0].turns
     site.learn_correlation(truth, gain)
@@ -194,4 +195,5 @@ def levels_of_truth(world: KnownTruth, b: int) -> dict[str, float]:
         solved = site.solve(truth, gain, heed_silence=heed)[0]
         found[f"offset_db_{name}"] = float(solved.offset_db[k] - (truth.power[0] - world.nominal.power[b]))
         found[f"slope_{name}"] = float(solved.slope[k])
+        found[f"contrast_{name}"] = float(solved.contrast[k])
     return found

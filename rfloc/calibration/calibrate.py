@@ -13,14 +13,16 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from rfloc.calibration.candidates import FLOOR_DB, Site
+from rfloc.calibration.likelihood import with_contrast
 from rfloc.calibration.parallel import each
 from rfloc.calibration.reports import Reports, reports_of, sites_of
 from rfloc.calibration.site import SiteFit, search_site, turned
 from rfloc.calibration.tracing import Tracer, World, site_name
+from rfloc.city import open_city
 from rfloc.config import CalibrationParams, EngineParams, RadioParams
 from rfloc.errors import CalibrationError
 from rfloc.frames import Grid
-from rfloc.simulation.maps import nrsrp_map, sector_gain_db
+from rfloc.simulation.maps import in_the_open, map_grid, nrsrp_map, sector_gain_db
 from rfloc.simulation.stations import Stations
 from rfloc.simulation.statistical import decades_db
 from rfloc.splits import leakage_report
@@ -80,18 +82,22 @@ class Calibration:
         [deg].
     slope : ndarray, shape (bs,)
         Path loss exponent that is missing from rays: the measured gain falls by 10 slope log10(d / 300 m) more.
+    contrast : ndarray, shape (bs,)
+        How far measured levels differ from place to place, relative to simulated ones.
     table : DataFrame
-        A row a station: nominal and chosen pose, downtilt, offset, slope, uncertainties, numbers of UEs and traces, and
-        `reason` where it was skipped.
+        A row a station: nominal and chosen pose, downtilt, offset, slope, contrast, uncertainties, numbers of UEs and
+        traces, and `reason` where it was skipped.
     sites : list of SiteResult
         Posteriors and the course of the search.
     ues : ndarray of bool, shape (ue,)
-        Whose measurements, or silence, could choose a pose.
+        Whose measurements, or silence, could choose a pose: training UEs, but for those that stand in a cell which
+        buildings cover, where no ray of any pose arrives.
     """
 
     stations: Stations
     downtilt: Floats
     slope: Floats
+    contrast: Floats
     table: pd.DataFrame
     sites: list[SiteResult]
     ues: NDArray[np.bool_]
@@ -126,7 +132,7 @@ def calibrate(
     engine: EngineParams | None = None,
     progress: bool = True,
 ) -> Calibration:
-    """Find position, height, azimuth, downtilt, power and slope of every station from what training UEs reported.
+    """Find position, height, azimuth, downtilt and levels of every station from what training UEs reported.
 
     Sites are searched one by one (:func:`rfloc.calibration.site.search_site`), in parallel where there is an engine;
     sectors of one site share its position and height. A run that was interrupted finds what it traced before in the
@@ -156,10 +162,13 @@ def calibrate(
     leakage_report(split, links)
     nominal = Stations.from_dataset(links)
     role = split["role"].values.astype(str)
-    train, test = role == "train", np.isin(role, ("known", "unknown"))
+    x, y = links["ue_x"].values, links["ue_y"].values
+    city = open_city(world.folder)
+    train = (role == "train") & in_the_open(city, map_grid(city, world.sim.cell), x, y)
+    test = np.isin(role, ("known", "unknown"))
     heard = links["heard"].values
     reports = reports_of(links, train, world.radio, world.seed)
-    x, y = links["ue_x"].values[train], links["ue_y"].values[train]
+    x, y = x[train], y[train]
     error = links["bs_position_error"].values if "bs_position_error" in links.variables else np.full(nominal.n, np.nan)
     if "bs_position_source" in links.variables:
         error = np.where(links["bs_position_source"].values.astype(str) == "estimated", np.nan, error)
@@ -202,7 +211,8 @@ def calibrate(
             "take more training UEs, or lower calibration.min_ues",
         )
     stations = nominal.replace(**{name: table[name].to_numpy(float) for name in ("x", "y", "h", "azimuth", "power")})
-    return Calibration(stations, table["downtilt"].to_numpy(float), table["slope"].to_numpy(float), table, found, train)
+    downtilt, slope, contrast = (table[name].to_numpy(float) for name in ("downtilt", "slope", "contrast"))
+    return Calibration(stations, downtilt, slope, contrast, table, found, train)
 
 
 def _prior(stated: float, params: CalibrationParams) -> float | None:
@@ -211,10 +221,10 @@ def _prior(stated: float, params: CalibrationParams) -> float | None:
 
 
 def calibrated_maps(calibration: Calibration, maps: xr.Dataset, radio: RadioParams) -> xr.Dataset:
-    """Radio maps at calibrated poses with what readers do not know of: each station's slope and downtilt.
+    """Radio maps at calibrated poses with what readers do not know of: each station's slope, contrast and downtilt.
 
-    Readers turn the antenna by the scenario's downtilt; the ratio to the station's own, along the straight line, and
-    the power of distance go into `path_gain`. `ray_gain` and `ray_error` stay what rays brought.
+    Readers turn the antenna by the scenario's downtilt; the ratio to the station's own, along the straight line, the
+    power of distance and contrast go into `path_gain`. `ray_gain` and `ray_error` stay what rays brought.
 
     Parameters
     ----------
@@ -229,8 +239,10 @@ def calibrated_maps(calibration: Calibration, maps: xr.Dataset, radio: RadioPara
             one = stations.take([b])
             own = sector_gain_db(one, x, y, radio.model_copy(update={"downtilt": float(calibration.downtilt[b])}))
             extra[:, b] += (own - sector_gain_db(one, x, y, radio))[0]
-    factor = 10 ** (extra.T.reshape(stations.n, *grid.shape) / 10)
-    gain = (maps["path_gain"].values * factor).astype(np.float32)
+    gain = maps["path_gain"].values.astype(float)
+    traced = np.maximum(10 * np.log10(np.where(gain > 0, gain, 1.0)), FLOOR_DB)
+    level = with_contrast(traced, calibration.contrast[:, None, None]) + extra.T.reshape(stations.n, *grid.shape)
+    gain = np.where(gain > 0, 10 ** (level / 10), 0.0).astype(np.float32)
     return maps.assign(path_gain=maps["path_gain"].copy(data=gain)).assign_attrs(calibrated=1)
 
 
@@ -293,6 +305,7 @@ def _sectors(
             "x": float(pose.x[0]), "y": float(pose.y[0]), "h": float(pose.h[0]), "azimuth": turn.azimuth,
             "downtilt": float(turns.tilt[best]), "power": row["power_nominal"] + float(solved.offset_db[best]),
             "offset_db": float(solved.offset_db[best]), "slope": float(solved.slope[best]),
+            "contrast": float(solved.contrast[best]),
             "scale_db": float(solved.scale_db[best]), "white": fit.site.likelihoods[k].correlation.white,
             "decorrelation": fit.site.likelihoods[k].correlation.distance,
             "missed": fit.site.reports[k].missed, "x_mean": mean[0], "y_mean": mean[1], "h_mean": mean[2],
@@ -311,6 +324,7 @@ def _nominal_row(station: Stations, radio: RadioParams, reason: str) -> dict[str
     pose = {name: float(getattr(station, name)[0]) for name in ("x", "y", "h", "azimuth", "power")}
     row: dict[str, Any] = {"bs_id": str(station.id[0]), "reason": reason}
     row |= {f"{name}_nominal": value for name, value in pose.items()} | pose
-    row |= {"downtilt": radio.downtilt, "offset_db": 0.0, "slope": 0.0, "moved": 0.0, "traces": 0, "traced_now": 0}
+    row |= {"downtilt": radio.downtilt, "offset_db": 0.0, "slope": 0.0, "contrast": 1.0, "moved": 0.0}
+    row |= {"traces": 0, "traced_now": 0}
     unknown = ("scale_db", "white", "decorrelation", "missed", "x_mean", "y_mean", "h_mean")
     return row | dict.fromkeys((*unknown, "position_sd", "h_sd", "azimuth_sd"), np.nan)

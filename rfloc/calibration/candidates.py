@@ -34,8 +34,9 @@ COARSE_STEP = 15.0
 TILT_SD, TILTS = 4.0, (-6.0, -3.0, 0.0, 3.0, 6.0)
 #: Step of the table of an antenna's directions [deg].
 TABLE_STEP = 0.5
-#: Least path gain that a candidate is believed to have [dB]: a UE where none of its rays arrives is a bad residual.
-FLOOR_DB = -170.0
+#: Least path gain that a candidate is believed to have [dB], some way below the weakest that is reported: a UE where
+#: none of its rays arrives is a bad residual, and not the worse the deeper the shadow.
+FLOOR_DB = -140.0
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,6 @@ import xarray as xr
 from numpy.typing import NDArray
 from scipy.stats import spearmanr
 
-from rfloc.calibration.candidates import FLOOR_DB
 from rfloc.calibration.parallel import each
 from rfloc.calibration.site import Trace
 from rfloc.calibration.tracing import Tracer, World, site_name
@@ -152,7 +151,7 @@ def rank_agreement(gain_db: Floats, pose: Stations, rssi: Floats, x: Floats, y: 
 
     0 where the simulation is the same at all UEs that heard it, or the measurement is: nothing is ranked.
     """
-    level = np.maximum(gain_db, FLOOR_DB) + sector_gain_db(pose, x, y, radio)[0]
+    level = gain_db + sector_gain_db(pose, x, y, radio)[0]
     heard = np.isfinite(rssi)
     if np.unique(level[heard]).size < 2 or np.unique(rssi[heard]).size < 2:
         return 0.0

@@ -58,6 +58,12 @@ def ground_level(city: City) -> float:
     return float(middle)
 
 
+def in_the_open(city: City, grid: Grid, x: ArrayLike, y: ArrayLike) -> NDArray[np.bool_]:
+    """Whether UEs at x, y [m], shape (ue,), stand in a cell of a map that buildings do not cover altogether."""
+    row, column, inside = grid.index(np.asarray(x, float), np.asarray(y, float))
+    return inside & (outdoor_share(city, grid)[0][row, column] > 0)
+
+
 def outdoor_share(city: City, grid: Grid) -> tuple[Array, Array, Array]:
     """Share of each cell that no building covers, and its outdoor point nearest to the centre.
 

@@ -11,6 +11,8 @@ import xarray as xr
 
 from rfloc.calibration import tracing
 from rfloc.calibration.calibrate import Calibration, calibrate, calibrated_maps, levelled_maps
+from rfloc.calibration.candidates import FLOOR_DB
+from rfloc.calibration.likelihood import with_contrast
 from rfloc.calibration.paper import calibrate_as_paper
 from rfloc.calibration.parallel import each
 from rfloc.calibration.tracing import World
@@ -18,7 +20,7 @@ from rfloc.city import City
 from rfloc.config import CalibrationParams, CampaignParams, EngineParams, RadioParams, SimulationParams, SplitParams
 from rfloc.errors import CalibrationError, SplitError
 from rfloc.simulation.campaign import hidden_campaign
-from rfloc.simulation.maps import map_grid, nrsrp_map, read_maps, sector_gain_db, trace_maps
+from rfloc.simulation.maps import map_grid, nrsrp_map, outdoor_share, read_maps, sector_gain_db, trace_maps
 from rfloc.simulation.stations import Stations
 from rfloc.simulation.statistical import decades_db
 from rfloc.splits import make_split
@@ -65,6 +67,21 @@ def test_every_station_has_a_row_and_a_posterior(found: Calibration, campaign: C
     assert {type(value) for row in found.records() for value in row.values()} <= {str, int, float, type(None)}
 
 
+def test_who_stands_in_a_building_does_not_calibrate(toy_city: City, campaign: Campaign) -> None:
+    links, split, _ = campaign
+    grid = map_grid(toy_city, SIM.cell)
+    row, col = np.argwhere(outdoor_share(toy_city, grid)[0] == 0)[0]
+    ue = int(np.flatnonzero(split.role.values == "train")[0])
+    x, y = links.ue_x.values.copy(), links.ue_y.values.copy()
+    x[ue], y[ue] = grid.x[col], grid.y[row]
+    moved = links.assign_coords(ue_x=("ue", x), ue_y=("ue", y))
+    split = make_split(moved, SplitParams(block=60.0, buffer=5.0), 0)
+    train = split.role.values == "train"
+    found = calibrate(moved, split, world_of(toy_city), PARAMS, progress=False).ues
+    assert train[ue] and not found[ue]
+    assert (found == train)[np.arange(len(train)) != ue].all()
+
+
 def test_poses_are_drawn_from_the_posterior(found: Calibration) -> None:
     one, same, other = (found.draw(np.random.default_rng(seed)) for seed in (0, 0, 1))
     assert one.x.tolist() == same.x.tolist()
@@ -74,14 +91,16 @@ def test_poses_are_drawn_from_the_posterior(found: Calibration) -> None:
     assert one.power == pytest.approx(found.stations.power)
 
 
-def test_slope_and_downtilt_go_into_the_maps(found: Calibration, toy_city: City) -> None:
+def test_slope_contrast_and_downtilt_go_into_the_maps(found: Calibration, toy_city: City) -> None:
     maps = trace_maps(toy_city, found.stations, map_grid(toy_city, 20.0), SIM, RADIO, 5, progress=False)
     baked = calibrated_maps(found, maps, RADIO)
     row, col = np.nonzero((maps.path_gain.values > 0).all(axis=0))
     x, y = maps.x.values[col], maps.y.values[row]
     before, after = read_maps(maps, x, y, RADIO), read_maps(baked, x, y, RADIO)
     stations = Stations.from_dataset(maps)
+    isotropic = 10 * np.log10(read_maps(maps, x, y))
     extra = found.slope * decades_db(stations, x, y, RADIO.ue_height)
+    extra += with_contrast(np.maximum(isotropic, FLOOR_DB), found.contrast) - isotropic
     for b, tilt in enumerate(found.downtilt):
         own = sector_gain_db(stations, x, y, RADIO.model_copy(update={"downtilt": float(tilt)}))[b]
         extra[:, b] += own - sector_gain_db(stations, x, y, RADIO)[b]

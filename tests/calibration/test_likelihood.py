@@ -12,7 +12,9 @@ from scipy.stats import multivariate_t, norm
 
 from rfloc.calibration import likelihood as module
 from rfloc.calibration.likelihood import (
+    CONTRAST_SD,
     OFFSET_SD_DB,
+    PIVOT_DB,
     SCALE_DB,
     SCALE_WEIGHT,
     SILENCE,
@@ -23,6 +25,7 @@ from rfloc.calibration.likelihood import (
     likeliest_correlation,
     marginal,
     outlier_weight,
+    with_contrast,
 )
 from rfloc.calibration.reports import Reports
 from rfloc.simulation.propagation import correlated_shadowing
@@ -47,23 +50,41 @@ def test_evidence_is_the_multivariate_t_of_the_reports() -> None:
     likelihood = StationLikelihood(said, Correlation(0.3, 40.0), weight)
     at = np.column_stack([said.x, said.y])
     k = 0.7 * np.exp(-cdist(at, at) / 40.0) + np.diag(0.3 / weight)
-    x = np.column_stack([np.ones(20), decades])
-    prior = np.diag([(OFFSET_SD_DB / SCALE_DB) ** 2, (SLOPE_SD / SCALE_DB) ** 2])
-    shape = SCALE_DB**2 * (k + x @ prior @ x.T)
-    gains = [rng.normal(-90.0, 8.0, 20) for _ in range(3)]
-    exact = [multivariate_t.logpdf(said.gain_db, g, shape, df=SCALE_WEIGHT) for g in gains]
-    ours = [solve(likelihood, g, decades).log_evidence[0] / TEMPER for g in gains]
-    assert np.diff(ours) == pytest.approx(np.diff(exact), rel=1e-6)
+    prior = np.diag([OFFSET_SD_DB, SLOPE_SD, CONTRAST_SD]) ** 2 / SCALE_DB**2
+
+    def exact(gain: np.ndarray) -> float:
+        x = np.column_stack([np.ones(20), decades, gain - PIVOT_DB])
+        return multivariate_t.logpdf(said.gain_db, gain, SCALE_DB**2 * (k + x @ prior @ x.T), df=SCALE_WEIGHT)
+
+    gains = [said.gain_db + rng.normal(0.0, 4.0, 20) for _ in range(3)]
+    found = [solve(likelihood, g, decades) for g in gains]
+    assert min(f.contrast[0] for f in found) > 0
+    assert np.diff([f.log_evidence[0] / TEMPER for f in found]) == pytest.approx(np.diff([exact(g) for g in gains]))
 
 
-def test_offset_and_slope_are_solved() -> None:
+@pytest.mark.parametrize("contrast", [1.0, 0.4])
+def test_offset_slope_and_contrast_are_solved(contrast: float) -> None:
     rng = np.random.default_rng(2)
     gain, decades = rng.normal(-90.0, 5.0, 300), rng.uniform(-6, 6, 300)
-    said = reports(gain + 4.0 - 0.7 * decades)
-    found = solve(StationLikelihood(said, Correlation(1.0, 30.0)), gain, decades)
-    assert found.offset_db[0] == pytest.approx(4.0, abs=0.05)
+    said = reports(with_contrast(gain, contrast) + 4.0 - 0.7 * decades)
+    likelihood = StationLikelihood(said, Correlation(1.0, 30.0))
+    found = solve(likelihood, gain, decades)
+    assert found.contrast[0] == pytest.approx(contrast, abs=0.05)  # the prior pulls it to 1
+    assert found.offset_db[0] == pytest.approx(4.0, abs=0.2)
     assert found.slope[0] == pytest.approx(-0.7, abs=0.02)
-    assert found.scale_db[0] < 1.0
+    assert found.scale_db[0] < 1.2
+    assert np.abs(likelihood.residual(gain, np.zeros((1, 300)), decades, found)).max() < 1.0
+
+
+def test_contrast_is_not_negative() -> None:
+    rng = np.random.default_rng(9)
+    gain, decades = rng.normal(-90.0, 5.0, 100), rng.uniform(-6, 6, 100)
+    likelihood = StationLikelihood(reports(with_contrast(gain, -1.0) - 0.5 * decades), Correlation(1.0, 30.0))
+    against, nothing = (solve(likelihood, g, decades) for g in (gain, np.full(100, PIVOT_DB)))
+    assert against.contrast[0] == 0.0
+    assert against.slope[0] == pytest.approx(nothing.slope[0], abs=1e-6)  # that of levels without rays
+    assert against.offset_db[0] == pytest.approx(nothing.offset_db[0], abs=1e-6)
+    assert against.log_evidence[0] < nothing.log_evidence[0]  # whose contrast is not far from expected
 
 
 def test_the_right_turn_is_the_likeliest() -> None:
@@ -125,14 +146,16 @@ def test_silence_sets_right_what_selection_bends(monkeypatch: pytest.MonkeyPatch
     assert abs(found.slope[0]) < 0.3 * abs(bent.slope[0])
 
     def exact(at: np.ndarray) -> float:
-        rest = level[heard] - gain[heard] - at[0] - at[1] * decades[heard]
-        below = norm.cdf((-100.0 - gain[quiet] - at[0] - at[1] * decades[quiet]) / found.scale_db[0])
-        prior = (SCALE_DB * at / [OFFSET_SD_DB, SLOPE_SD]) ** 2
+        expected = with_contrast(gain, 1 + at[2]) + at[0] + at[1] * decades
+        rest = level[heard] - expected[heard]
+        below = norm.cdf((-100.0 - expected[quiet]) / found.scale_db[0])
+        prior = (SCALE_DB * at / [OFFSET_SD_DB, SLOPE_SD, CONTRAST_SD]) ** 2
         told = (rest**2).sum() + prior.sum()
         return 0.5 * told / found.scale_db[0] ** 2 - np.log(0.001 + 0.999 * below).sum()
 
-    best = minimize(exact, [0.0, 0.0], method="Nelder-Mead", options={"xatol": 1e-5, "fatol": 1e-8}).x
-    assert (found.offset_db[0], found.slope[0]) == pytest.approx(tuple(best), abs=2e-3)
+    options = {"xatol": 1e-6, "fatol": 1e-9, "maxiter": 4000, "maxfev": 4000}
+    best = minimize(exact, np.zeros(3), method="Nelder-Mead", options=options).x
+    assert (found.offset_db[0], found.slope[0], found.contrast[0] - 1) == pytest.approx(tuple(best), abs=5e-3)
 
 
 def test_outliers_weigh_less() -> None:

@@ -14,6 +14,7 @@ from rfloc.frames import Grid
 from rfloc.simulation.maps import (
     coverage,
     ground_level,
+    in_the_open,
     map_grid,
     nrsrp_map,
     outdoor_share,
@@ -99,6 +100,12 @@ def test_outdoor_share_of_half_built_cells(tmp_path: Path):
     share, x, _ = outdoor_share(city, Grid.covering(-20, -10, 20, 10, 10.0))
     np.testing.assert_allclose(share[0], [0.0, 0.5, 1.0, 1.0])
     assert x[0].tolist() == [-15.0, -4.5, 4.5, 14.5]
+
+
+def test_ues_in_built_cells_are_not_in_the_open(tmp_path: Path):
+    city = small_city(tmp_path, half=(20, 10), boxes=((-20.0, -10.0, -5.0, 10.0, 9.0),))
+    found = in_the_open(city, Grid.covering(-20, -10, 20, 10, 10.0), [-15.0, -8.0, 5.0, 25.0], [0.0, 1.0, 2.0, 0.0])
+    assert found.tolist() == [False, True, True, False]  # -8 m: in a building, and its cell is half free; 25 m: off it
 
 
 def test_steep_ground_is_refused(tmp_path: Path):
