@@ -11,8 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks.posing.world import KnownTruth
-from rfloc.calibration.candidates import FLOOR_DB, Site, direct_line_db
-from rfloc.calibration.likelihood import StationLikelihood, with_contrast
+from rfloc.calibration.candidates import Site, direct_line_db
+from rfloc.calibration.likelihood import StationLikelihood, believed_db
 from rfloc.calibration.paper import PaperFit, paper_search, rank_agreement
 from rfloc.calibration.site import SiteFit, search_site, turned
 from rfloc.calibration.surrogate import weights_of
@@ -178,8 +178,8 @@ def our_agreement(world: KnownTruth, b: int, fit: SiteFit, clock: Clock, k: int,
     solved, turns = site.solve(pose, gain[world.train], heed_silence=True)[0], site.fine[0].turns
     turn = turned(solved, turns)
     radio = world.radio.model_copy(update={"downtilt": float(turns.tilt[turn.best])})
-    level = with_contrast(np.maximum(gain, FLOOR_DB), solved.contrast[turn.best])
-    level = level + solved.slope[turn.best] * decades_db(pose, world.x, world.y, radio.ue_height)[:, 0]
+    decades = decades_db(pose, world.x, world.y, radio.ue_height)[:, 0]
+    level = believed_db(gain, decades, solved.slope[turn.best], solved.contrast[turn.best])
     return agreement(world, b, level, pose.replace(azimuth=[turn.azimuth]), radio)
 
 

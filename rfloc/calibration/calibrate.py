@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -12,11 +13,11 @@ import pandas as pd
 import xarray as xr
 from numpy.typing import NDArray
 
-from rfloc.calibration.candidates import FLOOR_DB, Site
-from rfloc.calibration.likelihood import with_contrast
+from rfloc.calibration.candidates import Site, Turns
+from rfloc.calibration.likelihood import FLOOR_DB, Solved, believed_db
 from rfloc.calibration.parallel import each
 from rfloc.calibration.reports import Reports, reports_of, sites_of
-from rfloc.calibration.site import SiteFit, search_site, turned
+from rfloc.calibration.site import NOMINAL, SiteFit, Turned, search_site, turned
 from rfloc.calibration.tracing import Tracer, World, site_name
 from rfloc.city import open_city
 from rfloc.config import CalibrationParams, EngineParams, RadioParams
@@ -45,8 +46,8 @@ class SiteResult:
         candidate that led after each.
     azimuths, azimuth_weights : ndarray, shape (sector, azimuth)
         Azimuths tried [deg], NaN = alike to all sides, and their posterior weights at the likeliest pose.
-    rows : list of dict
-        A table row a sector.
+    rows, unmoved : list of dict
+        A table row a sector; and what else it would say had nobody moved the site.
     seconds : float
         Time that the search took; for traces that were kept from an earlier run, what they took then.
     """
@@ -62,6 +63,7 @@ class SiteResult:
     azimuths: list[Floats]
     azimuth_weights: list[Floats]
     rows: list[dict[str, Any]]
+    unmoved: list[dict[str, Any]]
     seconds: float
 
     def __str__(self) -> str:
@@ -76,17 +78,13 @@ class Calibration:
 
     Parameters
     ----------
-    stations : Stations
-        Calibrated table: `power` is nominal power + offset; skipped stations are nominal.
-    downtilt : ndarray, shape (bs,)
-        [deg].
-    slope : ndarray, shape (bs,)
-        Path loss exponent that is missing from rays: the measured gain falls by 10 slope log10(d / 300 m) more.
-    contrast : ndarray, shape (bs,)
-        How far measured levels differ from place to place, relative to simulated ones.
+    nominal : Stations
+        What was to be calibrated.
     table : DataFrame
-        A row a station: nominal and chosen pose, downtilt, offset, slope, contrast, uncertainties, numbers of UEs and
-        traces, and `reason` where it was skipped.
+        A row a station: nominal and chosen pose, `downtilt` [deg], `offset_db`, `slope` (path loss exponent that is
+        missing from rays: the measured gain falls by 10 slope log10(d / 300 m) more), `contrast` (how far measured
+        levels differ from place to place, relative to simulated ones), uncertainties, numbers of UEs and traces, and
+        `reason` where it was skipped.
     sites : list of SiteResult
         Posteriors and the course of the search.
     ues : ndarray of bool, shape (ue,)
@@ -94,13 +92,28 @@ class Calibration:
         buildings cover, where no ray of any pose arrives.
     """
 
-    stations: Stations
-    downtilt: Floats
-    slope: Floats
-    contrast: Floats
+    nominal: Stations
     table: pd.DataFrame
     sites: list[SiteResult]
     ues: NDArray[np.bool_]
+
+    @cached_property
+    def stations(self) -> Stations:
+        """Calibrated table: `power` is nominal power + offset; skipped stations are nominal."""
+        names = ("x", "y", "h", "azimuth", "power")
+        return self.nominal.replace(**{name: self.table[name].to_numpy(float) for name in names})
+
+    @property
+    def unmoved(self) -> Calibration:
+        """The same, had nobody moved a station: azimuth, downtilt and levels as solved at the nominal positions.
+
+        What calibrated poses have to beat.
+        """
+        table = self.table.copy()
+        for site in self.sites:
+            for b, row in zip(site.members, site.unmoved, strict=True):
+                table.loc[b, list(row)] = list(row.values())
+        return replace(self, table=table)
 
     def records(self) -> list[dict[str, Any]]:
         """The table for JSON: NaN becomes None."""
@@ -210,9 +223,7 @@ def calibrate(
             "; ".join(f"{row.bs_id}: {row.reason}" for row in table.itertuples()),
             "take more training UEs, or lower calibration.min_ues",
         )
-    stations = nominal.replace(**{name: table[name].to_numpy(float) for name in ("x", "y", "h", "azimuth", "power")})
-    downtilt, slope, contrast = (table[name].to_numpy(float) for name in ("downtilt", "slope", "contrast"))
-    return Calibration(stations, downtilt, slope, contrast, table, found, train)
+    return Calibration(nominal, table, found, train)
 
 
 def _prior(stated: float, params: CalibrationParams) -> float | None:
@@ -224,7 +235,8 @@ def calibrated_maps(calibration: Calibration, maps: xr.Dataset, radio: RadioPara
     """Radio maps at calibrated poses with what readers do not know of: each station's slope, contrast and downtilt.
 
     Readers turn the antenna by the scenario's downtilt; the ratio to the station's own, along the straight line, the
-    power of distance and contrast go into `path_gain`. `ray_gain` and `ray_error` stay what rays brought.
+    power of distance and contrast go into `path_gain`. `ray_gain` and `ray_error` stay what rays brought. Stations that
+    were skipped keep their maps.
 
     Parameters
     ----------
@@ -233,16 +245,17 @@ def calibrated_maps(calibration: Calibration, maps: xr.Dataset, radio: RadioPara
     """
     grid, stations = Grid.from_attrs(maps.attrs), Stations.from_dataset(maps)
     x, y = (axis.ravel() for axis in np.meshgrid(grid.x, grid.y))
-    extra = calibration.slope * decades_db(stations, x, y, radio.ue_height)
-    for b in range(stations.n):
-        if calibration.downtilt[b] != radio.downtilt:
-            one = stations.take([b])
-            own = sector_gain_db(one, x, y, radio.model_copy(update={"downtilt": float(calibration.downtilt[b])}))
-            extra[:, b] += (own - sector_gain_db(one, x, y, radio))[0]
-    gain = maps["path_gain"].values.astype(float)
-    traced = np.maximum(10 * np.log10(np.where(gain > 0, gain, 1.0)), FLOOR_DB)
-    level = with_contrast(traced, calibration.contrast[:, None, None]) + extra.T.reshape(stations.n, *grid.shape)
-    gain = np.where(gain > 0, 10 ** (level / 10), 0.0).astype(np.float32)
+    gain = maps["path_gain"].values.copy()
+    for b in np.flatnonzero(calibration.table["reason"] == ""):
+        row, one = calibration.table.loc[b], stations.take([b])
+        arrives = gain[b].ravel() > 0
+        at = x[arrives], y[arrives]
+        traced = 10 * np.log10(gain[b].ravel()[arrives].astype(float))
+        level = believed_db(traced, decades_db(one, *at, radio.ue_height)[:, 0], row["slope"], row["contrast"])
+        if row["downtilt"] != radio.downtilt:
+            own = radio.model_copy(update={"downtilt": float(row["downtilt"])})
+            level += (sector_gain_db(one, *at, own) - sector_gain_db(one, *at, radio))[0]
+        gain[b][arrives.reshape(grid.shape)] = 10 ** (level / 10)
     return maps.assign(path_gain=maps["path_gain"].copy(data=gain)).assign_attrs(calibrated=1)
 
 
@@ -281,12 +294,18 @@ def fit_site(
         reason = "no ray of any candidate reaches a training UE that heard it"
         rows = [_nominal_row(site.nominal.take([k]), world.radio, reason) for k in range(len(members))]
         none, nothing = np.empty(0), np.empty(0, np.intp)
-        return SiteResult(members, none, none, none, none, nothing, none, nothing, [], [], rows, seconds)
+        return SiteResult(members, none, none, none, none, nothing, none, nothing, [], [], rows, rows, seconds)
     rows, azimuths, weights = _sectors(fit, world.radio, trace.computed)
+    turns = [antenna.turns for antenna in site.fine]
+    unmoved = [
+        _pose_row(fit.cloud.take([NOMINAL]), site.nominal.power[k], solved, turned(solved, turns[k]), turns[k])
+        | {"moved": 0.0}
+        for k, solved in enumerate(fit.solved(NOMINAL))
+    ]
     cloud = fit.cloud
     return SiteResult(
         members, cloud.x, cloud.y, cloud.h, fit.weights, np.array(fit.traced), fit.evidence, np.array(fit.history),
-        azimuths, weights, rows, seconds,
+        azimuths, weights, rows, unmoved, seconds,
     )  # fmt: skip
 
 
@@ -299,14 +318,9 @@ def _sectors(
     mean = fit.mean()
     for k, (solved, antenna) in enumerate(zip(fit.solved(), fit.site.fine, strict=True)):
         turns, turn = antenna.turns, turned(solved, antenna.turns)
-        best = turn.best
         row = _nominal_row(fit.site.nominal.take([k]), radio, "")
-        row |= {
-            "x": float(pose.x[0]), "y": float(pose.y[0]), "h": float(pose.h[0]), "azimuth": turn.azimuth,
-            "downtilt": float(turns.tilt[best]), "power": row["power_nominal"] + float(solved.offset_db[best]),
-            "offset_db": float(solved.offset_db[best]), "slope": float(solved.slope[best]),
-            "contrast": float(solved.contrast[best]),
-            "scale_db": float(solved.scale_db[best]), "white": fit.site.likelihoods[k].correlation.white,
+        row |= _pose_row(pose, row["power_nominal"], solved, turn, turns) | {
+            "white": fit.site.likelihoods[k].correlation.white,
             "decorrelation": fit.site.likelihoods[k].correlation.distance,
             "missed": fit.site.reports[k].missed, "x_mean": mean[0], "y_mean": mean[1], "h_mean": mean[2],
             "position_sd": float(np.hypot(sd[0], sd[1]) / np.sqrt(2.0)), "h_sd": sd[2], "azimuth_sd": turn.azimuth_sd,
@@ -317,6 +331,16 @@ def _sectors(
         azimuths.append(turn.azimuths)
         weights.append(turn.weights)
     return rows, azimuths, weights
+
+
+def _pose_row(pose: Stations, power: float, solved: Solved, turn: Turned, turns: Turns) -> dict[str, Any]:
+    """What a table row says of a sector's pose and levels; `power` is nominal."""
+    k = turn.best
+    levels = {name: float(getattr(solved, name)[k]) for name in ("offset_db", "slope", "contrast", "scale_db")}
+    return {
+        "x": float(pose.x[0]), "y": float(pose.y[0]), "h": float(pose.h[0]), "azimuth": turn.azimuth,
+        "downtilt": float(turns.tilt[k]), "power": float(power) + levels["offset_db"],
+    } | levels  # fmt: skip
 
 
 def _nominal_row(station: Stations, radio: RadioParams, reason: str) -> dict[str, Any]:

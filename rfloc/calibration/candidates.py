@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from scipy.stats import qmc
 
 from rfloc.calibration.likelihood import (
+    FLOOR_DB,
     Correlation,
     Solved,
     StationLikelihood,
@@ -34,9 +35,6 @@ COARSE_STEP = 15.0
 TILT_SD, TILTS = 4.0, (-6.0, -3.0, 0.0, 3.0, 6.0)
 #: Step of the table of an antenna's directions [deg].
 TABLE_STEP = 0.5
-#: Least path gain that a candidate is believed to have [dB], some way below the weakest that is reported: a UE where
-#: none of its rays arrives is a bad residual, and not the worse the deeper the shadow.
-FLOOR_DB = -140.0
 
 
 @dataclass(frozen=True)

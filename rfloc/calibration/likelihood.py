@@ -31,11 +31,13 @@ from rfloc.errors import CalibrationError
 Floats = NDArray[np.float64]
 
 #: Prior standard deviation of offset [dB], slope and contrast, for a residual of :data:`SCALE_DB`. That of contrast is
-#: chosen on folds of the Rome crop's training UEs: without it, calibrated poses rank held-out ones worse than nominal
-#: ones do; from 0.2 to 0.5 its value hardly matters.
+#: chosen on folds of the Rome crop's training UEs (benchmarks/contrast.py).
 OFFSET_SD_DB, SLOPE_SD, CONTRAST_SD = 10.0, 1.5, 0.3
 #: Path gain that contrast leaves as it is [dB].
 PIVOT_DB = -95.0
+#: Least path gain that rays are believed to leave [dB], some way below the weakest that is reported: a UE where none
+#: arrives is a bad residual, and not the worse the deeper the shadow.
+FLOOR_DB = -140.0
 #: Expected residual [dB] and the weight of that expectation, in measurements.
 SCALE_DB, SCALE_WEIGHT = 7.0, 4.0
 #: Degrees of freedom of the residual's scale mixture.
@@ -114,12 +116,12 @@ class StationLikelihood:
         self, gain_db: Floats, sector_db: Floats, decades: Floats,
         quiet_gain_db: Floats, quiet_sector_db: Floats, quiet_decades: Floats, heed_silence: bool = False,
     ) -> Solved:  # fmt: skip
-        """Evidence of a candidate's levels, offset and slope integrated out.
+        """Evidence of a candidate's levels, with offset, slope and contrast integrated out.
 
         Parameters
         ----------
         gain_db : ndarray, shape (n,)
-            Isotropic path gain at UEs that reported the station [dB].
+            Isotropic path gain at UEs that reported the station [dB], at least :data:`FLOOR_DB`.
         sector_db : ndarray, shape (turn, n)
             Antenna gain towards them, a row an azimuth and tilt [dBi].
         decades : ndarray, shape (n,)
@@ -127,7 +129,8 @@ class StationLikelihood:
         quiet_gain_db, quiet_sector_db, quiet_decades
             The same at UEs that did not, shape (m,), (turn, m), (m,).
         heed_silence : bool
-            Whether offset and slope heed silence. It takes time and changes no evidence: for the pose that is chosen.
+            Whether offset, slope and contrast heed silence. It takes time and changes no evidence: for a pose whose
+            levels are wanted.
         """
         regressors = self._whiten @ _regressors(gain_db, decades)
         prior = np.diag([(SCALE_DB / sd) ** 2 for sd in (OFFSET_SD_DB, SLOPE_SD, CONTRAST_SD)])
@@ -135,11 +138,9 @@ class StationLikelihood:
         cov = np.linalg.inv(information)
         rest = (self._whiten @ (self.reports.gain_db - gain_db))[:, None] - self._whiten @ sector_db.T  # (n, turn)
         explained = regressors.T @ rest  # (3, turn)
-        coefficients = cov @ explained
-        misfit = (rest**2).sum(0) - (explained * coefficients).sum(0)
-        negative = np.minimum(1 + coefficients[2], 0.0)  # contrast is not: there, the likeliest with none
-        coefficients = coefficients - np.outer(cov[:, 2] / cov[2, 2], negative)
-        misfit += negative**2 / cov[2, 2]
+        free = cov @ explained
+        misfit = (rest**2).sum(0) - (explained * free).sum(0) + np.minimum(1 + free[2], 0.0) ** 2 / cov[2, 2]
+        coefficients = _not_negative(free, cov[None])
         total = SCALE_WEIGHT * SCALE_DB**2 + np.maximum(misfit, 0.0)
         freedom = SCALE_WEIGHT + self.reports.n
         log_det = np.linalg.slogdet(information)[1] - np.linalg.slogdet(prior)[1]
@@ -150,9 +151,9 @@ class StationLikelihood:
             quiet = _regressors(quiet_gain_db, quiet_decades)
             evidence = evidence + SILENCE * self._log_silence(below, coefficients, quiet, scale)[0].sum(1)
             if heed_silence:
-                coefficients = self._with_silence(coefficients, information, below, quiet, scale)
+                coefficients = self._with_silence(free, information, below, quiet, scale)
         offset, slope, contrast = coefficients
-        return Solved(TEMPER * evidence, offset, slope, np.maximum(1 + contrast, 0.0), scale)
+        return Solved(TEMPER * evidence, offset, slope, 1 + contrast, scale)
 
     def _log_silence(
         self, below_db: Floats, coefficients: Floats, regressors: Floats, scale: Floats
@@ -173,7 +174,7 @@ class StationLikelihood:
         Parameters
         ----------
         alone, information : ndarray, shape (3, turn), (3, 3)
-            By the reports alone, the information in units of the residual's scale.
+            By the reports alone, contrast of either sign; the information in units of the residual's scale.
         below_db : ndarray, shape (turn, m)
             Threshold of each silent UE less the level that it would have without these [dB].
         regressors : ndarray, shape (m, 3)
@@ -188,18 +189,29 @@ class StationLikelihood:
             curvature = information + SILENCE * (np.maximum(mills * (mills + z), 0.0) @ products).reshape(-1, 3, 3)
             gradient = -(found - alone).T @ information - SILENCE * scale[:, None] * (mills @ regressors)
             found = found + np.linalg.solve(curvature, gradient[:, :, None])[:, :, 0].T
-        return found
+        return _not_negative(found, np.linalg.inv(curvature))
 
     def residual(self, gain_db: Floats, sector_db: Floats, decades: Floats, solved: Solved) -> Floats:
         """What the best turn leaves of the reports [dB], shape (n,)."""
         k = solved.best
-        level = with_contrast(gain_db, solved.contrast[k]) + sector_db[k]
-        return self.reports.gain_db - level - solved.offset_db[k] - solved.slope[k] * decades
+        level = believed_db(gain_db, decades, solved.slope[k], solved.contrast[k])
+        return self.reports.gain_db - level - sector_db[k] - solved.offset_db[k]
 
 
-def with_contrast(gain_db: Floats, contrast: Floats | float) -> Floats:
-    """Path gain [dB] whose differences from :data:`PIVOT_DB` count `contrast` times."""
-    return PIVOT_DB + contrast * (gain_db - PIVOT_DB)
+def believed_db(gain_db: Floats, decades: Floats, slope: Floats | float, contrast: Floats | float) -> Floats:
+    """Path gain [dB] by traced gain [dB], distance (`decades`), slope and contrast; all shapes broadcast."""
+    return PIVOT_DB + contrast * (np.maximum(gain_db, FLOOR_DB) - PIVOT_DB) + slope * decades
+
+
+def _not_negative(coefficients: Floats, cov: Floats) -> Floats:
+    """Offset, slope and contrast less 1, (3, turn): where contrast is negative, the likeliest with none.
+
+    `cov` is their covariance, up to a factor, (turn or 1, 3, 3).
+    """
+    negative = np.minimum(1 + coefficients[2], 0.0)
+    found = coefficients - (cov[:, :, 2] / cov[:, 2:, 2]).T * negative
+    found[2] = np.maximum(found[2], -1.0)  # but for rounding, it is
+    return found
 
 
 def _regressors(gain_db: Floats, decades: Floats) -> Floats:

@@ -20,6 +20,9 @@ from rfloc.simulation.stations import Stations
 
 Floats = NDArray[np.float64]
 
+#: The nominal pose: the first candidate, and the first that is traced.
+NOMINAL = 0
+
 #: Isotropic path gain of a pose at the training UEs [dB], shape (ue,): one trace.
 Trace = Callable[[Stations], Floats]
 
@@ -86,9 +89,10 @@ class SiteFit:
         """The calibrated pose, as a table of one."""
         return self.cloud.take([self.chosen])
 
-    def solved(self) -> list[Solved]:
-        """What the calibrated pose amounts to, a sector each; its levels heed silence."""
-        return self.site.solve(self.pose(), self.gains[self.traced.index(self.chosen)], heed_silence=True)
+    def solved(self, candidate: int | None = None) -> list[Solved]:
+        """What a traced candidate, or else the calibrated pose, amounts to, a sector each; its levels heed silence."""
+        k = self.chosen if candidate is None else candidate
+        return self.site.solve(self.cloud.take([k]), self.gains[self.traced.index(k)], heed_silence=True)
 
     def mean(self) -> tuple[float, float, float]:
         """Posterior mean of x, y, h [m]."""
@@ -148,7 +152,7 @@ def search_site(site: Site, city: City, trace: Trace, params: CalibrationParams,
     """
     cloud = cloud_of(site.nominal, params, params.candidates, seed).above_roofs(city)
     direct = direct_line_db(city, cloud, site.x, site.y, site.radio)
-    site.learn_correlation(cloud.take([0]), direct[0])
+    site.learn_correlation(cloud.take([NOMINAL]), direct[NOMINAL])
     search = _Search(site, city, trace, cloud, direct)
     search.screen()
     for number, (share, _) in enumerate(STAGES):
@@ -191,7 +195,7 @@ class _Search:
 
     def spread_out(self, n: int, apart: float) -> list[int]:
         """The nominal candidate and the best by the direct line, none nearer to another than `apart` [m]."""
-        chosen = [0]
+        chosen = [NOMINAL]
         for k in np.argsort(-self.cheap):
             distance = np.hypot(self.cloud.x[chosen] - self.cloud.x[k], self.cloud.y[chosen] - self.cloud.y[k])
             if len(chosen) < n and (distance >= apart).all():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +12,7 @@ import xarray as xr
 
 from rfloc.calibration import tracing
 from rfloc.calibration.calibrate import Calibration, calibrate, calibrated_maps, levelled_maps
-from rfloc.calibration.candidates import FLOOR_DB
-from rfloc.calibration.likelihood import with_contrast
+from rfloc.calibration.likelihood import believed_db
 from rfloc.calibration.paper import calibrate_as_paper
 from rfloc.calibration.parallel import each
 from rfloc.calibration.tracing import World
@@ -67,6 +67,27 @@ def test_every_station_has_a_row_and_a_posterior(found: Calibration, campaign: C
     assert {type(value) for row in found.records() for value in row.values()} <= {str, int, float, type(None)}
 
 
+def test_unmoved_stations_have_levels_of_their_own(found: Calibration, campaign: Campaign) -> None:
+    nominal, unmoved = Stations.from_dataset(campaign[0]), found.unmoved
+    assert unmoved.stations.x.tolist() == nominal.x.tolist() != found.stations.x.tolist()
+    assert unmoved.stations.y.tolist() == nominal.y.tolist()
+    assert (unmoved.table["moved"] == 0).all()
+    searched = unmoved.table["reason"] == ""
+    assert searched.any()
+    assert (unmoved.table["offset_db"] != found.table["offset_db"])[searched].all()
+    assert unmoved.stations.power == pytest.approx(nominal.power + unmoved.table["offset_db"].to_numpy())
+    assert unmoved.table["n_train"].tolist() == found.table["n_train"].tolist()
+
+
+def test_skipped_stations_keep_their_maps(found: Calibration, toy_city: City) -> None:
+    maps = trace_maps(toy_city, found.stations, map_grid(toy_city, 20.0), SIM, RADIO, 5, progress=False)
+    maps.path_gain.values[1] = 1e-16  # deeper than rays are believed
+    table = found.table.assign(reason=["", "too few", ""])
+    baked = calibrated_maps(replace(found, table=table), maps, RADIO)
+    assert baked.path_gain.values[1].tolist() == maps.path_gain.values[1].tolist()
+    assert baked.path_gain.values[0].tolist() != maps.path_gain.values[0].tolist()
+
+
 def test_who_stands_in_a_building_does_not_calibrate(toy_city: City, campaign: Campaign) -> None:
     links, split, _ = campaign
     grid = map_grid(toy_city, SIM.cell)
@@ -99,9 +120,9 @@ def test_slope_contrast_and_downtilt_go_into_the_maps(found: Calibration, toy_ci
     before, after = read_maps(maps, x, y, RADIO), read_maps(baked, x, y, RADIO)
     stations = Stations.from_dataset(maps)
     isotropic = 10 * np.log10(read_maps(maps, x, y))
-    extra = found.slope * decades_db(stations, x, y, RADIO.ue_height)
-    extra += with_contrast(np.maximum(isotropic, FLOOR_DB), found.contrast) - isotropic
-    for b, tilt in enumerate(found.downtilt):
+    slope, contrast = (found.table[name].to_numpy() for name in ("slope", "contrast"))
+    extra = believed_db(isotropic, decades_db(stations, x, y, RADIO.ue_height), slope, contrast) - isotropic
+    for b, tilt in enumerate(found.table["downtilt"]):
         own = sector_gain_db(stations, x, y, RADIO.model_copy(update={"downtilt": float(tilt)}))[b]
         extra[:, b] += own - sector_gain_db(stations, x, y, RADIO)[b]
     assert 10 * np.log10(after / before) == pytest.approx(extra, abs=1e-3)

@@ -22,10 +22,10 @@ from rfloc.calibration.likelihood import (
     TEMPER,
     Correlation,
     StationLikelihood,
+    believed_db,
     likeliest_correlation,
     marginal,
     outlier_weight,
-    with_contrast,
 )
 from rfloc.calibration.reports import Reports
 from rfloc.simulation.propagation import correlated_shadowing
@@ -66,20 +66,24 @@ def test_evidence_is_the_multivariate_t_of_the_reports() -> None:
 def test_offset_slope_and_contrast_are_solved(contrast: float) -> None:
     rng = np.random.default_rng(2)
     gain, decades = rng.normal(-90.0, 5.0, 300), rng.uniform(-6, 6, 300)
-    said = reports(with_contrast(gain, contrast) + 4.0 - 0.7 * decades)
+    said = reports(believed_db(gain, decades, -0.7, contrast) + 4.0)
     likelihood = StationLikelihood(said, Correlation(1.0, 30.0))
     found = solve(likelihood, gain, decades)
-    assert found.contrast[0] == pytest.approx(contrast, abs=0.05)  # the prior pulls it to 1
-    assert found.offset_db[0] == pytest.approx(4.0, abs=0.2)
-    assert found.slope[0] == pytest.approx(-0.7, abs=0.02)
-    assert found.scale_db[0] < 1.2
-    assert np.abs(likelihood.residual(gain, np.zeros((1, 300)), decades, found)).max() < 1.0
+    coefficients = [found.offset_db[0], found.slope[0], found.contrast[0] - 1]
+    x = np.column_stack([np.ones(300), decades, gain - PIVOT_DB])
+    prior = np.diag([(SCALE_DB / sd) ** 2 for sd in (OFFSET_SD_DB, SLOPE_SD, CONTRAST_SD)])
+    assert coefficients == pytest.approx(np.linalg.solve(prior + x.T @ x, x.T @ (said.gain_db - gain)), abs=1e-8)
+    rest = likelihood.residual(gain, np.zeros((1, 300)), decades, found)
+    assert rest == pytest.approx(said.gain_db - gain - x @ coefficients, abs=1e-8)
+    if contrast == 1:
+        assert coefficients == pytest.approx([4.0, -0.7, 0.0], abs=0.02)
+        assert found.scale_db[0] < 1.0
 
 
 def test_contrast_is_not_negative() -> None:
     rng = np.random.default_rng(9)
     gain, decades = rng.normal(-90.0, 5.0, 100), rng.uniform(-6, 6, 100)
-    likelihood = StationLikelihood(reports(with_contrast(gain, -1.0) - 0.5 * decades), Correlation(1.0, 30.0))
+    likelihood = StationLikelihood(reports(believed_db(gain, decades, -0.5, -1.0)), Correlation(1.0, 30.0))
     against, nothing = (solve(likelihood, g, decades) for g in (gain, np.full(100, PIVOT_DB)))
     assert against.contrast[0] == 0.0
     assert against.slope[0] == pytest.approx(nothing.slope[0], abs=1e-6)  # that of levels without rays
@@ -146,7 +150,7 @@ def test_silence_sets_right_what_selection_bends(monkeypatch: pytest.MonkeyPatch
     assert abs(found.slope[0]) < 0.3 * abs(bent.slope[0])
 
     def exact(at: np.ndarray) -> float:
-        expected = with_contrast(gain, 1 + at[2]) + at[0] + at[1] * decades
+        expected = gain + at[0] + at[1] * decades + at[2] * (gain - PIVOT_DB)
         rest = level[heard] - expected[heard]
         below = norm.cdf((-100.0 - expected[quiet]) / found.scale_db[0])
         prior = (SCALE_DB * at / [OFFSET_SD_DB, SLOPE_SD, CONTRAST_SD]) ** 2
@@ -155,7 +159,27 @@ def test_silence_sets_right_what_selection_bends(monkeypatch: pytest.MonkeyPatch
 
     options = {"xatol": 1e-6, "fatol": 1e-9, "maxiter": 4000, "maxfev": 4000}
     best = minimize(exact, np.zeros(3), method="Nelder-Mead", options=options).x
-    assert (found.offset_db[0], found.slope[0], found.contrast[0] - 1) == pytest.approx(tuple(best), abs=5e-3)
+    assert (found.offset_db[0], found.slope[0], found.contrast[0] - 1) == pytest.approx(tuple(best), abs=2e-3)
+
+
+def test_silence_does_not_turn_contrast_negative(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "SILENCE", 1.0)
+    rng = np.random.default_rng(10)
+    gain, decades = rng.normal(-100.0, 5.0, 400), rng.uniform(-6.0, 6.0, 400)
+    level = believed_db(gain, decades, 0.5, -1.0) + rng.normal(0.0, 3.0, 400)
+    heard = level > -95.0
+    quiet, zero = np.flatnonzero(~heard), np.zeros((1, 400))
+    said = replace(reports(level[heard]), quiet_ue=quiet, threshold_db=np.full(len(quiet), -95.0), missed=0.001)
+    likelihood = StationLikelihood(said, Correlation(1.0, 30.0))
+
+    def found(of: np.ndarray) -> np.ndarray:
+        asked = of[heard], zero[:, heard], decades[heard], of[quiet], zero[:, quiet], decades[quiet]
+        solved = likelihood.solve(*asked, heed_silence=True)
+        return np.array([solved.contrast[0], solved.offset_db[0], solved.slope[0]])
+
+    against = found(gain)
+    assert against[0] == 0.0
+    assert against[1:] == pytest.approx(found(np.full(400, PIVOT_DB))[1:], abs=0.3)  # that of levels without rays
 
 
 def test_outliers_weigh_less() -> None:
