@@ -196,7 +196,6 @@ class Site:
         """Take outliers and correlation of the residuals from what a pose leaves over."""
         decades = decades_db(pose, self.x, self.y, self.radio.ue_height)[:, 0]
         solved = self.solve(pose, gain_db)
-        gain_db = np.maximum(gain_db, FLOOR_DB)
         for k, (report, antenna) in enumerate(zip(self.reports, self.fine, strict=True)):
             sector = antenna.gain_db(pose, report.x, report.y)
             residual = self.likelihoods[k].residual(gain_db[report.ue], sector, decades[report.ue], solved[k])
