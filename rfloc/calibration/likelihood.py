@@ -30,9 +30,9 @@ from rfloc.errors import CalibrationError
 
 Floats = NDArray[np.float64]
 
-#: Prior standard deviation of offset [dB], slope and contrast, for a residual of :data:`SCALE_DB`. What that of contrast
-#: does to Rome's levels is told by benchmarks/contrast.py: with this one training UEs left out are ranked better than by
-#: rays as traced, with a wider one better still.
+#: Prior standard deviation of offset [dB], slope and contrast, for a residual of :data:`SCALE_DB`. What the last does
+#: to Rome's levels is told by benchmarks/contrast.py: training UEs left out are ranked better than by rays as traced,
+#: and better still with a wider one.
 OFFSET_SD_DB, SLOPE_SD, CONTRAST_SD = 10.0, 1.5, 0.3
 #: Path gain that contrast leaves as it is [dB].
 PIVOT_DB = -95.0
