@@ -2,8 +2,9 @@
 
 `python -m benchmarks.contrast` reads what the pipeline made at scale `rome` (`dvc repro problem`), takes minutes and
 writes results/benchmarks/contrast.json. Candidate poses of every site are traced once; then, for every prior of
-contrast and every way of leaving blocks out, the likeliest is found and its levels are compared with those of the UEs
-left out. Only training UEs of the split take part. The last line is a JSON object.
+contrast and every way of leaving blocks out, levels are compared with those of the UEs left out: as traced at the
+nominal pose, with levels solved there, at the likeliest pose, at the posterior's mean, which calibration chooses, and
+averaged over the posterior. Only training UEs of the split take part. The last line is a JSON object.
 """
 
 from __future__ import annotations
@@ -30,7 +31,7 @@ from rfloc.calibration import likelihood
 from rfloc.calibration.candidates import Site, cloud_of
 from rfloc.calibration.parallel import each
 from rfloc.calibration.reports import Reports, reported_level, reports_of, sites_of
-from rfloc.calibration.site import turned
+from rfloc.calibration.site import STATED, turned
 from rfloc.calibration.tracing import Tracer, World, site_name
 from rfloc.city import open_city
 from rfloc.errors import ConfigError
@@ -47,6 +48,8 @@ Floats = NDArray[np.float64]
 PRIORS = (1e-4, 0.1, 0.2, 0.3, 0.6)
 #: Candidates a site, ways of leaving blocks out, and UEs left out that a station must have to be scored.
 CANDIDATES, WAYS, FEWEST = 64, 8, 15
+#: Candidates of greatest posterior weight that an average of levels is over.
+SEVERAL = 16
 
 
 def judge_site(
@@ -67,7 +70,7 @@ def judge_site(
         for prior in PRIORS:
             with patch.object(likelihood, "CONTRAST_SD", prior):
                 said = [given[members[k]] for k in use]
-                levels = _levels(stations.take(use), said, cloud, gains, (x, y), (fit, out), radio, params)
+                levels = _levels(stations.take(use), said, cloud, gains, trace, (fit, out), radio, params)
             for name, level in levels.items():
                 rows += [
                     {"prior": prior, "way": way, "pose": name, "bs_id": str(stations.id[k])} | scores
@@ -78,36 +81,43 @@ def judge_site(
 
 
 def _levels(
-    stations: Stations, reports: list[Reports], cloud: Stations, gains: list[Floats], at: tuple[Floats, Floats],
+    stations: Stations, reports: list[Reports], cloud: Stations, gains: list[Floats], trace: Tracer,
     roles: tuple[NDArray[np.bool_], NDArray[np.bool_]], radio: config.RadioParams, params: config.CalibrationParams,
 ) -> dict[str, list[Floats]]:  # fmt: skip
-    """Path gain with antenna [dB] at UEs left out, a sector each: of the nominal pose and of the likeliest."""
-    (x, y), (fit, out) = at, roles
+    """Path gain with antenna [dB] at UEs left out, a sector each, by the kinds of pose."""
+    x, y, (fit, out) = trace.x, trace.y, roles
     raw = [gains[0][out]] * stations.n
     if not stations.n:
         return {"as traced": raw}
-    site = Site(stations, reports, x[fit], y[fit], radio, params, params.position_sd)
+    site = Site(stations, reports, x[fit], y[fit], radio, params)
+    prior = -0.5 * (np.hypot(cloud.x - stations.x[0], cloud.y - stations.y[0]) / (params.position_sd or np.inf)) ** 2
 
     def judged() -> Floats:
         return np.array([site.log_evidence(cloud.take([k]), gain[fit]) for k, gain in enumerate(gains)])
 
-    def level(k: int) -> list[Floats]:
-        pose, found = cloud.take([k]), []
-        decades = decades_db(pose, x[out], y[out], radio.ue_height)[:, 0]
-        for solved, antenna in zip(site.solve(pose, gains[k][fit], heed_silence=True), site.fine, strict=True):
+    def level(pose: Stations, gain: Floats) -> list[Floats]:
+        decades, found = decades_db(pose, x, y, radio.ue_height)[:, 0], []
+        for solved, antenna in zip(site.solve(pose, gain[fit], heed_silence=True), site.fine, strict=True):
             turn = turned(solved, antenna.turns).best
-            of = likelihood.believed_db(gains[k][out], decades, solved.slope[turn], solved.contrast[turn])
-            found.append(of + solved.offset_db[turn] + antenna.gain_db(pose, x[out], y[out])[turn])
+            of = likelihood.believed_db(gain, decades, solved.slope[turn], solved.contrast[turn])
+            found.append((of + solved.offset_db[turn] + antenna.gain_db(pose, x, y)[turn])[out])
         return found
 
     site.learn_correlation(cloud.take([0]), gains[0][fit])
-    likeliest = int(judged().argmax())
-    site.learn_correlation(cloud.take([likeliest]), gains[likeliest][fit])
-    weights = softmax(judged())
-    several = np.argsort(-weights)[:8]
-    share = weights[several] / weights[several].sum()
-    mean = [np.average(of, axis=0, weights=share) for of in zip(*(level(int(k)) for k in several), strict=True)]
-    return {"as traced": raw, "unmoved": level(0), "likeliest": level(int(weights.argmax())), "averaged": mean}
+    first = int((judged() + prior).argmax())
+    site.learn_correlation(cloud.take([first]), gains[first][fit])
+    evidence = judged()
+    weights = softmax(STATED * evidence + prior)
+    east, north, height = weights @ np.column_stack([cloud.x, cloud.y, cloud.h])
+    mean = cloud.take([0]).replace(x=[east], y=[north], h=[height]).above_roofs(trace.city)
+    several = np.argsort(-weights)[:SEVERAL]
+    levels = [level(cloud.take([k]), gains[k]) for k in several]
+    likeliest = int((evidence + prior).argmax())
+    return {
+        "as traced": raw, "unmoved": level(cloud.take([0]), gains[0]),
+        "likeliest": level(cloud.take([likeliest]), gains[likeliest]), "mean": level(mean, trace(mean)),
+        "averaged": [np.average(of, axis=0, weights=weights[several]) for of in zip(*levels, strict=True)],
+    }  # fmt: skip
 
 
 def _scores(links: xr.Dataset, gain_db: Floats, radio: config.RadioParams, power: float) -> dict[str, float]:

@@ -336,10 +336,21 @@ def test_calibration_figures(ax, raster):
     figures.calibration_map(ax, raster, {"nominal": links, "calibrated": moved})
     assert _labels(ax) == ["nominal pose", "calibrated pose"]
     fig, other = plt.subplots()
-    figures.calibration_gain(other, ["a", "b", "c"], [0.5, np.nan, 0.3], [0.6, np.nan, 0.2])
+    figures.calibration_gain(other, ["a", "b", "c"], [0.5, np.nan, 0.3], [0.6, np.nan, 0.2], [0.4, np.nan, 0.4])
     assert [t.get_text() for t in other.get_yticklabels()] == ["b", "c", "a"]
+    assert len(_labels(other)) == 3
     fig.canvas.draw()
     plt.close(fig)
+
+
+def test_names_at_the_ends_of_convergence_keep_apart(ax):
+    courses = {"a": np.array([0.1, 0.5, 0.3]), "b": np.array([0.2, 0.5]), "c": np.array([0.51])}
+    assert figures.convergence(ax, courses, gap=0.1) is ax
+    assert [line.get_ydata().tolist() for line in ax.lines] == [[0.1, 0.5, 0.5], [0.2, 0.5], [0.51]]
+    low, high = ax.get_ylim()
+    at = sorted(text.xyann[1] for text in ax.texts)
+    assert np.diff(at).min() > 0.05 * (high - low)
+    assert max(at) < high
 
 
 def test_feature_distributions_share_bins_and_sum_to_all(raster):

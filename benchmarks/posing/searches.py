@@ -72,17 +72,17 @@ def off(world: KnownTruth, b: int, pose: Stations, azimuth: float) -> dict[str, 
     }
 
 
-def search(world: KnownTruth, b: int) -> tuple[SiteFit, Clock, float]:
-    """Our search of one station, its clock, and the seconds that it took."""
-    site = world.site(b)
+def search(world: KnownTruth, b: int, stated: bool = False) -> tuple[SiteFit, Clock, float]:
+    """Our search of one station, its clock, and the seconds that it took; `stated`: its table says how sure it is."""
+    site = world.site(b, stated)
     clock = Clock(world.tracer(b), world.train, site)
     fit = search_site(site, clock.tracer.city, clock, world.params, world.sizes.seed)
     return fit, clock, time.perf_counter() - clock.start
 
 
-def ours(world: KnownTruth, b: int) -> dict[str, Any]:
+def ours(world: KnownTruth, b: int, stated: bool = False) -> dict[str, Any]:
     """How near to the truth our search comes, and how sure it says it is."""
-    fit, _, seconds = search(world, b)
+    fit, _, seconds = search(world, b, stated)
     azimuth = turned(fit.solved()[0], fit.site.fine[0].turns).azimuth
     x, y, _ = fit.mean()
     mean = fit.pose().replace(x=[x], y=[y])

@@ -22,8 +22,8 @@ from rfloc.splits import make_split
 
 Floats = NDArray[np.float64]
 
-#: The true position lies within the paper's box of offsets round the nominal one [m].
-WITHIN = 48.0
+#: Standard deviation and greatest error of nominal positions per axis [m]; the paper tries offsets up to 50 m.
+POSITION_SD, WITHIN = 20.0, 48.0
 #: Which UEs a search may see.
 HELD_OUT = SplitParams(block=150.0, unknown=0.2, known=0.0, val=0.0, buffer=20.0, allow=["crops"])
 
@@ -35,7 +35,7 @@ class Sizes:
     seed: int
     stations: int  #: of the campaign, all of which ours searches for
     compared: int  #: of these, how many the paper's search looks for with as many traces
-    raced: int  #: of these, how many race
+    raced: int  #: how many race
     calls: int  #: evaluations of the paper's search in the race
     traces: int  #: of ours
     candidates: int
@@ -45,7 +45,7 @@ class Sizes:
 
 #: Seed 17 is one on which nothing was chosen.
 SIZES = {
-    "full": Sizes(17, 20, 10, 5, 90, 24, 256, 300_000, 2_000_000),
+    "full": Sizes(17, 20, 10, 20, 90, 24, 256, 300_000, 2_000_000),
     "quick": Sizes(17, 6, 4, 2, 30, 12, 96, 100_000, 500_000),
     "tiny": Sizes(3, 3, 2, 1, 12, 4, 16, 20_000, 50_000),
 }
@@ -70,7 +70,7 @@ class KnownTruth:
         )  # fmt: skip
         self.truth: Stations = reality.true_stations
         rng = np.random.default_rng(sizes.seed)
-        dx, dy = np.clip(rng.normal(0.0, 20.0, (2, self.truth.n)), -WITHIN, WITHIN)
+        dx, dy = np.clip(rng.normal(0.0, POSITION_SD, (2, self.truth.n)), -WITHIN, WITHIN)
         self.nominal = self.truth.moved(dx, dy).replace(
             h=np.full(self.truth.n, 35.0), azimuth=rng.uniform(0.0, 360.0, self.truth.n),
             power=np.full(self.truth.n, self.radio.power_dbm),
@@ -99,10 +99,10 @@ class KnownTruth:
         """What training UEs reported of a station."""
         return self._reports[b]
 
-    def site(self, b: int) -> Site:
-        """A station to be searched for."""
-        where = self.x[self.train], self.y[self.train]
-        return Site(self.nominal.take([b]), [self._reports[b]], *where, self.radio, self.params)
+    def site(self, b: int, stated: bool = False) -> Site:
+        """A station to be searched for, whose table may state how far its position may be off."""
+        where, sd = (self.x[self.train], self.y[self.train]), POSITION_SD if stated else None
+        return Site(self.nominal.take([b]), [self._reports[b]], *where, self.radio, self.params, sd)
 
     def tracer(self, b: int) -> Tracer:
         """Traces a station to all UEs, and keeps nothing on disk."""

@@ -45,7 +45,7 @@ class SiteResult:
         Candidates that were traced, in order; `evidence` (trace,) is their tempered log-evidence, `best` (trace,) the
         candidate that led after each.
     azimuths, azimuth_weights : ndarray, shape (sector, azimuth)
-        Azimuths tried [deg], NaN = alike to all sides, and their posterior weights at the likeliest pose.
+        Azimuths tried [deg], NaN = alike to all sides, and their posterior weights at the calibrated pose.
     rows, unmoved : list of dict
         A table row a sector; and what else it would say had nobody moved the site.
     seconds : float
@@ -123,7 +123,7 @@ class Calibration:
     def draw(self, rng: np.random.Generator) -> Stations:
         """A table drawn from the posterior: position and height of each site, azimuth of each sector, offsets as found.
 
-        Azimuths are drawn from their weights at the likeliest pose.
+        Azimuths are drawn from their weights at the calibrated pose.
         """
         columns = {name: getattr(self.stations, name).copy() for name in ("x", "y", "h", "azimuth")}
         for site in self.sites:

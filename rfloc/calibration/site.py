@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
@@ -28,8 +28,8 @@ Trace = Callable[[Stations], Floats]
 
 #: The first candidates that are traced stand at least this share of the radius apart from each other.
 APART = 0.25
-#: The calibrated pose is the posterior's mean, unless its trace falls so far below the best candidate's: then it lies
-#: between modes, and the pose is the best candidate [nat].
+#: The calibrated pose is the posterior's mean, unless its density as it is stated falls so far below the best
+#: candidate's: then it lies between modes, and the pose is the best candidate [nat].
 BETWEEN_MODES = 2.0
 #: Share of the tempered log-likelihood that counts where uncertainty is stated: sharp where the search looks for its
 #: best pose, blunt where it says how sure that is. Chosen on stations of two simulated campaigns with seeds of their
@@ -71,13 +71,18 @@ class SiteFit:
     history: list[int]
     seed: int
 
+    @property
+    def stated_evidence(self) -> Floats:
+        """Log posterior density of the traced candidates as it is stated, (trace,), up to a constant."""
+        at = self.cloud.take(self.traced)
+        prior = self.site.log_prior(at.x, at.y)
+        return STATED * (self.evidence - prior) + prior
+
     def stated(self, points: Floats, cheap: Floats) -> Surrogate:
         """Log posterior density of poses as it is stated: x, y, h [m], (pose, 3), log-evidence by the direct line."""
-        prior, at = self.site.log_prior(points[:, 0], points[:, 1]), self.cloud.take(self.traced)
-        prior_traced = self.site.log_prior(at.x, at.y)
+        prior = self.site.log_prior(points[:, 0], points[:, 1])
         cheap = STATED * (cheap - prior) + prior
-        evidence = STATED * (self.evidence - prior_traced) + prior_traced
-        return surrogate(points, cheap, np.array(self.traced), evidence, self.seed)
+        return surrogate(points, cheap, np.array(self.traced), self.stated_evidence, self.seed)
 
     @cached_property
     def weights(self) -> Floats:
@@ -139,7 +144,8 @@ def search_site(site: Site, city: City, trace: Trace, params: CalibrationParams,
     A cloud of candidates fills the prior's box and is screened by the direct line, which costs no ray. The best of
     them, well apart, are traced, and the nominal pose with them. A Gaussian process on the difference between rays
     and screening says which candidate is worth the next trace (expected improvement), in clouds that close in on the
-    best one (:data:`STAGES`). The last trace is that of the posterior's mean.
+    best one (:data:`STAGES`). The last trace is that of the posterior's mean, which is the calibrated pose, unless it
+    lies between modes (:data:`BETWEEN_MODES`).
 
     Parameters
     ----------
@@ -242,16 +248,19 @@ class _Search:
 
     def trace_mean(self, seed: int) -> None:
         """Make the posterior's mean a candidate, and trace it."""
-        points = np.column_stack([self.cloud.x, self.cloud.y, self.cloud.h])
-        x, y, h = weights_of(self.model(seed), points) @ points
+        x, y, h = self.result(seed).mean()
         mean = self.site.nominal.take([0]).replace(x=[x], y=[y], h=[h], id=[f"{self.site.nominal.id[0]}/mean"])
         self.add(mean.above_roofs(self.city))
         self.trace(self.cloud.n - 1)
 
     def result(self, seed: int) -> SiteFit:
-        model = self.model(seed)
-        best = self.traced[int(model.mean[self.traced].argmax())]
-        chosen = self.traced[-1] if self.evidence[-1] >= self.evidence.max() - BETWEEN_MODES else best
-        return SiteFit(
-            self.site, self.cloud, self.cheap, self.traced, self.gains, self.evidence, chosen, self.history, seed
-        )
+        """What is known; the calibrated pose is the last that was traced, or a better one."""
+        found = SiteFit(
+            self.site, self.cloud, self.cheap, self.traced, self.gains, self.evidence, self.traced[-1], self.history,
+            seed,
+        )  # fmt: skip
+        stated = found.stated_evidence
+        if stated[-1] < stated.max() - BETWEEN_MODES:
+            best = self.traced[int(self.model(seed).mean[self.traced].argmax())]
+            found = replace(found, chosen=best)
+        return found

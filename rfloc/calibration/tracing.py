@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 from rfloc.calibration.memo import Memo, named
 from rfloc.city import City
 from rfloc.config import RadioParams, SimulationParams
-from rfloc.simulation.maps import map_grid, read_maps, trace_maps
+from rfloc.simulation.maps import map_grid, outdoor_share, over_rooftops, read_maps, trace_maps
+from rfloc.simulation.rooftop import rooftop_maps
 from rfloc.simulation.shards import files_digest, plan_versions
 from rfloc.simulation.stations import Stations
 from rfloc.simulation.worker import worker_city
@@ -67,6 +68,13 @@ class Tracer:
         digest = files_digest(world.folder)
         self.city: City = worker_city(world.folder, digest)
         self._grid = map_grid(self.city, world.sim.cell)
+        row, column, inside = self._grid.index(x, y)
+        share, *at = outdoor_share(self.city, self._grid)
+        cells, which = np.unique(np.stack([row, column]), axis=1, return_inverse=True)
+        self._cell = which.ravel()
+        self._cell_x, self._cell_y = (axis[cells[0], cells[1]] for axis in at)
+        self._open = share[cells[0], cells[1]] > 0
+        self._inside = inside
         about: dict[str, Any] = {
             "city": digest, "versions": plan_versions(), "sim": world.sim.model_dump(exclude={"check_ues"}),
             "carrier_hz": world.radio.carrier_hz, "ue_height": world.radio.ue_height, "samples": world.samples,
@@ -91,10 +99,18 @@ class Tracer:
 
     def _trace(self, pose: Stations) -> Floats:
         world = self.world
+        rays = world.sim.model_copy(update={"rooftop": False})
         maps = trace_maps(
-            self.city, pose, self._grid, world.sim, world.radio, world.seed, samples=world.samples, progress=False
+            self.city, pose, self._grid, rays, world.radio, world.seed, samples=world.samples, progress=False
         )
         gain = read_maps(maps, self.x, self.y)[:, 0]
+        if world.sim.rooftop:  # at cells where a UE stands, not on the whole map
+            floor, clear = rooftop_maps(
+                self.city, pose.above_roofs(self.city), self._cell_x[None], self._cell_y[None], self._open[None],
+                world.radio.carrier_hz, world.radio.ue_height,
+            )  # fmt: skip
+            joined = over_rooftops(gain, floor[0, 0, self._cell], clear[0, 0, self._cell])
+            gain = np.where(self._inside, joined, 0.0)
         return 10 * np.log10(np.where(gain > 0, gain, 0.0), where=gain > 0, out=np.full(len(gain), -np.inf))
 
 

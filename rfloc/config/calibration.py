@@ -24,7 +24,7 @@ class CalibrationParams(Section):
     min_ues: int = Field(30, ge=8, description="stations heard by fewer training UEs stay nominal")
     n_calls: int = Field(90, ge=11, description="evaluations of the paper's search")
     paper_stations: int | None = Field(None, ge=0, description="stations for which the paper's search runs; null: all")
-    bp_draws: int = Field(0, ge=0, description="poses drawn from their uncertainty for B′; 0: the likeliest alone")
+    bp_draws: int = Field(0, ge=0, description="poses drawn from their uncertainty for B′; 0: the calibrated ones")
 
     @model_validator(mode="after")
     def _complete(self) -> CalibrationParams:

@@ -5,7 +5,7 @@ Okabe and Ito's palette, which colour-blind readers can tell apart. Colour says 
 solid line that it has seen measurements. Legends stand outside the data: lay figures out with `layout="constrained"`.
 """
 
-from rfloc.figures.calibration import azimuth_posterior, pose_posterior, search_cost
+from rfloc.figures.calibration import azimuth_posterior, convergence, pose_posterior, search_cost
 from rfloc.figures.campaigns import (
     SOURCE_COLOURS,
     deployment_map,
@@ -62,6 +62,7 @@ __all__ = [
     "calibration_gain",
     "calibration_map",
     "city_map",
+    "convergence",
     "crop_input",
     "crop_sizes",
     "departures",

@@ -1,8 +1,8 @@
-"""Figures of calibration: where a site may stand, and where its sectors may look."""
+"""Figures of calibration: where a site may stand, where its sectors may look, and what searches bring and cost."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import xarray as xr
@@ -51,6 +51,25 @@ def azimuth_posterior(ax: Axes, azimuths: Sequence[Floats], weights: Sequence[Fl
     ax.set(xlabel="azimuth [° clockwise from north]", ylabel="posterior weight", xlim=(0, 360))
     ax.set_xticks(range(0, 361, 45))
     legend_outside(ax)
+    return ax
+
+
+def convergence(ax: Axes, courses: Mapping[str, Floats], *, gap: float = 0.045) -> Axes:
+    """The best score after each evaluation, a line a station, named at its end; names keep `gap` of the axis apart."""
+    ends = {}
+    for name, course in courses.items():
+        lead = np.maximum.accumulate(course)
+        ax.plot(np.arange(1, len(lead) + 1), lead, color=OKABE_ITO["orange"])
+        ends[name] = (len(lead), float(lead[-1]))
+    ax.set(xlabel="evaluations of the paper's search", ylabel="best Spearman ρ, training UEs")
+    low, high = ax.get_ylim()
+    at = -np.inf
+    for name, (x, y) in sorted(ends.items(), key=lambda end: end[1][1]):
+        at = max(y, at + gap * (high - low))
+        ax.annotate(
+            name, (x, y), (x * 1.06, at), fontsize=8, va="center", arrowprops={"arrowstyle": "-", "color": "0.7"}
+        )  # fmt: skip
+    ax.set_ylim(low, max(high, at + gap * (high - low)))
     return ax
 
 

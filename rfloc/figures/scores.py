@@ -133,16 +133,18 @@ def calibration_gain(
     names: Sequence[str],
     before: Sequence[float],
     after: Sequence[float],
+    unmoved: Sequence[float],
     *,
     label: str = "held-out Spearman ρ",
 ) -> Axes:
-    """One line a station: a score at the nominal pose and after calibration; NaN draws nothing."""
-    first, second = np.asarray(before, float), np.asarray(after, float)
+    """One line a station: a score at the nominal pose, after calibration, had nobody moved it; NaN draws nothing."""
+    first, second, between = (np.asarray(values, float) for values in (before, after, unmoved))
     order = np.argsort(np.where(np.isnan(first), -np.inf, first))
     lines = np.arange(len(order))
     ax.hlines(lines, first[order], second[order], color="0.7", linewidth=1.5)
     ax.plot(first[order], lines, "o", mfc="white", mec=OKABE_ITO["sky"], mew=1.5, label="nominal pose")
-    ax.plot(second[order], lines, "o", color=OKABE_ITO["blue"], label="calibrated pose")
+    ax.plot(between[order], lines, "|", color=OKABE_ITO["black"], ms=11, mew=1.5, label="unmoved, levels solved")
+    ax.plot(second[order], lines, "o", color=OKABE_ITO["blue"], label="calibrated")
     ax.set_yticks(lines, [names[k] for k in order])
     ax.set_ylabel("station")
     ax.set_xlabel(label)

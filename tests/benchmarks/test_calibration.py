@@ -47,8 +47,12 @@ def test_shares_and_medians_are_of_the_stations_that_they_name() -> None:
     def row(position: float, azimuth: float, credibility: float, paper: float | None = None) -> dict:
         theirs = None if paper is None else {"off": {"position_m": paper, "azimuth_deg": azimuth}}
         mine = {"off": {"position_m": position, "azimuth_deg": azimuth}, "credibility": credibility, "seconds": 1.0}
+        stated = {"off": {"position_m": position / 2, "azimuth_deg": azimuth / 2}, "credibility": 0.7}
         levels = {"offset_db_reports": position, "offset_db_silence": 0.0}
-        return {"ours": mine, "paper_same_traces": theirs, "nominal": {"position_m": 20.0}, "levels_of_truth": levels}
+        return {
+            "stated": stated, "ours": mine, "paper_same_traces": theirs, "nominal": {"position_m": 20.0},
+            "levels_of_truth": levels,
+        }  # fmt: skip
 
     def race(ours: float, paper: float, ratio: float) -> dict:
         line = {"time_ratio": ratio, "traces_ratio": ratio, "reached": ratio > 0}
@@ -66,15 +70,18 @@ def test_shares_and_medians_are_of_the_stations_that_they_name() -> None:
     races = [race(0.6, 0.5, 12.0), race(0.8, 0.9, 0.0), race(0.7, 0.4, 6.0)]
     stations = [row(5, 2, 0.5, 40), row(14, 20, 0.95, 10), row(40, 9, 0.2), row(15, 10, 0.9)]
     found = calibration.summary(stations, races)
-    assert found["position_within_15m"] == found["azimuth_within_10deg"] == found["coverage_90"] == 0.75
-    assert found["coverage_50"] == 0.5
+    flat = {found[f"{key}_flat"] for key in ("position_within_15m", "azimuth_within_10deg", "coverage_90")}
+    assert flat == {0.75}
+    assert (found["position_within_15m"], found["azimuth_within_10deg"]) == (0.75, 1.0)
+    assert (found["coverage_90"], found["coverage_50"], found["coverage_50_flat"]) == (1.0, 0.0, 0.5)
     assert (found["compared_position_within_15m_ours"], found["compared_position_within_15m_paper"]) == (1.0, 0.5)
     assert (found["compared_position_m_ours"], found["compared_position_m_nominal"]) == (9.5, 20.0)
-    assert found["position_m_ours"] == 14.5
+    assert (found["position_m_ours"], found["position_m_ours_flat"]) == (7.25, 14.5)
     assert found["time_ratio"] == 6.0  # a race that is never finished counts as 0
     assert found["races_reached"] == pytest.approx(2 / 3)
     assert found["heldout_spearman_ours"] == pytest.approx(0.7)
     assert found["heldout_spearman_paper"] == pytest.approx(0.6)
     assert found["heldout_gain_at_equal_time"] == pytest.approx(0.3)
+    assert 0.19 < found["heldout_gain_low"] < 0.3 < found["heldout_gain_high"] < 0.41
     assert (found["truth_offset_db_reports"], found["truth_offset_db_silence"]) == (14.5, 0.0)
     assert (found["time_ratio_whole"], found["time_ratio_settled"]) == (9.0, 5.0)

@@ -105,6 +105,29 @@ def test_uncertainty_is_stated_blunter_than_searched_and_the_prior_is_not(monkey
     assert blind.mean - blind.mean.max() == pytest.approx(prior - prior.max(), abs=1.0)
 
 
+def test_the_calibrated_pose_is_the_mean_unless_that_lies_between_modes(monkeypatch: pytest.MonkeyPatch) -> None:
+    site, x, y = site_of(table(azimuth=130.0).moved(22.0, -14.0), table(azimuth=130.0))
+    site.position_sd = 8.0
+
+    def search():
+        again = Site(site.nominal, site.reports, x, y, RADIO, PARAMS, site.position_sd)
+        return search_site(again, CITY, lambda pose: free_space_db(pose, x, y), PARAMS, seed=1)
+
+    fit = search()
+    assert fit.chosen == fit.traced[-1]
+    assert np.hypot(fit.pose().x[0] - fit.mean()[0], fit.pose().y[0] - fit.mean()[1]) < 0.5 * fit.sd()[0]
+    monkeypatch.setattr(site_module, "BETWEEN_MODES", -1e-9)  # it always does
+    other = search()
+    assert other.traced == fit.traced
+    assert other.chosen != fit.chosen
+    assert other.stated_evidence[other.traced.index(other.chosen)] > fit.stated_evidence.max() - 0.5
+
+    monkeypatch.undo()
+    monkeypatch.setattr(site_module, "STATED", 1e-6)  # nothing is believed of what was measured: nobody moves
+    pose = search().pose()
+    assert np.hypot(pose.x[0], pose.y[0]) < 4.0 < 8.0 < np.hypot(fit.pose().x[0], fit.pose().y[0])
+
+
 def test_turns_have_a_prior_that_sums_to_one() -> None:
     known, unknown = turns_of(RADIO, 30.0, 45.0), turns_of(RADIO, 30.0, np.nan)
     for turns in (known, unknown):
