@@ -9,6 +9,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 import xarray as xr
+from matplotlib.collections import PolyCollection
 from matplotlib.colors import to_rgb
 from shapely import Polygon, box
 
@@ -291,15 +292,16 @@ def test_error_by_size_draws_known_and_unknown_streets_apart():
     plt.close(fig)
 
 
-def test_pose_posterior_shows_the_likeliest_and_the_table(ax, raster):
+def test_pose_posterior_shows_the_likeliest_area_and_the_table(ax, raster):
     nominal = xr.Dataset(
         coords={name: ("bs", [value]) for name, value in (("bs_x", 0.0), ("bs_y", 0.0), ("bs_azimuth", np.nan))}
     )
     x, y, weight = np.array([-20.0, 10.0, 30.0]), np.array([5.0, 0.0, -10.0]), np.array([0.1, 0.7, 0.2])
     figures.pose_posterior(ax, raster, nominal, x, y, weight)
-    drawn = ax.collections[-1]
-    assert drawn.get_offsets()[-1].tolist() == [10.0, 0.0]  # the likeliest lies on top
-    assert drawn.get_sizes().argmax() == 2
+    drawn = next(c for c in ax.collections if isinstance(c, PolyCollection))
+    values, at = drawn.get_array(), drawn.get_offsets()
+    assert values.sum() == pytest.approx(1.0)
+    assert np.hypot(*(at[values.argmax()] - [10.0, 0.0])) < 4.0  # a hexagon is 5 m wide
     assert ax.get_xlim() == (-60.0, 70.0)
 
 

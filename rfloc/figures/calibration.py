@@ -14,11 +14,16 @@ from rfloc.figures.style import OKABE_ITO, legend_outside
 
 Floats = NDArray[np.float64]
 
+#: Hexagons from west to east in which a position's posterior is shown.
+HEXAGONS = 10
+
 
 def pose_posterior(
     ax: Axes, raster: xr.Dataset, nominal: xr.Dataset, x: Floats, y: Floats, weight: Floats, *, margin: float = 40.0
 ) -> Axes:
-    """Candidate positions of a site over the city, the darker and larger the likelier, and where its table puts it.
+    """Where a site may stand, the darker the likelier, over the city, and where its table puts it.
+
+    Candidates are not spread evenly, so that their weights are summed in hexagons, not shown one by one.
 
     Parameters
     ----------
@@ -30,11 +35,10 @@ def pose_posterior(
         Shown past the candidates [m].
     """
     city_map(ax, raster, bar=False)
-    order = np.argsort(weight)
-    share = weight[order] / weight.max()
-    ax.scatter(
-        x[order], y[order], s=4 + 60 * share, c=share, cmap="Blues", vmin=-0.3, vmax=1, edgecolors="none", zorder=3
-    )
+    ax.hexbin(
+        x, y, C=weight, reduce_C_function=np.sum, mincnt=1, gridsize=HEXAGONS, cmap="Blues", alpha=0.8, linewidths=0.2,
+        zorder=3,
+    )  # fmt: skip
     stations(ax, nominal, colour=OKABE_ITO["vermilion"], size=11)
     ax.set_xlim(x.min() - margin, x.max() + margin)
     ax.set_ylim(y.min() - margin, y.max() + margin)
@@ -67,7 +71,8 @@ def convergence(ax: Axes, courses: Mapping[str, Floats], *, gap: float = 0.045) 
     for name, (x, y) in sorted(ends.items(), key=lambda end: end[1][1]):
         at = max(y, at + gap * (high - low))
         ax.annotate(
-            name, (x, y), (x * 1.06, at), fontsize=8, va="center", arrowprops={"arrowstyle": "-", "color": "0.7"}
+            name, (x, y), (x * 1.06, at), fontsize=8, va="center",
+            arrowprops={"arrowstyle": "-", "color": "0.7", "relpos": (0.0, 0.5)},
         )  # fmt: skip
     ax.set_ylim(low, max(high, at + gap * (high - low)))
     return ax
