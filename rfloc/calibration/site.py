@@ -248,17 +248,21 @@ class _Search:
 
     def trace_mean(self, seed: int) -> None:
         """Make the posterior's mean a candidate, and trace it."""
-        x, y, h = self.result(seed).mean()
+        x, y, h = self.known(seed).mean()
         mean = self.site.nominal.take([0]).replace(x=[x], y=[y], h=[h], id=[f"{self.site.nominal.id[0]}/mean"])
         self.add(mean.above_roofs(self.city))
         self.trace(self.cloud.n - 1)
 
-    def result(self, seed: int) -> SiteFit:
-        """What is known; the calibrated pose is the last that was traced, or a better one."""
-        found = SiteFit(
+    def known(self, seed: int) -> SiteFit:
+        """What is known, were the last that was traced the calibrated pose."""
+        return SiteFit(
             self.site, self.cloud, self.cheap, self.traced, self.gains, self.evidence, self.traced[-1], self.history,
             seed,
         )  # fmt: skip
+
+    def result(self, seed: int) -> SiteFit:
+        """What was found: the last that was traced, the posterior's mean, or a better one."""
+        found = self.known(seed)
         stated = found.stated_evidence
         if stated[-1] < stated.max() - BETWEEN_MODES:
             best = self.traced[int(self.model(seed).mean[self.traced].argmax())]
