@@ -30,11 +30,11 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from benchmarks.posing import searches
 from benchmarks.posing.world import SIZES, KnownTruth
 from benchmarks.tracing.side_by_side import rounded
+from rfloc.backend import prepare, run_on_one_thread
 from rfloc.city import build_city
 from rfloc.config import CityParams, check, project_root
+from rfloc.files import save_json
 from rfloc.pipeline.provenance import revision_of
-from rfloc.schema import save_json
-from rfloc.simulation.backend import prepare, run_on_one_thread
 
 #: What is to be reached: at least, or within.
 GOALS: dict[str, tuple[float, float]] = {

@@ -33,12 +33,13 @@ from matplotlib.figure import Figure
 from rfloc.city import CELL, City, box_bounds, mesh, osm
 from rfloc.city.files import BUILDING_MATERIAL, GROUND_MATERIAL
 from rfloc.city.heights import assign_heights
-from rfloc.city.materials import load_radio_scene
 from rfloc.city.raster import rasterize_city
 from rfloc.city.vector import resolve
 from rfloc.config import CityParams, DataParams, check, data_root, project_root
+from rfloc.files import save_json
 from rfloc.frames import Grid, LocalFrame
-from rfloc.schema import load, save_json
+from rfloc.schema import load
+from rfloc.simulation.scene import load_radio_scene
 
 #: What whole Rome may cost on two cores.
 LIMITS = {"scene_s": 180.0, "scene_gb": 6.0, "raster_s": 300.0, "raster_gb": 4.0, "crop_ms": 2.0}

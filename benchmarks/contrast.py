@@ -26,7 +26,7 @@ from scipy.stats import spearmanr
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from benchmarks.posing.world import HELD_OUT
 from benchmarks.tracing.side_by_side import rounded
-from rfloc import config, schema
+from rfloc import config, files, schema
 from rfloc.calibration import likelihood
 from rfloc.calibration.candidates import Site, cloud_of
 from rfloc.calibration.parallel import each
@@ -34,13 +34,13 @@ from rfloc.calibration.reports import Reports, reported_level, reports_of, sites
 from rfloc.calibration.site import STATED, turned
 from rfloc.calibration.tracing import Tracer, World, site_name
 from rfloc.city import open_city
+from rfloc.datasets.radio import SUBCARRIERS
+from rfloc.datasets.statistical import decades_db
 from rfloc.errors import ConfigError
 from rfloc.pipeline.provenance import revision_of
 from rfloc.simulation.maps import in_the_open, map_grid
-from rfloc.simulation.radio import SUBCARRIERS
-from rfloc.simulation.stations import Stations
-from rfloc.simulation.statistical import decades_db
 from rfloc.splits import make_split
+from rfloc.stations import Stations
 
 Floats = NDArray[np.float64]
 
@@ -181,7 +181,7 @@ def main(arguments: list[str] | None = None) -> None:
         "sizes": {"candidates": CANDIDATES, "ways": WAYS, "block_m": HELD_OUT.block, "left_out": HELD_OUT.unknown},
     }  # fmt: skip
     args.output.parent.mkdir(parents=True, exist_ok=True)
-    schema.save_json(rounded(result), args.output)
+    files.save_json(rounded(result), args.output)
     print(pd.DataFrame(result["summary"]).round(3).to_string(index=False))
     print(json.dumps(rounded(result["summary"])))
 

@@ -27,11 +27,11 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from benchmarks.tracing import growth, links, maps
 from benchmarks.tracing.scene import SEED, SIZES, Bench
 from benchmarks.tracing.side_by_side import rounded
+from rfloc.backend import prepare
 from rfloc.city import build_city, open_city
 from rfloc.config import CityParams, check, project_root
+from rfloc.files import save_json
 from rfloc.pipeline.provenance import revision_of
-from rfloc.schema import save_json
-from rfloc.simulation.backend import prepare
 
 #: Ratios to be reached on two cores.
 GOALS = {"links_ratio": 20.0, "maps_ratio": 300.0, "azimuth_ratio": 500.0, "memory_ratio": 3.0}

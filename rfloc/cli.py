@@ -86,7 +86,7 @@ def _doctor(args: argparse.Namespace) -> int:
 
 
 def _fetch(args: argparse.Namespace) -> int:
-    from rfloc.measurements.fetch import fetch
+    from rfloc.datasets.fetch import fetch
 
     root = config.project_root()
     given = args.data_root or config.load(root / "params.yaml").data.root or os.environ.get("RFLOC_DATA")
@@ -163,7 +163,7 @@ def _run(args: argparse.Namespace) -> int:
 
 
 def _cost(args: argparse.Namespace) -> int:
-    from rfloc.simulation.cost import campaign_cost, campaign_sizes, probe_city, table
+    from rfloc.studies.cost import campaign_cost, campaign_sizes, probe_city, table
 
     root = config.project_root()
     with tempfile.TemporaryDirectory() as folder:

@@ -11,9 +11,8 @@ from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
 
-from rfloc import config
+from rfloc import backend, config
 from rfloc.errors import ConfigError
-from rfloc.simulation import backend
 
 #: Oldest Python that the project runs on.
 OLDEST_PYTHON = (3, 11)

@@ -6,7 +6,6 @@ One schema a kind: `links`, `raster`, `maps`, `paths`, `split`, `crops`, `predic
 
 from __future__ import annotations
 
-import json
 import shutil
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -234,7 +233,7 @@ def _validate_links(ds: xr.Dataset) -> None:
         raise SchemaError(
             f"{int((unplaced != said).sum())} stations have no position but a source of it, or the reverse",
             "x and y are NaN where bs_position_source is 'unknown', and nowhere else",
-            "place them (rfloc.measurements.positions), or drop them",
+            "place them (rfloc.datasets.positions), or drop them",
         )
 
 
@@ -382,19 +381,3 @@ def require_same_stations(links: xr.Dataset, other: xr.Dataset, what: str) -> No
             "levels are compared station by station, in the order of the links",
             "make them from these links' own stations, or reindex one to the other's bs_id",
         )
-
-
-def save_json(value: dict | list, path: str | Path) -> Path:
-    """Write JSON with sorted keys and a closing newline; NaN, what cannot be computed, is null, infinity refused."""
-    (path := Path(path)).parent.mkdir(parents=True, exist_ok=True)
-    value = json.loads(json.dumps(value), parse_constant=lambda name: None if name == "NaN" else float(name))
-    path.write_text(json.dumps(value, indent=2, sort_keys=True, allow_nan=False) + "\n")
-    return path
-
-
-def load_json(path: str | Path) -> dict:
-    """Read a JSON file that a stage wrote (raises DataError where it is missing)."""
-    path = Path(path)
-    if path.exists():
-        return json.loads(path.read_text())
-    raise DataError(f"there is no {path}", "the stage that writes it has not run here", "run `dvc repro`")

@@ -9,7 +9,7 @@ import pytest
 from rfloc import config, doctor
 from rfloc.cli import compose, main
 from rfloc.errors import ConfigError
-from rfloc.simulation import cost
+from rfloc.studies import cost
 
 SCALES = ("smoke", "demo", "rome", "rome_tiny", "paper")
 

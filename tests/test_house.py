@@ -26,13 +26,11 @@ ROOT = Path(__file__).resolve().parents[1]
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 MODULES = sorted((ROOT / "rfloc").rglob("*.py"))
 
-#: The rooms in the order in which data flows; a room imports rooms before it. `simulation.backend` stands at the front:
-#: it chooses the native library before anything imports mitsuba, and stands on errors alone.
+#: The rooms in the order in which data flows; a room imports rooms before it.
 ROOMS = (
-    ("errors", "config", "schema", "frames", "transfer", "simulation.backend"), ("city",), ("measurements",),
-    ("splits",),
-    ("simulation",), ("calibration",), ("crops",), ("localizers",), ("training",), ("evaluation",), ("figures",),
-    ("pipeline",), ("cli", "doctor", "__main__"),
+    ("errors", "files", "config", "schema", "frames", "transfer", "backend"), ("city",), ("stations",), ("splits",),
+    ("simulation",), ("datasets",), ("calibration",), ("crops",), ("localizers",), ("training",), ("evaluation",),
+    ("studies",), ("figures",), ("pipeline",), ("cli", "doctor", "__main__"),
 )  # fmt: skip
 RANK = {room: rank for rank, rooms in enumerate(ROOMS) for room in rooms}
 
@@ -219,7 +217,7 @@ class TestNotebooks:
     def test_its_stage_depends_on_it_and_on_the_rooms_that_it_uses(self, path):
         deps = stage_of(path).get("deps", [])
         assert f"notebooks/{path.name}" in deps
-        ground = {"errors", "config", "schema", "frames", "pipeline", "figures"}
+        ground = {"errors", "files", "config", "schema", "frames", "pipeline", "figures"}
         used = {room_of(name) for name in imports(code_of(path)) if name.split(".")[0] == "rfloc"} - ground - {""}
         covered = {Path(dep).with_suffix("").parts[1] for dep in deps if dep.startswith("rfloc/")} | {"rfloc"}
         assert "rfloc" not in deps, "name the rooms, not the whole house"

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import xarray as xr
 
-from rfloc import schema
+from rfloc import files, schema
 from rfloc.errors import DataError, FrameError, SchemaError
 from rfloc.frames import Grid, LocalFrame
 
@@ -65,7 +65,7 @@ def test_nothing_there_is_a_data_error(tmp_path):
     with pytest.raises(DataError, match="dvc repro"):
         schema.load(tmp_path / "a.zarr", "links")
     with pytest.raises(DataError, match="dvc repro"):
-        schema.load_json(tmp_path / "a.json")
+        files.load_json(tmp_path / "a.json")
 
 
 @pytest.mark.parametrize(
@@ -132,8 +132,8 @@ def test_roles_and_kinds_are_a_closed_set(links):
 
 
 def test_json_is_sorted_whole_and_without_nan(tmp_path):
-    path = schema.save_json({"b": 1, "a": [1.5, None]}, tmp_path / "results/x.json")
+    path = files.save_json({"b": 1, "a": [1.5, None]}, tmp_path / "results/x.json")
     assert path.read_text() == '{\n  "a": [\n    1.5,\n    null\n  ],\n  "b": 1\n}\n'
-    assert schema.load_json(path) == json.loads(path.read_text())
+    assert files.load_json(path) == json.loads(path.read_text())
     with pytest.raises(ValueError, match="JSON compliant"):
-        schema.save_json({"a": float("inf")}, path)
+        files.save_json({"a": float("inf")}, path)

@@ -18,9 +18,9 @@ from rfloc.calibration.site import SiteFit, search_site, turned
 from rfloc.calibration.surrogate import weights_of
 from rfloc.calibration.tracing import Tracer
 from rfloc.config import RadioParams
+from rfloc.datasets.statistical import decades_db
 from rfloc.frames import wrap_degrees
-from rfloc.simulation.stations import Stations
-from rfloc.simulation.statistical import decades_db
+from rfloc.stations import Stations
 
 Floats = NDArray[np.float64]
 

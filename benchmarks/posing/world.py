@@ -14,11 +14,11 @@ from rfloc.calibration.candidates import Site
 from rfloc.calibration.reports import Reports, reports_of
 from rfloc.calibration.tracing import Tracer, World
 from rfloc.config import CalibrationParams, CampaignParams, RadioParams, SimulationParams, SplitParams
-from rfloc.simulation.campaign import hidden_campaign
+from rfloc.datasets.hidden import hidden_campaign
 from rfloc.simulation.shards import files_digest
-from rfloc.simulation.stations import Stations
 from rfloc.simulation.worker import worker_city
 from rfloc.splits import make_split
+from rfloc.stations import Stations
 
 Floats = NDArray[np.float64]
 

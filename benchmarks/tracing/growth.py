@@ -26,12 +26,13 @@ from rfloc.config import (
     data_root,
     project_root,
 )
+from rfloc.datasets.hidden import place_stations
 from rfloc.errors import DataError
 from rfloc.frames import Grid, LocalFrame
 from rfloc.schema import load
-from rfloc.simulation.campaign import place_stations
 from rfloc.simulation.engine import Part, connect, run_campaign
 from rfloc.simulation.maps import map_grid, read_maps, trace_maps
+from rfloc.simulation.scene import load_scene
 from rfloc.simulation.trace import trace_paths
 
 #: Half the edge of the square that UEs and maps of the growing city have [m].
@@ -119,7 +120,7 @@ def buildings(counts: tuple[int, ...], ues: int, repeats: int, folder: Path) -> 
     jobs: dict[int, dict[str, Any]] = {}
     for n, city in cities.items():
         jobs[n] = {
-            "load": lambda city=city: city.load_scene(RADIO.carrier_hz, SIM.scattering),
+            "load": lambda city=city: load_scene(city, RADIO.carrier_hz, SIM.scattering),
             "paths": lambda city=city: trace_paths(city, one, x, y, SIM, RADIO, SEED, SAMPLES),
             "maps": lambda city=city: trace_maps(city, one, cells, SIM, RADIO, SEED, MAP_SAMPLES, progress=False),
         }

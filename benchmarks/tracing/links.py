@@ -16,6 +16,7 @@ from benchmarks.tracing.side_by_side import clock, distance, in_turns, time_at
 from rfloc.config import project_root
 from rfloc.simulation.paths import path_gain
 from rfloc.simulation.scan import azimuth_scan, departure_spectrum
+from rfloc.simulation.scene import load_scene
 from rfloc.simulation.trace import trace_paths
 
 #: Azimuths that are asked for.
@@ -153,7 +154,7 @@ def memory(bench: Bench, name: str) -> dict[str, Any]:
 def peak_of(bench: Bench, way: str, stations: int, ues: int) -> dict[str, float]:
     """Peak memory [MB] that some stations' links to some UEs take past imports and a loaded scene, and the time."""
     some, work = bench.stations.take(range(stations)), bench.theirs if way == "released" else bench.ours
-    scene = bench.city.load_scene(RADIO.carrier_hz, SIM.scattering)
+    scene = load_scene(bench.city, RADIO.carrier_hz, SIM.scattering)
     before = resident("VmRSS")
     Path("/proc/self/clear_refs").write_text("5")  # Linux: the peak starts anew
     _, seconds, compiled = clock(lambda: work(some, ues, bench.sizes.samples))

@@ -11,7 +11,8 @@ from benchmarks.tracing.scene import OTHER_SEED, RADIO, SEED, SIM, Array, Bench
 from benchmarks.tracing.side_by_side import distance, in_turns, time_at
 from rfloc.simulation.maps import map_grid, read_maps, trace_maps
 from rfloc.simulation.paths import path_gain
-from rfloc.simulation.solver import ABOVE, flatness
+from rfloc.simulation.scene import load_scene
+from rfloc.simulation.sionna_patch import ABOVE, flatness
 from rfloc.simulation.trace import trace_paths
 
 #: UEs a station that are asked for, edge of a map's cell [m].
@@ -110,7 +111,7 @@ def rays(bench: Bench) -> dict[str, Any]:
 
     s, station = bench.sizes, bench.stations.take([0])
     grid, rng = map_grid(bench.city, CELL), np.random.default_rng(SEED)
-    scene = bench.city.load_scene(RADIO.carrier_hz, SIM.scattering).mi_scene
+    scene = load_scene(bench.city, RADIO.carrier_hz, SIM.scattering).mi_scene
     along, flat = (np.arange(s.rays) + 0.5) / s.rays, flatness(float(station.h[0]) - RADIO.ue_height, grid)
     down, up = 1 - along / (1 - ABOVE), 1 - (1 - along) / ABOVE
     z = flat * np.tan(np.arctan(1 / flat) * np.where(down > 0, -down, up))

@@ -5,14 +5,15 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from rfloc.backend import prepare
 from rfloc.city import City
 from rfloc.config import RadioParams, SimulationParams
 from rfloc.frames import Grid, sionna_orientation
 from rfloc.simulation.antennas import Antenna
-from rfloc.simulation.backend import prepare
 from rfloc.simulation.maps import ground_level, outdoor_share, place_transmitter, sector_gain_db
-from rfloc.simulation.solver import interactions
-from rfloc.simulation.stations import Stations
+from rfloc.simulation.scene import load_scene
+from rfloc.simulation.sionna_patch import interactions
+from rfloc.stations import Stations
 
 prepare()
 import mitsuba as mi  # noqa: E402 - the backend is chosen first
@@ -47,7 +48,7 @@ def trace_gain(
     Every solver call has all stations and a batch of UEs. With `explicit` each element of the array sends its own
     `samples` rays, else the array's middle does.
     """
-    scene = city.load_scene(radio.carrier_hz, sim.scattering)
+    scene = load_scene(city, radio.carrier_hz, sim.scattering)
     scene.tx_array = PlanarArray(
         num_rows=shape[0], num_cols=shape[1], vertical_spacing=SPACING[0], horizontal_spacing=SPACING[1],
         pattern="tr38901", polarization="VH",
@@ -86,7 +87,7 @@ def map_gain(
     seed: int = 42,
 ) -> NDArray[np.float64]:
     """Path gain (ue, bs) off radio maps of rays that leave evenly to all sides, sectors applied to what is read."""
-    scene, (x_min, y_min, x_max, y_max) = city.load_scene(radio.carrier_hz, sim.scattering), grid.bounds
+    scene, (x_min, y_min, x_max, y_max) = load_scene(city, radio.carrier_hz, sim.scattering), grid.bounds
     row, col, _ = grid.index(x, y)
     share = outdoor_share(city, grid)[0][row, col]
     gain = 10 ** (sector_gain_db(stations, x, y, radio).T / 10)

@@ -12,10 +12,10 @@ from numpy.typing import NDArray
 from benchmarks.tracing import released
 from rfloc.city import City
 from rfloc.config import RadioParams, SimulationParams
-from rfloc.simulation.campaign import place_stations
+from rfloc.datasets.hidden import place_stations
 from rfloc.simulation.paths import path_gain
-from rfloc.simulation.stations import Stations
 from rfloc.simulation.trace import trace_paths
+from rfloc.stations import Stations
 
 Array = NDArray[np.float64]
 

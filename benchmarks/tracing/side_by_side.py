@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.stats import spearmanr
 
-from rfloc.simulation.backend import prepare
+from rfloc.backend import prepare
 
 prepare()
 import drjit as dr  # noqa: E402 - the backend is chosen first

@@ -21,12 +21,12 @@ from rfloc.calibration.site import NOMINAL, SiteFit, Turned, search_site, turned
 from rfloc.calibration.tracing import Tracer, World, site_name
 from rfloc.city import open_city
 from rfloc.config import CalibrationParams, EngineParams, RadioParams
+from rfloc.datasets.statistical import decades_db
 from rfloc.errors import CalibrationError
 from rfloc.frames import Grid
 from rfloc.simulation.maps import in_the_open, map_grid, nrsrp_map, sector_gain_db
-from rfloc.simulation.stations import Stations
-from rfloc.simulation.statistical import decades_db
 from rfloc.splits import leakage_report
+from rfloc.stations import Stations
 
 Floats = NDArray[np.float64]
 

@@ -21,11 +21,11 @@ from rfloc.calibration.likelihood import (
 from rfloc.calibration.reports import Reports
 from rfloc.city import City
 from rfloc.config import CalibrationParams, RadioParams
+from rfloc.datasets.statistical import decades_db
 from rfloc.frames import bearing, wrap_degrees
 from rfloc.simulation.antennas import pattern_gain_db
 from rfloc.simulation.rooftop import rooftop_maps
-from rfloc.simulation.stations import Stations
-from rfloc.simulation.statistical import decades_db
+from rfloc.stations import Stations
 
 Floats = NDArray[np.float64]
 

@@ -22,7 +22,7 @@ from rfloc.calibration.tracing import Tracer, World, site_name
 from rfloc.config import CalibrationParams, EngineParams, RadioParams
 from rfloc.errors import CalibrationError
 from rfloc.simulation.maps import sector_gain_db
-from rfloc.simulation.stations import Stations
+from rfloc.stations import Stations
 
 Floats = NDArray[np.float64]
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, TypeVar
 
+from rfloc.backend import run_on_one_thread
 from rfloc.config import EngineParams
 from rfloc.errors import CalibrationError
-from rfloc.simulation.backend import run_on_one_thread
 from rfloc.simulation.cluster import connect
 
 Result = TypeVar("Result")

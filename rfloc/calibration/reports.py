@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 from scipy.spatial import cKDTree
 
 from rfloc.config import RadioParams
-from rfloc.simulation.radio import SUBCARRIERS, reportable_dbm
-from rfloc.simulation.stations import Stations
+from rfloc.datasets.radio import SUBCARRIERS, reportable_dbm
+from rfloc.stations import Stations
 
 Floats = NDArray[np.float64]
 Bools = NDArray[np.bool_]

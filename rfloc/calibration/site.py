@@ -16,7 +16,7 @@ from rfloc.calibration.surrogate import Surrogate, surrogate, weights_of
 from rfloc.city import City
 from rfloc.config import CalibrationParams
 from rfloc.frames import wrap_degrees
-from rfloc.simulation.stations import Stations
+from rfloc.stations import Stations
 
 Floats = NDArray[np.float64]
 

@@ -15,8 +15,8 @@ from rfloc.config import RadioParams, SimulationParams
 from rfloc.simulation.maps import map_grid, outdoor_share, over_rooftops, read_maps, trace_maps
 from rfloc.simulation.rooftop import rooftop_maps
 from rfloc.simulation.shards import files_digest, plan_versions
-from rfloc.simulation.stations import Stations
 from rfloc.simulation.worker import worker_city
+from rfloc.stations import Stations
 
 Floats = NDArray[np.float64]
 

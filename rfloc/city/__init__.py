@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from itertools import pairwise
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import xarray as xr
@@ -22,11 +22,9 @@ from rfloc.city.raster import CHUNK, write_raster
 from rfloc.city.windows import RasterReader
 from rfloc.config import CityParams, check
 from rfloc.errors import DataError
+from rfloc.files import load_json, save_json
 from rfloc.frames import Grid, LocalFrame
-from rfloc.schema import load, load_json, save_json
-
-if TYPE_CHECKING:
-    from sionna.rt import Scene
+from rfloc.schema import load
 
 #: Cell of the city raster [m].
 CELL = 1.0
@@ -187,25 +185,6 @@ class City:
 
             return scene_file(str(self.params.scene))
         return self.folder / "scene.xml"
-
-    def load_scene(self, carrier_hz: float, scattering: float) -> Scene:
-        """Load the scene, ready to trace at a carrier.
-
-        Parameters
-        ----------
-        carrier_hz : float
-            Carrier [Hz]; materials follow ITU-R P.2040 there, extrapolated where its table doesn't reach.
-        scattering : float
-            Scattering coefficient of every material, 0 to 1.
-
-        Returns
-        -------
-        sionna.rt.Scene
-            With isotropic arrays yet to be set; x, y, z [m] in the city's frame, ground at :meth:`ground_at`.
-        """
-        from rfloc.city.materials import load_radio_scene
-
-        return load_radio_scene(self.scene_path, carrier_hz, scattering, self.params.permittivity_scale)
 
 
 def _bands(first: int, stop: int) -> list[slice]:

@@ -21,7 +21,7 @@ HULL_RADIUS = 25.0
 
 def scene_file(name: str) -> Path:
     """The XML file of one of Sionna RT's scenes (raises DataError for a name that it doesn't have)."""
-    from rfloc.simulation.backend import prepare
+    from rfloc.backend import prepare
 
     prepare()
     from sionna.rt import scene

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rfloc.errors import DataError
-from rfloc.evaluation.metrics import METRICS, UEErrors, mean_error
+from rfloc.evaluation.errors import METRICS, UEErrors, mean_error
 
 Floats = NDArray[np.float64]
 Interval = tuple[float, float] | None

@@ -14,7 +14,7 @@ import xarray as xr
 from rfloc.config import EvaluationParams
 from rfloc.errors import DataError
 from rfloc.evaluation.bootstrap import block_interval, paired_difference
-from rfloc.evaluation.metrics import METRICS, per_ue, ue_errors
+from rfloc.evaluation.errors import METRICS, per_ue, ue_errors
 
 ROLES_SHOWN = ("known", "unknown")
 
@@ -34,7 +34,7 @@ def summarise(
     -------
     dict
         `localizer`, `city` and, for each role that has samples, a dict of `ues`, `crops`, every metric of
-        :data:`~rfloc.evaluation.metrics.METRICS` [m], `<metric>_ci` ([low, high] or None) and, where the posterior
+        :data:`~rfloc.evaluation.errors.METRICS` [m], `<metric>_ci` ([low, high] or None) and, where the posterior
         was evaluated, `inside90` and `area90` (shares, averaged within UEs first).
 
     Raises

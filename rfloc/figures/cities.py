@@ -103,7 +103,7 @@ def scene_view(
     samples : int
         Rays a pixel.
     """
-    from rfloc.simulation.backend import prepare
+    from rfloc.backend import prepare
 
     prepare()
     import sionna.rt as rt

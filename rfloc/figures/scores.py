@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from scipy.stats import norm
 
 from rfloc.config import CropParams
-from rfloc.evaluation.metrics import ue_errors
+from rfloc.evaluation.errors import ue_errors
 from rfloc.figures.style import METHODS, OKABE_ITO, ROLE_LABELS, legend_outside, method_style
 from rfloc.schema import FEATURES
 

@@ -8,8 +8,8 @@ from typing import Any
 from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 
-from rfloc.evaluation.sensitivity_table import stands_out
 from rfloc.figures.style import OKABE_ITO
+from rfloc.studies.sensitivity_table import stands_out
 
 #: Colour of each group of factors, and its name.
 GROUPS = {
@@ -25,14 +25,14 @@ def sensitivity(
     """One line a factor, one dot a setting, one column a score; the base is a vertical line.
 
     A band about the base is as wide as what other rays do. Dots are full where a setting stands out of it
-    (:func:`~rfloc.evaluation.sensitivity_table.stands_out`).
+    (:func:`~rfloc.studies.sensitivity_table.stands_out`).
 
     Parameters
     ----------
     axes : sequence of Axes
         One a column.
     study : dict
-        As :func:`~rfloc.evaluation.sensitivity_table.study` returns it.
+        As :func:`~rfloc.studies.sensitivity_table.study` returns it.
     columns, labels : sequence of str
         Scores, and what they are called, with units.
     chosen : sequence of str

@@ -11,12 +11,12 @@ from scipy.stats import norm, t
 
 from rfloc.config import BaselineParams, CropParams, RadioParams
 from rfloc.crops import Batch, cell_centres
+from rfloc.datasets.radio import reportable_dbm
 from rfloc.errors import DataError
 from rfloc.frames import Grid
 from rfloc.localizers import jitter_prior, normalised, require_unturned, street_prior
 from rfloc.schema import FEATURES, require_same_stations
 from rfloc.simulation.maps import nrsrp_map
-from rfloc.simulation.radio import reportable_dbm
 
 Floats = NDArray[np.float64]
 

@@ -19,10 +19,9 @@ from typing import Any
 
 import yaml
 
-from rfloc import schema
+from rfloc import backend, files
 from rfloc.config import project_root
 from rfloc.errors import DataError
-from rfloc.simulation import backend
 
 #: Environment variable by which the runner tells a notebook its stamp.
 STAMP = "RFLOC_STAMP"
@@ -60,7 +59,7 @@ class Record:
         self.wall_time = time.monotonic() - self._start
         self.peak_memory = peak // 1024 if sys.platform == "darwin" else peak
         self.content |= {"wall_time_s": round(self.wall_time, 1), "peak_memory_mib": round(self.peak_memory / 1024)}
-        return schema.save_json(self.content, path_of(self.root, self.scale, self.stage))
+        return files.save_json(self.content, path_of(self.root, self.scale, self.stage))
 
 
 def path_of(root: Path, scale: str, stage: str) -> Path:
@@ -106,7 +105,7 @@ def stamp(scale: str, stage: str) -> str:
     if own.startswith(f"{stage} "):
         return own
     path = path_of(project_root(), scale, stage)
-    return _line(schema.load_json(path)) if path.exists() else f"{stage} · scale {scale} · run by hand, not recorded"
+    return _line(files.load_json(path)) if path.exists() else f"{stage} · scale {scale} · run by hand, not recorded"
 
 
 def figure_caption(text: str, scale: str, stage: str) -> str:

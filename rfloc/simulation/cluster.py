@@ -8,9 +8,9 @@ import shutil
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
+from rfloc.backend import cuda_devices
 from rfloc.config import EngineParams
 from rfloc.errors import SimulationError
-from rfloc.simulation.backend import cuda_devices
 
 if TYPE_CHECKING:
     from distributed import Client

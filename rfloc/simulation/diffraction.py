@@ -17,7 +17,7 @@ from rfloc.simulation.rooftop import LEAST_ROOF, roof_profiles
 
 if TYPE_CHECKING:
     from rfloc.city import City
-    from rfloc.simulation.stations import Stations
+    from rfloc.stations import Stations
 
 Array = NDArray[np.float64]
 

@@ -25,9 +25,9 @@ from xml.etree import ElementTree
 import numpy as np
 from numpy.typing import NDArray
 
-from rfloc.city.materials import MATERIALS
+from rfloc.backend import prepare
 from rfloc.errors import DataError
-from rfloc.simulation.backend import prepare
+from rfloc.simulation.scene import MATERIALS
 
 #: Ray gain and its relative standard error, each (ny, nx).
 RayMap = tuple[NDArray[np.float32], NDArray[np.float32]]

@@ -22,9 +22,10 @@ from rfloc.schema import validate, with_units
 from rfloc.simulation import mapcache
 from rfloc.simulation.antennas import pattern_gain_db
 from rfloc.simulation.rooftop import rooftop_maps
+from rfloc.simulation.scene import load_scene
+from rfloc.simulation.sionna_patch import flatness, interactions, map_solver
 from rfloc.simulation.smoothing import pooled
-from rfloc.simulation.solver import flatness, interactions, map_solver
-from rfloc.simulation.stations import Stations
+from rfloc.stations import Stations
 
 if TYPE_CHECKING:
     from rfloc.city import City
@@ -185,7 +186,7 @@ def _ray_maps(
     cache: Path | None,
 ) -> tuple[NDArray[np.float32], NDArray[np.float32], int]:
     """What rays bring and its relative error, (bs, y, x), averaged over whole cells, and how many were traced."""
-    scene = functools.cache(lambda: city.load_scene(radio.carrier_hz, sim.scattering))
+    scene = functools.cache(lambda: load_scene(city, radio.carrier_hz, sim.scattering))
     plane = ground_level(city) + radio.ue_height
     gain, error = np.empty((2, stations.n, *grid.shape), np.float32)
     traced = 0

@@ -17,7 +17,6 @@ from rfloc.config import RadioParams
 from rfloc.errors import SimulationError
 from rfloc.frames import wrap_degrees
 from rfloc.simulation.antennas import Antenna
-from rfloc.simulation.radio import resource_elements
 
 Array = NDArray[np.float64]
 Complex = NDArray[np.complex128]
@@ -34,6 +33,12 @@ class Rays:
     power: Array  #: (4, n) coefficients a0 to a3 of the power over slant, linear
     off: Array  #: (n,) azimuth of departure minus the station's [deg], NaN = unknown
     elevation: Array  #: (n,) elevation of departure [deg]
+
+
+def resource_elements(radio: RadioParams) -> NDArray[np.float64]:
+    """Frequencies of all resource elements [Hz], evenly about the carrier, shape (12 N_RB,)."""
+    count = 12 * radio.resource_blocks
+    return np.asarray(radio.carrier_hz + 15e3 * (np.arange(count) - (count - 1) / 2), dtype=np.float64)
 
 
 def antenna_of(radio: RadioParams | Antenna | None) -> Antenna:
@@ -169,7 +174,7 @@ def resource_element_gain(paths: xr.Dataset, radio: RadioParams, ue: Antenna | N
     """Mean over all resource elements of the sum over ports of |H(f)|^2, shape (ue, bs), linear.
 
     What a UE measures as NRSRP is this gain, with the fading of the band, times the power of a resource element;
-    :func:`rfloc.simulation.radio.features` takes it as path gain. Its mean over random phases is :func:`path_gain`.
+    :func:`rfloc.datasets.radio.features` takes it as path gain. Its mean over random phases is :func:`path_gain`.
     """
     f = resource_elements(radio)
     gain = np.empty((paths.sizes["ue"], paths.sizes["bs"]))

@@ -17,7 +17,7 @@ from rfloc.simulation.propagation import free_space_gain
 
 if TYPE_CHECKING:
     from rfloc.city import City
-    from rfloc.simulation.stations import Stations
+    from rfloc.stations import Stations
 
 #: Points of a profile, denser towards both ends, where the edges that matter lie.
 PROFILE_POINTS = 96

@@ -20,7 +20,7 @@ from rfloc.city import open_city
 from rfloc.config import RadioParams, SimulationParams
 from rfloc.errors import SimulationError
 from rfloc.simulation.mapcache import PACKAGES, scene_hash, versions
-from rfloc.simulation.stations import Stations
+from rfloc.stations import Stations
 
 #: Columns of the stations and parameters of the radio interface that path gain depends on; the others come later.
 _STATION = ("x", "y", "h", "azimuth", "id")

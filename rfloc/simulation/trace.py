@@ -13,16 +13,24 @@ import xarray as xr
 from numpy.typing import ArrayLike, NDArray
 from scipy.stats import spearmanr
 
+from rfloc.backend import prepare
 from rfloc.config import RadioParams, SimulationParams
 from rfloc.errors import SimulationError
 from rfloc.frames import Grid
 from rfloc.schema import validate, with_units
-from rfloc.simulation.backend import prepare
 from rfloc.simulation.maps import over_rooftops, place_transmitter, read_error_db, read_maps
 from rfloc.simulation.paths import path_gain
 from rfloc.simulation.rooftop import rooftop_maps
-from rfloc.simulation.solver import SLANTS, candidate_generator, interactions, slanted_array, table_entries, ues_a_call
-from rfloc.simulation.stations import Stations
+from rfloc.simulation.scene import load_scene
+from rfloc.simulation.sionna_patch import (
+    SLANTS,
+    candidate_generator,
+    interactions,
+    slanted_array,
+    table_entries,
+    ues_a_call,
+)
+from rfloc.stations import Stations
 
 if TYPE_CHECKING:
     from rfloc.city import City
@@ -92,7 +100,7 @@ def trace_paths(
     from sionna.rt import PlanarArray, Receiver
 
     z = city.ground_at(x, y) + radio.ue_height
-    scene = city.load_scene(radio.carrier_hz, sim.scattering)
+    scene = load_scene(city, radio.carrier_hz, sim.scattering)
     scene.rx_array = PlanarArray(num_rows=1, num_cols=1, pattern="iso", polarization="VH")
     found: list[list[dict[str, NDArray[Any]]]] = [[] for _ in range(stations.n)]
     step, buffer = min(ues_a_call(samples, sim.max_depth), x.size), BUFFER

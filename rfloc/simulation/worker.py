@@ -6,22 +6,21 @@ core is how a campaign uses a machine.
 
 from __future__ import annotations
 
-import dataclasses
 import socket
 import threading
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from rfloc.backend import run_on_one_thread
 from rfloc.city import City, open_city
 from rfloc.errors import SimulationError
-from rfloc.simulation.backend import run_on_one_thread
 from rfloc.simulation.maps import map_grid, trace_maps
 from rfloc.simulation.shards import Part, Shard, differences, files_digest, plan_versions
 from rfloc.simulation.store import Store
 from rfloc.simulation.trace import read_or_trace
 
 if TYPE_CHECKING:
-    from sionna.rt import Scene
+    pass
 
 
 #: A process traces one station at a time, however many threads its Dask worker has: they share a scene.
@@ -68,21 +67,8 @@ def _compute_station(root: Path, part: Part, todo: list[Shard], cache: Path | No
             ) from None
 
 
-class _OneScene(City):
-    """A city that loads its scene once."""
-
-    def load_scene(self, carrier_hz: float, scattering: float) -> Scene:
-        """As :meth:`City.load_scene`; what the last user placed in the scene is still there."""
-        kept, asked = vars(self), (carrier_hz, scattering)
-        if kept.get("_scene", [None])[0] != asked:
-            kept.pop("_scene", None)  # before the next one is loaded: two may not fit
-            kept["_scene"] = asked, super().load_scene(carrier_hz, scattering)
-        scene: Scene = kept["_scene"][1]
-        return scene
-
-
 #: The city that a worker process traces in, by the hash of its files.
-_held: dict[str, _OneScene] = {}
+_held: dict[str, City] = {}
 
 
 def worker_city(folder: Path, digest: str) -> City:
@@ -108,6 +94,5 @@ def worker_city(folder: Path, digest: str) -> City:
                 "it was built anew meanwhile, or this machine has another",
                 "start the campaign again",
             )
-        city = open_city(folder)
-        _held[digest] = _OneScene(**{field.name: getattr(city, field.name) for field in dataclasses.fields(city)})
+        _held[digest] = open_city(folder)
     return _held[digest]

@@ -13,7 +13,7 @@ import lightning.pytorch as pl
 from torch.utils.data import DataLoader
 
 from rfloc.config import CropParams, ExperimentParams, TrainingParams
-from rfloc.training.data import CropSource, TrainingSteps, ValidationSteps, worker_count
+from rfloc.training.batches import CropSource, TrainingSteps, ValidationSteps, worker_count
 
 #: Gradients are clipped to this norm.
 CLIP = 1.0

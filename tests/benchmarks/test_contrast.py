@@ -11,8 +11,8 @@ from benchmarks import contrast
 from rfloc.calibration.tracing import World
 from rfloc.city import City
 from rfloc.config import CalibrationParams, CampaignParams, RadioParams, SimulationParams
+from rfloc.datasets.hidden import hidden_campaign
 from rfloc.errors import ConfigError
-from rfloc.simulation.campaign import hidden_campaign
 
 SIM = SimulationParams(cell=20.0, samples=4000, max_depth=1, map_batches=2)
 RADIO = RadioParams(load=0.05)

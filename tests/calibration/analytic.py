@@ -7,11 +7,11 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from rfloc.config import CalibrationParams, RadioParams
+from rfloc.datasets.hidden import links_from_gain
 from rfloc.schema import links_dataset
-from rfloc.simulation.campaign import links_from_gain
 from rfloc.simulation.maps import sector_gain_db
 from rfloc.simulation.propagation import free_space_gain
-from rfloc.simulation.stations import Stations
+from rfloc.stations import Stations
 from tests.simulation.scenes import FRAME, raster_city
 
 RADIO = RadioParams(load=0.0, sensitivity_dbm=-200.0, detection_db=-300.0)  # everything is heard

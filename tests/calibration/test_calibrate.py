@@ -18,12 +18,12 @@ from rfloc.calibration.parallel import each
 from rfloc.calibration.tracing import World
 from rfloc.city import City
 from rfloc.config import CalibrationParams, CampaignParams, EngineParams, RadioParams, SimulationParams, SplitParams
+from rfloc.datasets.hidden import hidden_campaign
+from rfloc.datasets.statistical import decades_db
 from rfloc.errors import CalibrationError, SplitError
-from rfloc.simulation.campaign import hidden_campaign
 from rfloc.simulation.maps import map_grid, nrsrp_map, outdoor_share, read_maps, sector_gain_db, trace_maps
-from rfloc.simulation.stations import Stations
-from rfloc.simulation.statistical import decades_db
 from rfloc.splits import make_split
+from rfloc.stations import Stations
 
 SIM = SimulationParams(cell=20.0, samples=4000, max_depth=1, map_batches=2)
 RADIO = RadioParams(load=0.05)

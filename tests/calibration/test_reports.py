@@ -7,8 +7,8 @@ import pytest
 
 from rfloc.calibration.reports import MOST, SQUARE, missed_share, reported_level, reports_of, sites_of
 from rfloc.config import RadioParams
-from rfloc.simulation.radio import features
-from rfloc.simulation.stations import Stations
+from rfloc.datasets.radio import features
+from rfloc.stations import Stations
 from tests.calibration.analytic import RADIO, links_of, measured, table
 
 

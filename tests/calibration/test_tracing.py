@@ -9,7 +9,7 @@ from rfloc.calibration.tracing import Tracer, World
 from rfloc.city import City
 from rfloc.config import RadioParams, SimulationParams
 from rfloc.simulation.maps import map_grid, read_maps, trace_maps
-from rfloc.simulation.stations import Stations
+from rfloc.stations import Stations
 
 RADIO = RadioParams()
 

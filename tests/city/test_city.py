@@ -16,6 +16,7 @@ from rfloc.config import CityParams, check
 from rfloc.errors import DataError, FrameError
 from rfloc.frames import Grid
 from rfloc.schema import load
+from rfloc.simulation.scene import load_scene
 from tests import toy
 from tests.toy import city_params
 
@@ -170,7 +171,7 @@ def test_ues_stay_in_the_box_asked_for(toy_city):
 @pytest.fixture(scope="module")
 def toy_map(toy_city):
     """Radio map of the toy city without interactions, 5 m cells: linear path gain (72, 72), and the station."""
-    scene = toy_city.load_scene(CARRIER, 0.4)
+    scene = load_scene(toy_city, CARRIER, 0.4)
     import mitsuba as mi
     import sionna.rt as rt
 
@@ -226,7 +227,7 @@ def test_rome_has_the_buildings_that_its_source_counts(rome):
     x, y = rome.street_points(500, np.random.default_rng(1))
     x_min, y_min, x_max, y_max = rome.bounds
     assert x.min() > x_min - 1 and x.max() < x_max + 1 and y.min() > y_min - 1 and y.max() < y_max + 1
-    scene = rome.load_scene(CARRIER, 0.4)
+    scene = load_scene(rome, CARRIER, 0.4)
     assert set(scene.radio_materials) == {"concrete", "medium_dry_ground"}
 
 

@@ -10,10 +10,10 @@ from hypothesis import strategies as st
 from shapely import Polygon, affinity
 from shapely.geometry import MultiPolygon, box
 
-from rfloc.city.materials import load_radio_scene
 from rfloc.city.mesh import FOUNDATION, Mesh, extrude, plane, prisms, write_ply, write_scene
 from rfloc.errors import DataError
 from rfloc.frames import LocalFrame
+from rfloc.simulation.scene import load_radio_scene
 
 #: Two wings and a bar between them, a vertex in the middle of the bar's edges.
 U_SHAPE = Polygon([(0, 0), (30, 0), (30, 20), (20, 20), (20, 10), (15, 10), (10, 10), (10, 20), (0, 20)])

@@ -13,7 +13,7 @@ from rfloc.city.mesh import plane, prisms, write_scene
 from rfloc.config import CityParams
 from rfloc.frames import Grid, LocalFrame
 from rfloc.schema import with_units
-from rfloc.simulation.stations import Stations
+from rfloc.stations import Stations
 
 FRAME = LocalFrame(45.0, 10.0)
 

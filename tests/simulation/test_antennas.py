@@ -5,9 +5,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from rfloc.backend import prepare
 from rfloc.errors import SimulationError
 from rfloc.simulation.antennas import Antenna, dipole_gain_db, pattern_gain_db, tr38901_gain_db
-from rfloc.simulation.backend import prepare
 
 
 @pytest.mark.parametrize(

@@ -14,10 +14,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from rfloc.backend import cuda_devices
 from rfloc.config import EngineParams
 from rfloc.errors import SimulationError
 from rfloc.simulation import cluster
-from rfloc.simulation.backend import cuda_devices
 from rfloc.simulation.engine import connect, read_part, run_campaign
 from rfloc.simulation.maps import map_grid, read_error_db, read_maps, trace_maps
 from rfloc.simulation.store import ARRAYS

@@ -25,6 +25,7 @@ from rfloc.simulation.maps import (
     trace_maps,
 )
 from rfloc.simulation.propagation import free_space_gain
+from rfloc.simulation.scene import load_scene
 from tests.simulation.scenes import one_station, small_city
 
 RADIO = RadioParams()
@@ -139,7 +140,7 @@ def test_rays_go_where_the_map_is(toy_city: City):
 
     sim = SIM.model_copy(update={"diffuse": False, "max_depth": 2, "samples": 40_000, "cell": 5.0})
     station, grid = one_station(20.0, -60.0, 26.0), map_grid(toy_city, 5.0)
-    scene = toy_city.load_scene(RADIO.carrier_hz, sim.scattering)
+    scene = load_scene(toy_city, RADIO.carrier_hz, sim.scattering)
     place_transmitter(scene, toy_city, station, 0)
     x_min, y_min, x_max, y_max = grid.bounds
     plane = mi.Point3f((x_min + x_max) / 2, (y_min + y_max) / 2, ground_level(toy_city) + RADIO.ue_height)
@@ -173,7 +174,7 @@ ONE_THREAD = """
 import hashlib, sys
 from pathlib import Path
 from rfloc.config import RadioParams, SimulationParams
-from rfloc.simulation.backend import run_on_one_thread
+from rfloc.backend import run_on_one_thread
 from rfloc.simulation.maps import map_grid, trace_maps
 from tests.simulation.scenes import one_station, small_city
 run_on_one_thread()
@@ -188,7 +189,7 @@ def test_two_processes_of_one_thread_trace_the_same_bytes(tmp_path: Path, monkey
     """So that a campaign that was broken off ends as it would have."""
     import drjit
 
-    from rfloc.simulation.backend import prepare
+    from rfloc.backend import prepare
 
     if prepare().kind == "cuda":
         pytest.skip("a GPU sums in no fixed order")

@@ -10,14 +10,15 @@ import xarray as xr
 from scipy.constants import speed_of_light
 
 from rfloc.config import RadioParams, SimulationParams
+from rfloc.datasets.radio import features
 from rfloc.errors import SimulationError
 from rfloc.frames import sionna_orientation
 from rfloc.simulation.antennas import Antenna
-from rfloc.simulation.paths import frequency_response, path_gain, resource_element_gain
-from rfloc.simulation.radio import features, resource_elements
+from rfloc.simulation.paths import frequency_response, path_gain, resource_element_gain, resource_elements
 from rfloc.simulation.scan import azimuth_scan, departure_spectrum
-from rfloc.simulation.stations import Stations
+from rfloc.simulation.scene import load_scene
 from rfloc.simulation.trace import trace_paths
+from rfloc.stations import Stations
 from tests.simulation.scenes import one_station, small_city
 
 RADIO = RadioParams(downtilt=6.0)
@@ -56,7 +57,7 @@ def retrace(city, ues) -> Retrace:
     import mitsuba as mi
     from sionna.rt import PathSolver, PlanarArray, Receiver, Transmitter
 
-    scenes = {on: city.load_scene(RADIO.carrier_hz, simulation(on).scattering) for on in (False, True)}
+    scenes = {on: load_scene(city, RADIO.carrier_hz, simulation(on).scattering) for on in (False, True)}
     for scene in scenes.values():
         scene.add(Transmitter("bs", position=mi.Point3f(-10, 0, 20)))
         for i, (x, y) in enumerate(zip(*ues, strict=True)):

@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 
 from rfloc import schema
-from rfloc.city.materials import itu_parameters
 from rfloc.config import RadioParams, SimulationParams
 from rfloc.errors import SchemaError, SimulationError
 from rfloc.frames import sionna_orientation
@@ -14,7 +13,8 @@ from rfloc.schema import with_units
 from rfloc.simulation import trace
 from rfloc.simulation.maps import map_grid, read_error_db, read_maps, sector_gain_db, trace_maps
 from rfloc.simulation.propagation import free_space_gain
-from rfloc.simulation.solver import LARGEST_TABLE, table_entries, ues_a_call
+from rfloc.simulation.scene import itu_parameters, load_scene
+from rfloc.simulation.sionna_patch import LARGEST_TABLE, table_entries, ues_a_call
 from tests.simulation.scenes import one_station, small_city
 
 RADIO = RadioParams()
@@ -59,7 +59,7 @@ def test_pattern_applied_afterwards_equals_a_turned_sector(tmp_path: Path, azimu
     import mitsuba as mi
     from sionna.rt import PathSolver, PlanarArray, Receiver, Transmitter
 
-    scene = city.load_scene(radio.carrier_hz, 0.0)
+    scene = load_scene(city, radio.carrier_hz, 0.0)
     scene.tx_array = PlanarArray(num_rows=1, num_cols=1, pattern="tr38901", polarization="V")
     scene.rx_array = PlanarArray(num_rows=1, num_cols=1, pattern="iso", polarization="VH")
     turned = mi.Point3f(*sionna_orientation(azimuth, downtilt))

@@ -10,7 +10,7 @@ import numpy as np
 from rfloc.city import open_city
 from rfloc.config import EngineParams, RadioParams, SimulationParams
 from rfloc.simulation.engine import Part, run_campaign
-from rfloc.simulation.stations import Stations
+from rfloc.stations import Stations
 
 ENGINE = EngineParams(workers=2, shard_links=20)
 SIM = SimulationParams(cell=20.0, samples=4000, max_depth=1, map_batches=2)

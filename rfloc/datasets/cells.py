@@ -1,0 +1,210 @@
+"""Where the cells of a campaign stand: the operator-style cell table (.xlsx), or rows published with positions (.csv).
+
+Both give a table of cells: `mnc enodeb npci` (int), `bs_lat bs_lon` [deg], `bs_position_source`, and
+`bs_position_error` [m], the standard deviation per axis, NaN where nobody states one.
+"""
+
+from __future__ import annotations
+
+import zlib
+from pathlib import Path
+from typing import Any
+from xml.etree.ElementTree import ParseError
+from zipfile import BadZipFile
+
+import numpy as np
+import pandas as pd
+
+from rfloc.datasets.nbiot import CELL
+from rfloc.datasets.rows import DECIMALS, check_numbers
+from rfloc.errors import DataError
+from rfloc.frames import LocalFrame
+
+#: Columns that a cell table must have; the eNodeB's stands under either name (Rome, Oslo).
+TABLE = ("Name", "Latitude", "Longitude", "PosErrorLambda1", "PosErrorLambda2", "MNC")
+ENODEB = ("eNodeBID", "eNodeID")
+
+COLUMNS = [*CELL, "bs_lat", "bs_lon", "bs_position_source", "bs_position_error"]
+
+
+def read_cell_table(path: Path) -> tuple[pd.DataFrame, dict[str, Any]]:
+    """Read a cell table: a row a cell, its NPCI in its name (`NPCI:<digits>`), and an error ellipse.
+
+    `PosErrorLambda1` and `PosErrorLambda2` are taken as the half axes of a one-sigma ellipse [m], unknown where one is
+    not positive; its direction is not used. A cell that is listed more than once counts with its smallest ellipse.
+
+    Returns
+    -------
+    cells : DataFrame
+        As documented in this module, source "table".
+    report : dict
+        `listed`, `cells`, and `rejected`: reason -> entries of the table.
+
+    Raises
+    ------
+    DataError
+        If the file is no such table, holds no cell with a position, or lists one at two places and no ellipse is the
+        smallest.
+    """
+    try:
+        raw = pd.read_excel(path, engine="openpyxl")
+    except (BadZipFile, ParseError, ValueError, KeyError, NotImplementedError, OSError, zlib.error) as error:
+        raise DataError(f"{path.name} is no .xlsx table", str(error), "open and save it as .xlsx") from None
+    raw.columns = [str(name).replace(" ", "") for name in raw.columns]
+    enodeb = next((name for name in ENODEB if name in raw), " or ".join(ENODEB))
+    missing = [name for name in (*TABLE, enodeb) if name not in raw]
+    if missing:
+        raise DataError(
+            f"{path.name} lacks columns {', '.join(missing)}",
+            f"it has {', '.join(raw.columns) or 'none'}",
+            "campaign.cell_table names the table of cells that belongs to the .mat file",
+        )
+    numbers = {"mnc": "MNC", "enodeb": enodeb, "bs_lat": "Latitude", "bs_lon": "Longitude"}
+    cells = pd.DataFrame({name: _numbers(raw[column], path) for name, column in numbers.items()})
+    cells["npci"] = raw["Name"].astype(str).str.extract(r"NPCI:\s*(\d+)", expand=False).astype(float)
+    axes = np.column_stack([_numbers(raw[f"PosErrorLambda{k}"], path) for k in (1, 2)])
+    sd = np.sqrt((axes**2).mean(axis=1))
+    cells["bs_position_error"] = np.where((axes > 0).all(axis=1), sd, np.nan)
+    cells["bs_position_source"] = "table"
+
+    unnamed, anonymous = cells["npci"].isna(), cells[["mnc", "enodeb"]].isna().any(axis=1)
+    lat, lon = cells["bs_lat"], cells["bs_lon"]
+    nowhere = lat.isna() | lon.isna() | (lat == 0) | (lon == 0)
+    check_numbers(cells.mask(nowhere), path.name, whole=CELL, called=numbers)
+    named = cells[~unnamed & ~anonymous & ~nowhere].astype(dict.fromkeys(CELL, int))
+    once = _smallest_ellipse(named, path)
+    rejected = {
+        "no NPCI in its name": int(unnamed.sum()),
+        "no eNodeB or operator": int((anonymous & ~unnamed).sum()),
+        "no position": int((nowhere & ~unnamed & ~anonymous).sum()),
+        "listed again with a larger error ellipse": len(named) - len(once),
+    }
+    if once.empty:
+        raise DataError(
+            f"{path.name} holds no cell with a position",
+            "; ".join(f"{reason}: {count} entries" for reason, count in rejected.items() if count) or "it has no rows",
+            "an entry has its cell as NPCI:<digits> in Name, eNodeB, MNC, and decimal degrees",
+        )
+    return once[COLUMNS], {"listed": len(cells), "cells": len(once), "rejected": rejected}
+
+
+def _numbers(column: pd.Series, path: Path) -> pd.Series:
+    numbers = pd.to_numeric(column, errors="coerce")
+    text = column[numbers.isna() & column.notna()]
+    if len(text):
+        raise DataError(
+            f"column {column.name} of {path.name} holds text", f"for instance {str(text.iloc[0])!r}", "write a number"
+        )
+    return numbers.astype(float)
+
+
+def _smallest_ellipse(cells: pd.DataFrame, path: Path) -> pd.DataFrame:
+    ranked = cells.sort_values([*CELL, "bs_position_error"], na_position="last", kind="stable")
+    best = ranked.drop_duplicates(CELL)
+    tied = ranked.merge(best, on=CELL, suffixes=("", "_best"))
+    same_error = (tied["bs_position_error"] == tied["bs_position_error_best"]) | tied["bs_position_error_best"].isna()
+    apart = (tied["bs_lat"] - tied["bs_lat_best"]).abs() + (tied["bs_lon"] - tied["bs_lon_best"]).abs() > 0
+    if (same_error & apart).any():
+        mnc, enodeb, npci = tied.loc[same_error & apart, CELL].iloc[0]
+        raise DataError(
+            f"{path.name} lists the cell with MNC {mnc}, eNodeB {enodeb}, NPCI {npci} at two places",
+            "neither entry has the smaller error ellipse",
+            "keep one of them",
+        )
+    return best
+
+
+def published_positions(path: Path, rows: pd.DataFrame) -> tuple[pd.DataFrame, dict[str, Any]]:
+    """Which cells the positions of a published crop belong to.
+
+    A row of the crop holds the numbers of its row in the .mat file and a station's position, but no cell identity;
+    equal numbers tell the cell.
+
+    Parameters
+    ----------
+    path : Path
+        The crop (.csv).
+    rows : DataFrame
+        What :func:`rfloc.datasets.nbiot.read_mat` returned for its .mat file.
+
+    Returns
+    -------
+    cells : DataFrame
+        As documented in this module, source "published".
+    report : dict
+        Rows, locations and positions of the crop; rows that share UE and position (two cells on one mast); `cells`;
+        and how many measured rows of these cells the crop holds or leaves out, by reason.
+
+    Raises
+    ------
+    DataError
+        If the file is no such crop, a row of it is not in `rows` or could be of several cells, or a cell stands at two
+        positions.
+    """
+    names = {"UELatitude": "ue_lat", "UELongitude": "ue_lon", "BSLatitude": "bs_lat", "BSLongitude": "bs_lon"}
+    try:
+        crop = pd.read_csv(path, usecols=[*names, "RSSI", "NRSRP"]).astype(float)
+        if crop.empty or crop.isna().any(axis=None):
+            raise ValueError("it has no rows" if crop.empty else "a number is missing in it")
+    except ValueError as error:  # columns missing, text in them, or no CSV at all
+        raise DataError(f"{path.name} is not the published crop", str(error), "run `rfloc fetch rome`") from None
+    crop = crop.rename(columns=names | {"RSSI": "rssi", "NRSRP": "nrsrp"}).round(DECIMALS)
+    if "interpolated" in rows:
+        rows = rows[~rows["interpolated"]]
+    key = ["ue_lat", "ue_lon", "rssi", "nrsrp"]
+    joined = crop.merge(rows.round(dict.fromkeys(key, DECIMALS)), on=key, how="left")
+    cells = joined[[*CELL, "bs_lat", "bs_lon"]].drop_duplicates()
+    faults = {
+        "rows of the crop have no equal in it": int(joined["enodeb"].isna().sum()),
+        "rows of the crop have more than one": len(joined) - len(crop),
+        "cells stand at more than one position": int(cells.dropna()[CELL].duplicated().sum()),
+    }
+    if any(faults.values()):
+        raise DataError(
+            f"{path.name} and the .mat file do not belong together",
+            f"of {len(crop)} rows: " + "; ".join(f"{count} {fault}" for fault, count in faults.items() if count),
+            "run `rfloc fetch rome`, which checks both",
+        )
+    cells = cells.astype(dict.fromkeys(CELL, int)).assign(bs_position_source="published", bs_position_error=np.nan)
+    theirs = rows.merge(cells[CELL], on=CELL)
+    untimed = theirs["toa"].isna()
+    inside = theirs["ue_lat"].between(crop["ue_lat"].min(), crop["ue_lat"].max())
+    inside &= theirs["ue_lon"].between(crop["ue_lon"].min(), crop["ue_lon"].max())
+    report = {
+        "rows": len(crop),
+        "locations": int(crop.groupby(["ue_lat", "ue_lon"]).ngroups),
+        "positions": int(crop.groupby(["bs_lat", "bs_lon"]).ngroups),
+        "rows_sharing_ue_and_position": int(crop.duplicated(["ue_lat", "ue_lon", "bs_lat", "bs_lon"]).sum()),
+        "cells": len(cells),
+        "rows_of_these_cells": {
+            "in the .mat file": len(theirs),
+            "in the crop": len(crop),
+            "left out: outside the crop's extent": int((~inside).sum()),
+            "left out: without time of arrival": int((untimed & inside).sum()),
+            "left out: else": int((~untimed & inside).sum()) - len(crop),
+        },
+    }
+    return cells[COLUMNS].reset_index(drop=True), report
+
+
+def join_cells(
+    table: pd.DataFrame | None, published: pd.DataFrame | None, frame: LocalFrame
+) -> tuple[pd.DataFrame, dict[str, Any]]:
+    """One position a cell from both sources: the cell table's where it has one, else the published one.
+
+    Returns
+    -------
+    cells : DataFrame
+        As documented in this module.
+    report : dict
+        Cells that both know, and the largest distance between their two positions [m].
+    """
+    both = [cells for cells in (table, published) if cells is not None]
+    if len(both) < 2:
+        return (both[0] if both else pd.DataFrame(columns=COLUMNS)), {}
+    common = both[0].merge(both[1], on=CELL, suffixes=("", "_other"))
+    x, y = frame.to_local(common["bs_lat"], common["bs_lon"])
+    other_x, other_y = frame.to_local(common["bs_lat_other"], common["bs_lon_other"])
+    gap = np.hypot(x - other_x, y - other_y)
+    report = {"cells_in_both": len(common)} | ({"largest_gap_m": round(float(gap.max()), 1)} if len(common) else {})
+    return pd.concat(both).drop_duplicates(CELL), report

@@ -1,0 +1,153 @@
+"""What dataset C invents in a patch: stations, UEs, and in its randomised form the scene's own parameters.
+
+Every draw has a generator of its own, seeded by the seed, the patch and the deployment: it does not depend on which
+other patches are taken.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from rfloc.city import Bounds, City
+from rfloc.city.patches import Patch
+from rfloc.config import RadioParams, SyntheticParams
+from rfloc.datasets.hidden import place_stations
+from rfloc.errors import SimulationError
+from rfloc.stations import Stations
+
+Floats = NDArray[np.float64]
+
+#: Stations that share a sub-region of a dense deployment: some more than the three that a crop must hold.
+STATIONS_A_SUBREGION = 5
+#: Places that are tried for sub-regions.
+ATTEMPTS = 1000
+
+
+@dataclass(frozen=True)
+class Deployment:
+    """One draw of a patch's stations and UEs, all over it or (`dense`) in sub-regions."""
+
+    number: int
+    dense: bool = False
+
+    def __str__(self) -> str:
+        return f"{self.number}-dense" if self.dense else str(self.number)
+
+
+def deployments(params: SyntheticParams) -> list[Deployment]:
+    """The deployments of every patch: `c_deployments`, each with a dense twin where `c_dense` asks for one."""
+    variants = (False,) if params.c_dense is None else (False, True)
+    return [Deployment(number, dense) for number in range(params.c_deployments) for dense in variants]
+
+
+def rng_of(seed: int, *words: object) -> np.random.Generator:
+    """A generator of its own for every seed and words."""
+    digest = hashlib.sha256("/".join(map(str, words)).encode()).digest()
+    return np.random.default_rng([seed, *np.frombuffer(digest, np.uint32).tolist()])
+
+
+def draw_scene(patch: Patch, params: SyntheticParams, seed: int) -> dict[str, float]:
+    """Factors and offsets of a patch's scene from the `c_random_*` priors; empty where nothing is randomised.
+
+    Returns
+    -------
+    dict
+        `height_scale`, `permittivity_scale` (log-uniform), `scattering` (uniform), `clutter_db` (normal) [dB].
+    """
+    if not params.c_randomise:
+        return {}
+    rng = rng_of(seed, patch.key, "scene")
+    height, permittivity = np.log([params.c_random_height, params.c_random_permittivity])
+    low, high = params.c_random_scattering
+    return {
+        "height_scale": float(np.exp(rng.uniform(*height))),
+        "permittivity_scale": float(np.exp(rng.uniform(*permittivity))),
+        "scattering": float(rng.uniform(low, high)),
+        "clutter_db": float(rng.normal(0.0, params.c_random_clutter_sd)),
+    }
+
+
+def areas(city: City, params: SyntheticParams, seed: int, at: Deployment) -> list[Bounds]:
+    """Where stations and UEs stand: the whole city, or sub-regions.
+
+    A sub-region lies round a point of a street where at least as much is built up as in the city on average, and does
+    not overlap another.
+
+    Raises
+    ------
+    SimulationError
+        If the city has no room for them.
+    """
+    edge = params.c_dense
+    if not at.dense or edge is None:
+        return [city.bounds]
+    x_min, y_min, x_max, y_max = city.bounds
+    wanted = max(1, round(params.c_stations / STATIONS_A_SUBREGION))
+    rng, centres = rng_of(seed, city.key, at, "areas"), np.empty((0, 2))
+    inner = x_min + edge / 2, y_min + edge / 2, x_max - edge / 2, y_max - edge / 2
+    if inner[0] < inner[2] and inner[1] < inner[3]:
+        for x, y in zip(*city.street_points(ATTEMPTS, rng, within=inner), strict=True):
+            if len(centres) == wanted:
+                break
+            apart = (np.abs(centres - (x, y)).max(axis=1) >= edge).all()
+            if apart and city.window(x, y, edge, ["building"]).mean() >= city.facts["built_share"]:
+                centres = np.vstack([centres, (x, y)])
+    if len(centres) < wanted:
+        raise SimulationError(
+            f"{city.key!r} has room for {len(centres)} sub-regions of {edge:g} m, not for {wanted}",
+            f"it spans {x_max - x_min:.0f} m x {y_max - y_min:.0f} m; they are built up and do not overlap",
+            "lower synthetic.c_dense or synthetic.c_stations, or cut the region into fewer patches",
+        )
+    return [(x - edge / 2, y - edge / 2, x + edge / 2, y + edge / 2) for x, y in centres.tolist()]
+
+
+def draw_stations(city: City, params: SyntheticParams, radio: RadioParams, seed: int, at: Deployment) -> Stations:
+    """The stations of a patch: on its roofs, and where these have no room, masts on open ground.
+
+    Azimuths are random; powers are the nominal one, in the randomised form with a normal error each.
+
+    Raises
+    ------
+    SimulationError
+        If there is no room for them.
+    """
+    rng, boxes = rng_of(seed, city.key, at, "stations"), areas(city, params, seed, at)
+    tables = [
+        place_stations(city, n, params.c_height, radio.power_dbm, None, rng, within=box, masts=True)
+        for n, box in zip(_shares(params.c_stations, len(boxes)), boxes, strict=True)
+    ]
+    table = join(tables)
+    power = table.power + rng.normal(0.0, params.c_random_power_sd * params.c_randomise, table.n)
+    return table.replace(power=power, id=[f"{city.key}-{k:02d}" for k in range(table.n)])
+
+
+def draw_ues(city: City, params: SyntheticParams, seed: int, at: Deployment) -> tuple[Floats, Floats]:
+    """UE positions x, y [m] on the streets of a patch or, dense, of its sub-regions; (c_ues,) each."""
+    rng, boxes = rng_of(seed, city.key, at, "UEs"), areas(city, params, seed, at)
+    shares = zip(_shares(params.c_ues, len(boxes)), boxes, strict=True)
+    x, y = np.concatenate([city.street_points(n, rng, within=box) for n, box in shares], axis=1)
+    return x, y
+
+
+def across_border(stations: Stations, home: City, city: City, reach: float) -> Stations:
+    """The stations of one patch that stand within `reach` [m] of another, in the frame of the other."""
+    x, y = city.frame.to_local(*home.frame.to_geographic(stations.x, stations.y))
+    x_min, y_min, x_max, y_max = city.bounds
+    away = np.hypot(np.maximum(0, np.maximum(x_min - x, x - x_max)), np.maximum(0, np.maximum(y_min - y, y - y_max)))
+    return stations.replace(x=x, y=y).take(away <= reach)
+
+
+def join(tables: list[Stations]) -> Stations:
+    """Several tables of stations as one."""
+    columns = (field.name for field in dataclasses.fields(Stations))
+    return Stations(**{name: np.concatenate([getattr(table, name) for table in tables]) for name in columns})
+
+
+def _shares(n: int, parts: int) -> list[int]:
+    """`n` in so many whole numbers, as equal as may be."""
+    return [n // parts + (k < n % parts) for k in range(parts)]

@@ -1,0 +1,141 @@
+"""NB-IoT campaigns as published for Rome and Oslo: a .mat file of levels at locations, to rows.
+
+The file holds cell arrays with a row a location: latitude, longitude, and a matrix with a row a cell that was detected
+there. `dataSet` is what was measured; Rome's `dataSet_interp` has the same rows with levels that were not measured
+filled in from neighbouring locations. The file says nothing about where the cells stand (see :mod:`.cells`).
+"""
+
+from __future__ import annotations
+
+import zlib
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from rfloc.datasets.rows import DECIMALS, LINK, check_numbers, reject
+from rfloc.errors import DataError
+from rfloc.schema import FEATURES
+
+#: Columns of a location's matrix: identity of the cell, levels [dBm, dB, dBm, dB], time of arrival [us], operator.
+COLUMNS = ["npci", "enodeb", *FEATURES, "toa", "mnc", "campaign"]
+
+#: What tells cells apart, operators included.
+CELL = ["mnc", "enodeb", "npci"]
+
+MEASURED, INTERPOLATED = "dataSet", "dataSet_interp"
+
+
+def read_mat(path: Path, *, interpolated: bool = False) -> tuple[pd.DataFrame, dict[str, int], dict[str, int]]:
+    """Every row of a campaign that has a level, a cell of known identity and a position.
+
+    The time of arrival is not used here, so a row without one is a row like any other.
+
+    Parameters
+    ----------
+    path : Path
+        The .mat file.
+    interpolated : bool
+        Add the interpolated rows of links that were not measured, marked in the column `interpolated`. They were
+        computed from neighbouring locations, whichever role those have in a split.
+
+    Returns
+    -------
+    rows : DataFrame
+        ue_lat ue_lon [deg], enodeb npci mnc (int), bs_id "mnc-enodeb-npci", the four features [dBm/dB], toa [us],
+        campaign (0 where missing), and `interpolated` where that was asked for.
+    report : dict
+        Counts of locations and rows read; measured rows without time of arrival and complete ones; locations and cells
+        with complete rows.
+    rejected : dict
+        Reason -> rows.
+
+    Raises
+    ------
+    DataError
+        If the file is missing, damaged or of another form, or a number of it is out of range.
+    """
+    table, locations = _table(path, MEASURED)
+    level = table["nrsrp"].notna()
+    complete = table[level & table["toa"].notna()]
+    report = {
+        "locations": locations,
+        "rows": len(table),
+        "rows_without_toa": int((level & table["toa"].isna()).sum()),
+        "rows_complete": len(complete),
+        "locations_complete": int(complete.groupby(["ue_lat", "ue_lon"]).ngroups),
+        "cells": int(complete.groupby(CELL).ngroups),
+    }
+    if interpolated:
+        more, _ = _table(path, INTERPOLATED)
+        table = pd.concat([table.assign(interpolated=False), more.assign(interpolated=True)], ignore_index=True)
+        report |= {"rows": len(table), "rows_interpolated": len(more)}
+    rejected: dict[str, int] = {}
+    rows = reject(table, table["nrsrp"].isna(), "cell detected, not measured", rejected)
+    rows = reject(rows, rows["mnc"].isna(), "operator missing", rejected)
+    # All operators have cells of eNodeB 0 and reuse NPCIs within a few kilometres: such a cell could be any of several.
+    rows = reject(rows, rows["enodeb"].isna() | (rows["enodeb"] == 0), "eNodeB not decoded", rejected)
+    rows = reject(rows, rows["npci"].isna(), "NPCI missing", rejected)
+    nowhere = rows[["ue_lat", "ue_lon"]].isna().any(axis=1) | ((rows["ue_lat"] == 0) & (rows["ue_lon"] == 0))
+    rows = reject(rows, nowhere, "UE without position", rejected)
+    rows = rows.fillna({"campaign": 0}).astype(dict.fromkeys([*CELL, "campaign"], int))
+    rows["bs_id"] = [f"{m}-{e}-{n}" for m, e, n in rows[CELL].itertuples(index=False)]
+    if interpolated:
+        measured = pd.MultiIndex.from_frame(rows.loc[~rows["interpolated"], LINK])
+        again = rows["interpolated"] & pd.MultiIndex.from_frame(rows[LINK]).isin(measured)
+        rows = reject(rows, again, "interpolated, but measured as well", rejected)
+    return rows.reset_index(drop=True), report, rejected
+
+
+def _table(path: Path, name: str) -> tuple[pd.DataFrame, int]:
+    """All rows of one cell array, and the number of its locations."""
+    cells = _load(path, name)
+    matrices = [np.asarray(row[2]) for row in cells]
+    matrices = [np.empty((0, len(COLUMNS))) if m.size == 0 else np.atleast_2d(m) for m in matrices]
+    foreign = DataError(
+        f"{name} in {path.name} is not a campaign",
+        f"a row is a location: latitude, longitude, and a matrix of {len(COLUMNS)} columns ({', '.join(COLUMNS)})",
+        "check which file campaign.mat names",
+    )
+    if any(m.shape[1] != len(COLUMNS) or m.dtype.kind not in "fiu" for m in matrices):
+        raise foreign
+    try:
+        positions = np.array([[np.asarray(row[k], float).item() for k in (0, 1)] for row in cells])
+    except (ValueError, TypeError):
+        raise foreign from None
+    rows = pd.DataFrame(np.vstack(matrices).astype(float), columns=COLUMNS)
+    rows[["ue_lat", "ue_lon"]] = np.repeat(positions, [len(m) for m in matrices], axis=0).round(DECIMALS)
+    check_numbers(rows, f"{path.name} ({name})", whole=[*CELL, "campaign"])
+    return rows, len(cells)
+
+
+def _load(path: Path, name: str) -> np.ndarray:
+    from scipy.io import loadmat, whosmat
+    from scipy.io.matlab import MatReadError
+
+    try:
+        held = [variable for variable, *_ in whosmat(path)]
+        cells = loadmat(path, variable_names=[name]).get(name)
+    except NotImplementedError:
+        raise DataError(
+            f"{path.name} is a .mat file of version 7.3", "versions 5 to 7 are read", "save it in MATLAB with -v7"
+        ) from None
+    except (MatReadError, ValueError, TypeError, IndexError, OSError, zlib.error) as error:
+        raise DataError(
+            f"{path.name} is damaged or no .mat file",
+            f"{type(error).__name__}: {error}",
+            "fetch it again, with `rfloc fetch` where a manifest names it",
+        ) from None
+    if cells is None:
+        raise DataError(
+            f"{path.name} holds no {name}",
+            f"it holds {', '.join(held) or 'nothing'}",
+            "set campaign.interpolated to false" if name == INTERPOLATED else "check which file campaign.mat names",
+        )
+    if cells.dtype != object or cells.ndim != 2 or cells.shape[1] < 3 or not len(cells):
+        raise DataError(
+            f"{name} in {path.name} is not a campaign",
+            f"it is an array of {cells.dtype}, shape {cells.shape}, not a cell array with a row a location",
+            "check which file campaign.mat names",
+        )
+    return cells

@@ -1,0 +1,142 @@
+"""Files: written whole, named by what they depend on, kept so that nothing is computed twice.
+
+A kept file is named by the :func:`digest` of all that its content depends on: parameters, the content of inputs, and
+an integer that whoever changes the maker raises by hand. Source text is not among it: a comment recomputes nothing.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import functools
+import hashlib
+import json
+import os
+import shutil
+import tempfile
+import warnings
+import zipfile
+import zlib
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from rfloc.errors import DataError
+
+Arrays = dict[str, NDArray[Any]]
+
+#: What reading a damaged .npz file raises.
+_DAMAGED = (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error)
+
+
+@contextlib.contextmanager
+def write(path: str | Path) -> Iterator[Path]:
+    """A fresh path beside `path`, of a file or a folder, that replaces it when the block ends and is gone if it fails.
+
+    Raises
+    ------
+    DataError
+        If the disk refuses it.
+    """
+    path = Path(path)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=path.parent, prefix=f".{path.name[:16]}.", suffix=".part") as folder:
+            part = Path(folder) / path.name
+            yield part
+            if part.is_dir():
+                shutil.rmtree(path, ignore_errors=True)
+            os.replace(part, path)
+    except OSError as error:
+        raise DataError(f"{path} cannot be written", str(error), "free the disk, or choose another folder") from None
+
+
+def digest(*values: Any) -> str:
+    """SHA-256 of values: JSON's, arrays, dataclasses, pydantic models; a `Path` stands for the content of its files.
+
+    Raises
+    ------
+    DataError
+        If a path does not exist.
+    """
+    text = json.dumps(values, sort_keys=True, allow_nan=False, default=_plain)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _plain(value: Any) -> Any:
+    """A value as JSON can say it, arrays and files by their hash."""
+    if isinstance(value, Path):
+        return content_hash(value)
+    if isinstance(value, np.ndarray):
+        data = value.tobytes() if value.dtype.kind in "biufc" else "\0".join(map(str, value.ravel())).encode()
+        return [str(value.dtype), value.shape, hashlib.sha256(data).hexdigest()]
+    if isinstance(value, np.generic):
+        return value.item()
+    if hasattr(value, "model_dump"):
+        return value.model_dump()
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return {field.name: getattr(value, field.name) for field in dataclasses.fields(value)}
+    raise TypeError(f"{type(value).__name__} has no digest")
+
+
+def content_hash(path: Path) -> str:
+    """SHA-256 of a file, or of names and content of all files of a folder; a file is read once, unless it changes.
+
+    Raises
+    ------
+    DataError
+        If there is no such file.
+    """
+    try:
+        if path.is_file():
+            about = path.stat()
+            return _file_hash(path.resolve(), about.st_size, about.st_mtime_ns)
+        found = [(p.relative_to(path).as_posix(), content_hash(p)) for p in sorted(path.iterdir())]
+    except OSError as error:
+        raise DataError(f"{path} cannot be read", str(error), "run `dvc repro`, or name another") from None
+    return hashlib.sha256(json.dumps(found).encode()).hexdigest()
+
+
+@functools.cache
+def _file_hash(path: Path, size: int, modified: int) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def kept(key: Path | None, make: Callable[[], Arrays]) -> Arrays:
+    """Arrays by name: read from the .npz file `key`, or made and kept there; None keeps nothing.
+
+    The file's name is to say all that the arrays depend on (:func:`digest`). It appears whole or not at all, and a
+    damaged one is made again, with a warning that names it.
+    """
+    if key is None:
+        return make()
+    if key.exists():
+        try:
+            with key.open("rb") as content, np.load(content, allow_pickle=False) as held:
+                return {name: held[name] for name in held.files}  # zip files carry a checksum of each
+        except _DAMAGED as error:
+            warnings.warn(f"{key} is damaged ({error}) and is made again", stacklevel=2)
+    found = make()
+    with write(key) as part, part.open("wb") as out:
+        np.savez_compressed(out, allow_pickle=False, **found)
+    return found
+
+
+def save_json(value: Mapping[str, Any] | list[Any], path: str | Path) -> Path:
+    """Write JSON with sorted keys and a closing newline; NaN, what cannot be computed, is null, infinity refused."""
+    value = json.loads(json.dumps(value), parse_constant=lambda name: None if name == "NaN" else float(name))
+    with write(path) as part:
+        part.write_text(json.dumps(value, indent=2, sort_keys=True, allow_nan=False) + "\n")
+    return Path(path)
+
+
+def load_json(path: str | Path) -> dict[str, Any]:
+    """Read a JSON file that a stage wrote (raises DataError where it is missing)."""
+    path = Path(path)
+    if path.exists():
+        return json.loads(path.read_text())
+    raise DataError(f"there is no {path}", "the stage that writes it has not run here", "run `dvc repro`")

@@ -1,0 +1,115 @@
+"""Where cells stand: the cell table's forms and faults, and the crop that tells positions but no cells."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from rfloc.datasets.cells import join_cells, published_positions, read_cell_table
+from rfloc.datasets.nbiot import read_mat
+from rfloc.errors import DataError
+from tests.datasets.files import CELLS, CROP, FRAME, MAT, cell_table, write_crop, write_mat
+
+
+def written(tmp_path: Path, table: pd.DataFrame) -> Path:
+    table.to_excel(tmp_path / "cells.xlsx", index=False)
+    return tmp_path / "cells.xlsx"
+
+
+@pytest.mark.parametrize("enodeb", ["eNodeBID", "eNodeID", "eNode ID"])
+def test_cell_tables_of_both_cities(tmp_path: Path, enodeb: str) -> None:
+    cells, report = read_cell_table(written(tmp_path, cell_table(enodeb)))
+    assert list(zip(cells.npci, cells.enodeb, cells.mnc, cells.bs_lat, cells.bs_lon, strict=True)) == CELLS
+    assert cells["bs_position_error"].tolist() == pytest.approx([np.sqrt((30**2 + 40**2) / 2)] * 3)
+    assert set(cells["bs_position_source"]) == {"table"} and report["cells"] == report["listed"] == 3
+
+
+def test_entries_without_use_are_counted(tmp_path: Path) -> None:
+    table = pd.concat([cell_table()] * 3, ignore_index=True).iloc[:8]
+    table.loc[3, "Name"] = "no such thing"
+    table.loc[4, "MNC"] = np.nan
+    table.loc[5, "Latitude"] = 0.0
+    table.loc[6, ["PosErrorLambda1", "Latitude"]] = [90.0, 41.9]  # cell 33 again, elsewhere, less certain
+    table.loc[[1, 7], "PosErrorLambda1"] = 0.0  # cell 34 twice, no ellipse, same place
+    cells, report = read_cell_table(written(tmp_path, table))
+    assert report == {
+        "listed": 8, "cells": 3,
+        "rejected": {
+            "no NPCI in its name": 1, "no eNodeB or operator": 1, "no position": 1,
+            "listed again with a larger error ellipse": 2,
+        },
+    }  # fmt: skip
+    assert cells["bs_lat"].tolist() == [cell[3] for cell in CELLS]
+    assert np.isnan(cells["bs_position_error"].tolist()[1])
+
+
+def test_cell_tables_that_are_refused(tmp_path: Path) -> None:
+    twice = pd.concat([cell_table(), cell_table().assign(Latitude=41.9)], ignore_index=True)
+    for table, message in (
+        (
+            cell_table().drop(columns=["PosErrorLambda1", "eNodeBID"]),
+            "lacks columns PosErrorLambda1, eNodeBID or eNodeID",
+        ),
+        (cell_table().assign(Longitude="12,46 E"), "column Longitude[\\s\\S]*12,46 E"),
+        (
+            cell_table().assign(Latitude=41871200.0),
+            "column Latitude of cells.xlsx is 41871200.0 in row 1[\\s\\S]*decimal degrees",
+        ),
+        (cell_table().assign(eNodeBID=300064.5), "column eNodeBID of cells.xlsx is 300064.5 in row 1[\\s\\S]*whole"),
+        (cell_table().assign(Name="PCI 33"), "holds no cell with a position[\\s\\S]*no NPCI in its name: 3 entries"),
+        (cell_table().iloc[:0], "holds no cell with a position[\\s\\S]*no rows"),
+        (twice, "eNodeB 300064, NPCI 33 at two places"),
+    ):
+        with pytest.raises(DataError, match=message):
+            read_cell_table(written(tmp_path, table))
+    whole = (tmp_path / "cells.xlsx").read_bytes()
+    names = whole.index(b"xl/worksheets/sheet1.xml") + len(b"xl/worksheets/sheet1.xml")
+    garbled = whole[:names] + b"\xff" * 40 + whole[names + 40 :]
+    for broken in (whole[: len(whole) // 2], b"", b"Name;eNodeBID", garbled):
+        (tmp_path / "cells.xlsx").write_bytes(broken)
+        with pytest.raises(DataError, match=r"no \.xlsx table"):
+            read_cell_table(tmp_path / "cells.xlsx")
+
+
+def test_equal_numbers_tell_the_cell_of_a_position(tmp_path: Path) -> None:
+    rows, *_ = read_mat(write_crop(write_mat(tmp_path)) / MAT)
+    cells, report = published_positions(tmp_path / CROP, rows)
+    assert sorted(zip(cells.npci, cells.enodeb, cells.mnc, cells.bs_lat, cells.bs_lon, strict=True)) == CELLS
+    assert report["rows"] == 24 and report["positions"] == 2 and report["rows_sharing_ue_and_position"] == 8
+    crop = pd.read_csv(tmp_path / CROP)
+    crop.iloc[3:].to_csv(tmp_path / CROP, index=False)  # without the southernmost location
+    _, less = published_positions(tmp_path / CROP, rows)
+    assert less["rows_of_these_cells"] == {
+        "in the .mat file": 24, "in the crop": 21, "left out: outside the crop's extent": 3,
+        "left out: without time of arrival": 0, "left out: else": 0,
+    }  # fmt: skip
+    for spoilt, fault in (
+        (crop.assign(RSSI=crop["RSSI"] + 0.5), "do not belong together[\\s\\S]*24 rows of the crop have no equal"),
+        (crop.assign(BSLatitude=crop["BSLatitude"] + crop["RSSI"]), "together[\\s\\S]*21 cells stand at more than one"),
+        (crop.drop(columns="NRSRP"), "not the published crop[\\s\\S]*NRSRP"),
+        (crop.assign(RSSI="weak"), "not the published crop[\\s\\S]*weak"),
+        (crop.assign(BSLatitude=np.nan), "not the published crop[\\s\\S]*missing"),
+        (crop.iloc[:0], "not the published crop[\\s\\S]*no rows"),
+    ):
+        spoilt.to_csv(tmp_path / CROP, index=False)
+        with pytest.raises(DataError, match=fault):
+            published_positions(tmp_path / CROP, rows)
+    crop.to_csv(tmp_path / CROP, index=False)
+    twins = pd.concat([rows, rows.iloc[:1].assign(npci=99)])  # two cells with the very same levels at one UE
+    with pytest.raises(DataError, match=r"1 rows of the crop have more than one"):
+        published_positions(tmp_path / CROP, twins)
+
+
+def test_the_table_comes_before_the_crop(tmp_path: Path) -> None:
+    rows, *_ = read_mat(write_crop(write_mat(tmp_path)) / MAT)
+    published, _ = published_positions(tmp_path / CROP, rows)
+    table, _ = read_cell_table(written(tmp_path, cell_table().assign(Latitude=41.8720).iloc[1:]))
+    cells, report = join_cells(table, published, FRAME)
+    source = dict(zip(cells["npci"], cells["bs_position_source"], strict=True))
+    assert source == {33: "published", 34: "table", 35: "table"}
+    # 0.0003 deg of latitude are 33.3 m
+    assert report == {"cells_in_both": 2, "largest_gap_m": pytest.approx(33.3, abs=0.1)}
+    assert join_cells(None, None, FRAME)[0].empty

@@ -1,0 +1,103 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from rfloc.config import CampaignParams, RadioParams, SimulationParams
+from rfloc.datasets.hidden import HiddenCampaign, Stations, hidden_campaign, place_stations, simulate_links
+from rfloc.datasets.radio import features
+from rfloc.errors import SchemaError, SimulationError
+from rfloc.schema import FEATURES, validate
+from rfloc.simulation.maps import read_error_db, read_maps
+
+RADIO = RadioParams()
+SIM = SimulationParams(cell=10.0, samples=20_000, max_depth=2)
+CAMPAIGN = CampaignParams(kind="hidden", cities=["toy"], stations=6, height=[22.0, 32.0], ues=150, strongest=4)
+
+
+@pytest.fixture(scope="module")
+def campaign(toy_city) -> HiddenCampaign:
+    return hidden_campaign(toy_city, CAMPAIGN, SIM, RADIO, seed=3, progress=False)
+
+
+def test_stations_stand_apart_on_roofs_within_the_heights(toy_city):
+    table = place_stations(toy_city, 8, (20.0, 30.0), 43.0, 40.0, np.random.default_rng(0))
+    roof = toy_city.height_at(table.x, table.y)
+    assert (roof > 0).all() and (table.h >= np.maximum(roof + 2.0, 20.0)).all() and (table.h <= 30.0).all()
+    apart = np.hypot(table.x[:, None] - table.x, table.y[:, None] - table.y)[~np.eye(8, dtype=bool)]
+    assert apart.min() >= 40.0
+    assert len(set(table.id)) == 8
+
+
+def test_too_many_stations_are_refused(toy_city):
+    with pytest.raises(SimulationError, match="has room for"):
+        place_stations(toy_city, 50, (20.0, 30.0), 43.0, 200.0, np.random.default_rng(0))
+
+
+def test_the_report_hides_the_truth(campaign: HiddenCampaign):
+    nominal, truth = campaign.nominal, campaign.true_stations
+    assert validate(campaign.links, "links") is campaign.links
+    assert validate(campaign.true_maps, "maps") is campaign.true_maps
+    assert nominal.id.tolist() == truth.id.tolist()
+    assert (nominal.power == RADIO.power_dbm).all() and truth.power.std() > 0
+    assert (np.hypot(nominal.x - truth.x, nominal.y - truth.y) > 0).all()
+    assert (nominal.azimuth != truth.azimuth).all()
+    assert campaign.links.attrs["source"].startswith("simulated reality")
+
+
+def test_reports_are_censored_quantised_and_few(campaign: HiddenCampaign):
+    links = campaign.links
+    heard = links["heard"].values
+    assert np.median(heard.sum(1)) >= 1 and heard.sum(1).max() <= CAMPAIGN.strongest
+    for name in FEATURES:
+        values = links[name].values[heard]
+        np.testing.assert_array_equal(values, np.round(values))
+    assert links["nrsrp"].values[heard].min() >= RADIO.sensitivity_dbm - 0.5
+    assert links["nsinr"].values[heard].min() >= RADIO.detection_db - 0.5
+
+
+def test_strongest_are_kept(toy_city, campaign: HiddenCampaign):
+    x, y = campaign.links["ue_x"].values, campaign.links["ue_y"].values
+    everything = simulate_links(toy_city, campaign.true_maps, x, y, RADIO, "test")["nrsrp"].values
+    two = simulate_links(toy_city, campaign.true_maps, x, y, RADIO, "test", strongest=2)["nrsrp"].values
+    assert (np.isfinite(two).sum(1) == np.minimum(np.isfinite(everything).sum(1), 2)).all()
+    np.testing.assert_array_equal(
+        np.fmax.reduce(two, axis=1, initial=-np.inf), np.fmax.reduce(everything, axis=1, initial=-np.inf)
+    )
+
+
+def test_links_without_shadowing_are_the_maps(toy_city, campaign: HiddenCampaign):
+    maps = campaign.true_maps
+    x, y = toy_city.street_points(40, np.random.default_rng(1))
+    links = simulate_links(toy_city, maps, x, y, RADIO, "test")
+    want = features(read_maps(maps, x, y, RADIO), Stations.from_dataset(maps).power, RADIO)
+    for name in FEATURES:
+        np.testing.assert_allclose(links[name].values, want[name], rtol=1e-5)
+    heard, error = links["heard"].values, links["gain_error"]
+    assert error.attrs["units"] == "dB" and np.isnan(error.values[~heard]).all()
+    np.testing.assert_allclose(error.values[heard], read_error_db(maps, x, y)[heard], rtol=1e-5)
+    assert "gain_error" not in simulate_links(toy_city, maps.drop_vars("ray_error"), x, y, RADIO, "test")
+    with pytest.raises(SchemaError, match="gain_error under 0"):
+        validate(links.assign(gain_error=error.copy(data=-error.values)), "links")
+
+
+def test_one_seed_one_campaign(toy_city, campaign: HiddenCampaign):
+    again = hidden_campaign(toy_city, CAMPAIGN, SIM, RADIO, seed=3, progress=False)
+    np.testing.assert_array_equal(again.links["ue_x"], campaign.links["ue_x"])
+    np.testing.assert_array_equal(again.nominal.azimuth, campaign.nominal.azimuth)
+    same = again.links["heard"].values == campaign.links["heard"].values
+    assert same.mean() > 0.98  # radio maps sum in no fixed order
+    other = hidden_campaign(toy_city, CAMPAIGN, SIM, RADIO, seed=4, progress=False)
+    assert (other.nominal.azimuth != campaign.nominal.azimuth).all()
+
+
+def test_a_scene_gives_three_features_and_no_more_power_than_was_sent(toy_city, campaign: HiddenCampaign):
+    x, y = toy_city.street_points(400, np.random.default_rng(4))
+    links = simulate_links(toy_city, campaign.true_maps, x, y, RADIO, "a test")
+    heard = links["heard"].values
+    assert heard.sum() > 400 and (heard.sum(1) > 1).any()
+    table = np.stack([links[name].values[heard] for name in FEATURES])
+    singular = np.linalg.svd(table - table.mean(1, keepdims=True), compute_uv=False)
+    assert (singular > 0.01 * singular[0]).sum() >= 3  # and not four: NRSRQ follows from NRSRP and RSSI
+    strongest = campaign.true_stations.power.max() + 8.0  # gain of a TR 38.901 element [dBi]
+    assert links["rssi"].max() <= strongest and links["nrsrp"].max() <= strongest - 10 * np.log10(1008)

@@ -1,0 +1,216 @@
+"""Campaigns end to end: the published counts on the real files, every row accounted for, cities and subsets."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+import yaml
+from scipy.io import savemat
+
+from rfloc import config
+from rfloc.city import City
+from rfloc.cli import compose
+from rfloc.config import CampaignParams, CityParams, RadioParams
+from rfloc.datasets.measured import read_campaign
+from rfloc.datasets.nbiot import CELL
+from rfloc.errors import ConfigError, DataError, HashMismatchError
+from tests.datasets.files import (
+    CROP,
+    FRAME,
+    MAT,
+    TABLE,
+    cell_array,
+    cell_table,
+    city,
+    matrices,
+    write_crop,
+    write_mat,
+)
+
+RADIO = RadioParams()
+
+
+def nbiot(**changes: Any) -> CampaignParams:
+    own: dict[str, Any] = {"kind": "nbiot", "cities": ["home"], "mat": MAT, "published": CROP, "manifest": None}
+    return CampaignParams(**own | changes)
+
+
+def read(root: Path, params: CampaignParams, where: City | None = None, seed: int = 0, project: Path = Path("nowhere")):
+    links, report = read_campaign(params, RADIO, root, project, where or city(), seed)
+    assert report["rows"] == sum(report["rejected"].values()) + report["rows_kept"]
+    assert report["rows_kept"] == report["links"] + report["rows_averaged_away"] == int(links["heard"].sum())
+    return links, report
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    return write_crop(write_mat(tmp_path))
+
+
+def test_published_positions_reach_all_rows_of_their_cells(root: Path) -> None:
+    crop = pd.read_csv(root / CROP)
+    crop.iloc[6:].to_csv(root / CROP, index=False)  # two of eight locations are not in the crop
+    links, report = read(root, nbiot())
+    assert links.sizes == {"ue": 8, "bs": 3} and bool(links["heard"].all())
+    assert links["bs_id"].values.tolist() == ["1-300064-33", "1-300064-34", "1-300064-35"]
+    assert np.isnan(links["bs_azimuth"]).all() and (links["bs_h"] == 40.0).all()
+    assert sorted(links["ue_campaign"].values.tolist()) == [1] * 4 + [2] * 4
+    assert report["rejected"]["cell without a known position"] == 8 and report["position_sources"] == {"published": 3}
+    assert report["published"]["rows_of_these_cells"]["in the crop"] == 18 and report["links"] == 24
+    assert np.sort(links["nrsrp"].values.ravel()) == pytest.approx(np.sort(crop["NRSRP"]), abs=1e-4)
+    assert set(report["files"]) == {MAT, CROP}
+
+
+def test_the_layout_of_oslo_with_its_cell_table(tmp_path: Path) -> None:
+    root = write_mat(tmp_path, interpolated=False)
+    cell_table("eNodeID").to_excel(root / TABLE, index=False)
+    links, report = read(root, nbiot(published=None, cell_table=TABLE))
+    assert links.sizes == {"ue": 8, "bs": 3} and report["position_sources"] == {"table": 3}
+    assert links["bs_position_error"].values == pytest.approx([35.355] * 3, abs=1e-3)
+    x, y = FRAME.to_local(41.8712, 12.4643)
+    assert [links["bs_x"].values[0], links["bs_y"].values[0]] == pytest.approx([float(x), float(y)], abs=0.01)
+
+
+def test_cells_without_position_stay_where_all_are_wanted(root: Path) -> None:
+    links, _ = read(root, nbiot(positions="all"))
+    assert links["bs_position_source"].values.tolist() == ["published"] * 3 + ["unknown"]
+    assert np.isnan(links["bs_x"].values).tolist() == [False] * 3 + [True]
+    marked, report = read(root, nbiot(positions="all", interpolated=True))
+    assert marked["interpolated"].sum("ue").values.tolist() == [0, 0, 0, 0, 8]
+    assert (report["links"], report["links_interpolated"]) == (40, 8)
+    assert marked.sel(bs=slice(0, 4)).drop_vars("interpolated")["nrsrp"].equals(links["nrsrp"])
+
+
+def test_outside_the_city_is_a_reason(root: Path) -> None:
+    south = city((41.8645, 41.86545, 12.45, 12.473), margin=650.0)  # five of eight UEs; the mast of two cells is beyond
+    links, report = read(root, nbiot(), south)
+    assert links.sizes == {"ue": 5, "bs": 1}
+    assert report["rejected"]["UE outside the city's box"] == 12
+    assert report["rejected"]["station outside the city's raster"] == 10
+    with pytest.raises(DataError, match=r"no UE lies in the box of 'home'"):
+        read(root, nbiot(), city((41.0, 41.1, 12.45, 12.473)))
+    with pytest.raises(DataError, match=r"nothing of the campaign is left[\s\S]*station outside[\s\S]*exchanged"):
+        read(root, nbiot(), city((41.8645, 41.86545, 12.45, 12.473), margin=0.0))
+    places, levels = matrices(2)
+    savemat(
+        root / MAT, {"dataSet": cell_array(places, [np.where(np.arange(9) < 2, level, np.nan) for level in levels])}
+    )
+    with pytest.raises(DataError, match=r"nothing of the campaign is left[\s\S]*not measured: 10 rows"):
+        read(root, nbiot(published=None, positions="all"))
+
+
+def test_subsets_are_seeded(tmp_path: Path) -> None:
+    root = write_crop(write_mat(tmp_path, 24), 24)
+    some, report = read(root, nbiot(max_ues=10), seed=1)
+    again, _ = read(root, nbiot(max_ues=10), seed=1)
+    other, _ = read(root, nbiot(max_ues=10), seed=2)
+    assert some.sizes["ue"] == 10 and some.identical(again) and not some["ue_x"].equals(other["ue_x"])
+    assert report["rejected"]["UE beyond max_ues"] == 14 * 3
+    assert read(root, nbiot(max_bs=2))[0].sizes["bs"] == 2
+
+
+def test_files_are_looked_for_and_checked(root: Path, project_root: Path) -> None:
+    with pytest.raises(DataError, match=r"no file rome/other\.mat[\s\S]*RFLOC_DATA"):
+        read(root, nbiot(mat="rome/other.mat"))
+    published = "rome/Campaign_data_NBIoT_1_2_3_4_5_6_interpolated.mat"
+    with pytest.raises(DataError, match="rfloc fetch rome"):
+        read(root, nbiot(manifest="rome", mat=published, published=None, positions="all"), project=project_root)
+    (root / MAT).rename(root / published)
+    with pytest.raises(HashMismatchError, match="not the published"):
+        read(root, nbiot(manifest="rome", mat=published), project=project_root)
+    with pytest.raises(ConfigError, match=r"no file rome/campaign\.mat[\s\S]*manifest to null"):
+        read(root, nbiot(manifest="rome"), project=project_root)
+    with pytest.raises(ConfigError, match="'hidden' is not read from files"):
+        read(root, CampaignParams(kind="hidden", cities=["home"]))
+
+
+def test_the_example_table_is_a_campaign_in_the_toy_city(project_root: Path, toy_city: City, tmp_path: Path) -> None:
+    params = CampaignParams(kind="table", cities=["home"], table="toy/campaign.csv")
+    links, report = read_campaign(params, RADIO, tmp_path, project_root, toy_city, 0)
+    assert links.sizes == {"ue": 120, "bs": 5} and report["rejected"]["nrsrp empty"] == 68
+    assert report["rows"] == 575 == sum(report["rejected"].values()) + report["rows_kept"]
+    assert np.isfinite(links["bs_azimuth"]).all() and set(links["ue_campaign"].values) == {1, 2}
+    own = pd.read_csv(project_root / "data/toy/campaign.csv")
+    (tmp_path / "toy").mkdir()
+    swapped = {"ue_lat": own["ue_lon"], "ue_lon": own["ue_lat"]}
+    own.assign(**swapped).to_csv(tmp_path / "toy/campaign.csv", index=False)  # what lies under data.root comes first
+    with pytest.raises(
+        DataError, match=r"with the two exchanged, some would lie in it[\s\S]*exchange ue_lat and ue_lon"
+    ):
+        read_campaign(params, RADIO, tmp_path, project_root, toy_city, 0)
+
+
+@pytest.fixture(scope="module")
+def rome(project_root: Path) -> City:
+    params = config.check(CityParams, yaml.safe_load((project_root / "conf/city/rome.yaml").read_text()), where="rome")
+    assert params.box is not None
+    return replace(city(tuple(params.box), params.margin), params=params)  # type: ignore[arg-type]
+
+
+def test_published_counts(rome_data: Path, rome: City, project_root: Path) -> None:
+    """Every row of the real file, and where it goes; what the published crop leaves out is all explained."""
+    real = CampaignParams(kind="nbiot", cities=["home"])
+    links, report = read_campaign(real, RADIO, rome_data, project_root, rome, 7)
+    counts = {name: value for name, value in report.items() if isinstance(value, int)}
+    assert counts == {
+        "locations": 2670, "rows": 40100, "rows_without_toa": 119, "rows_complete": 27469, "locations_complete": 2668,
+        "cells": 237, "rows_kept": 7333, "rows_averaged_away": 0, "links": 7333, "ues": 1682, "stations": 11,
+    }  # fmt: skip
+    assert report["rejected"] == {
+        "cell detected, not measured": 12512, "operator missing": 0, "eNodeB not decoded": 1053, "NPCI missing": 0,
+        "UE without position": 0, "UE outside the city's box": 6767, "cell without a known position": 12435,
+        "station outside the city's raster": 0,
+    }  # fmt: skip
+    assert 12512 + 119 + 27469 == 40100 == sum(report["rejected"].values()) + 7333
+    assert report["published"] == {
+        "rows": 7307, "locations": 1664, "positions": 10, "rows_sharing_ue_and_position": 345, "cells": 11,
+        "rows_of_these_cells": {
+            "in the .mat file": 7344, "in the crop": 7307, "left out: outside the crop's extent": 34,
+            "left out: without time of arrival": 3, "left out: else": 0,
+        },
+    }  # fmt: skip
+    heard = dict(zip(links["bs_id"].values.tolist(), links["heard"].sum("ue").values.tolist(), strict=True))
+    assert sum(heard.values()) == 7333 and heard["10-67589-334"] == 902 and heard["1-300064-35"] == 382
+
+    every, more = read_campaign(real.model_copy(update={"positions": "all"}), RADIO, rome_data, project_root, rome, 7)
+    assert dict(every.sizes) == {"ue": 1917, "bs": 120} and more["position_sources"] == {
+        "unknown": 109,
+        "published": 11,
+    }
+    assert more["links"] == 7333 + 12435
+
+    filled, most = read_campaign(
+        real.model_copy(update={"interpolated": True}), RADIO, rome_data, project_root, rome, 7
+    )
+    assert most["rows"] == 80200 and most["rejected"]["interpolated, but measured as well"] == 26535
+    assert int(filled["interpolated"].sum()) == 10198 - 7333 and filled.sizes["ue"] == 1843
+
+
+def test_derived_cell_identities_are_the_tabulated_ones(rome_data: Path, rome: City, project_root: Path) -> None:
+    table = next((f for f in (rome_data / "rome", rome_data) if (f / "published_bs_to_cell.csv").is_file()), None)
+    if table is None:
+        pytest.skip("published_bs_to_cell.csv, a table derived elsewhere, is not in the data folder")
+    want = pd.read_csv(table / "published_bs_to_cell.csv")
+    want.columns = ["enodeb", "npci", "mnc", "bs_lat", "bs_lon", "rows"]
+    links, _ = read_campaign(CampaignParams(kind="nbiot", cities=["home"]), RADIO, rome_data, project_root, rome, 7)
+    ids = want[CELL].astype(int).astype(str).agg("-".join, axis=1)
+    x, y = rome.frame.to_local(want["bs_lat"], want["bs_lon"])
+    order = np.argsort(ids.tolist())
+    assert links["bs_id"].values.tolist() == sorted(ids)
+    assert np.allclose(links["bs_x"], x[order], atol=0.01) and np.allclose(links["bs_y"], y[order], atol=0.01)
+
+
+def test_nrsrq_follows_from_the_resource_blocks_of_the_scale(
+    rome_data: Path, rome: City, project_root: Path, tmp_path: Path
+) -> None:
+    """NRSRQ = N_RB * NRSRP / RSSI (TS 36.214): the measured features tell N_RB, and scale rome must have the same."""
+    params = config.load(compose(project_root, ["scale=rome_tiny"], tmp_path / "params.yaml"))
+    links, _ = read_campaign(params.campaign, params.radio, rome_data, project_root, rome, 7)
+    gap = (links["nrsrq"] - (links["nrsrp"] - links["rssi"])).values
+    blocks = 10 ** (np.nanmedian(gap) / 10)
+    assert blocks == pytest.approx(params.radio.resource_blocks, rel=0.05)

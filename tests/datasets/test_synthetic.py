@@ -1,0 +1,231 @@
+"""Datasets B and C: what they draw, and that patches agree about it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import shapely
+
+from rfloc import config
+from rfloc.city.patches import cut
+from rfloc.config import EngineParams, RadioParams, SimulationParams, SplitParams, SyntheticParams
+from rfloc.datasets import deployments as deploying
+from rfloc.datasets import synthetic
+from rfloc.datasets.deployments import Deployment, areas, draw_scene, draw_stations, draw_ues
+from rfloc.datasets.hidden import place_stations
+from rfloc.datasets.statistical import PRIORS
+from rfloc.errors import ConfigError, SimulationError, SplitError
+from rfloc.schema import FEATURES, validate
+from rfloc.splits import held_out, make_split, val_area
+from rfloc.splits.areas import near
+from rfloc.stations import ROOF_CLEARANCE, Stations
+from tests.conftest import PROJECT
+from tests.toy import city_params
+
+RADIO = RadioParams(sensitivity_dbm=-150.0, detection_db=-60.0)
+SIM = SimulationParams(cell=10.0, samples=20_000, max_depth=2, map_batches=2)
+TOY = {"toy": city_params("toy")}
+C = SyntheticParams(
+    c_regions=["toy"], c_patches=[2, 2], c_deployments=2, c_stations=3, c_ues=60, c_height=[25.0, 30.0],
+    c_margin=70.0, c_border=70.0, c_dense=80.0, c_samples=5000,
+)  # fmt: skip
+
+
+def parts_of_c(params: SyntheticParams, folder: Path, splits=(), seed: int = 3) -> list[synthetic.SyntheticPart]:
+    return synthetic.parts_of_c(TOY, params, SIM, RADIO, seed, PROJECT / "data", folder, splits)
+
+
+def places(part: synthetic.SyntheticPart) -> dict[str, tuple[float, ...]]:
+    """Station -> latitude, longitude, height, azimuth, power."""
+    table = part.part.stations
+    lat, lon = part.city.frame.to_geographic(table.x, table.y)
+    rows = zip(lat, lon, table.h, table.azimuth, table.power, strict=True)
+    return dict(zip(table.id.tolist(), rows, strict=True))
+
+
+@pytest.fixture(scope="module")
+def build(tmp_path_factory) -> Path:
+    return tmp_path_factory.mktemp("build")
+
+
+@pytest.fixture(scope="module")
+def parts(build) -> list[synthetic.SyntheticPart]:
+    return parts_of_c(C, build)
+
+
+def test_every_patch_has_every_deployment(parts, build):
+    keys = [patch.key for patch in cut("toy", TOY["toy"], [2, 2], 70.0)]
+    assert [part.part.name for part in parts] == [f"{k}-{d}" for k in keys for d in ("0", "0-dense", "1", "1-dense")]
+    assert sorted(path.name for path in (build / "patches").iterdir()) == keys
+    for part in parts:
+        assert part.part.ue_x.size == 60 and part.part.city == part.city.folder
+        assert (np.char.startswith(part.part.stations.id, part.city.key)).sum() == 3
+    assert len({part.part.seed for part in parts}) == len(parts)
+
+
+def test_patches_agree_about_the_stations_at_their_border(parts):
+    shared = 0
+    for at in {(part.drawn["deployment"], part.drawn["dense"]) for part in parts}:
+        mine = [part for part in parts if (part.drawn["deployment"], part.drawn["dense"]) == at]
+        own = {k: v for part in mine for k, v in places(part).items() if k.startswith(part.city.key)}
+        for part in mine:
+            found = places(part)
+            for name, place in found.items():
+                np.testing.assert_allclose(place[:2], own[name][:2], atol=1e-10)  # degrees: 0.01 mm
+                assert place[2:] == own[name][2:]
+            box = shapely.box(*part.city.bounds)
+            lat, lon = np.array([place[:2] for place in own.values()]).T
+            near = box.distance(shapely.points(*part.city.frame.to_local(lat, lon)))
+            assert set(found) == {name for name, d in zip(own, near, strict=True) if d <= C.c_border}
+            shared += len(found) - 3
+    assert shared > 10
+
+
+def test_a_patch_does_not_depend_on_which_others_are_taken(parts, tmp_path):
+    some = parts_of_c(C.model_copy(update={"c_take": 1}), tmp_path)
+    assert len(some) == 4 and len(list((tmp_path / "patches").iterdir())) == 1, "neighbours are not kept"
+    for part in some:
+        (same,) = (other for other in parts if other.part.name == part.part.name)
+        assert places(part) == places(same) and part.drawn == same.drawn and part.part.seed == same.part.seed
+        np.testing.assert_array_equal([part.part.ue_x, part.part.ue_y], [same.part.ue_x, same.part.ue_y])
+    patches = cut("toy", TOY["toy"], [5, 5], 0.0)
+    few, more = ({p.key for p in synthetic.take(patches, n, np.random.default_rng(1))} for n in (4, 9))
+    assert len(few) == 4 and few < more
+
+
+def test_stations_are_clear_of_roofs_and_ues_on_streets(parts):
+    for part in parts:
+        table = part.part.stations.take(np.char.startswith(part.part.stations.id, part.city.key))
+        roof = part.city.height_at(table.x, table.y)
+        assert (table.h >= roof + ROOF_CLEARANCE * (roof > 0)).all() and (table.h <= 30.0).all() and table.h.min() >= 25
+        x_min, y_min, x_max, y_max = part.city.bounds
+        x, y = part.part.ue_x, part.part.ue_y
+        assert (x >= x_min - 1).all() and (x <= x_max + 1).all() and (y >= y_min - 1).all() and (y <= y_max + 1).all()
+        row, col, inside = part.city.grid.index(x, y)
+        assert inside.all() and part.city.road[row, col].all()
+
+
+def test_masts_stand_where_roofs_have_no_room(toy_city):
+    low = draw_stations(toy_city, C.model_copy(update={"c_height": [8.0, 10.0]}), RADIO, 1, Deployment(0))
+    assert not toy_city.height_at(low.x, low.y).any(), "every roof is taller"
+    table = place_stations(toy_city, 24, (20.0, 30.0), 43.0, 60.0, np.random.default_rng(0), masts=True)
+    roof = toy_city.height_at(table.x, table.y)
+    assert 10 <= (roof > 0).sum() < 24 and (roof[:10] > 0).all(), "roofs come first"
+    apart = np.hypot(table.x[:, None] - table.x, table.y[:, None] - table.y)[~np.eye(24, dtype=bool)]
+    assert apart.min() >= 60.0 and (table.h >= np.maximum(20.0, roof + ROOF_CLEARANCE * (roof > 0))).all()
+
+
+def test_dense_areas_bring_stations_together(toy_city):
+    params = C.model_copy(update={"c_stations": 10, "c_ues": 300, "c_dense": 120.0})
+    share = {}
+    for at in deploying.deployments(params)[:2]:
+        boxes = shapely.box(*np.transpose(areas(toy_city, params, 5, at)))
+        assert len(boxes) == (2 if at.dense else 1)
+        assert shapely.box(*toy_city.bounds).covers(boxes).all()
+        assert shapely.area(shapely.intersection(boxes[0], boxes[-1])) == (0 if at.dense else boxes[0].area)
+        table, (x, y) = draw_stations(toy_city, params, RADIO, 5, at), draw_ues(toy_city, params, 5, at)
+        assert shapely.union_all(boxes).buffer(1.0).covers(shapely.points(table.x, table.y)).all()
+        assert shapely.union_all(boxes).buffer(1.0).covers(shapely.points(x, y)).all()
+        inside = (np.abs(x[:, None] - table.x) <= 50) & (np.abs(y[:, None] - table.y) <= 50)
+        share[at.dense] = (inside.sum(axis=1) >= 3).mean()
+    assert share[True] > 0.4 > 0.1 > share[False]
+    with pytest.raises(SimulationError, match="has room for 0 sub-regions of 400 m"):
+        areas(toy_city, params.model_copy(update={"c_dense": 400.0}), 5, Deployment(0, True))
+
+
+def test_randomised_scenes_stay_within_their_priors(tmp_path):
+    params = C.model_copy(
+        update={"c_randomise": True, "c_deployments": 1, "c_dense": None, "c_border": 0.0, "c_take": 2}
+    )
+    patches = cut("toy", TOY["toy"], [20, 20], 0.0)
+    drawn = {
+        key: np.array([draw_scene(p, params, 1)[key] for p in patches]) for key in draw_scene(patches[0], params, 1)
+    }
+    for name, key in (("height", "height_scale"), ("permittivity", "permittivity_scale"), ("scattering", "scattering")):
+        low, high = getattr(params, f"c_random_{name}")
+        assert low <= drawn[key].min() < drawn[key].max() <= high and np.ptp(drawn[key]) > 0.9 * (high - low)
+    assert drawn["clutter_db"].std() == pytest.approx(params.c_random_clutter_sd, rel=0.15)
+    assert draw_scene(patches[0], C, 1) == {}
+    for part in parts_of_c(params, tmp_path):
+        scene = {key: part.drawn[key] for key in drawn}
+        assert part.city.params.height_scale == scene["height_scale"]
+        assert part.city.params.permittivity_scale == scene["permittivity_scale"]
+        assert part.part.sim.scattering == scene["scattering"] != SIM.scattering
+        assert part.part.stations.power.std() > 0
+        gain = np.full((part.part.ue_x.size, part.part.stations.n), 1e-9)
+        links = part.links(gain, None, "as given")
+        level = RADIO.power_dbm - 90 - 10 * np.log10(1008) - scene["clutter_db"]
+        assert (links.nrsrp - links.bs_power).mean() + RADIO.power_dbm == pytest.approx(level, abs=1e-3)
+
+
+def test_statistical_links_come_from_the_priors(parts):
+    some = parts[:2]
+    found = dict(synthetic.simulate(some, "statistical", Path("nowhere"), EngineParams(), seed=9))
+    assert list(found) == [part.part.name for part in some]
+    for part, links in zip(some, found.values(), strict=True):
+        assert validate(links, "links").attrs["city"] == part.city.key
+        assert links.heard.any() and "statistical, drawn from priors" in links.attrs["source"]
+        np.testing.assert_allclose(
+            part.city.frame.to_local(links.ue_lat, links.ue_lon), [part.part.ue_x, part.part.ue_y], atol=1e-6
+        )
+        assert all(low <= links.attrs[f"model_{name}"] <= high for name, (low, high) in PRIORS.items())
+    again = dict(synthetic.simulate(some[1:], "statistical", Path("nowhere"), EngineParams(), seed=9))
+    (name,) = again
+    for feature in FEATURES:
+        np.testing.assert_array_equal(again[name][feature], found[name][feature])
+
+
+def test_rays_go_through_one_campaign_a_plan(parts, tmp_path, monkeypatch):
+    asked = []
+    monkeypatch.setattr(synthetic, "run_campaign", lambda traced, store, *_, **__: asked.append((traced, store)))
+    monkeypatch.setattr(synthetic, "read_part", lambda _, p: (np.full((p.ue_x.size, p.stations.n), 1e-9),) * 2)
+    for plan in (parts[:2], parts[:2], parts[1:2]):
+        found = dict(synthetic.simulate(plan, "rays", tmp_path, EngineParams(), seed=9))
+        assert [part.part.name for part in plan] == list(found)
+        assert all(np.isfinite(links.gain_error).all() for links in found.values())
+    (first, same, other), sizes = [store for _, store in asked], [len(traced) for traced, _ in asked]
+    assert first == same != other and sizes == [2, 2, 1] and first.parent == tmp_path
+
+
+@pytest.mark.parametrize("where", ["streets", "outdoor", "box"])
+def test_ues_of_b_stand_where_they_are_asked_to(toy_city, where):
+    corners = np.array([-150.0, 150.0])
+    stations = Stations(corners, corners, [30, 30], [np.nan] * 2, [43, 43], ["a", "b"])  # type: ignore[arg-type]
+    part = synthetic.part_of_b(toy_city, stations, SyntheticParams(b_ues=400, b_where=where), SIM, RADIO, 1).part
+    assert part.ue_x.size == 400 and (part.seed, part.samples) == (1, SIM.samples)
+    assert max(abs(part.ue_x).max(), abs(part.ue_y).max()) <= 120.5
+    row, col, _ = toy_city.grid.index(part.ue_x, part.ue_y)
+    on_road, outdoors = toy_city.road[row, col].mean(), toy_city.outdoor[row, col].mean()
+    assert (on_road == 1.0) == (where == "streets") and (outdoors == 1.0) == (where != "box")
+    if where == "outdoor":
+        inner = toy_city.outdoor[60:300, 60:300]
+        assert on_road == pytest.approx(toy_city.road[60:300, 60:300].sum() / inner.sum(), abs=0.08)
+
+
+def test_nothing_stands_where_another_city_tests(parts, build):
+    links = dict(synthetic.simulate(parts[:1], "statistical", build, EngineParams(), seed=1))[parts[0].part.name]
+    split = make_split(links, SplitParams(block=40.0, unknown=0.3, buffer=5.0), 1)
+    assert split.attrs["city"] == parts[0].city.key
+    inside = held_out(split, links.ue_x, links.ue_y) | near(val_area(split), links.ue_x, links.ue_y)
+    mine = links.ue_x.values, links.ue_y.values
+    assert inside.any() and synthetic.outside_held_out(parts[0].city, *mine, [split]).all(), "its own roles see to it"
+    split.attrs["city"] = "elsewhere"
+    np.testing.assert_array_equal(synthetic.outside_held_out(parts[0].city, *mine, [split]), ~inside)
+    less = parts_of_c(C.model_copy(update={"c_deployments": 1}), build, [split])[0].part
+    assert less.ue_x.tolist() == links.ue_x.values[~inside].tolist()
+
+    with pytest.raises(SplitError, match="are held out of 'elsewhere'"):
+        synthetic.require_unseen(links, [split])
+    safe = links.isel(ue=np.flatnonzero((split.role == "train").values))
+    synthetic.require_unseen(safe, [split])
+
+
+def test_parameters_that_contradict_each_other_are_refused():
+    with pytest.raises(ConfigError, match="c_border 600 m is more than c_margin 320 m"):
+        config.check(SyntheticParams, {"c_border": 600.0})
+    params = config.load(PROJECT / "params.yaml").model_dump()
+    params["cities"]["home"]["patches_only"] = True
+    with pytest.raises(ConfigError, match="of which only patches are built"):
+        config.check(config.Params, params)

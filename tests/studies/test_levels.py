@@ -1,0 +1,254 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from rfloc.config import LevelParams, RadioParams
+from rfloc.datasets.hidden import simulate_statistically
+from rfloc.datasets.statistical import StatisticalModel
+from rfloc.errors import EvaluationError, SimulationError
+from rfloc.frames import Grid
+from rfloc.simulation.propagation import correlated_shadowing
+from rfloc.splits import blocks_of
+from rfloc.stations import Stations
+from rfloc.studies import levels
+from rfloc.studies.level_models import BASELINE, RECIPES, Kriged, LevelModel, Simulator
+from rfloc.studies.level_regressors import pose_tables, ray_regressors, regressors
+from tests.simulation.scenes import FRAME, raster_city
+
+RADIO = RadioParams(sensitivity_dbm=-200.0, detection_db=-300.0)
+PARAMS = LevelParams(candidates=9, radius=150.0, height=[25.0, 45.0], samples=1, draws=1)
+N, UES = 6, 700
+
+
+@pytest.fixture(scope="module")
+def city():
+    """Square blocks of 40 m, 15 to 30 m tall, every 70 m."""
+    block = np.zeros((70, 70))
+    block[15:55, 15:55] = 1.0
+    heights = np.random.default_rng(0).uniform(15.0, 30.0, (18, 18))
+    return raster_city(np.kron(heights, np.ones((70, 70))) * np.tile(block, (18, 18)))
+
+
+@pytest.fixture(scope="module")
+def at():
+    return np.random.default_rng(9).uniform(-600, 600, (2, UES))
+
+
+@pytest.fixture(scope="module")
+def stations():
+    x, y = np.random.default_rng(4).uniform(-500, 500, (2, N))
+    return Stations(x, y, np.full(N, 35.0), np.full(N, np.nan), np.full(N, 43.0), np.array([f"s{k}" for k in range(N)]))
+
+
+@pytest.fixture(scope="module")
+def poses(city, stations, at):
+    return [regressors(city, table, *at, RADIO) for table in pose_tables(stations, PARAMS, 1)]
+
+
+@pytest.fixture(scope="module")
+def world(poses):
+    """A world in which the baseline is exactly right, at the nominal poses."""
+    return of_pose(poses, np.zeros(N, int))
+
+
+def of_pose(poses, which, sd=4.0):
+    """Expected and measured levels where stations stand at these of the candidate poses."""
+    rng = np.random.default_rng(5)
+    names = ("one", "decades", "north", "east")
+    own = (
+        np.array([-70.0, 3.0, 0.0, 0.0])[:, None]
+        + rng.normal(0.0, 1.0, (4, N)) * np.array([4.0, 0.4, 5.0, 5.0])[:, None]
+    )
+    columns = np.stack([np.stack([poses[k][name][:, b] for b, k in enumerate(which)], -1) for name in names])
+    truth = (columns * own[:, None]).sum(0)
+    return truth, truth + rng.normal(0.0, sd, truth.shape)
+
+
+def model(poses, at, name=BASELINE):
+    shared, own, averaged, kriged = RECIPES[name]
+    found = LevelModel.of(poses if averaged else poses[:1], *at, shared, own)
+    return Kriged(found, *at) if kriged else found
+
+
+def blocks(at, edge=300.0):
+    return np.unique(blocks_of(*at, edge), axis=0, return_inverse=True)[1].ravel()
+
+
+class TestFolds:
+    def test_share_no_block_and_test_each_link_once(self, at):
+        folds = levels.block_folds(*at, N, 300.0, 50.0, 5, 0)
+        assert (sum(fold.test.astype(int) for fold in folds) == 1).all()
+        index = blocks(at)
+        for fold in folds:
+            ues = fold.test[:, 0]
+            assert not set(index[ues]) & set(index[~ues])
+            gap = np.hypot(*(v[ues][:, None] - v[~fold.hidden[:, 0]] for v in at))
+            assert gap.min() > 50.0
+
+    def test_are_dealt_by_the_seed(self, at):
+        first, again, other = (levels.block_folds(*at, N, 300.0, 0.0, 5, seed)[0].test for seed in (0, 0, 1))
+        assert (first == again).all()
+        assert (first != other).any()
+
+    def test_keep_one_position_together(self):
+        x = np.repeat(np.arange(20.0), 3)
+        for fold in levels.random_folds(x, x, 2, 4, 0):
+            assert set(fold.test[:, 0].reshape(20, 3).sum(1)) <= {0, 3}
+
+    def test_more_folds_than_blocks_are_an_error(self, at):
+        with pytest.raises(EvaluationError, match="make no 5 folds"):
+            levels.block_folds(*at, N, 5000.0, 0.0, 5, 0)
+
+
+class TestErrors:
+    def test_a_predictor_sees_nothing_that_is_hidden(self, at, world):
+        folds = levels.block_folds(*at, N, 300.0, 50.0, 5, 0)
+        shown = []
+        levels.held_out_squares(world[1], lambda m: shown.append(np.isnan(m)) or np.zeros_like(m), folds)
+        assert all((seen == fold.hidden).all() for seen, fold in zip(shown, folds, strict=True))
+
+    def test_are_a_mean_over_stations(self):
+        square = np.full((1, 4, 2), np.nan)
+        square[0, :, 0], square[0, 0, 1] = 4.0, 16.0
+        assert levels.rms(square) == 3.0
+
+    def test_a_predictor_that_leaves_a_link_out_is_an_error(self, at, world):
+        folds = levels.random_folds(*at, N, 2, 0)
+        with pytest.raises(EvaluationError, match="got no level"):
+            levels.held_out_squares(world[1], lambda m: np.full_like(m, np.nan), folds)
+
+    def test_the_inner_choice_takes_the_better_and_hides_both_folds(self, at, world):
+        folds = levels.block_folds(*at, N, 300.0, 0.0, 4, 0)
+        good, bad = (lambda m: world[0]), (lambda m: world[0] + 5.0)
+        both = {"bad": bad, "good": good}
+        outer = {name: levels.held_out_squares(world[1], p, folds) for name, p in both.items()}
+        inner = {name: levels.inner_squares(world[1], p, folds) for name, p in both.items()}
+        assert all(np.isnan(inner["good"][f][fold.test]).all() for f, fold in enumerate(folds))
+        square, names = levels.chosen_within(folds, outer, inner)
+        assert names == ["good"] * 4
+        np.testing.assert_array_equal(square, outer["good"])
+
+
+class TestRatio:
+    def interval(self, square, baseline, at):
+        return levels.ratio(square, baseline, blocks(at), draws=300, level=0.95, seed=0)
+
+    def test_of_a_copy_is_one_with_no_width(self, at, world):
+        square = (world[1] - world[0])[None] ** 2
+        assert self.interval(square, square.copy(), at) == (1.0, (1.0, 1.0))
+
+    def test_of_an_equal_contains_one_and_of_a_worse_does_not(self, at, world):
+        rng = np.random.default_rng(0)
+        first, equal, worse = (rng.normal(0.0, sd, (1, UES, N)) ** 2 for sd in (4.0, 4.0, 6.0))
+        value, (low, high) = self.interval(equal, first, at)
+        assert low < 1.0 < high
+        assert low < value < high
+        value, (low, high) = self.interval(worse, first, at)
+        assert value == pytest.approx(1.5, abs=0.1)
+        assert 1.0 < low < value < high
+
+    def test_resampling_with_all_weights_one_is_the_error_itself(self, at, world):
+        square = np.where(np.random.default_rng(0).random((2, UES, N)) < 0.7, (world[1] - world[0]) ** 2, np.nan)
+        index = blocks(at)
+        found = levels._resampled(square, index, np.ones((1, index.max() + 1)))
+        assert found[0] == pytest.approx(levels.rms(square))
+
+    def test_of_other_links_is_an_error(self, at):
+        square = np.ones((1, UES, N))
+        with pytest.raises(EvaluationError, match="do not pair"):
+            self.interval(square, np.where(np.arange(N) > 0, square, np.nan), at)
+
+    def test_of_too_few_blocks_has_no_interval(self):
+        square = np.ones((1, 4, 1))
+        assert levels.ratio(square, square, np.arange(4), draws=9, level=0.9, seed=0) == (1.0, None)
+
+
+class TestModels:
+    def test_the_truth_beats_the_baseline_where_the_baseline_is_right(self, at, poses, world):
+        folds = levels.block_folds(*at, N, 300.0, 50.0, 5, 0)
+        baseline = levels.held_out_squares(world[1], model(poses, at), folds)[None]
+        truth = (world[1] - world[0])[None] ** 2
+        assert 0.9 < levels.ratio(truth, baseline, blocks(at), draws=50, level=0.9, seed=0)[0] < 1.0
+        coarse = levels.held_out_squares(world[1], model(poses, at, "one level a station"), folds)[None]
+        assert levels.rms(coarse) > 1.2 * levels.rms(baseline)
+
+    def test_effects_shrink_the_more_the_less_is_shown(self, at, poses, world):
+        rng = np.random.default_rng(0)
+        few = world[1].copy()
+        few[rng.permutation(UES)[12:], 0] = np.nan
+        found = model(poses, at)
+        full, sparse = (found._posterior(shown)[1][0, 0] for shown in (world[1], few))
+        none = found._posterior(np.where(np.arange(N) == 0, np.nan, world[1]))[1][0, 0]
+        assert np.hypot(*sparse[2:]) < np.hypot(*full[2:])
+        np.testing.assert_allclose(none, 0.0, atol=1e-9)
+
+    def test_a_station_left_out_is_predicted_by_the_others(self, at, poses, world):
+        fold = levels.station_folds(UES, N)[2]
+        changed = world[1] + np.where(fold.test, 30.0, 0.0)
+        for name in (BASELINE, "hybrid"):
+            first, second = (model(poses, at, name)(np.where(fold.hidden, np.nan, m)) for m in (world[1], changed))
+            np.testing.assert_array_equal(first, second)
+            assert np.isfinite(first).all()
+
+    def test_poses_find_where_stations_stand(self, at, poses):
+        which = np.arange(N) + 2
+        truth, measured = of_pose(poses, which, sd=2.0)
+        averaged = model(poses, at, "poses")
+        assert (averaged.pose_weights(measured).argmax(0) == which).mean() > 0.6
+        folds = levels.block_folds(*at, N, 300.0, 50.0, 5, 0)
+        error = [levels.rms(levels.held_out_squares(truth, p, folds)) for p in (averaged, model(poses, at))]
+        assert error[0] < 0.8 * error[1]
+
+    def test_kriging_helps_where_residuals_are_correlated(self, at, poses, world):
+        rough = world[0] + correlated_shadowing(*at, 6.0, 80.0, np.random.default_rng(3), N)
+        folds = levels.random_folds(*at, N, 4, 0)
+        error = [levels.rms(levels.held_out_squares(rough, model(poses, at, n), folds)) for n in ("kriged", BASELINE)]
+        assert error[0] < 0.8 * error[1]
+
+    def test_the_simulator_predicts_levels(self, city, stations, at):
+        truth = StatisticalModel(-6.0, 3.2, 18.0, 4.0, 45.0, 2.0, level_sd=3.0, exponent_sd=0.2)
+        truth = truth.for_stations(stations, np.random.default_rng(2))
+        links = simulate_statistically(city, truth, stations, *at, RADIO, seed=3)
+        measured = links.nrsrp.values.astype(float)
+        folds = levels.random_folds(*at, N, 2, 0)
+        assert levels.rms(levels.held_out_squares(measured, Simulator(links, city, RADIO), folds)) < 6.0
+
+    def test_too_few_measurements_are_an_error(self, at, poses):
+        with pytest.raises(SimulationError, match="squares"):
+            model(poses, at)(np.full((UES, N), np.nan))
+
+
+class TestRegressors:
+    def test_are_one_a_link_and_finite(self, poses):
+        assert {c.shape for p in poses for c in p.values()} == {(UES, N)}
+        assert all(np.isfinite(c).all() for p in poses for c in p.values())
+        assert (poses[0]["roofs"] <= 1e-4).all()
+        assert (poses[0]["edges"] <= 0.0).all()
+
+    def test_poses_begin_with_the_nominal_one(self, stations):
+        tables = pose_tables(stations, PARAMS, 0)
+        np.testing.assert_array_equal(tables[0].h, stations.h)
+        assert len(tables) == 9
+        assert all(((t.h >= 25.0) & (t.h <= 45.0)).all() for t in tables)
+        assert max(np.hypot(t.x - stations.x, t.y - stations.y).max() for t in tables) <= 150.0
+
+    def maps(self, gain):
+        import xarray as xr
+
+        grid = Grid(-20.0, -10.0, 5.0, 8, 4)
+        return xr.Dataset({"path_gain": (("bs", "y", "x"), gain)}, attrs={**FRAME.to_attrs(), **grid.to_attrs()})
+
+    def test_a_dark_cell_takes_the_nearest(self):
+        gain = np.full((1, 4, 8), 1e-9)
+        gain[0, 1, 3], gain[0, 1, 2] = 0.0, 1e-8
+        gain[0, 0, 3] = gain[0, 2, 3] = gain[0, 1, 4] = 1e-8
+        found = ray_regressors(self.maps(gain), [-2.5, 17.5], [-2.5, 7.5])
+        np.testing.assert_allclose(found["rays"][:, 0], [-80.0, -90.0])
+        assert (np.abs(found["street"] + 88.0) < 2.0).all()
+
+    def test_a_ue_outside_and_an_empty_map_are_errors(self):
+        with pytest.raises(EvaluationError, match="1 UEs lie outside"):
+            ray_regressors(self.maps(np.ones((1, 4, 8))), [500.0], [0.0])
+        with pytest.raises(EvaluationError, match="1 maps are empty"):
+            ray_regressors(self.maps(np.zeros((1, 4, 8))), [0.0], [0.0])

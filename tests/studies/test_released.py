@@ -1,0 +1,226 @@
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from rfloc.city.mesh import Mesh
+from rfloc.config import RadioParams, SimulationParams
+from rfloc.datasets.hidden import links_from_gain
+from rfloc.errors import SimulationError
+from rfloc.frames import wrap_degrees
+from rfloc.schema import FEATURES
+from rfloc.simulation import trace
+from rfloc.simulation.antennas import pattern_gain_db
+from rfloc.simulation.propagation import free_space_gain
+from rfloc.studies import released, released_rays
+from rfloc.studies.released import DEPARTURES, Departure
+from rfloc.studies.released_rays import fan_city, roll_orientation, trace_gain
+from tests.simulation.scenes import one_station, small_city
+
+RADIO = RadioParams(downtilt=0.0)
+SIM = SimulationParams(max_depth=1, rooftop=False, diffuse=False, scattering=0.0)
+X, Y = np.array([40.0, 0.0, -60.0, 25.0, 8.0]), np.array([0.0, 50.0, 10.0, -35.0, 0.1])
+PLAIN = Departure("")
+WALL = ((60.0, -60.0, 70.0, 60.0, 20.0),)
+
+
+@pytest.fixture(scope="module")
+def space(tmp_path_factory):
+    """Free space."""
+    return small_city(tmp_path_factory.mktemp("space"))
+
+
+def gain_db(city, departure, azimuth=90.0, sim=SIM, radio=RADIO, x=X, y=Y, h=20.0):
+    found, _ = trace_gain(city, one_station(h=h, azimuth=azimuth), x, y, departure, sim, radio, seed=1, samples=3_600)
+    with np.errstate(divide="ignore"):
+        return 10 * np.log10(found[:, 0])
+
+
+def test_without_a_departure_the_traced_sector_is_the_one_applied_to_isotropic_paths(space):
+    d = np.hypot(np.hypot(X, Y), 18.5)
+    off = wrap_degrees(np.degrees(np.arctan2(X, Y)) - 210.0)
+    elevation = -np.degrees(np.arctan2(18.5, np.hypot(X, Y)))
+    radio = RADIO.model_copy(update={"downtilt": 6.0, "front_to_back_db": 8.0})
+    pattern = pattern_gain_db(radio.pattern, off, elevation, radio.downtilt, radio.front_to_back_db)
+    want = pattern + 10 * np.log10(free_space_gain(d, radio.carrier_hz))
+    np.testing.assert_allclose(gain_db(space, PLAIN, 210.0, radio=radio), want, atol=0.02)
+
+
+@pytest.mark.parametrize("azimuth", [0.0, 73.0, 200.0])
+def test_in_the_roll_slot_an_azimuth_leaves_the_boresight_in_the_east(space, azimuth):
+    """A UE straight ahead of an antenna that looks east hears the same at every azimuth, 8 dB above isotropic."""
+    import mitsuba as mi
+    from sionna.rt.utils import rotation_matrix
+
+    turned = np.array(rotation_matrix(mi.Point3f(*roll_orientation(azimuth))) @ mi.Vector3f(1, 0, 0))
+    np.testing.assert_allclose(turned.ravel(), [1, 0, 0], atol=1e-6)
+    ahead = gain_db(space, Departure("", roll=True), azimuth, x=[50.0], y=[0.0], h=RADIO.ue_height)
+    np.testing.assert_allclose(ahead, 8 + 10 * np.log10(free_space_gain(50.0, RADIO.carrier_hz)), atol=0.02)
+
+
+def test_the_ports_of_the_array_add_up_to_72_times_one(space):
+    """In sight: 36 elements, and ports V and H that each radiate the whole power, which a UE of two ports receives.
+
+    18.57 dB in all, 3.01 dB of it from the second polarisation. The elements' distances differ by parts in a hundred,
+    to either side of their middle's, so that powers agree to hundredths of a decibel.
+    """
+    ports = 10 * np.log10(72)
+    without_size = gain_db(space, Departure("", array="synthetic")) - gain_db(space, PLAIN)
+    np.testing.assert_allclose(without_size, ports, atol=1e-3)
+    explicit = gain_db(space, Departure("", array="explicit")) - gain_db(space, PLAIN)
+    np.testing.assert_allclose(explicit[:4], ports, atol=0.03)
+
+
+def test_the_array_without_size_comes_off_the_path_cache(tmp_path: Path):
+    city = small_city(tmp_path, ground="concrete", boxes=WALL)
+    station = one_station(h=20.0, azimuth=40.0)
+    paths = trace.trace_paths(city, station, X, Y, SIM, RADIO, seed=1, samples=3_600)
+    links = released.simulate(city, station, X, Y, DEPARTURES["synthetic"], SIM, RADIO, 1, paths)
+    traced = gain_db(city, Departure("", array="synthetic"), 40.0)
+    want = links_from_gain(city, 10 ** (traced[:, None] / 10), station, X, Y, RADIO, source="traced")
+    assert links["heard"].values.all()
+    np.testing.assert_allclose(links["nrsrp"], want["nrsrp"], atol=2e-3)
+
+
+def test_metrics_are_one_feature_and_constants():
+    gain = 10 ** (np.random.default_rng(0).uniform(-13, -7, (30, 4)))
+    gain[0] = 0.0
+    found = released.one_feature(gain, np.full(4, 43.0))
+    np.testing.assert_allclose(found["rssi"][1:], 43 + 10 * np.log10(gain[1:]))
+    assert (found["rssi"][0] == -140.0).all()
+    for name, constant in {"nsinr": 99.586, "nrsrp": -0.0346, "nrsrq": None}.items():
+        if constant is not None:
+            np.testing.assert_allclose(found[name] - found["rssi"], constant, atol=1e-3)
+    np.testing.assert_allclose(found["nrsrq"], -10.7918, atol=1e-4)
+
+
+@pytest.fixture(scope="module")
+def walled(tmp_path_factory):
+    """Three stations round a wall, UEs on both of its sides, and their paths."""
+    city = small_city(tmp_path_factory.mktemp("walled"), ground="concrete", boxes=WALL)
+    first = one_station(h=10.0, azimuth=0.0)
+    columns = {"x": [0.0, -50.0, 40.0], "y": [0.0, 30.0, -50.0], "h": [10.0] * 3, "azimuth": [90.0, 120.0, 10.0]}
+    stations = dataclasses.replace(first, **columns, power=[43.0] * 3, id=["a", "b", "c"])
+    rng = np.random.default_rng(5)
+    x, y = np.append(rng.uniform(-90, 55, 30), [90.0, 95.0]), np.append(rng.uniform(-55, 55, 30), [0.0, 20.0])
+    sim = SIM.model_copy(update={"diffuse": True, "scattering": 0.4})
+    return city, stations, x, y, sim, trace.trace_paths(city, stations, x, y, sim, RADIO, seed=1, samples=2_000)
+
+
+def simulate(walled, departure, radio=RADIO):
+    city, stations, x, y, sim, paths = walled
+    return released.simulate(city, stations, x, y, departure, sim, radio, 1, paths)
+
+
+def test_features_have_rank_three_here_and_one_there_and_the_same_links(walled):
+    right, one = simulate(walled, PLAIN), simulate(walled, DEPARTURES["one_feature"])
+    assert 0 < right["heard"].values.mean() < 1
+    assert released.rank_of_features(right) == 3
+    found = released.compare(one, right)
+    assert (found["rank"], found["lost"], found["invented"]) == (1, 0.0, 0.0)
+    assert found["bias_db"] == pytest.approx(30.0, abs=0.01) and found["rms_db"] < 1e-4
+
+
+def test_the_sentinel_is_a_level_of_what_is_not_heard(walled):
+    right, sentinel = simulate(walled, PLAIN), simulate(walled, DEPARTURES["sentinel"])
+    heard = right["heard"].values
+    assert sentinel["heard"].values.all()
+    for name in FEATURES:
+        np.testing.assert_array_equal(sentinel[name].values[heard], right[name].values[heard])
+    assert set(sentinel["rssi"].values[~heard]) == {np.float32(-140.0)}
+    found = released.compare(sentinel, right)
+    assert (found["lost"], found["bias_db"]) == (0.0, 0.0)
+    assert found["invented"] == pytest.approx((~heard).mean())
+
+
+def test_a_cap_loses_paths_of_some_ues_and_ours_loses_none(walled):
+    city, stations, x, y, sim, paths = walled
+    capped = simulate(walled, DEPARTURES["cap"])
+    _, count = trace_gain(city, stations, x, y, PLAIN, sim, RADIO, 1, 2_000)
+    assert count.sum() == np.isfinite(paths["delay"].values).sum()
+    assert 0 < capped.attrs["paths"] <= 20 * stations.n < count.sum()  # 2,000 rays leave room for 20 paths
+    strength = released.compare(capped, simulate(walled, PLAIN))
+    assert strength["lost"] > 0 and strength["invented"] == 0
+    _, again = trace_gain(city, stations, x, y, DEPARTURES["cap"], sim, RADIO, 1, 2_000)
+    assert again.sum() == capped.attrs["paths"]
+
+
+def test_the_buffer_grows_where_no_cap_is_meant(walled, monkeypatch):
+    city, stations, x, y, sim, _ = walled
+    first = stations.take([0])
+    want, count = trace_gain(city, first, x, y, PLAIN, sim, RADIO, 1, 2_000)
+    monkeypatch.setattr(released_rays, "BUFFER", int(count.sum()) - 1)
+    np.testing.assert_allclose(trace_gain(city, first, x, y, PLAIN, sim, RADIO, 1, 2_000)[0], want, rtol=1e-3)
+
+
+def test_without_reflected_energy_only_straight_lines_remain(tmp_path: Path):
+    """In sight, the direct ray alone; behind the wall, what two of its faces let through; nothing is reflected."""
+    city = small_city(tmp_path, ground="concrete", boxes=WALL)
+    x, y = np.array([40.0, -60.0, 90.0]), np.array([0.0, 10.0, 0.0])
+    sim = SIM.model_copy(update=dict(DEPARTURES["reflection"].sim))
+    traced = gain_db(city, DEPARTURES["reflection"], sim=sim, x=x, y=y, h=10.0)
+    d = np.hypot(np.hypot(x, y), 8.5)
+    elevation = -np.degrees(np.arctan2(8.5, np.hypot(x, y)))
+    pattern = pattern_gain_db("tr38901", np.degrees(np.arctan2(x, y)) - 90, elevation)
+    line = pattern + 10 * np.log10(free_space_gain(d, RADIO.carrier_hz))
+    np.testing.assert_allclose(traced[:2], line[:2], atol=0.02)
+    assert line[2] - 60 < traced[2] < line[2] - 3
+    no_way_through = gain_db(city, PLAIN, sim=SIM.model_copy(update={"specular": False}), x=x, y=y, h=10.0)
+    np.testing.assert_allclose(no_way_through, [*line[:2], -np.inf], atol=0.02)
+
+
+def test_far_from_all_buildings_every_link_is_one_free_line(walled):
+    _, stations, x, y, _, paths = walled
+    off = simulate(walled, dataclasses.replace(DEPARTURES["frames"], shift=3000.0))
+    np.testing.assert_array_equal(off["ue_x"], x)
+    assert off.attrs["paths"] == x.size * stations.n < np.isfinite(paths["delay"].values).sum()
+    distance = np.sqrt((x[:, None] - stations.x) ** 2 + (y[:, None] - stations.y) ** 2 + 8.5**2)
+    bearing = np.degrees(np.arctan2(x[:, None] - stations.x, y[:, None] - stations.y))
+    elevation = -np.degrees(np.arcsin(8.5 / distance))
+    off_boresight = wrap_degrees(bearing - stations.azimuth)
+    pattern = pattern_gain_db("tr38901", off_boresight, elevation, 0.0, RADIO.front_to_back_db)
+    line = pattern + 10 * np.log10(free_space_gain(distance, RADIO.carrier_hz)) + 43 - 10 * np.log10(1008)
+    heard = off["heard"].values
+    assert heard.mean() > 0.5
+    np.testing.assert_allclose(off["nrsrp"].values[heard], line[heard], atol=0.05)
+
+
+def test_carrier_and_height_are_parameters(walled):
+    right, fast = simulate(walled, PLAIN), simulate(walled, DEPARTURES["carrier"])
+    assert fast.attrs["carrier_hz"] == 3.5e9
+    assert released.compare(fast, right)["bias_db"] == pytest.approx(-20 * np.log10(3.5 / 0.8), abs=1.5)
+    assert DEPARTURES["height"].radio == {"ue_height": 1.0} and DEPARTURES["height"].traces
+
+
+def test_fans_fill_courtyards(toy_city, tmp_path, monkeypatch):
+    written: dict[str, Mesh] = {}
+    monkeypatch.setattr("rfloc.city.mesh.write_ply", lambda mesh, path: written.update({path.stem: mesh}))
+    city = fan_city(toy_city, tmp_path)
+    assert (city.folder, city.grid) == (tmp_path, toy_city.grid)
+    import geopandas as gpd
+
+    footprints = gpd.read_parquet(toy_city.folder / "buildings.parquet")
+    filled = sum(shape.area if not shape.interiors else shape.convex_hull.area for shape in footprints.geometry)
+    mesh = written["buildings"]
+    assert mesh.is_watertight
+    flat = mesh.vertices[mesh.faces][..., 2]
+    roofs = mesh.vertices[mesh.faces[(np.ptp(flat, axis=1) == 0) & (flat[:, 0] > 0)]][..., :2]
+    u, v = roofs[:, 1] - roofs[:, 0], roofs[:, 2] - roofs[:, 0]
+    assert (0.5 * (u[:, 0] * v[:, 1] - u[:, 1] * v[:, 0])).sum() == pytest.approx(filled, rel=1e-6)
+
+
+def test_all_together_and_what_cannot_be_asked(space, walled):
+    everything = released.together(DEPARTURES.values(), "all")
+    for key in ("dipoles", "roll", "capped", "fans", "one_feature", "sentinel"):
+        assert getattr(everything, key), key
+    assert (everything.array, everything.shift) == ("explicit", 1100.0)
+    assert set(everything.radio) == {"carrier_hz", "ue_height", "downtilt", "front_to_back_db"}
+    found = simulate(walled, dataclasses.replace(everything, fans=False))
+    assert released.compare(found, simulate(walled, PLAIN))["rank"] == 1
+    with pytest.raises(SimulationError, match="no footprints"):
+        trace_gain(space, one_station(azimuth=0.0), X, Y, everything, SIM, RADIO, 1, 100)
+    with pytest.raises(SimulationError, match="no azimuth"):
+        trace_gain(space, one_station(), X, Y, PLAIN, SIM, RADIO, 1, 100)

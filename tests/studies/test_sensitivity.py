@@ -1,0 +1,251 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import xarray as xr
+from scipy.stats import spearmanr
+
+from rfloc.config import EvaluationParams, RadioParams, SensitivityParams, SimulationParams
+from rfloc.datasets.hidden import links_from_gain
+from rfloc.errors import DataError, SimulationError, SplitError
+from rfloc.simulation.maps import map_grid, read_maps, trace_maps
+from rfloc.stations import Stations
+from rfloc.studies import sensitivity
+from rfloc.studies.agreement import COMBINATIONS, Judge, rank_correlation
+from rfloc.studies.sensitivity import FACTORS, Simulator, variants
+from rfloc.studies.sensitivity_table import stands_out, study
+from tests.handmade import crop_params, make_split
+
+SIM = SimulationParams(cell=10.0, samples=5000, max_depth=1, diffuse=False, map_batches=2)
+RADIO = RadioParams(sensitivity_dbm=-150.0, load=0.0)
+PARAMS = SensitivityParams(
+    samples=2000, seeds=1, depths=[0], scatterings=[0.8], carriers_hz=[1.2e9], downtilts=[0.0], azimuth_step=90.0,
+    heights=[40.0], shifts=[25.0], directions=1,
+)  # fmt: skip
+STATIONS = Stations(
+    x=[-120.0, 120.0, 0.0], y=[-120.0, 125.0, 60.0], h=[25.0, 30.0, 28.0], azimuth=[45.0, np.nan, 180.0],
+    power=[43.0] * 3, id=["a", "b", "c"],
+)  # fmt: skip
+ROLES = np.array(["train", "train", "known", "unknown", "train"])
+
+
+def judge_of(city, links, roles=ROLES, **changes):
+    split = make_split(links, roles[np.arange(links.sizes["ue"]) % len(roles)])
+    frame = city.frame.to_attrs()
+    scoring = EvaluationParams(**({"bootstrap": 50, "block": 60.0} | changes))
+    return Judge(city, links, split.assign_attrs(frame), RADIO, crop_params(), 3, scoring, seed=1)
+
+
+@pytest.fixture(scope="module")
+def places(toy_city):
+    return toy_city.street_points(100, np.random.default_rng(3))
+
+
+def links_of(city, gain, places):
+    """Links as they would be measured; RSSI is that of the station alone."""
+    links = links_from_gain(city, gain, STATIONS, *places, RADIO, "made by hand")
+    return links.assign(rssi=links["nrsrp"] + 10.0)
+
+
+@pytest.fixture(scope="module")
+def level(places):
+    """Path gain by distance, with shadowing, (ue, bs)."""
+    x, y = places
+    distance = np.hypot(x[:, None] - STATIONS.x, y[:, None] - STATIONS.y) + 20.0
+    return 10 ** ((-30.0 - 35.0 * np.log10(distance) + np.random.default_rng(0).normal(0, 4.0, distance.shape)) / 10)
+
+
+class TestRankCorrelation:
+    def test_is_spearmans_with_ties_and_weighs_blocks(self):
+        rng = np.random.default_rng(0)
+        a = rng.integers(0, 9, 40).astype(float)
+        b = a + rng.integers(0, 9, 40)
+        block = np.arange(40) % 5
+        found = rank_correlation(a, b, block, np.array([[1.0] * 5, [2.0] * 5, [1.0, 0, 0, 0, 0]]))
+        assert found[:2] == pytest.approx(spearmanr(a, b).statistic)
+        assert found[2] != pytest.approx(found[0])
+
+    def test_what_does_not_vary_ranks_nothing(self):
+        assert rank_correlation(np.ones(9), np.arange(9.0), np.zeros(9, int), np.ones((1, 1))) == [0.0]
+
+
+class TestJudge:
+    def test_a_simulation_that_is_the_measurement_is_perfect(self, toy_city, places, level):
+        judge = judge_of(toy_city, links_of(toy_city, level, places))
+        found = judge(level)
+        assert all(rho == pytest.approx(1.0) for rho in found.rho.values())
+        assert {found.metres(name) for name in COMBINATIONS} == {float(judge.real.error.mean())}
+        assert 0 < judge.real.error.mean() < judge.centre.error.mean()
+        assert judge.rho_against(found, found, "nrsrp") == (0.0, (0.0, 0.0))
+        assert judge.metres_against(found, found, "sr") == (0.0, (0.0, 0.0))
+
+    def test_ranks_know_no_level_and_levelling_restores_it(self, toy_city, places, level):
+        judge = judge_of(toy_city, links_of(toy_city, level, places))
+        off = judge(level * 10 ** np.array([0.5, -0.7, 1.0]))
+        assert all(rho == pytest.approx(1.0) for rho in off.rho.values())
+        assert off.metres("sr") > judge.real.error.mean() + 1.0
+        assert off.metres("sr_levelled") == pytest.approx(judge.real.error.mean(), abs=0.01)
+
+    def test_silence_is_the_lowest_rank(self, toy_city, places, level):
+        judge = judge_of(toy_city, links_of(toy_city, level, places))
+        weak = level < np.quantile(level, 0.3, axis=0)
+        assert judge(np.where(weak, 0.0, level)).mean_rho("nrsrp") < 1.0
+        assert judge(np.where(weak, level, 0.0)).mean_rho("nrsrp") < 0.3
+
+    def test_every_station_gets_what_fits_its_training_ues(self, toy_city, places, level):
+        judge = judge_of(toy_city, links_of(toy_city, level, places))
+        noise = np.random.default_rng(1).uniform(1e-12, 1e-9, level.shape)
+        first, second = (np.where(np.array(own), level, noise) for own in ([1, 0, 0], [0, 1, 1]))
+        assert np.array_equal(judge.chosen([first, second], [judge(first), judge(second)]), level)
+
+    def test_states_no_interval_from_few_blocks(self, toy_city, places, level):
+        judge = judge_of(toy_city, links_of(toy_city, level, places), block=500.0)
+        found = judge(level)
+        assert judge.rho_against(found, found, "rssi") == (0.0, None)
+
+    @pytest.mark.parametrize("role", ["train", "known"])
+    def test_needs_both_roles(self, toy_city, places, level, role):
+        with pytest.raises(DataError, match=role):
+            judge_of(toy_city, links_of(toy_city, level, places), ROLES[role != ROLES])
+
+    def test_needs_stations_that_enough_ues_report(self, toy_city, places, level):
+        with pytest.raises(DataError, match="no station is reported"):
+            judge_of(toy_city, links_of(toy_city, level * 1e-20, places))
+
+    def test_refuses_the_split_of_other_links(self, toy_city, places, level):
+        links = links_of(toy_city, level, places)
+        split = make_split(links, ROLES[np.arange(100) % 5]).assign_attrs(toy_city.frame.to_attrs())
+        with pytest.raises(SplitError, match="other links"):
+            Judge(toy_city, links.isel(ue=slice(50)), split, RADIO, crop_params(), 3, EvaluationParams(bootstrap=10), 1)
+
+
+class TestVariants:
+    def test_every_factor_is_there_and_has_the_base(self):
+        found = variants(PARAMS, SIM, RADIO, STATIONS, 7)
+        assert list(dict.fromkeys(v.factor for v in found)) == list(FACTORS)
+        assert found[0].sim.samples == PARAMS.samples
+        for factor in FACTORS:
+            own = [v for v in found if v.factor == factor]
+            assert len(own) > 1 and sum(v.same_as(found[0]) for v in own) == 1, factor
+
+    def test_one_thing_is_varied_at_a_time(self):
+        base, *others = variants(PARAMS, SIM, RADIO, STATIONS, 7)
+        for v in others:
+            parts = [getattr(v, name) != getattr(base, name) for name in ("sim", "radio", "seed", "ue_pattern")]
+            place = [not np.array_equal(getattr(v.stations, c), getattr(base.stations, c)) for c in ("x", "h")]
+            turned = not np.array_equal(v.stations.azimuth, base.stations.azimuth, equal_nan=True)
+            assert sum([*parts, *place, turned]) == (not v.same_as(base))
+
+    def test_an_unknown_azimuth_is_set_and_a_known_one_turned(self):
+        found = {v.setting: v for v in variants(PARAMS, SIM, RADIO, STATIONS, 7) if v.factor == "azimuth"}
+        assert list(found) == ["unknown", "0°", "90°", "180°", "270°"]
+        assert found["270°"].stations.azimuth.tolist() == [315.0, 270.0, 90.0]
+        known = STATIONS.replace(azimuth=np.zeros(3))
+        labels = [v.setting for v in variants(PARAMS, SIM, RADIO, known, 7) if v.factor == "azimuth"]
+        assert labels == ["+0°", "+90°", "+180°", "+270°"]
+
+    def test_positions_are_moved_by_the_distance(self):
+        moved = [v.stations for v in variants(PARAMS, SIM, RADIO, STATIONS, 7) if v.factor == "position"][1]
+        assert np.hypot(moved.x - STATIONS.x, moved.y - STATIONS.y) == pytest.approx(25.0)
+
+    def test_without_stations_is_an_error(self):
+        with pytest.raises(SimulationError, match="no stations"):
+            variants(PARAMS, SIM, RADIO, STATIONS.take(np.zeros(3, bool)), 7)
+
+
+class TestSimulator:
+    def test_traces_once_what_rays_depend_on(self, toy_city, places, monkeypatch, tmp_path):
+        traced: list[tuple[int, float]] = []
+
+        def without_rays(city, stations, grid, sim, radio, seed, **_):
+            traced.append((sim.max_depth, float(stations.h[0])))
+            return xr.Dataset({"path_gain": (("bs", "y", "x"), np.full((stations.n, *grid.shape), 1e-9, np.float32))})
+
+        monkeypatch.setattr(sensitivity, "trace_maps", without_rays)
+        simulator = Simulator(toy_city, *places, map_grid(toy_city, 10.0), tmp_path)
+        found = variants(PARAMS, SIM, RADIO, STATIONS, 7)
+        gains = {(v.factor, v.setting): simulator.gain(v) for v in found}
+        free = {"rooftop", "ue_pattern", "pattern", "downtilt", "azimuth"}
+        assert len(traced) == 1 + sum(not v.same_as(found[0]) and v.factor not in free for v in found)
+        for factor in free:
+            settings = [g for (name, _), g in gains.items() if name == factor]
+            assert not np.allclose(settings[0], settings[1], rtol=1e-6, atol=0), factor
+        assert all(g.shape == (100, 3) for g in gains.values())
+
+    def test_reads_what_the_maps_hold_and_keeps_them(self, toy_city, places, tmp_path):
+        grid = map_grid(toy_city, 10.0)
+        base = variants(PARAMS, SIM, RADIO, STATIONS, 7)[0]
+        simulator = Simulator(toy_city, *places, grid, tmp_path)
+        found = simulator.gain(base)
+        maps = trace_maps(toy_city, STATIONS, grid, base.sim, RADIO, 7, progress=False, cache=tmp_path)
+        assert np.allclose(found, read_maps(maps, *places, RADIO), rtol=1e-5, atol=0)
+        assert len(list(tmp_path.iterdir())) == STATIONS.n
+        assert (found > 0).mean() > 0.9
+
+    def test_refuses_ues_outside_the_maps(self, toy_city):
+        with pytest.raises(SimulationError, match="1 of 2 UEs"):
+            Simulator(toy_city, [0.0, 5000.0], [0.0, 0.0], map_grid(toy_city, 10.0))
+
+
+class TestStudy:
+    def test_tables_every_setting_beside_the_base(self, toy_city, places, level):
+        """Rays are level with noise; only turning the stations brings the truth."""
+        rng = np.random.default_rng(2)
+        found = [v for v in variants(PARAMS, SIM, RADIO, STATIONS, 7) if v.factor in ("rays", "depth", "azimuth")]
+        base = level * 10 ** rng.normal(0.0, 0.6, level.shape)
+
+        class Fake:
+            def gain(self, variant):
+                if variant.same_as(found[0]):
+                    return base
+                if variant.factor == "azimuth":
+                    return level
+                return base * 10 ** np.random.default_rng(variant.seed).normal(0.0, 0.02, level.shape)
+
+        table = study(found, Fake(), judge_of(toy_city, links_of(toy_city, level, places)))
+        assert list(table["factors"]) == ["rays", "depth", "azimuth"]
+        assert [(s["factor"], s["setting"]) for s in table["settings"]] == [(v.factor, v.setting) for v in found]
+        assert [s["base"] for s in table["settings"]] == [v.same_as(found[0]) for v in found]
+        turned = next(s for s in table["settings"] if s["setting"] == "90°")
+        other = next(s for s in table["settings"] if s["factor"] == "rays" and not s["base"])
+        assert turned["nrsrp"] == 1.0 and stands_out(turned, "held_out", table["noise"]["held_out"])
+        assert not stands_out(other, "held_out", table["noise"]["held_out"])
+        chosen = table["factors"]["azimuth"]["chosen"]
+        assert chosen["held_out"] == 1.0 and chosen["sr"] == chosen["ss"]
+        assert table["factors"]["azimuth"]["nrsrp"] == [table["settings"][0]["nrsrp"], 1.0]
+
+    def test_of_nothing_is_an_error(self):
+        with pytest.raises(DataError, match="nothing to simulate"):
+            study([], None, None)
+
+
+def test_every_station_is_scored_by_role_and_gains_are_counted_from_the_base(toy_city, places, level):
+    measured = links_of(toy_city, level, places)
+    judge = judge_of(toy_city, measured)
+    noise = 10 ** (np.random.default_rng(5).normal(0, 6.0, level.shape) / 10)
+    rows = judge.by_station({"nominal": level * noise, "right": level}, "nominal")
+    assert [row["bs_id"] for row in rows] == ["a", "b", "c", "mean"]
+    held_out = np.isin(judge.role, ["known", "unknown"])
+    for b, row in enumerate(rows[:-1]):
+        for feature in ("rssi", "nrsrp"):
+            for part, which in (("train", judge.role == "train"), ("held_out", held_out)):
+                entry = row[f"{feature}_{part}"]
+                assert entry["right"]["rho"] == pytest.approx(1.0)
+                expected = spearmanr((level * noise)[which, b], measured[feature].values[which, b]).statistic
+                assert entry["nominal"]["rho"] == pytest.approx(expected)
+                assert entry["right"]["gain"] == pytest.approx(1.0 - expected)
+                assert entry["nominal"]["gain"] == 0.0
+    low, high = rows[-1]["nrsrp_train"]["right"]["interval"]
+    assert 0.0 < low <= rows[-1]["nrsrp_train"]["right"]["gain"] <= high
+    mean = np.mean([row["nrsrp_train"]["nominal"]["rho"] for row in rows[:-1]])
+    assert rows[-1]["nrsrp_train"]["nominal"]["rho"] == pytest.approx(mean)
+    some = judge.by_station({"nominal": level * noise, "right": level}, "nominal", over=[0, 2])
+    assert some[:-1] == rows[:-1]
+    mean = np.mean([rows[b]["nrsrp_train"]["nominal"]["rho"] for b in (0, 2)])
+    assert some[-1]["nrsrp_train"]["nominal"]["rho"] == pytest.approx(mean)
+
+
+def test_no_interval_from_few_blocks(toy_city, places, level):
+    judge = judge_of(toy_city, links_of(toy_city, level, places), block=1000.0)
+    rows = judge.by_station({"nominal": level}, "nominal")
+    assert all(row["rssi_held_out"]["nominal"]["interval"] is None for row in rows)

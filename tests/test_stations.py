@@ -1,0 +1,35 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import xarray as xr
+
+from rfloc.errors import SimulationError
+from rfloc.stations import ROOF_CLEARANCE, Stations
+from tests.simulation.scenes import one_station, small_city
+
+
+def test_columns_must_match_and_only_azimuth_may_be_unknown():
+    assert np.isnan(one_station(azimuth=np.nan).azimuth[0])
+    with pytest.raises(SimulationError, match="unlike length"):
+        one_station().replace(x=[0.0, 1.0])
+    with pytest.raises(SimulationError, match="stations s have no h"):
+        one_station(h=np.nan)
+
+
+def test_round_trip_through_a_dataset():
+    table = Stations(x=[1, 2], y=[3, 4], h=[5, 6], azimuth=[np.nan, 90], power=[43, 46], id=["a", "b"])  # type: ignore[arg-type]
+    back = Stations.from_dataset(xr.Dataset(coords=table.coords()))
+    for name in ("x", "y", "h", "azimuth", "power", "id"):
+        np.testing.assert_array_equal(getattr(back, name), getattr(table, name))
+    assert back.take([1]).id.tolist() == ["b"]
+    assert back.take(np.array([True, False])).n == 1
+    assert back.moved(dx=10, dy=[0, -4]).y.tolist() == [3, 0]
+
+
+def test_antennas_inside_a_building_are_lifted_clear_of_its_roof(tmp_path: Path):
+    city = small_city(tmp_path, boxes=((-10.0, -10.0, 10.0, 10.0, 35.0),))
+    assert one_station(h=30.0).above_roofs(city).h[0] == 35.0 + ROOF_CLEARANCE
+    assert one_station(x=50.0, h=30.0).above_roofs(city).h[0] == 30.0

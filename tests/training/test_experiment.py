@@ -1,0 +1,155 @@
+"""Whole runs: a network learns what a law says, runs repeat themselves, and interrupted ones continue."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import xarray as xr
+from hypothesis import given
+from hypothesis import strategies as st
+
+from rfloc.config import CropParams, ExperimentParams, ModelParams, SplitParams, TrainingParams
+from rfloc.crops import CropBatcher, evaluation_crops
+from rfloc.errors import TrainingError
+from rfloc.splits import make_split
+from rfloc.training.checkpoints import digest_state, load_checkpoint
+from rfloc.training.experiment import init_checkpoint, load_localizer, run_experiment
+from rfloc.training.loop import Plan
+from tests.training.plain import log_distance_links
+
+TRAINING = TrainingParams(batch_size=16, max_epochs=3, lr=2e-3, noise_db=2.0)
+
+
+def experiment(samples: int = 96, **changes: Any) -> ExperimentParams:
+    return ExperimentParams(**({"label": "B", "start": "init", "data": "B", "samples": samples} | changes))
+
+
+@pytest.fixture
+def settings_(links: xr.Dataset, plain: xr.Dataset, tiny: ModelParams, crops: CropParams, tmp_path: Path) -> dict:
+    """Arguments of a short run."""
+    return {
+        "key": "B",
+        "experiment": experiment(),
+        "sources": [(links, plain, None, True)],
+        "val": (links, plain, make_split(links, SplitParams(block=50.0, buffer=10.0), 1)),
+        "model": tiny,
+        "crops": crops,
+        "training": TRAINING,
+        "start": None,
+        "out": tmp_path / "B.pt",
+        "seed": 3,
+    }
+
+
+@given(st.integers(1, 10_000), st.integers(1, 64), st.integers(1, 30), st.integers(1, 4))
+def test_plan_draws_what_was_asked_for(samples: int, batch: int, passes: int, devices: int) -> None:
+    plan = Plan(experiment(samples), TrainingParams(batch_size=batch, max_epochs=passes, devices=devices))
+    drawn = plan.steps * plan.step_samples
+    assert samples <= drawn < samples + plan.pass_steps * plan.step_samples
+    assert 1 <= plan.passes <= passes
+    assert plan.step_samples <= batch * devices
+
+
+def test_a_run_leaves_a_checkpoint_a_record_and_nothing_else(settings_: dict) -> None:
+    lines: list[str] = []
+    history = run_experiment(**settings_, log=lines.append)
+    assert [p.name for p in settings_["out"].parent.iterdir()] == ["B.pt"]
+    assert history["samples"] == [32, 64, 96]
+    assert history["steps"] == [2, 4, 6]
+    assert len(lines) == 3
+    assert lines[-1].startswith("B: pass 3/3  samples 96  loss ")
+    assert history["learning_rates"][-1] == 0.0
+    assert history["val_error"] == min(history["val_errors"]) == history["val_errors"][history["chosen_pass"] - 1]
+    provenance = load_checkpoint(settings_["out"]).provenance
+    assert (provenance["key"], provenance["seed"], provenance["samples"]) == ("B", 3, 96)
+    assert load_localizer(settings_["out"]).name == "B"
+
+
+def test_runs_repeat_themselves_and_seeds_differ(settings_: dict) -> None:
+    digests = []
+    for seed in (3, 3, 4):
+        run_experiment(**settings_ | {"seed": seed}, log=lambda _: None)
+        digests.append(digest_state(load_checkpoint(settings_["out"]).state))
+    assert digests[0] == digests[1] != digests[2]
+
+
+class Interruption(Exception):
+    """Stands for whatever ends a process."""
+
+
+def test_an_interrupted_run_continues_as_if_nothing_had_been(settings_: dict) -> None:
+    whole = run_experiment(**settings_, log=lambda _: None)
+    digest = digest_state(load_checkpoint(settings_["out"]).state)
+    settings_["out"].unlink()
+
+    def stop(line: str) -> None:
+        if "pass 3" in line:
+            raise Interruption
+
+    with pytest.raises(Interruption):
+        run_experiment(**settings_, log=stop)
+    assert not settings_["out"].exists()
+    lines: list[str] = []
+    resumed = run_experiment(**settings_, log=lines.append)
+    assert resumed["resumed_at"] == 2
+    assert len(lines) == 1
+    assert resumed["losses"] == whole["losses"]
+    assert digest_state(load_checkpoint(settings_["out"]).state) == digest
+
+
+def test_a_resume_file_of_another_run_is_not_taken_up(settings_: dict) -> None:
+    def stop(line: str) -> None:
+        if "pass 2" in line:
+            raise Interruption
+
+    with pytest.raises(Interruption):
+        run_experiment(**settings_, log=stop)
+    assert run_experiment(**settings_ | {"seed": 8}, log=lambda _: None)["resumed_at"] == 0
+
+
+def test_experiments_start_from_each_other(settings_: dict, tiny: ModelParams, crops: CropParams) -> None:
+    folder = settings_["out"].parent
+    init = init_checkpoint(folder / "init.pt", tiny, crops, None, seed=3)
+    still = TRAINING.model_copy(update={"lr": 1e-12, "weight_decay": 0.0})
+    run_experiment(**settings_ | {"start": init, "training": still, "val": None}, log=lambda _: None)
+    before, after = load_checkpoint(init).state, load_checkpoint(settings_["out"]).state
+    np.testing.assert_allclose(before["head.project.weight"], after["head.project.weight"], atol=1e-9)
+    with pytest.raises(TrainingError, match=r"model\.depth is 1 there, 2 here"):
+        run_experiment(**settings_ | {"start": init, "model": tiny.model_copy(update={"depth": 2})})
+
+
+def test_without_validation_the_last_pass_is_kept(settings_: dict) -> None:
+    history = run_experiment(**settings_ | {"val": None}, log=lambda _: None)
+    assert (history["chosen_pass"], history["val_error"], history["val_crops"]) == (3, None, 0)
+    assert history["val_errors"] == [None, None, None]
+
+
+def test_divergence_is_an_error(settings_: dict) -> None:
+    wild = TRAINING.model_copy(update={"lr": 1e30})
+    with pytest.raises(TrainingError, match="the loss is"):
+        run_experiment(**settings_ | {"training": wild}, log=lambda _: None)
+    assert not settings_["out"].exists()
+
+
+def test_a_network_learns_the_log_distance_law(plain: xr.Dataset, tmp_path: Path) -> None:
+    measured, simulated = log_distance_links(400, seed=1), log_distance_links(1500, seed=2, shadowing=4.0)
+    split = make_split(measured, SplitParams(block=50.0, buffer=10.0), 3)
+    crops = CropParams(size=400.0, jitter=0.8, max_bs=6, pixels=56, output=28)
+    model = ModelParams(width=48, depth=2, heads=4, mlp=[64])
+    training = TrainingParams(lr=3e-3, max_epochs=4, noise_db=2.0)
+    run_experiment(
+        key="B", experiment=experiment(5000), sources=[(simulated, plain, split, True)], val=None, model=model,
+        crops=crops, training=training, start=None, out=tmp_path / "B.pt", seed=3, log=lambda _: None,
+    )  # fmt: skip
+    test = evaluation_crops(measured, split, crops, seed=5)
+    batch = CropBatcher(measured, plain, crops).batch(test["ue"], test["crop_x"], test["crop_y"])
+    posterior = load_localizer(tmp_path / "B.pt").posterior(batch)
+    np.testing.assert_allclose(posterior.sum((1, 2)), 1.0, atol=1e-9)
+    at = ((np.arange(28) + 0.5) / 28 - 0.5) * 400.0
+    estimate = np.stack([posterior.sum(1) @ at, -posterior.sum(2) @ at], 1)
+    error = np.linalg.norm(estimate - batch.target_xy, axis=1).mean()
+    centre = np.linalg.norm(batch.target_xy, axis=1).mean()
+    assert error < 0.5 * centre
