@@ -97,7 +97,7 @@ lint: setup  ## style and types
 
 test: lint  ## everything that is checked, the smoke pipeline and the book included
 	$(call say,running the tests)
-	pytest
+	pytest -n 2 --dist loadgroup
 	$(call done,tests)
 
 fetch: setup  ## fill data/rome with the published measurements, checked by hash

@@ -52,3 +52,14 @@ def smoke_project(tmp_path_factory: pytest.TempPathFactory) -> Path:
     clone = make_clone(PROJECT, tmp_path_factory.mktemp("smoke") / "clone")
     run(clone, "dvc", "exp", "run", "-S", "scale=smoke", "-S", "training.max_epochs=1")
     return clone
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Keep a file, and all that share the smoke pipeline, on one worker; what takes longest begins first."""
+    groups = {
+        item: "smoke" if "smoke_project" in getattr(item, "fixturenames", ()) else item.path.name for item in items
+    }
+    for item, group in groups.items():
+        item.add_marker(pytest.mark.xdist_group(group))
+    first = ("test_rome.py", "smoke")
+    items.sort(key=lambda item: first.index(groups[item]) if groups[item] in first else len(first))
