@@ -16,6 +16,7 @@ from rfloc.datasets import cells, fetch, nbiot
 from rfloc.datasets.rows import LINK, links_from_rows, reject
 from rfloc.datasets.table import read_table
 from rfloc.errors import ConfigError, DataError
+from rfloc.files import content_hash
 
 Report = dict[str, Any]
 
@@ -89,7 +90,7 @@ def read_campaign(
         **counts,
         "position_sources": {k: int(n) for k, n in source.value_counts().items()},
     }
-    return links, report | {"files": {name: fetch.sha256(path) for name, path in paths.items()}}
+    return links, report | {"files": {name: content_hash(path) for name, path in paths.items()}}
 
 
 def _require_rows(rows: pd.DataFrame, rejected: dict[str, int], city: City, mend: str) -> None:
