@@ -106,4 +106,4 @@ class KnownTruth:
 
     def tracer(self, b: int) -> Tracer:
         """Traces a station to all UEs, and keeps nothing on disk."""
-        return Tracer(self._world, f"station{b}", self.x, self.y)
+        return Tracer(self._world, self.x, self.y)

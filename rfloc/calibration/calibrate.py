@@ -18,7 +18,7 @@ from rfloc.calibration.likelihood import FLOOR_DB, Solved, believed_db
 from rfloc.calibration.parallel import each
 from rfloc.calibration.reports import Reports, reports_of, sites_of
 from rfloc.calibration.site import NOMINAL, SiteFit, Turned, search_site, turned
-from rfloc.calibration.tracing import Tracer, World, site_name
+from rfloc.calibration.tracing import Tracer, World
 from rfloc.city import open_city
 from rfloc.config import CalibrationParams, EngineParams, RadioParams
 from rfloc.datasets.statistical import decades_db
@@ -202,7 +202,7 @@ def calibrate(
             jobs.append(
                 (np.array(usable), nominal.take(usable), given, x, y, world, params, _prior(error[usable[0]], params))
             )
-    names = [site_name(job[1]) for job in jobs]
+    names = ["+".join(job[1].id.tolist()) for job in jobs]
     done: dict[int, SiteResult] = {}
     for k, result in each(fit_site, jobs, names, engine):
         done[k] = result
@@ -286,7 +286,7 @@ def fit_site(
     """Search one site, here and now; arguments as of :class:`~rfloc.calibration.candidates.Site`."""
     start = time.perf_counter()
     site = Site(nominal, reports, x, y, world.radio, params, position_sd)
-    trace = Tracer(world, site_name(nominal), x, y)
+    trace = Tracer(world, x, y)
     fit = search_site(site, trace.city, trace, params, world.seed)
     reached = any((gain[report.ue] > FLOOR_DB).any() for gain in fit.gains for report in site.reports)
     seconds = time.perf_counter() - start + trace.saved_s

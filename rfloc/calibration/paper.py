@@ -18,7 +18,7 @@ from scipy.stats import spearmanr
 
 from rfloc.calibration.parallel import each
 from rfloc.calibration.site import Trace
-from rfloc.calibration.tracing import Tracer, World, site_name
+from rfloc.calibration.tracing import Tracer, World
 from rfloc.config import CalibrationParams, EngineParams, RadioParams
 from rfloc.errors import CalibrationError
 from rfloc.simulation.maps import sector_gain_db
@@ -142,7 +142,7 @@ def calibrate_as_paper(
 
 
 def _search(nominal: Stations, rssi: Floats, x: Floats, y: Floats, world: World, n_calls: int) -> PaperFit:
-    trace = Tracer(world, f"paper-{site_name(nominal)}", x, y)
+    trace = Tracer(world, x, y)
     return paper_search(nominal, rssi, x, y, trace, world.radio, n_calls, world.seed, lambda: trace.saved_s)
 
 
