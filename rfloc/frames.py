@@ -15,18 +15,10 @@ from pyproj import CRS, Transformer
 
 from rfloc.errors import FrameError
 
-FrameAttrs = dict[str, float]
-
 
 @dataclass(frozen=True)
 class LocalFrame:
-    """Transverse Mercator plane centred on a city: x east, y north [m], unit scale at the origin.
-
-    Parameters
-    ----------
-    lat0, lon0 : float
-        Origin of the frame, EPSG:4326 [deg].
-    """
+    """Transverse Mercator plane centred on a city: x east, y north [m], unit scale at its origin lat0, lon0 [deg]."""
 
     lat0: float
     lon0: float
@@ -61,19 +53,13 @@ class LocalFrame:
         lon, lat = self._transformers[1].transform(np.asarray(x, float), np.asarray(y, float))
         return np.asarray(lat), np.asarray(lon)
 
-    def to_attrs(self) -> FrameAttrs:
+    def to_attrs(self) -> dict[str, float]:
         """The attributes that a dataset in this frame carries."""
         return {"frame_lat0": float(self.lat0), "frame_lon0": float(self.lon0)}
 
     @classmethod
     def from_attrs(cls, attrs: dict) -> LocalFrame:
-        """The frame of a dataset, read from its attributes.
-
-        Raises
-        ------
-        FrameError
-            If the attributes name no frame.
-        """
+        """The frame of a dataset, read from its attributes (raises FrameError where they name none)."""
         try:
             return cls(float(attrs["frame_lat0"]), float(attrs["frame_lon0"]))
         except KeyError as missing:
@@ -97,16 +83,8 @@ class LocalFrame:
 class Grid:
     """A north-up raster grid: cell (i, j) covers [x0 + j*cell, +cell) x [y0 + i*cell, +cell).
 
-    Row 0 is the southernmost (`y` increases with the row). An image with row 0 = north is `array[::-1]`.
-
-    Parameters
-    ----------
-    x0, y0 : float
-        South-west corner [m].
-    cell : float
-        Edge of a cell [m].
-    nx, ny : int
-        Number of columns and rows.
+    x0, y0 is the south-west corner and `cell` the edge of a cell [m]; nx, ny are the numbers of columns and rows. Row 0
+    is the southernmost (`y` increases with the row). An image with row 0 = north is `array[::-1]`.
     """
 
     x0: float
@@ -165,10 +143,6 @@ class Grid:
         """x, y [m] to fractional (row, column); a cell's centre is at +0.5."""
         return (np.asarray(y, float) - self.y0) / self.cell, (np.asarray(x, float) - self.x0) / self.cell
 
-    def to_xy(self, row: ArrayLike, col: ArrayLike) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        """Fractional (row, column) to x, y [m]: the inverse of :meth:`to_pixel`."""
-        return self.x0 + np.asarray(col, float) * self.cell, self.y0 + np.asarray(row, float) * self.cell
-
     def index(self, x: ArrayLike, y: ArrayLike) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.bool_]]:
         """Integer (row, column) of the cell that holds x, y, clipped into the grid, and whether it lay inside."""
         row, col = self.to_pixel(x, y)
@@ -184,10 +158,8 @@ class Grid:
     def from_attrs(cls, attrs: dict) -> Grid:
         """The grid of a raster, read from its attributes (raises FrameError where one is missing)."""
         try:
-            return cls(
-                float(attrs["grid_x0"]), float(attrs["grid_y0"]), float(attrs["grid_cell"]),
-                int(attrs["grid_nx"]), int(attrs["grid_ny"]),
-            )  # fmt: skip
+            x0, y0, cell = (float(attrs[f"grid_{name}"]) for name in ("x0", "y0", "cell"))
+            return cls(x0, y0, cell, int(attrs["grid_nx"]), int(attrs["grid_ny"]))
         except KeyError as missing:
             raise FrameError(
                 f"raster carries no grid: attribute {missing} is missing",

@@ -6,18 +6,38 @@ One schema a kind: `links`, `raster`, `maps`, `paths`, `split`, `crops`, `predic
 
 from __future__ import annotations
 
-import shutil
-from dataclasses import dataclass, field
+import re
+from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import xarray as xr
 
 from rfloc.errors import DataError, SchemaError
+from rfloc.files import write
 from rfloc.frames import Grid, LocalFrame
 
-#: The four radio features and their units (3GPP TS 36.214, as conventions of this project define them).
-FEATURES: dict[str, str] = {"rssi": "dBm", "nsinr": "dB", "nrsrp": "dBm", "nrsrq": "dB"}
+
+class Feature(NamedTuple):
+    """A radio feature: its unit, the range of a measured number, mean and standard deviation for networks."""
+
+    unit: str
+    low: float
+    high: float
+    mean: float
+    sd: float
+
+
+#: The radio features (3GPP TS 36.214, as conventions of this project define them), the one place that lists them. Mean
+#: and standard deviation are those of the Rome measurements, the same for all datasets, so that a checkpoint reads
+#: every dataset alike: other values, or another order, are another checkpoint format.
+FEATURES = {
+    "rssi": Feature("dBm", -160, -1, -64.0, 7.5),
+    "nsinr": Feature("dB", -80, 80, -5.0, 9.7),
+    "nrsrp": Feature("dBm", -200, -1, -83.0, 10.7),
+    "nrsrq": Feature("dB", -80, 10, -19.0, 6.4),
+}
 
 #: Split roles, as stored in the `role` variable of a split.
 ROLES = ("train", "val", "known", "unknown", "buffer")
@@ -29,122 +49,66 @@ POSITION_SOURCES = ("published", "table", "estimated", "nominal", "unknown")
 
 @dataclass(frozen=True)
 class Variable:
-    """What a schema demands of one variable."""
+    """What a schema demands of one variable: dims, unit, numpy kinds ("f", "iu", ...), and whether it may be absent."""
 
     dims: tuple[str, ...]
     unit: str = ""
-    kind: str = "f"  #: numpy kinds allowed, e.g. "f", "iu", "b", "UO"
+    kind: str = "f"
     optional: bool = False
 
 
 @dataclass(frozen=True)
 class Schema:
-    """What a schema demands of one kind of dataset."""
+    """What a schema demands of one kind of dataset; every one carries its frame, a raster its grid."""
 
-    name: str
     variables: dict[str, Variable]
     attrs: tuple[str, ...] = ()
-    frame: bool = True
     grid: bool = False
-    coords: tuple[str, ...] = field(default=())
+    coords: tuple[str, ...] = ()
 
 
-_UE = {
-    "ue_x": Variable(("ue",), "m"),
-    "ue_y": Variable(("ue",), "m"),
-    "ue_lat": Variable(("ue",), "deg"),
-    "ue_lon": Variable(("ue",), "deg"),
-    "ue_campaign": Variable(("ue",), "", "iu"),
-}
-_BS = {
-    "bs_x": Variable(("bs",), "m"),
-    "bs_y": Variable(("bs",), "m"),
-    "bs_h": Variable(("bs",), "m"),
-    "bs_azimuth": Variable(("bs",), "deg"),
-    "bs_power": Variable(("bs",), "dBm"),
-    "bs_id": Variable(("bs",), "", "UOT"),
-}
+def _variables(dims: str, said: str) -> dict[str, Variable]:
+    """Variables of some dims, said as `name [unit] (numpy kinds)`, the latter two if any; `name?` may be absent."""
+    found = re.findall(r"(\w+)(\??)(?: \[(\w+)\])?(?: \((\w+)\))?", said)
+    return {n: Variable(tuple(dims.split()), unit, kind or "f", bool(may)) for n, may, unit, kind in found}
+
+
+_UE = _variables("ue", "ue_x [m], ue_y [m], ue_lat [deg], ue_lon [deg], ue_campaign (iu)")
+_BS = _variables("bs", "bs_x [m], bs_y [m], bs_h [m], bs_azimuth [deg], bs_power [dBm], bs_id (UOT)")
 #: What measured links carry besides: standard deviation of a station's position per axis, UEs that helped to place one.
-_MEASURED = {
-    "bs_position_source": Variable(("bs",), "", "UOT", optional=True),
-    "bs_position_error": Variable(("bs",), "m", optional=True),
-    "ue_placed": Variable(("ue",), "", "b", optional=True),
-}
+_MEASURED = _variables("bs", "bs_position_source? (UOT), bs_position_error? [m]") | _variables("ue", "ue_placed? (b)")
+_CROP = _variables("sample", "x [m], y [m], crop_x [m], crop_y [m], ue (iu), role (UOT), size? [m]")
 
 SCHEMAS: dict[str, Schema] = {
     "links": Schema(
-        "links",
-        {name: Variable(("ue", "bs"), unit) for name, unit in FEATURES.items()}
-        | {"heard": Variable(("ue", "bs"), "", "b"), "interpolated": Variable(("ue", "bs"), "", "b", optional=True)}
-        | {"gain_error": Variable(("ue", "bs"), "dB", optional=True), **_UE, **_BS, **_MEASURED},
+        {name: Variable(("ue", "bs"), feature.unit) for name, feature in FEATURES.items()}
+        | _variables("ue bs", "heard (b), interpolated? (b), gain_error? [dB]")
+        | (_UE | _BS | _MEASURED),
         attrs=("source", "carrier_hz", "city"),
         coords=tuple(_UE | _BS | _MEASURED),
     ),
-    "raster": Schema(
-        "raster",
-        {
-            "building": Variable(("y", "x"), "", "iub"),
-            "road": Variable(("y", "x"), "", "iub"),
-            "height": Variable(("y", "x"), "m"),
-            "ground": Variable(("y", "x"), "m", optional=True),
-        },
-        grid=True,
-    ),
+    "raster": Schema(_variables("y x", "building (iub), road (iub), height [m], ground? [m]"), grid=True),
     "maps": Schema(
-        "maps",
-        {n: Variable(("bs", "y", "x"), "", optional=n != "path_gain") for n in ("path_gain", "ray_gain", "ray_error")}
-        | _BS,
+        _variables("bs y x", "path_gain, ray_gain?, ray_error?") | _BS,
         attrs=("carrier_hz",),
         grid=True,
         coords=tuple(_BS),
     ),
     "paths": Schema(
-        "paths",
-        {
-            "transfer": Variable(("bs", "ue", "path", "bs_polarisation", "ue_polarisation"), "", "c"),
-            "power": Variable(("bs", "ue", "path", "slant")),
-            "departure_zenith": Variable(("bs", "ue", "path"), "deg"),
-            "departure_azimuth": Variable(("bs", "ue", "path"), "deg"),
-            "arrival_zenith": Variable(("bs", "ue", "path"), "deg"),
-            "arrival_azimuth": Variable(("bs", "ue", "path"), "deg"),
-            "delay": Variable(("bs", "ue", "path"), "s"),
-            "slant": Variable(("slant",), "deg"),
-            "ue_x": Variable(("ue",), "m"),
-            "ue_y": Variable(("ue",), "m"),
-        }
+        _variables("bs ue path bs_polarisation ue_polarisation", "transfer (c)")
+        | _variables("bs ue path", "departure_zenith [deg], departure_azimuth [deg], arrival_zenith [deg]")
+        | _variables("bs ue path", "arrival_azimuth [deg], delay [s]")
+        | _variables("bs ue path slant", "power")
+        | _variables("slant", "slant [deg]")
+        | _variables("ue", "ue_x [m], ue_y [m]")
         | _BS,
         attrs=("carrier_hz", "samples", "seed", "city"),
         coords=("ue_x", "ue_y", *_BS),
     ),
-    "split": Schema("split", {"role": Variable(("ue",), "", "UOT")} | _UE, attrs=("seed",), coords=tuple(_UE)),
-    "crops": Schema(
-        "crops",
-        {
-            "ue": Variable(("sample",), "", "iu"),
-            "x": Variable(("sample",), "m"),
-            "y": Variable(("sample",), "m"),
-            "crop_x": Variable(("sample",), "m"),
-            "crop_y": Variable(("sample",), "m"),
-            "role": Variable(("sample",), "", "UOT"),
-            "size": Variable(("sample",), "m", optional=True),
-        },
-        attrs=("crop_size", "city"),
-    ),
+    "split": Schema(_variables("ue", "role (UOT)") | _UE, attrs=("seed",), coords=tuple(_UE)),
+    "crops": Schema(_CROP, attrs=("crop_size", "city")),
     "predictions": Schema(
-        "predictions",
-        {
-            "x_hat": Variable(("sample",), "m"),
-            "y_hat": Variable(("sample",), "m"),
-            "x": Variable(("sample",), "m"),
-            "y": Variable(("sample",), "m"),
-            "crop_x": Variable(("sample",), "m"),
-            "crop_y": Variable(("sample",), "m"),
-            "ue": Variable(("sample",), "", "iu"),
-            "role": Variable(("sample",), "", "UOT"),
-            "size": Variable(("sample",), "m", optional=True),
-            "area90": Variable(("sample",), "", optional=True),
-            "inside90": Variable(("sample",), "", "b", optional=True),
-        },
+        _variables("sample", "x_hat [m], y_hat [m], area90?, inside90? (b)") | _CROP,
         attrs=("localizer", "crop_size", "city"),
     ),
 }
@@ -172,43 +136,40 @@ def validate(ds: xr.Dataset, kind: str) -> xr.Dataset:
                 f"it has {', '.join(map(str, ds.variables)) or 'none'}",
                 f"add it with dims {want.dims}" + (f" in {want.unit}" if want.unit else ""),
             )
-        got = ds[name]
-        if got.dims != want.dims:
-            raise SchemaError(f"{kind} variable {name!r} has dims {got.dims}", f"the schema says {want.dims}")
-        if got.dtype.kind not in want.kind:
-            raise SchemaError(
-                f"{kind} variable {name!r} has type {got.dtype}", f"the schema wants a numpy kind in {want.kind!r}"
-            )
-        unit = got.attrs.get("units", "")
-        if want.unit and unit != want.unit:
-            raise SchemaError(
-                f"{kind} variable {name!r} is in {unit or 'no unit'}",
-                f"the schema says {want.unit}",
-                f"convert it, then set `ds[{name!r}].attrs['units'] = {want.unit!r}`",
-            )
+        got, unit = ds[name], ds[name].attrs.get("units", "")
+        for wrong, said, wanted in (
+            (got.dims != want.dims, f"has dims {got.dims}", f"dims {want.dims}"),
+            (got.dtype.kind not in want.kind, f"has type {got.dtype}", f"a numpy kind in {want.kind!r}"),
+            (want.unit and unit != want.unit, f"is in {unit or 'no unit'}", f"{want.unit} in the attribute `units`"),
+        ):
+            if wrong:
+                raise SchemaError(f"{kind} variable {name!r} {said}", f"the schema wants {wanted}")
     for attr in schema.attrs:
         if attr not in ds.attrs:
             raise SchemaError(f"{kind} dataset lacks the attribute {attr!r}", f"it has {', '.join(ds.attrs)}")
-    if schema.frame:
-        LocalFrame.from_attrs(ds.attrs)
+    LocalFrame.from_attrs(ds.attrs)
     if schema.grid:
         grid = Grid.from_attrs(ds.attrs)
         if (ds.sizes["y"], ds.sizes["x"]) != grid.shape:
             raise SchemaError(f"{kind} raster is {ds.sizes['y']} x {ds.sizes['x']}", f"its grid says {grid.shape}")
     if kind == "links":
         _validate_links(ds)
-    if kind == "paths":
-        _validate_paths(ds)
     if kind == "split":
-        strange = set(np.unique(ds["role"].values.astype(str))) - set(ROLES)
-        if strange:
-            raise SchemaError(f"split has roles {sorted(strange)}", f"roles are {', '.join(ROLES)}")
+        _closed(ds, "role", ROLES)
     return ds
 
 
+def _closed(ds: xr.Dataset, name: str, known: tuple[str, ...]) -> None:
+    """Raise unless a variable holds known words alone."""
+    strange = sorted(set(ds[name].values.astype(str).tolist()) - set(known))
+    if strange:
+        raise SchemaError(f"{name} says {', '.join(map(repr, strange))}", f"known: {', '.join(known)}")
+
+
 def _validate_links(ds: xr.Dataset) -> None:
+    """Levels stand where a link is heard and nowhere else; positions stand unless their source is unknown."""
     silent = ~ds["heard"].values
-    for name in (*FEATURES, *({"gain_error"} & set(ds))):
+    for name in FEATURES:
         if np.isfinite(ds[name].values[silent]).any():
             raise SchemaError(
                 f"links hold a number in {name!r} where nothing was heard",
@@ -217,18 +178,13 @@ def _validate_links(ds: xr.Dataset) -> None:
             )
     if np.isnan(ds["nrsrp"].values[~silent]).any():
         raise SchemaError("links mark a link as heard whose nrsrp is NaN", "heard means that nrsrp was measured")
-    if "gain_error" in ds and (ds["gain_error"].values < 0).any():
-        raise SchemaError("links hold a gain_error under 0", "it is a standard error")
     if "interpolated" in ds and ds["interpolated"].values[silent].any():
         raise SchemaError("links mark a link as interpolated that is not heard", "an interpolated level is a level")
     unplaced = np.isnan(ds["bs_x"].values) | np.isnan(ds["bs_y"].values)
     said = np.zeros_like(unplaced)
     if "bs_position_source" in ds.variables:
-        source = ds["bs_position_source"].values.astype(str)
-        strange = set(source) - set(POSITION_SOURCES)
-        if strange:
-            raise SchemaError(f"links have position sources {sorted(strange)}", f"known: {', '.join(POSITION_SOURCES)}")
-        said = source == "unknown"
+        _closed(ds, "bs_position_source", POSITION_SOURCES)
+        said = ds["bs_position_source"].values.astype(str) == "unknown"
     if (unplaced != said).any():
         raise SchemaError(
             f"{int((unplaced != said).sum())} stations have no position but a source of it, or the reverse",
@@ -237,26 +193,12 @@ def _validate_links(ds: xr.Dataset) -> None:
         )
 
 
-def _validate_paths(ds: xr.Dataset) -> None:
-    none = np.isnan(ds["delay"].values)
-    for name in ("departure_zenith", "departure_azimuth", "arrival_zenith", "arrival_azimuth"):
-        if (np.isnan(ds[name].values) != none).any():
-            raise SchemaError(f"paths have a delay without {name!r}, or the reverse", "both are NaN where no path is")
-    if ds["transfer"].values[none].any() or ds["power"].values[none].any():
-        raise SchemaError("paths carry power where there is no path", "past a link's last path powers are 0")
-    if not np.isfinite(ds["transfer"].values).all() or not (ds["power"].values >= 0).all():
-        raise SchemaError("paths hold a transfer that is not finite or a power under 0", "the cache is damaged")
-    if (ds["delay"].values[~none] < 0).any():
-        raise SchemaError("paths hold a negative delay", "the cache is damaged")
-
-
 def with_units(ds: xr.Dataset, kind: str) -> xr.Dataset:
-    """Set the unit attributes that the schema of `kind` names on the variables that carry none yet."""
+    """Set the unit attributes and coordinates that the schema of `kind` names where they are not set yet."""
     for name, want in SCHEMAS[kind].variables.items():
         if name in ds.variables and want.unit:
             ds[name].attrs.setdefault("units", want.unit)
-    missing = [name for name in SCHEMAS[kind].coords if name in ds.data_vars]
-    return ds.set_coords(missing)
+    return ds.set_coords([name for name in SCHEMAS[kind].coords if name in ds.data_vars])
 
 
 def links_dataset(
@@ -277,68 +219,49 @@ def links_dataset(
     Parameters
     ----------
     features : dict
-        `rssi nsinr nrsrp nrsrq`, each of shape (n_ue, n_bs), NaN where missing [dBm/dB].
+        Every one of :data:`FEATURES`, shape (n_ue, n_bs), NaN where missing.
     ue : dict
         `x y` [m] and optionally `campaign` (default 0), each of shape (n_ue,). Latitude and longitude follow.
     bs : dict
         `x y h` [m], `azimuth` [deg, NaN = unknown], `power` [dBm], `id` (str), and optionally `position_source` (str)
         and `position_error` [m], each of shape (n_bs,).
-    frame : LocalFrame
-        The frame of all x and y.
-    source : str
-        Who filled the arrays, in words.
-    city : str
-        Name of the city (a key of `cities` in params.yaml) whose raster belongs to these links.
+    source, city : str
+        Who filled the arrays, in words; key in params.yaml of the city whose raster belongs to these links.
     carrier_hz : float
         Carrier frequency [Hz].
-    heard : ndarray of bool, optional
-        Shape (n_ue, n_bs); default: where nrsrp is finite.
-    interpolated : ndarray of bool, optional
-        Shape (n_ue, n_bs): links whose level was interpolated, not measured.
-    gain_error : ndarray, optional
-        Shape (n_ue, n_bs): Monte Carlo standard error of a simulated path gain [dB], NaN where unknown.
+    heard, interpolated, gain_error : ndarray, optional
+        Shape (n_ue, n_bs): default where nrsrp is finite; links whose level was interpolated, not measured; Monte Carlo
+        standard error of a simulated path gain [dB], NaN where unknown.
     """
     heard = np.isfinite(features["nrsrp"]) if heard is None else heard
-    lat, lon = frame.to_geographic(ue["x"], ue["y"])
-    n_ue = len(ue["x"])
+    ue = {name: np.asarray(ue[name], float) for name in ("x", "y")} | {
+        "campaign": np.asarray(ue.get("campaign", np.zeros(len(ue["x"]))), np.int32)
+    }
+    ue["lat"], ue["lon"] = frame.to_geographic(ue["x"], ue["y"])
+    bs = {name: np.asarray(values, str if name in ("id", "position_source") else float) for name, values in bs.items()}
+    levels = {name: np.where(heard, features[name], np.nan).astype(np.float32) for name in FEATURES} | {"heard": heard}
+    if interpolated is not None:
+        levels["interpolated"] = interpolated
+    if gain_error is not None:
+        levels["gain_error"] = np.where(heard, gain_error, np.nan).astype(np.float32)
     ds = xr.Dataset(
-        {name: (("ue", "bs"), np.where(heard, features[name], np.nan).astype(np.float32)) for name in FEATURES}
-        | {"heard": (("ue", "bs"), heard)},
-        coords={
-            "ue_x": ("ue", np.asarray(ue["x"], float)),
-            "ue_y": ("ue", np.asarray(ue["y"], float)),
-            "ue_lat": ("ue", lat),
-            "ue_lon": ("ue", lon),
-            "ue_campaign": ("ue", np.asarray(ue.get("campaign", np.zeros(n_ue)), np.int32)),
-        }
-        | {f"bs_{k}": ("bs", np.asarray(bs[k], float)) for k in ("x", "y", "h", "azimuth", "power")}
-        | {f"bs_{k}": ("bs", np.asarray(bs[k], str)) for k in ("id", "position_source") if k in bs}
-        | ({"bs_position_error": ("bs", np.asarray(bs["position_error"], float))} if "position_error" in bs else {}),
+        {name: (("ue", "bs"), values) for name, values in levels.items()},
+        coords={f"{dim}_{name}": (dim, v) for dim, table in (("ue", ue), ("bs", bs)) for name, v in table.items()},
         attrs={"source": source, "city": city, "carrier_hz": float(carrier_hz), **frame.to_attrs()},
     )
-    if interpolated is not None:
-        ds["interpolated"] = (("ue", "bs"), interpolated)
-    if gain_error is not None:
-        ds["gain_error"] = (("ue", "bs"), np.where(heard, gain_error, np.nan).astype(np.float32))
     return validate(with_units(ds, "links"), "links")
 
 
 def save(ds: xr.Dataset, path: str | Path, kind: str) -> Path:
     """Validate a dataset and write it to a Zarr folder, replacing what was there only once the new one is whole."""
-    path = Path(path)
-    validate(ds, kind)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    fresh = path.with_name(path.name + ".part")
-    shutil.rmtree(fresh, ignore_errors=True)
-    plain = ds.copy()
+    plain = validate(ds, kind).copy()
     for name in plain.variables:
         plain[name].encoding = {}
         if plain[name].dtype.kind in "UT":  # Zarr v3 specifies variable-length strings, not fixed-width ones
             plain[name] = plain[name].astype(object)
-    plain.to_zarr(fresh, mode="w", consolidated=False, zarr_format=3)
-    shutil.rmtree(path, ignore_errors=True)
-    fresh.rename(path)
-    return path
+    with write(path) as part:
+        plain.to_zarr(part, mode="w", consolidated=False, zarr_format=3)
+    return Path(path)
 
 
 def load(path: str | Path, kind: str, *, lazy: bool = False) -> xr.Dataset:
@@ -349,8 +272,7 @@ def load(path: str | Path, kind: str, *, lazy: bool = False) -> xr.Dataset:
     DataError
         If there is nothing at `path`.
     """
-    path = Path(path)
-    if not path.exists():
+    if not Path(path).exists():
         raise DataError(
             f"there is no {kind} dataset at {path}",
             "the stage that makes it has not run here",
@@ -367,13 +289,7 @@ def load(path: str | Path, kind: str, *, lazy: bool = False) -> xr.Dataset:
 
 
 def require_same_stations(links: xr.Dataset, other: xr.Dataset, what: str) -> None:
-    """Raise unless `other` has the stations of `links`, in the same order and frame.
-
-    Raises
-    ------
-    SchemaError, FrameError
-        Naming `what` the other dataset is.
-    """
+    """Raise SchemaError or FrameError unless `other`, which is `what`, has the stations and the frame of `links`."""
     LocalFrame.from_attrs(links.attrs).require_same(LocalFrame.from_attrs(other.attrs), what)
     if not np.array_equal(other["bs_id"].values, links["bs_id"].values):
         raise SchemaError(

@@ -25,30 +25,14 @@ ROOF_CLEARANCE = 2.0
 class Stations:
     """Base stations, one array element a sector.
 
-    Parameters
-    ----------
-    x, y : ndarray, shape (bs,)
-        Position in the city's frame [m].
-    h : ndarray, shape (bs,)
-        Antenna height above ground [m].
-    azimuth : ndarray, shape (bs,)
-        Azimuth of the boresight [deg clockwise from north]; NaN = unknown.
-    power : ndarray, shape (bs,)
-        Transmit power [dBm].
-    id : ndarray of str, shape (bs,)
-        Identifiers.
-
-    Raises
-    ------
-    SimulationError
-        If the arrays differ in length, or anything but an azimuth is not finite.
+    Raises SimulationError if the arrays differ in length, or anything but an azimuth is not finite.
     """
 
-    x: Array
+    x: Array  #: position in the city's frame [m], shape (bs,)
     y: Array
-    h: Array
-    azimuth: Array
-    power: Array
+    h: Array  #: antenna height above ground [m]
+    azimuth: Array  #: of the boresight [deg clockwise from north]; NaN = unknown
+    power: Array  #: transmit power [dBm]
     id: NDArray[np.str_]
 
     def __post_init__(self) -> None:

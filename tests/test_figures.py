@@ -359,7 +359,7 @@ def test_feature_distributions_share_bins_and_sum_to_all(raster):
     links, _ = scattered(200)
     fig, axes = plt.subplots(1, 4, figsize=(12, 3), layout="constrained")
     figures.feature_distributions(axes, {"A": links, "B": links.isel(ue=slice(0, 50))})
-    assert [a.get_xlabel() for a in axes] == [f"{k.upper()} [{u}]" for k, u in FEATURES.items()]
+    assert [a.get_xlabel() for a in axes] == [f"{k.upper()} [{about.unit}]" for k, about in FEATURES.items()]
     for patch in axes[2].patches:
         xy = patch.get_xy()[:-1]
         widths, heights = np.diff(xy[::2, 0]), xy[1:-1:2, 1]

@@ -15,10 +15,9 @@ import pandas as pd
 
 from rfloc.datasets.rows import DECIMALS, LINK, check_numbers, reject
 from rfloc.errors import DataError
-from rfloc.schema import FEATURES
 
 #: Columns of a location's matrix: identity of the cell, levels [dBm, dB, dBm, dB], time of arrival [us], operator.
-COLUMNS = ["npci", "enodeb", *FEATURES, "toa", "mnc", "campaign"]
+COLUMNS = ["npci", "enodeb", "rssi", "nsinr", "nrsrp", "nrsrq", "toa", "mnc", "campaign"]
 
 #: What tells cells apart, operators included.
 CELL = ["mnc", "enodeb", "npci"]

@@ -32,8 +32,7 @@ _RATIO = ("dB", "10 log10 of a ratio is dB")
 _RANGES: dict[str, tuple[float, float, str, str]] = {
     "ue_lat": (-85, 85, *_DEGREES), "ue_lon": (-180, 180, *_DEGREES),
     "bs_lat": (-85, 85, *_DEGREES), "bs_lon": (-180, 180, *_DEGREES),
-    "rssi": (-160, -1, *_POWER), "nrsrp": (-200, -1, *_POWER),
-    "nsinr": (-80, 80, *_RATIO), "nrsrq": (-80, 10, *_RATIO),
+    **{name: (f.low, f.high, *(_POWER if f.unit == "dBm" else _RATIO)) for name, f in FEATURES.items()},
     "bs_h": (0.5, 1000, "m", "write metres above ground"),
     "bs_azimuth": (-360, 360, "deg", "write degrees clockwise from north"),
     "bs_power": (-60, 90, "dBm", "10 log10 of mW is dBm"),

@@ -30,9 +30,10 @@ import pandas as pd
 
 from rfloc.datasets.rows import DECIMALS, check_numbers, reject
 from rfloc.errors import DataError
+from rfloc.schema import FEATURES
 
 REQUIRED = ("ue_lat", "ue_lon", "bs_id", "bs_lat", "bs_lon", "nrsrp")
-OPTIONAL = ("rssi", "nsinr", "nrsrq", "campaign", "bs_h", "bs_azimuth", "bs_power")
+OPTIONAL = (*(name for name in FEATURES if name != "nrsrp"), "campaign", "bs_h", "bs_azimuth", "bs_power")
 
 
 def read_table(path: Path) -> tuple[pd.DataFrame, dict[str, int], dict[str, int]]:
@@ -63,7 +64,7 @@ def read_table(path: Path) -> tuple[pd.DataFrame, dict[str, int], dict[str, int]
     rows = reject(rows, rows["nrsrp"].isna(), "nrsrp empty", rejected)
     if rows.empty:
         raise DataError(f"{path.name} holds no measurement", "nrsrp is empty in all rows", "check the export")
-    for name, value in {"rssi": np.nan, "nsinr": np.nan, "nrsrq": np.nan, "campaign": 0}.items():
+    for name, value in (dict.fromkeys(FEATURES, np.nan) | {"campaign": 0}).items():
         if name not in rows:
             rows = rows.assign(**{name: value})
     rows = rows.round({"ue_lat": DECIMALS, "ue_lon": DECIMALS})

@@ -157,7 +157,7 @@ def crop_input(ax: Axes, batch: Batch, b: int = 0, *, feature: str = "nrsrp") ->
         at[:, 0], at[:, 1], c=value, cmap="viridis", marker="*", s=110, edgecolor="black", linewidth=0.6,
         plotnonfinite=True, label="heard stations", zorder=4,
     )  # fmt: skip
-    ax.figure.colorbar(dots, ax=ax, label=f"{feature.upper()} [{FEATURES[feature]}]", shrink=0.7, location="right")
+    ax.figure.colorbar(dots, ax=ax, label=f"{feature.upper()} [{FEATURES[feature].unit}]", shrink=0.7, location="right")
     ax.plot(*batch.target_xy[b], "x", color=OKABE_ITO["green"], ms=10, mew=2.5, label="UE", zorder=5)
     _crop_axes(ax, half)
     legend_below(ax)

@@ -157,7 +157,7 @@ def feature_distributions(
     axes: Sequence[Axes], datasets: Mapping[str, xr.Dataset], *, bins: int = 40
 ) -> Sequence[Axes]:
     """Distribution of the four radio features over heard links, a line a dataset, in about `bins` bins on four axes."""
-    for ax, (name, unit) in zip(axes, FEATURES.items(), strict=True):
+    for ax, (name, about) in zip(axes, FEATURES.items(), strict=True):
         values = {key: links[name].values[np.isfinite(links[name].values)] for key, links in datasets.items()}
         pooled = np.concatenate(list(values.values()))
         low, high = np.quantile(pooled, [0.002, 0.998]) if pooled.size else (0.0, 1.0)
@@ -172,7 +172,7 @@ def feature_distributions(
                 weights = np.full(found.size, 100 / found.size)
                 ax.hist(found, list(edges), weights=weights, histtype="step",
                         color=style["color"], linewidth=1.5, label=label)  # fmt: skip
-        ax.set_xlabel(f"{name.upper()} [{unit}]")
+        ax.set_xlabel(f"{name.upper()} [{about.unit}]")
         ax.set_ylabel("share of links [%]")
     legend_outside(axes[-1])
     return axes

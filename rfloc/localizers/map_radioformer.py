@@ -21,17 +21,15 @@ from torch import Tensor, nn
 from rfloc.config import CropParams, ModelParams
 from rfloc.errors import ConfigError, TrainingError
 from rfloc.localizers.vit import Head, draw_stations, sinusoids
+from rfloc.schema import FEATURES
 
 if TYPE_CHECKING:
     from transformers import Dinov2Model
 
     from rfloc.crops import Batch
 
-#: Mean and standard deviation of rssi, nsinr, nrsrp, nrsrq [dBm/dB] in the Rome measurements. Fixed for all datasets,
-#: so that a checkpoint reads every dataset alike (other values are another checkpoint format); the released code
-#: divides by the squares of the latter.
-RF_MEAN = (-64.0, -5.0, -83.0, -19.0)
-RF_STD = (7.5, 9.7, 10.7, 6.4)
+#: Mean and standard deviation of the radio features [dBm/dB]; the released code divides by the squares of the latter.
+RF_MEAN, RF_STD = ([getattr(about, name) for about in FEATURES.values()] for name in ("mean", "sd"))
 
 #: Hidden width, layers and heads of the published DINOv2 trunks (patch 14, trained at 518 px).
 DINOV2 = {"dinov2-small": (384, 12, 6), "dinov2-base": (768, 12, 12), "dinov2-large": (1024, 24, 16)}
