@@ -16,9 +16,9 @@ from shapely import Polygon, box
 from rfloc import config, figures, splits
 from rfloc.city.heights import SOURCES
 from rfloc.city.patches import cut
-from rfloc.crops import CropBatcher, cell_centres, size_bins
+from rfloc.crops import CropBatcher, cell_centres
 from rfloc.errors import DataError
-from rfloc.evaluation import paper_table1
+from rfloc.evaluation import METHODS
 from rfloc.frames import Grid, LocalFrame
 from rfloc.schema import FEATURES
 from tests import toy
@@ -45,18 +45,15 @@ def _labels(ax):
     return [text.get_text() for text in ax.get_legend().get_texts()]
 
 
-def test_every_experiment_and_baseline_of_the_paper_has_a_fixed_look():
-    styles = [figures.method_style(row["key"]) for row in paper_table1()["rows"] if row["model"] != "MLP+UNet"]
-    looks = {(s["color"], s["linestyle"], s["marker"]) for s in styles}
-    assert len(looks) == len(styles)
-    assert all(row["key"] in figures.METHODS for row in paper_table1()["rows"])
+def test_every_method_has_a_look_of_its_own():
+    styles = [figures.method_style(name) for name in METHODS]
+    assert len({(s["color"], s["linestyle"], s["marker"]) for s in styles}) == len(styles)
     assert figures.method_style("mine") == figures.method_style("mine")
     assert figures.method_style("mine")["label"] == "mine"
 
 
 def test_colours_are_of_one_palette_and_legible_on_white():
-    for colour in figures.METHOD_COLOURS.values():
-        assert colour in figures.OKABE_ITO.values()
+    for colour in {figures.method_style(name)["color"] for name in METHODS}:
         linear = [c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in to_rgb(colour)]
         contrast = 1.05 / (0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2] + 0.05)
         assert contrast > 2
@@ -251,45 +248,10 @@ def test_error_cdf_ends_at_one(ax):
     figures.error_cdf(ax, shown, "unknown")
     for line, name in zip(ax.lines, shown, strict=True):
         data = line.get_xydata()
-        assert line.get_color() == figures.METHOD_COLOURS[name]
+        assert line.get_color() == figures.method_style(name)["color"]
         assert data[-1, 1] == 1 and (np.diff(data[:, 1]) >= 0).all()
         np.testing.assert_allclose(data[1:, 0], np.hypot(30, 30))
     assert "40 UEs" in ax.get_ylabel()
-
-
-def test_known_unknown_takes_numbers_or_summaries(ax):
-    cell = {"mean_error": 100.0, "mean_error_ci": [90.0, 120.0]}
-    alone = {"mean_error": 50.0, "mean_error_ci": None}
-    figures.known_unknown(ax, {"A": {"known": 38.5, "unknown": 322.7}, "Bp": {"known": cell, "unknown": alone}})
-    points = {c.get_label(): c.lines[0].get_xydata()[0].tolist() for c in ax.containers}
-    assert points == {"A": [38.5, 322.7], "B′ zero-shot": [100.0, 50.0]}
-    assert ax.get_xlim() == ax.get_ylim() and ax.get_xlim()[1] > 322.7
-
-
-def test_crop_sizes_follow_the_truncated_normal_law(ax):
-    rng, crops = np.random.default_rng(0), crop_params()
-    half = rng.normal(crops.var_mean, crops.var_sd, 200_000)
-    sizes = 2 * half[(half >= crops.var_range[0]) & (half <= crops.var_range[1])]
-    figures.crop_sizes(ax, sizes, size_bins(sizes, crops)[1], crops)
-    assert [patch.get_x() for patch in ax.patches] == [200, 400, 600, 800, 1000]
-    drawn, law = [patch.get_height() for patch in ax.patches], ax.lines[0].get_ydata()
-    assert sum(drawn) == pytest.approx(100) and law.sum() == pytest.approx(100)
-    np.testing.assert_allclose(drawn, law, atol=0.4)
-
-
-def test_error_by_size_draws_known_and_unknown_streets_apart():
-    fig, axes = plt.subplots(1, 2, figsize=(9, 3), layout="constrained")
-    errors = {name: {"known": [10.0, np.nan], "unknown": [30.0, 40.0]} for name in ("centre", "knn_square")}
-    figures.error_by_size(axes, [200, 400, 600], errors, expected=[100.0, 150.0])
-    for ax, role in zip(axes, ("known", "unknown"), strict=True):
-        assert ax.lines[0].get_ydata().tolist() == [100.0, 150.0]
-        for line, name in zip(ax.lines[1:], errors, strict=True):
-            assert line.get_color() == figures.METHOD_COLOURS[name]
-            np.testing.assert_array_equal(line.get_xdata(), [300, 500])
-            np.testing.assert_array_equal(line.get_ydata(), errors[name][role])
-        assert "[m]" in ax.get_xlabel() and "[m]" in ax.get_ylabel()
-    fig.canvas.draw()
-    plt.close(fig)
 
 
 def test_pose_posterior_shows_the_likeliest_area_and_the_table(ax, raster):

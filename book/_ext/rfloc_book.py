@@ -12,19 +12,20 @@ from sphinx.application import Sphinx
 from sphinx.errors import ExtensionError
 
 from rfloc.errors import RFLocError
+from rfloc.evaluation.tables import Row
 from rfloc.pipeline import book
 
 WIDTH, ROW = 760, 24
 
 
-def chart(rows: dict[str, dict[str, Any]]) -> str:
+def chart(rows: dict[str, Row]) -> str:
     """Mean errors with their intervals as inline SVG: a line a localizer, a mark a kind of street.
 
     The axis ends at 1.6 times the error of guessing the crop's centre; what lies beyond is written at the edge.
     """
-    end = 1.6 * rows["centre"]["unknown"]["mean"]
+    end = 1.6 * rows["centre"].unknown.mean
     height = ROW * len(rows) + 56
-    left = 30 + 7 * max(len(row["label"]) for row in rows.values())
+    left = 30 + 7 * max(len(row.label) for row in rows.values())
 
     def x(metres: float) -> float:
         return left + (WIDTH - left - 16) * min(metres, end) / end
@@ -34,19 +35,19 @@ def chart(rows: dict[str, dict[str, Any]]) -> str:
     for tick in range(0, int(end) + 1, 50):
         parts.append(f'<line class="grid" x1="{x(tick):.1f}" y1="4" x2="{x(tick):.1f}" y2="{foot}"/>')
         parts.append(f'<text class="tick" x="{x(tick):.1f}" y="{foot + 16}">{tick}</text>')
-    guess = x(rows["centre"]["unknown"]["mean"])
+    guess = x(rows["centre"].unknown.mean)
     parts.append(f'<line class="guess" x1="{guess:.1f}" y1="4" x2="{guess:.1f}" y2="{foot}"/>')
     for i, row in enumerate(rows.values()):
         y = ROW * i + 18
-        parts.append(f'<text class="name" x="{left - 14}" y="{y + 4}">{html.escape(row["label"])}</text>')
+        parts.append(f'<text class="name" x="{left - 14}" y="{y + 4}">{html.escape(row.label)}</text>')
         for street, dy in (("known", -3.5), ("unknown", 3.5)):
-            score = row[street]
-            if score["mean"] > end:
-                said = f"{score['mean']:.0f} m →"
+            score = getattr(row, street)
+            if score.mean > end:
+                said = f"{score.mean:.0f} m →"
                 parts.append(f'<text class="{street} beyond" x="{WIDTH - 8}" y="{y + dy + 5}">{said}</text>')
                 continue
-            lo, hi, mean = (x(score["mean"] if score[key] is None else score[key]) for key in ("lo", "hi", "mean"))
-            said = f"{html.escape(row['label'])}, {street} streets: {score['text']}"
+            lo, hi, mean = (x(score.mean if at is None else at) for at in (score.lo, score.hi, score.mean))
+            said = f"{html.escape(row.label)}, {street} streets: {score.text}"
             parts.append(f'<g class="{street}"><title>{said}</title>')
             parts.append(f'<line x1="{lo:.1f}" y1="{y + dy}" x2="{hi:.1f}" y2="{y + dy}"/>')
             mark = (

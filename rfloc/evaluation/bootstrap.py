@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rfloc.errors import DataError
-from rfloc.evaluation.errors import METRICS, UEErrors, mean_error
+from rfloc.evaluation.errors import STATISTICS, UEErrors, mean_error
 
 Floats = NDArray[np.float64]
 Interval = tuple[float, float] | None
@@ -26,7 +26,7 @@ MIN_BLOCKS = 8
 
 def block_interval(
     errors: UEErrors,
-    statistics: dict[str, Callable[[UEErrors, Floats], float]] = METRICS,
+    statistics: dict[str, Callable[[UEErrors, Floats], float]] = STATISTICS,
     *,
     block: float,
     draws: int,

@@ -88,8 +88,8 @@ def rmse(errors: UEErrors, weight: Floats) -> float:
 
 
 #: Statistics of a weighted set of UEs by the name used in tables [m]. Quantiles are of per-UE mean errors.
-METRICS: dict[str, Callable[[UEErrors, Floats], float]] = {
-    "mean_error": mean_error,
+STATISTICS: dict[str, Callable[[UEErrors, Floats], float]] = {
+    "mean": mean_error,
     "rmse": rmse,
     "median": _quantile(0.5),
     "p67": _quantile(0.67),

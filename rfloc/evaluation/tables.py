@@ -1,22 +1,115 @@
-"""Rows of the paper's tables, with intervals, as plain values for JSON and as Markdown."""
+"""Tables: one type of row, one table of methods, one way to write a number with its interval.
+
+Every predictor is scored on the same crops, the trivial ones included, and the paper's numbers stand beside ours.
+"""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
 from functools import cache
 from importlib.resources import files
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
+import pandas as pd
 import xarray as xr
 
 from rfloc.config import EvaluationParams
 from rfloc.errors import DataError
 from rfloc.evaluation.bootstrap import block_interval, paired_difference
-from rfloc.evaluation.errors import METRICS, per_ue, ue_errors
+from rfloc.evaluation.errors import STATISTICS, mean_error, per_ue, ue_errors
 
-ROLES_SHOWN = ("known", "unknown")
+STREETS = ("known", "unknown")
+
+#: The predictor that every other is compared with, on the same crops.
+REFERENCE = "centre"
+
+
+class Method(NamedTuple):
+    """How a method is named and drawn: label, colour (a name of Okabe and Ito's palette), line style and marker."""
+
+    label: str
+    colour: str
+    line: str
+    marker: str
+    oracle: bool = False  #: knows what no localizer can: it wins no comparison
+
+
+#: All methods by key. Colour says what a network was pretrained on, a solid line that it has seen measurements.
+METHODS = {
+    "centre": Method("crop centre", "grey", ":", "+"),
+    "street_median": Method("middle of the streets", "grey", "--", "x"),
+    "centroid": Method("RSSI centroid of heard stations", "grey", "-", "1"),
+    "knn": Method("k-NN", "vermilion", "--", "v"),
+    "knn_square": Method("k-NN in the square", "vermilion", "-", "^"),
+    "knn_square_4": Method("k-NN in the square, all features", "vermilion", "-.", "<"),
+    "posterior_nominal": Method("posterior on maps, nominal poses", "orange", ":", "P"),
+    "posterior_calibrated": Method("posterior on maps, calibrated poses", "orange", "--", "p"),
+    "posterior_true": Method("posterior on maps, true poses (oracle)", "orange", "-", "h", oracle=True),
+    "A": Method("A", "purple", "-", "o"),
+    "B": Method("B zero-shot", "sky", "--", "s"),
+    "Bp": Method("B′ zero-shot", "blue", "--", "s"),
+    "C": Method("C zero-shot", "green", "--", "s"),
+    "C_Bp": Method("C → B′ zero-shot", "black", "--", "s"),
+    "B_A": Method("B → A", "sky", "-", "o"),
+    "Bp_A": Method("B′ → A", "blue", "-", "o"),
+    "C_A": Method("C → A", "green", "-", "o"),
+    "C_Bp_A": Method("C → B′ → A", "black", "-", "o"),
+}
+
+
+def metres(value: float | None, low: float | None = None, high: float | None = None) -> str:
+    """`152`, `47.3`, or with an interval `152 [130, 171]`; a dash for None."""
+    if value is None:
+        return "–"
+    text = f"{value:.0f}" if abs(value) >= 100 else f"{value:.1f}"
+    return text if low is None or high is None else f"{text} [{metres(low)}, {metres(high)}]"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Score:
+    """Errors of a method on one kind of street [m]; an interval's ends are None where no interval is stated."""
+
+    n: int  #: UEs
+    crops: int
+    mean: float
+    lo: float | None
+    hi: float | None
+    rmse: float
+    median: float
+    p67: float
+    p90: float
+    p95: float
+    gain: float  #: mean error of the crop centre minus that of the method, paired
+    gain_lo: float | None
+    gain_hi: float | None
+    inside90: float | None = None  #: share of crops whose 90 % region holds the UE
+    area90: float | None = None  #: that region's share of the crop
+
+    @property
+    def text(self) -> str:
+        """The mean with its unit and interval, `152 m [130, 171]`."""
+        return f"{metres(self.mean)} m {metres(self.mean, self.lo, self.hi).partition(' ')[2]}".strip()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Row:
+    """A method on one city: its scores by kind of street, the paper's mean errors [m] beside."""
+
+    key: str
+    label: str
+    known: Score
+    unknown: Score
+    oracle: bool = False
+    paper_known: float | None = None
+    paper_unknown: float | None = None
+
+    @classmethod
+    def from_json(cls, row: Mapping[str, Any]) -> Row:
+        """A row of a results file (raises TypeError that names what is missing)."""
+        return cls(**{**row, **{street: Score(**row[street]) for street in STREETS}})
 
 
 @cache
@@ -25,72 +118,104 @@ def paper_table1() -> dict[str, Any]:
     return json.loads(files("rfloc.evaluation").joinpath("paper_table1.json").read_text())
 
 
-def summarise(
-    predictions: xr.Dataset, params: EvaluationParams, *, seed: int, roles: Sequence[str] = ROLES_SHOWN
-) -> dict[str, Any]:
-    """All metrics of one localizer, by role, ready for JSON.
-
-    Returns
-    -------
-    dict
-        `localizer`, `city` and, for each role that has samples, a dict of `ues`, `crops`, every metric of
-        :data:`~rfloc.evaluation.errors.METRICS` [m], `<metric>_ci` ([low, high] or None) and, where the posterior
-        was evaluated, `inside90` and `area90` (shares, averaged within UEs first).
+def score(predictions: xr.Dataset, centre: xr.Dataset, street: str, params: EvaluationParams, *, seed: int) -> Score:
+    """Errors of a method on one kind of street, and its gain over the crop centre on the same crops.
 
     Raises
     ------
     DataError
-        If no role has samples.
-    """
-    present = set(predictions["role"].values.astype(str))
-    row: dict[str, Any] = {"localizer": predictions.attrs["localizer"], "city": predictions.attrs["city"]}
-    if not present & set(roles):
-        raise DataError(f"no prediction has one of the roles {', '.join(roles)}", f"there are {sorted(present)}")
-    for role in (r for r in roles if r in present):
-        errors = ue_errors(predictions, role)
-        intervals = block_interval(errors, block=params.block, draws=params.bootstrap, level=params.level, seed=seed)
-        cell: dict[str, Any] = {"ues": len(errors), "crops": int(errors.crops.sum())}
-        for name, statistic in METRICS.items():
-            interval = intervals[name]
-            cell[name] = statistic(errors, np.ones(len(errors)))
-            cell[f"{name}_ci"] = None if interval is None else list(interval)
-        mine = predictions.isel(sample=predictions["role"].values.astype(str) == role)
-        for name in ("inside90", "area90"):
-            if name in mine:
-                cell[name] = float(per_ue(mine, mine[name].values.astype(float)).mean())
-        row[role] = cell
-    return row
-
-
-def compare(
-    a: xr.Dataset, b: xr.Dataset, params: EvaluationParams, *, seed: int, roles: Sequence[str] = ROLES_SHOWN
-) -> dict[str, Any]:
-    """Paired difference of mean errors, `a` minus `b` [m] (negative: `a` is better), by role, on the same crops.
-
-    Raises
-    ------
-    DataError
-        If the two were not evaluated on the same crops.
+        If no sample lies on such streets, or the two were evaluated on different crops.
     """
     for name in ("ue", "crop_x", "crop_y"):
-        if a.sizes["sample"] != b.sizes["sample"] or not np.array_equal(a[name], b[name]):
+        if predictions.sizes["sample"] != centre.sizes["sample"] or not np.array_equal(predictions[name], centre[name]):
             raise DataError(
-                f"{a.attrs['localizer']} and {b.attrs['localizer']} were evaluated on different crops",
+                f"{predictions.attrs['localizer']} and {centre.attrs['localizer']} were evaluated on different crops",
                 f"their {name!r} differ",
                 "evaluate both on one crops dataset",
             )
-    row: dict[str, Any] = {"a": a.attrs["localizer"], "b": b.attrs["localizer"], "city": a.attrs["city"]}
-    present = set(a["role"].values.astype(str))
-    for role in (r for r in roles if r in present):
-        gap, interval = paired_difference(
-            ue_errors(a, role), ue_errors(b, role),
-            block=params.block, draws=params.bootstrap, level=params.level, seed=seed,
-        )  # fmt: skip
-        row[role] = {"difference": gap, "difference_ci": None if interval is None else list(interval)}
-    return row
+    errors = ue_errors(predictions, street)
+    options: dict[str, Any] = {
+        "block": params.block, "draws": params.bootstrap, "level": params.level, "seed": seed,
+    }  # fmt: skip
+    low, high = block_interval(errors, {"mean": mean_error}, **options)["mean"] or (None, None)
+    gain, interval = paired_difference(ue_errors(centre, street), errors, **options)
+    gain_low, gain_high = interval or (None, None)
+    values = {name: statistic(errors, np.ones(len(errors))) for name, statistic in STATISTICS.items()}
+    mine = predictions.isel(sample=predictions["role"].values.astype(str) == street)
+    shares = {n: float(per_ue(mine, mine[n].values.astype(float)).mean()) for n in ("inside90", "area90") if n in mine}
+    return Score(
+        n=len(errors), crops=int(errors.crops.sum()), lo=low, hi=high,
+        gain=gain, gain_lo=gain_low, gain_hi=gain_high, **values, **shares,
+    )  # fmt: skip
 
 
-def with_interval(value: float, interval: Sequence[float] | None, digits: int = 1) -> str:
-    """`157.6 [98.0, 190.2]`, or the value alone where there is no interval."""
-    text = f"{value:.{digits}f}"
-    return text if interval is None else f"{text} [{interval[0]:.{digits}f}, {interval[1]:.{digits}f}]"
+def table1(
+    predictions: Mapping[str, xr.Dataset],
+    params: EvaluationParams,
+    *,
+    seed: int,
+    labels: Mapping[str, str] | None = None,
+    paper: bool = True,
+) -> list[Row]:
+    """Rows of Table 1.
+
+    Parameters
+    ----------
+    predictions : dict
+        By key of the row, all on the same crops; one of them is the crop centre.
+    labels : dict, optional
+        Names of experiments by key.
+    paper : bool
+        Put the paper's numbers beside: they are of its home city, and say nothing about another.
+
+    Raises
+    ------
+    DataError
+        If the crop centre is not among the predictions, or one lacks a kind of street.
+    """
+    if REFERENCE not in predictions:
+        raise DataError(f"Table 1 has no row {REFERENCE!r}", "every row is compared with guessing the crop's centre")
+    printed = {row["key"]: row for row in paper_table1()["rows"] if row["model"] in (None, "MapRadioFormer+")}
+    rows = []
+    for key, found in predictions.items():
+        method = METHODS.get(key, Method(key, "black", "-", "o"))
+        beside = {f"paper_{street}": printed.get(key, {}).get(street) if paper else None for street in STREETS}
+        scores = {street: score(found, predictions[REFERENCE], street, params, seed=seed) for street in STREETS}
+        label = (labels or {}).get(key, method.label)
+        rows.append(Row(key=key, label=label, oracle=method.oracle, **beside, **scores))  # type: ignore[arg-type]
+    return rows
+
+
+def as_json(rows: Sequence[Row]) -> list[dict[str, Any]]:
+    """Rows as results files hold them."""
+    return [asdict(row) for row in rows]
+
+
+def as_frame(rows: Sequence[Row], street: str) -> pd.DataFrame:
+    """Rows as a table to read, errors in metres; the paper's column is left out where no row has a number."""
+    table = pd.DataFrame(
+        {
+            row.label: {
+                "mean error [m]": metres((score := getattr(row, street)).mean, score.lo, score.hi),
+                "RMSE": metres(score.rmse),
+                "median": metres(score.median),
+                "gain over centre": metres(score.gain, score.gain_lo, score.gain_hi),
+                "paper": metres(getattr(row, f"paper_{street}")),
+            }
+            for row in rows
+        }
+    ).T
+    return table.drop(columns="paper") if (table["paper"] == "–").all() else table
+
+
+def headline(rows: Sequence[Row]) -> dict[str, Any]:
+    """The numbers that summaries quote: the best row by street (oracles left out) and the crop centre."""
+    fair = [row for row in rows if not row.oracle]
+    centre = next(row for row in rows if row.key == REFERENCE)
+    found: dict[str, Any] = {}
+    for street in STREETS:
+        best = min(fair, key=lambda row: getattr(row, street).mean)
+        found[f"best_{street}"] = best.label
+        found[f"best_{street}_mean"] = getattr(best, street).mean
+        found[f"centre_{street}_mean"] = getattr(centre, street).mean
+    return found

@@ -6,13 +6,8 @@ solid line that it has seen measurements. Legends stand outside the data: lay fi
 """
 
 from rfloc.figures.calibration import azimuth_posterior, convergence, pose_posterior, search_cost
-from rfloc.figures.campaigns import (
-    SOURCE_COLOURS,
-    deployment_map,
-    heard_stations,
-    patch_grid,
-    station_positions,
-)
+from rfloc.figures.campaigns import SOURCE_COLOURS, deployment_map, heard_stations, patch_grid, station_positions
+from rfloc.figures.charts import calibration_gain, error_cdf, feature_distributions
 from rfloc.figures.cities import footprints_by_height, footprints_by_rule, raster_layers, roofs_bar, scene_view
 from rfloc.figures.departures import departures
 from rfloc.figures.levels import level_ratios
@@ -29,67 +24,5 @@ from rfloc.figures.maps import (
     split_map,
     stations,
 )
-from rfloc.figures.scores import (
-    calibration_gain,
-    crop_sizes,
-    error_by_size,
-    error_cdf,
-    feature_distributions,
-    known_unknown,
-)
 from rfloc.figures.sensitivity import sensitivity
-from rfloc.figures.style import (
-    METHOD_COLOURS,
-    METHODS,
-    OKABE_ITO,
-    ROLE_COLOURS,
-    ROLE_LABELS,
-    STYLE,
-    legend_outside,
-    method_style,
-)
-
-__all__ = [
-    "METHODS",
-    "METHOD_COLOURS",
-    "OKABE_ITO",
-    "ROLE_COLOURS",
-    "ROLE_LABELS",
-    "SOURCE_COLOURS",
-    "STYLE",
-    "azimuth_posterior",
-    "box_outline",
-    "calibration_gain",
-    "calibration_map",
-    "city_map",
-    "convergence",
-    "crop_input",
-    "crop_sizes",
-    "departures",
-    "deployment_map",
-    "error_by_size",
-    "error_cdf",
-    "feature_distributions",
-    "footprints_by_height",
-    "footprints_by_rule",
-    "heard_stations",
-    "held_out_areas",
-    "known_unknown",
-    "legend_outside",
-    "level_ratios",
-    "map_axes",
-    "method_style",
-    "patch_grid",
-    "pose_posterior",
-    "posterior_map",
-    "radio_map",
-    "raster_layers",
-    "roofs_bar",
-    "scale_bar",
-    "scene_view",
-    "search_cost",
-    "sensitivity",
-    "split_map",
-    "station_positions",
-    "stations",
-]
+from rfloc.figures.style import OKABE_ITO, ROLE_COLOURS, ROLE_LABELS, STYLE, legend_outside, method_style

@@ -10,13 +10,13 @@ from typing import Literal
 
 import numpy as np
 import xarray as xr
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
-from rfloc.config import CropParams
+from rfloc.config import BaselineParams, CropParams
 from rfloc.crops import Batch, cell_centres
 from rfloc.errors import DataError
-from rfloc.localizers import jitter_prior, normalised, require_unturned
-from rfloc.schema import require_same_stations
+from rfloc.localizers.base import jitter_prior, normalised, require_unturned
+from rfloc.schema import FEATURES, require_same_stations
 
 Floats = NDArray[np.float64]
 
@@ -60,7 +60,7 @@ class KNearest:
         crops: CropParams,
         *,
         k: int,
-        fill_db: float | None = -25.0,
+        fill_db: float | None = None,
         within: Literal["city", "square"] = "city",
         features: tuple[str, ...] = ("rssi",),
         normalise: bool = True,
@@ -85,26 +85,26 @@ class KNearest:
         self._train, self._query = (np.where(np.isnan(v), fill, v) / scale for v in (train, query))
         self._train_heard, self._query_heard = fingerprints["heard"].values, links["heard"].values
 
-    def _distances(self, batch: Batch) -> Floats:
-        """Distance of each crop's UE to each fingerprint, (B, T); infinite where the fingerprint is out of bounds."""
-        half = batch.size[:, None, None] / 2
-        if self.within == "city":
-            use: NDArray[np.bool_] = np.ones((len(batch), len(self._bs)), bool)
-        else:
-            use = np.all(np.abs(self._bs - batch.centre[:, None]) <= half, axis=2)
-        distances = np.empty((len(batch), len(self._at)))
-        for b, (ue, cells) in enumerate(zip(batch.ue, use, strict=True)):
-            gap = self._train[:, cells] - self._query[ue][cells]
+    def _distances(self, ue: ArrayLike, centre: Floats, size: ArrayLike) -> Floats:
+        """Distance of each UE to each fingerprint, (B, T); infinite where the fingerprint is out of bounds."""
+        ue = np.asarray(ue, int)
+        half = np.broadcast_to(np.asarray(size, float) / 2, len(ue))[:, None, None]
+        use: NDArray[np.bool_] = np.ones((len(ue), len(self._bs)), bool)
+        if self.within == "square":
+            use = np.all(np.abs(self._bs - centre[:, None]) <= half, axis=2)
+        distances = np.empty((len(ue), len(self._at)))
+        for b, (which, cells) in enumerate(zip(ue, use, strict=True)):
+            gap = self._train[:, cells] - self._query[which][cells]
             distances[b] = np.sqrt((gap**2).sum(axis=(1, 2)))
             if self.normalise:
-                distances[b] /= np.maximum((self._train_heard[:, cells] | self._query_heard[ue][cells]).sum(axis=1), 1)
+                both = self._train_heard[:, cells] | self._query_heard[which][cells]
+                distances[b] /= np.maximum(both.sum(axis=1), 1)
         if self.within == "square":
-            near = (np.abs(self._at - batch.centre[:, None]) <= half).all(axis=2)
-            distances[~near] = np.inf
+            distances[~(np.abs(self._at - centre[:, None]) <= half).all(axis=2)] = np.inf
         return distances
 
-    def neighbours(self, batch: Batch) -> tuple[Floats, Floats]:
-        """Find the k nearest fingerprints of each crop.
+    def neighbours(self, ue: ArrayLike, centre: Floats, size: ArrayLike) -> tuple[Floats, Floats]:
+        """Find the k nearest fingerprints of UEs in crops with these centres (B, 2) and edges [m].
 
         Returns
         -------
@@ -113,24 +113,29 @@ class KNearest:
         xy : ndarray
             Shape (B, k, 2), relative to the crop centre [m].
         """
-        require_unturned(batch, self.name)
-        distance = self._distances(batch)
+        distance = self._distances(ue, centre, size)
         pick = np.argsort(distance, axis=1, kind="stable")[:, : self.k]
         near = np.take_along_axis(distance, pick, axis=1)
         exact = near == 0
         inverse = 1 / np.where(exact, 1.0, near)
         weight = np.where(exact.any(axis=1, keepdims=True), exact.astype(float), inverse)
         total = weight.sum(axis=1, keepdims=True)
-        return weight / np.where(total > 0, total, 1), self._at[pick] - batch.centre[:, None]
+        return weight / np.where(total > 0, total, 1), self._at[pick] - centre[:, None]
+
+    def estimate_at(self, ue: ArrayLike, centre: Floats, size: ArrayLike | None = None) -> Floats:
+        """As :meth:`estimate`, of UEs by index in crops with these centres (B, 2) and edges (default: all) [m]."""
+        weight, xy = self.neighbours(ue, centre, self.crops.size if size is None else size)
+        return np.einsum("bk,bkc->bc", weight, xy)
 
     def estimate(self, batch: Batch) -> Floats:
         """Weighted mean of the neighbours, relative to the crop centre [m], (B, 2); may lie outside the crop."""
-        weight, xy = self.neighbours(batch)
-        return np.einsum("bk,bkc->bc", weight, xy)
+        require_unturned(batch, self.name)
+        return self.estimate_at(batch.ue, batch.centre, batch.size)
 
     def posterior(self, batch: Batch) -> Floats:
         """Mixture of Gaussians around the neighbours on the crop grid, (B, G, G); the jitter prior without any."""
-        weight, xy = self.neighbours(batch)
+        require_unturned(batch, self.name)
+        weight, xy = self.neighbours(batch.ue, batch.centre, batch.size)
         x, y = cell_centres(batch.size, self.crops.output)
         square = (x[:, None] - xy[..., 0, None, None]) ** 2 + (y[:, None] - xy[..., 1, None, None]) ** 2
         mean = np.einsum("bk,bkc->bc", weight, xy)
@@ -140,3 +145,24 @@ class KNearest:
         top = log.max(axis=1)
         mixture = normalised(top + np.log(np.exp(log - top[:, None]).sum(axis=1)))
         return np.where((weight.sum(axis=1) > 0)[:, None, None], mixture, jitter_prior(self.crops))
+
+
+def fingerprinting(
+    links: xr.Dataset, split: xr.Dataset, crops: CropParams, params: BaselineParams
+) -> dict[str, KNearest]:
+    """The k-NN rows of every table, on fingerprints of the training UEs.
+
+    `knn` searches the city and `knn_square` the crop by RSSI (NRSRP where no RSSI was measured), filled in as
+    published; `knn_square_4` compares all features that were measured.
+    """
+    fingerprints = links.isel(ue=split["role"].values == "train")
+    measured = tuple(name for name in FEATURES if fingerprints[name].notnull().any())
+    level = ("rssi" if "rssi" in measured else "nrsrp",)
+    published: dict = {"k": params.k, "fill_db": params.fill_db, "features": level}
+    return {
+        "knn": KNearest(fingerprints, links, crops, **published),
+        "knn_square": KNearest(fingerprints, links, crops, **published, within="square"),
+        "knn_square_4": KNearest(
+            fingerprints, links, crops, k=params.k, features=measured, within="square", name="knn_square_4"
+        ),
+    }

@@ -14,7 +14,7 @@ from rfloc.crops import Batch, cell_centres
 from rfloc.datasets.radio import reportable_dbm
 from rfloc.errors import DataError
 from rfloc.frames import Grid
-from rfloc.localizers import jitter_prior, normalised, require_unturned, street_prior
+from rfloc.localizers.base import jitter_prior, normalised, require_unturned, street_prior
 from rfloc.schema import FEATURES, require_same_stations
 from rfloc.simulation.maps import nrsrp_map
 

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from rfloc.config import CropParams
 from rfloc.crops import Batch, cell_centres
-from rfloc.localizers import jitter_prior, normalised, street_prior
+from rfloc.localizers.base import jitter_prior, normalised, street_prior
 from rfloc.schema import FEATURES
 
 

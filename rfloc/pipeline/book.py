@@ -19,11 +19,9 @@ import yaml
 
 from rfloc import config
 from rfloc.errors import BookError
+from rfloc.evaluation.tables import STREETS, Row, metres
 from rfloc.pipeline.pages import book_problems
 
-#: What every row of table1.json holds for each kind of street.
-SCORES = ("mean", "lo", "hi", "rmse", "median", "n")
-STREETS = ("known", "unknown")
 #: What of a provenance record the book prints.
 RECORD = ("stage", "notebook", "revision", "dirty", "packages", "machine", "wall_time_s", "peak_memory_mib")
 #: The page whose sub-pages are the experiments of params.yaml.
@@ -46,26 +44,16 @@ def read_json(path: Path) -> Any:
         raise BookError(f"{path} is not valid JSON", str(error), "run `dvc repro --force` for its stage") from None
 
 
-def _metres(value: float | None) -> str:
-    return "–" if value is None else f"{value:.0f}" if value >= 100 else f"{value:.1f}"
-
-
-def _rows(path: Path) -> dict[str, dict[str, Any]]:
-    """Rows of table1.json by key, each score with its `text`, e.g. `152 m [130, 171]`."""
-    rows: dict[str, dict[str, Any]] = {}
+def _rows(path: Path) -> dict[str, Row]:
+    """Rows of table1.json by key."""
+    rows = {}
     for row in read_json(path).get("rows", []):
-        missing = [key for key in ("key", "label", *STREETS) if key not in row]
-        missing += [f"{street}.{key}" for street in STREETS for key in SCORES if key not in row.get(street, {})]
-        if missing:
+        try:
+            rows[row["key"]] = Row.from_json(row)
+        except (KeyError, TypeError) as error:
             raise BookError(
-                f"{path}: row {row.get('key', '?')!r} lacks {', '.join(missing)}", "every row has the same keys"
-            )
-        row = {"paper_known": None, "paper_unknown": None, "oracle": False, **row}
-        for street in STREETS:
-            score = row[street] = dict(row[street])
-            score["interval"] = "" if score["lo"] is None else f"[{_metres(score['lo'])}, {_metres(score['hi'])}]"
-            score["text"] = f"{_metres(score['mean'])} m {score['interval']}".strip()
-        rows[row["key"]] = row
+                f"{path}: row {row.get('key')!r} is incomplete", str(error), "run `dvc repro --force results`"
+            ) from None
     if not rows:
         raise BookError(f"{path} has no rows", "Table 1 has one a localizer", "run `dvc repro`")
     return rows
@@ -78,15 +66,16 @@ def _markdown(header: list[str], rows: list[list[str]], caption: str, name: str,
     return "\n".join(["```{table} " + caption, f":name: {name}", "", *lines, "```"])
 
 
-def _table1(rows: dict[str, dict[str, Any]], level: float) -> str:
-    def cells(row: dict[str, Any]) -> list[str]:
-        ours = [f"{_metres(row[s]['mean'])} {row[s]['interval']}" for s in STREETS]
-        return [row["label"], *ours, _metres(row["paper_known"]), _metres(row["paper_unknown"])]
-
+def _table1(rows: dict[str, Row], level: float) -> str:
+    cells = [
+        [row.label, *(metres(s.mean, s.lo, s.hi) for s in (row.known, row.unknown)),
+         metres(row.paper_known), metres(row.paper_unknown)]
+        for row in rows.values()
+    ]  # fmt: skip
     header = ["localizer", "known streets", "unknown streets", "paper, known", "paper, unknown"]
     what = f"Mean error [m] with its {100 * level:g} % interval"
     caption = f"{what}, every row on the same crops; the paper's, on its own crops."
-    return _markdown(header, [cells(row) for row in rows.values()], caption, "tab-front")
+    return _markdown(header, cells, caption, "tab-front")
 
 
 def _experiments(params: config.Params) -> str:
@@ -168,7 +157,7 @@ def substitutions(root: Path) -> dict[str, Any]:
     params = config.load(root / "params.yaml")
     results = root / "results" / params.scale
     rows = _rows(results / "table1.json")
-    contest = [row for row in rows.values() if not row["oracle"]]
+    contest = [row for row in rows.values() if not row.oracle]
     records = {
         stage: record
         for stage, record in provenance(results).items()
@@ -180,7 +169,7 @@ def substitutions(root: Path) -> dict[str, Any]:
         "home": params.cities[params.campaign.cities[0]].name,
         "reality": REALITY[params.campaign.kind],
         "rows": rows,
-        "best": {street: min(contest, key=lambda row: row[street]["mean"]) for street in STREETS},
+        "best": {s: min(contest, key=lambda row: getattr(row, s).mean) for s in STREETS},
         "headline": read_json(results / "headline.json"),
         "departures": read_json(results / "departures.json"),
         "benchmarks": {path.stem: read_json(path) for path in sorted((root / "results/benchmarks").glob("*.json"))},

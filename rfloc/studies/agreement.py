@@ -264,9 +264,7 @@ class Judge:
         return links.assign(nrsrp=links["nrsrp"] - xr.DataArray(shift, dims="bs"))
 
     def _knn(self, fingerprints: xr.Dataset, sought: xr.Dataset) -> UEErrors:
-        knn = KNearest(
-            fingerprints.isel(ue=self.train), sought, self.crops, k=self.k, fill_db=None, features=("nrsrp",)
-        )
+        knn = KNearest(fingerprints.isel(ue=self.train), sought, self.crops, k=self.k, features=("nrsrp",))
         return self._errors(knn.estimate(self._batch) + self._batch.centre)
 
     def _errors(self, at: Floats) -> UEErrors:

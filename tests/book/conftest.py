@@ -12,7 +12,10 @@ import pytest
 from rfloc import config
 from tests.book import checks
 
-SCORE = {"mean": 152.4, "lo": 130.0, "hi": 171.2, "rmse": 180.0, "median": 140.0, "n": 12}
+SCORE = {
+    "n": 12, "crops": 12, "mean": 152.4, "lo": 130.0, "hi": 171.2, "rmse": 180.0, "median": 140.0, "p67": 150.0,
+    "p90": 200.0, "p95": 210.0, "gain": 0.0, "gain_lo": None, "gain_hi": None,
+}  # fmt: skip
 ROWS = [
     {"key": "centre", "label": "crop centre", "known": SCORE, "unknown": SCORE},
     {"key": "A", "label": "A", "known": SCORE | {"mean": 20.0, "lo": 18.0}, "unknown": SCORE, "paper_known": 38.5},

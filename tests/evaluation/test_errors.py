@@ -5,7 +5,7 @@ import pytest
 
 from rfloc.errors import DataError
 from rfloc.evaluation.bootstrap import MIN_BLOCKS, block_interval, block_weights, paired_difference
-from rfloc.evaluation.errors import METRICS, UEErrors, ue_errors
+from rfloc.evaluation.errors import STATISTICS, UEErrors, ue_errors
 from tests.handmade import predictions
 
 
@@ -22,8 +22,8 @@ def test_errors_are_averaged_within_a_ue_first():
     errors = ue_errors(predictions([1, 1, 2, 9], at, hat, ["known", "known", "known", "unknown"]), "known")
     ones = np.ones(2)
     assert errors.error.tolist() == [10, 10] and errors.crops.tolist() == [2, 1]
-    assert METRICS["mean_error"](errors, ones) == 10
-    assert METRICS["rmse"](errors, ones) == pytest.approx(np.sqrt((125 + 100) / 2))
+    assert STATISTICS["mean"](errors, ones) == 10
+    assert STATISTICS["rmse"](errors, ones) == pytest.approx(np.sqrt((125 + 100) / 2))
     with pytest.raises(DataError, match="roles here are known, unknown"):
         ue_errors(predictions([1, 1, 2, 9], at, hat, ["known"] * 3 + ["unknown"]), "val")
 
@@ -35,21 +35,21 @@ def test_centre_guess_oracle():
     x, y = np.meshgrid(at, at)
     errors = errors_of(np.hypot(x, y).ravel())
     ones = np.ones(len(errors))
-    assert METRICS["mean_error"](errors, ones) == pytest.approx(270 * (np.sqrt(2) + np.arcsinh(1)) / 3, rel=1e-4)
-    assert METRICS["mean_error"](errors, ones) == pytest.approx(206.6, abs=0.05)
-    assert METRICS["rmse"](errors, ones) == pytest.approx(220.45, abs=0.05)
+    assert STATISTICS["mean"](errors, ones) == pytest.approx(270 * (np.sqrt(2) + np.arcsinh(1)) / 3, rel=1e-4)
+    assert STATISTICS["mean"](errors, ones) == pytest.approx(206.6, abs=0.05)
+    assert STATISTICS["rmse"](errors, ones) == pytest.approx(220.45, abs=0.05)
 
 
 def test_quantiles_and_weights():
     errors = errors_of(np.arange(101.0))
-    assert METRICS["median"](errors, np.ones(101)) == pytest.approx(50)
-    assert METRICS["p90"](errors, np.ones(101)) == pytest.approx(90, abs=0.5)
+    assert STATISTICS["median"](errors, np.ones(101)) == pytest.approx(50)
+    assert STATISTICS["p90"](errors, np.ones(101)) == pytest.approx(90, abs=0.5)
     some = errors_of([1.0, 2.0, 30.0])
     repeated = errors_of([1.0, 1.0, 1.0, 2.0, 30.0])
-    for name in ("mean_error", "rmse"):
-        got = METRICS[name](some, np.array([3.0, 1.0, 1.0]))
-        assert got == pytest.approx(METRICS[name](repeated, np.ones(5)))
-    assert METRICS["median"](some, np.array([1e-9, 1e-9, 1.0])) == pytest.approx(30)
+    for name in ("mean", "rmse"):
+        got = STATISTICS[name](some, np.array([3.0, 1.0, 1.0]))
+        assert got == pytest.approx(STATISTICS[name](repeated, np.ones(5)))
+    assert STATISTICS["median"](some, np.array([1e-9, 1e-9, 1.0])) == pytest.approx(30)
 
 
 def test_block_weights_move_blocks_as_a_whole():
@@ -62,7 +62,7 @@ def test_block_weights_move_blocks_as_a_whole():
 def test_interval_of_the_mean_matches_theory():
     rng = np.random.default_rng(0)
     error = rng.normal(100, 20, 200)
-    low, high = block_interval(errors_of(error), block=500.0, draws=4000, level=0.95, seed=1)["mean_error"]
+    low, high = block_interval(errors_of(error), block=500.0, draws=4000, level=0.95, seed=1)["mean"]
     half = 1.96 * error.std() / np.sqrt(200)
     assert low == pytest.approx(error.mean() - half, abs=0.4) and high == pytest.approx(error.mean() + half, abs=0.4)
 
@@ -73,8 +73,8 @@ def test_ues_of_one_block_count_once():
     error = rng.normal(100, 20, 30)
     xy = np.stack([1000.0 * np.arange(30), np.zeros(30)], axis=1)
     keywords = {"block": 150.0, "draws": 1500, "level": 0.95, "seed": 3}
-    one = block_interval(errors_of(error, xy + 75), **keywords)["mean_error"]
-    ten = block_interval(errors_of(np.repeat(error, 10), np.repeat(xy + 75, 10, axis=0)), **keywords)["mean_error"]
+    one = block_interval(errors_of(error, xy + 75), **keywords)["mean"]
+    ten = block_interval(errors_of(np.repeat(error, 10), np.repeat(xy + 75, 10, axis=0)), **keywords)["mean"]
     np.testing.assert_allclose(one, ten)
 
 
@@ -86,7 +86,7 @@ def test_one_block_gives_no_interval():
 @pytest.mark.parametrize("blocks", [MIN_BLOCKS - 1, MIN_BLOCKS])
 def test_few_blocks_give_no_interval(blocks: int):
     errors = errors_of(np.arange(1.0, blocks + 1.0))
-    found = block_interval(errors, block=500.0, draws=50, level=0.9, seed=0)["mean_error"]
+    found = block_interval(errors, block=500.0, draws=50, level=0.9, seed=0)["mean"]
     assert (found is None) == (blocks < MIN_BLOCKS)
 
 
@@ -97,7 +97,7 @@ def test_paired_difference_cancels_what_is_common():
     keywords = {"block": 150.0, "draws": 500, "level": 0.95, "seed": 0}
     gap, (low, high) = paired_difference(a, b, **keywords)
     assert gap == pytest.approx(-12, abs=0.5) and high - low < 1 and low < gap < high
-    unpaired = block_interval(a, **keywords)["mean_error"]
+    unpaired = block_interval(a, **keywords)["mean"]
     assert unpaired[1] - unpaired[0] > 20
     with pytest.raises(DataError, match="different UEs"):
         paired_difference(a, errors_of(common[:-1]), **keywords)

@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 
 import numpy as np
@@ -9,8 +8,8 @@ import pytest
 from rfloc.config import EvaluationParams
 from rfloc.crops import CropBatcher, evaluation_crops, size_bins, variable_crops
 from rfloc.errors import DataError
-from rfloc.evaluation import compare, evaluate, paper_table1, summarise
-from rfloc.localizers.trivial import Centre, Centroid, StreetMedian
+from rfloc.evaluation import evaluate, table1
+from rfloc.localizers import Centre, Centroid, StreetMedian
 from rfloc.schema import load, save
 from tests.handmade import crop_params, make_split, open_raster, scattered
 
@@ -58,15 +57,12 @@ def test_batches_do_not_matter_and_posteriors_can_be_kept(setting, tmp_path):
 
 def test_centre_errs_as_theory_says(setting):
     batcher, crops, params = setting
-    row = summarise(evaluate(Centre(params), batcher, crops), PARAMS, seed=0)
-    expected = 252 * (np.sqrt(2) + np.arcsinh(1)) / 3
-    for role in ("known", "unknown"):
-        low, high = row[role]["mean_error_ci"]
-        assert low < expected < high and row[role]["rmse"] > row[role]["mean_error"]
-        assert row[role]["ues"] == 30 and row[role]["crops"] == 90
-        assert row[role]["inside90"] == pytest.approx(0.9, abs=0.1)
-        assert row[role]["area90"] == pytest.approx(0.9 * 0.81, abs=0.01)
-    json.dumps(row, allow_nan=False)
+    (row,) = table1({"centre": evaluate(Centre(params), batcher, crops)}, PARAMS, seed=0)
+    for score in (row.known, row.unknown):
+        assert score.lo < 252 * (np.sqrt(2) + np.arcsinh(1)) / 3 < score.hi and score.rmse > score.mean
+        assert (score.n, score.crops) == (30, 90)
+        assert score.inside90 == pytest.approx(0.9, abs=0.1)
+        assert score.area90 == pytest.approx(0.9 * 0.81, abs=0.01)
 
 
 def test_centre_errs_in_proportion_to_the_size_of_the_crop():
@@ -104,17 +100,6 @@ def test_an_own_estimate_is_taken(setting):
     np.testing.assert_allclose(found.x_hat - crops.crop_x, centroid.estimate(batch)[:, 0])
 
 
-def test_compare_is_paired(setting):
-    batcher, crops, params = setting
-    oracle, centre = (evaluate(m, batcher, crops) for m in (Oracle(params.output), Centre(params)))
-    gap = compare(oracle, centre, PARAMS, seed=0)
-    assert gap["a"] == "oracle" and gap["unknown"]["difference"] < -100
-    assert gap["unknown"]["difference_ci"][1] < 0
-    assert compare(centre, centre, PARAMS, seed=0)["known"] == {"difference": 0.0, "difference_ci": [0.0, 0.0]}
-    with pytest.raises(DataError, match="different crops"):
-        compare(oracle, centre.isel(sample=slice(1, None)), PARAMS, seed=0)
-
-
 def test_what_is_no_posterior_is_refused(setting):
     batcher, crops, params = setting
 
@@ -138,16 +123,3 @@ def test_foreign_crops_are_refused(setting):
     other.attrs["crop_size"] = 400.0
     with pytest.raises(DataError, match="crops of 400"):
         evaluate(Centre(params), batcher, other)
-
-
-def test_paper_table_1():
-    table = paper_table1()
-    rows = {(r["model"], r["key"]): r for r in table["rows"]}
-    assert len(rows) == len(table["rows"]) == 16
-    assert rows[None, "knn"]["unknown"] == 2904.6
-    best = min((r for r in rows.values() if r["unknown"]), key=lambda r: r["unknown"])
-    assert (best["model"], best["key"], best["unknown"]) == ("MapRadioFormer+", "Bp", 158.9)
-    # "from 323 m to 162 m, a 50 % improvement" (abstract)
-    ratio = rows["MapRadioFormer+", "C_A"]["unknown"] / rows["MapRadioFormer+", "A"]["unknown"]
-    assert ratio == pytest.approx(0.5, abs=0.01)
-    assert all(r["ues"] is None or r["samples"] > r["ues"] for r in table["rows"])

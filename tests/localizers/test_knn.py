@@ -4,12 +4,13 @@ import numpy as np
 import pytest
 from sklearn.neighbors import KNeighborsRegressor
 
+from rfloc.config import BaselineParams
 from rfloc.crops import CropBatcher
 from rfloc.errors import DataError, SchemaError
 from rfloc.evaluation.decode import geometric_median
-from rfloc.localizers import jitter_prior
-from rfloc.localizers.knn import KNearest
-from tests.handmade import crop_params, make_links, open_raster, path_loss, scattered
+from rfloc.localizers.base import jitter_prior
+from rfloc.localizers.knn import KNearest, fingerprinting
+from tests.handmade import crop_params, make_links, make_split, open_raster, path_loss, scattered
 
 
 @pytest.fixture
@@ -26,7 +27,7 @@ def _batch(links, ue, shift=(0.0, 0.0)):
 def test_plain_case_equals_scikit_learn(city):
     links, train, test = city
     batch = _batch(links, test, (30.0, -80.0))
-    ours = KNearest(train, links, crop_params(), k=5, normalise=False).estimate(batch) + batch.centre
+    ours = KNearest(train, links, crop_params(), k=5, fill_db=-25.0, normalise=False).estimate(batch) + batch.centre
     reference = KNeighborsRegressor(5, weights="distance")
     reference.fit(np.nan_to_num(train.rssi.values, nan=-25.0), np.stack([train.ue_x, train.ue_y], axis=1))
     np.testing.assert_allclose(ours, reference.predict(np.nan_to_num(links.rssi.values[test], nan=-25.0)), rtol=1e-6)
@@ -35,7 +36,7 @@ def test_plain_case_equals_scikit_learn(city):
 def test_an_exact_match_takes_all(city):
     links, train, _ = city
     batch = _batch(links, [7, 8])
-    weight, xy = KNearest(train, links, crop_params(), k=4).neighbours(batch)
+    weight, xy = KNearest(train, links, crop_params(), k=4).neighbours(batch.ue, batch.centre, batch.size)
     np.testing.assert_allclose(weight[:, 0], 1)
     np.testing.assert_allclose(xy[:, 0], 0, atol=1e-9)
 
@@ -47,7 +48,8 @@ def test_distance_is_divided_by_stations_that_either_hears():
     level = np.array([[-80, -80, nan], [-80, -90, nan], [-80, nan, nan]])
     links = make_links(at, bs, level, rssi=level)
     knn = KNearest(links.isel(ue=[0, 1]), links, crop_params(), k=2, fill_db=-100.0)
-    got = 1 / knn.neighbours(_batch(links, [2]))[0][0]
+    batch = _batch(links, [2])
+    got = 1 / knn.neighbours(batch.ue, batch.centre, batch.size)[0][0]
     want = np.array([10 / 2, 20 / 2])  # nearest first: fingerprint 1, then 0; both hear two stations
     np.testing.assert_allclose(got / got[0], want / want[0])
 
@@ -84,13 +86,13 @@ def test_several_features_are_scaled_and_found(city):
     links, train, test = city
     batch = _batch(links, test)
     features = ("rssi", "nsinr", "nrsrp", "nrsrq")
-    knn = KNearest(train, links, crop_params(), k=5, fill_db=None, within="square", features=features)
+    knn = KNearest(train, links, crop_params(), k=5, within="square", features=features)
     error = np.linalg.norm(knn.estimate(batch) - batch.target_xy, axis=1)
     assert np.median(error) < 60  # noiseless log-distance field, about 46 m between UEs
     rng = np.random.default_rng(0)
     bs = np.stack([links.bs_x, links.bs_y], axis=1)
     strange = make_links(batch.centre, bs, path_loss(rng.uniform(-200, 200, (30, 2)), bs))
-    lost = KNearest(train, strange, crop_params(), k=5, fill_db=None).estimate(_batch(strange, np.arange(30)))
+    lost = KNearest(train, strange, crop_params(), k=5).estimate(_batch(strange, np.arange(30)))
     assert np.median(np.linalg.norm(lost, axis=1)) > 120
 
 
@@ -115,7 +117,7 @@ def test_the_square_has_the_size_of_its_crop(city):
     batcher = CropBatcher(links, open_raster(), crop_params())
     batch = batcher.batch(test, *(batcher.ue_xy[test] + 20).T, size=size)
     knn = KNearest(train, links, crop_params(), k=3, within="square")
-    weight, xy = knn.neighbours(batch)
+    weight, xy = knn.neighbours(batch.ue, batch.centre, batch.size)
     assert (np.abs(xy).max(axis=2) <= size[:, None] / 2)[weight > 0].all()
     estimate, posterior = knn.estimate(batch), knn.posterior(batch)
     for b, edge in enumerate(size):
@@ -124,3 +126,19 @@ def test_the_square_has_the_size_of_its_crop(city):
         single = KNearest(train, links, params, k=3, within="square")
         np.testing.assert_allclose(estimate[b], single.estimate(alone)[0])
         np.testing.assert_allclose(posterior[b], single.posterior(alone)[0])
+
+
+def test_tables_rows_differ_in_where_and_what_they_compare(city):
+    links, train, test = city
+    split = make_split(links, np.where(np.arange(120) < 90, "train", "known"))
+    rows = fingerprinting(links, split, crop_params(), BaselineParams(k=3, fill_db=-30.0))
+    assert [(name, row.name, row.within) for name, row in rows.items()] == [
+        ("knn", "knn", "city"), ("knn_square", "knn_square", "square"), ("knn_square_4", "knn_square_4", "square"),
+    ]  # fmt: skip
+    batch = _batch(links, test)
+    by_hand = KNearest(train, links, crop_params(), k=3, fill_db=-30.0)
+    np.testing.assert_array_equal(rows["knn"].estimate(batch), by_hand.estimate_at(test, batch.centre))
+    silent = links.assign(rssi=links["rssi"] * np.nan)
+    rows = fingerprinting(silent, split, crop_params(), BaselineParams(k=3, fill_db=-150.0))
+    level = KNearest(silent.isel(ue=slice(0, 90)), silent, crop_params(), k=3, fill_db=-150.0, features=("nrsrp",))
+    np.testing.assert_array_equal(rows["knn"].estimate(batch), level.estimate(batch))

@@ -10,7 +10,7 @@ from rfloc.crops import CropBatcher, cell_centres
 from rfloc.errors import DataError, SchemaError
 from rfloc.evaluation.decode import geometric_median
 from rfloc.frames import Grid
-from rfloc.localizers import jitter_prior
+from rfloc.localizers.base import jitter_prior
 from rfloc.localizers.posterior import MapPosterior
 from rfloc.schema import validate, with_units
 from tests.handmade import FRAME, crop_params, make_links, open_raster, path_loss

@@ -5,7 +5,7 @@ import pytest
 
 from rfloc.crops import CropBatcher
 from rfloc.evaluation.decode import geometric_median
-from rfloc.localizers import Estimator, Localizer, jitter_prior, normalised, resample
+from rfloc.localizers.base import Estimator, Localizer, jitter_prior, normalised, resample
 from rfloc.localizers.trivial import Centre, Centroid, StreetMedian
 from tests.handmade import crop_params, make_links, make_raster, open_raster, scattered
 

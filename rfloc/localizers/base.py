@@ -1,0 +1,84 @@
+"""What every localizer keeps to, and the priors that several share.
+
+A localizer whose point estimate is not a functional of its posterior (k-NN over the whole city, a centroid) also keeps
+:class:`Estimator`.
+"""
+
+from __future__ import annotations
+
+from typing import Protocol, runtime_checkable
+
+import numpy as np
+from numpy.typing import NDArray
+
+from rfloc.config import CropParams
+from rfloc.crops import Batch
+from rfloc.errors import DataError
+
+
+@runtime_checkable
+class Localizer(Protocol):
+    """What every localizer offers."""
+
+    name: str
+
+    def posterior(self, batch: Batch) -> NDArray[np.floating]:
+        """Probabilities over the crop grid, (B, G, G) with G = `crops.output`, row 0 = north, each summing to 1."""
+        ...
+
+
+@runtime_checkable
+class Estimator(Protocol):
+    """A localizer with a point estimate of its own, which may lie outside the crop."""
+
+    def estimate(self, batch: Batch) -> NDArray[np.floating]:
+        """x, y relative to the crop centre [m], (B, 2)."""
+        ...
+
+
+def jitter_prior(crops: CropParams, cells: int | None = None) -> NDArray[np.float64]:
+    """Before any measurement: uniform over the central `jitter` share; (cells, cells), sum 1.
+
+    A cell counts by the share of its area that lies in the central square; `jitter = 0` leaves the middle.
+    """
+    cells = cells or crops.output
+    edges = np.linspace(-0.5, 0.5, cells + 1)
+    half = max(crops.jitter / 2, 1e-9)
+    share = np.clip(np.minimum(edges[1:], half) - np.maximum(edges[:-1], -half), 0, None)
+    prior = np.outer(share, share)
+    return prior / prior.sum()
+
+
+def street_prior(batch: Batch, crops: CropParams, cells: int | None = None) -> NDArray[np.float64]:
+    """Jitter prior restricted to streets, (B, cells, cells); where the map shows none, the jitter prior itself."""
+    cells = cells or crops.output
+    prior = jitter_prior(crops, cells)
+    masked = resample(batch.image[:, 1], cells) * prior
+    total = masked.sum(axis=(1, 2), keepdims=True)
+    return np.where(total > 0, masked / np.where(total > 0, total, 1), prior)
+
+
+def resample(image: NDArray[np.floating], cells: int) -> NDArray[np.float64]:
+    """Bring images (B, P, P) to another grid (B, cells, cells): area means where P is a multiple, else nearest."""
+    size = image.shape[-1]
+    if size % cells == 0:
+        step = size // cells
+        return image.reshape(len(image), cells, step, cells, step).mean(axis=(2, 4), dtype=float)
+    pick = ((np.arange(cells) + 0.5) * size / cells).astype(int)
+    return image[:, pick[:, None], pick].astype(float)
+
+
+def normalised(log_weight: NDArray[np.floating]) -> NDArray[np.float64]:
+    """exp(log_weight) scaled to sum 1 over the last two axes, (B, G, G), without overflow or underflow."""
+    weight = np.exp(log_weight - log_weight.max(axis=(-2, -1), keepdims=True))
+    return weight / weight.sum(axis=(-2, -1), keepdims=True)
+
+
+def require_unturned(batch: Batch, name: str) -> None:
+    """Raise DataError for a batch with flips or turns: its crop axes are not those of the city."""
+    if batch.turned:
+        raise DataError(
+            f"localizer {name!r} was given flipped or turned crops",
+            "it looks positions up in the city's frame, whose axes such crops do not share",
+            "build its batches without `flip` and `turns`",
+        )

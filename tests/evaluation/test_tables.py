@@ -1,0 +1,88 @@
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+
+from rfloc.config import EvaluationParams
+from rfloc.errors import DataError
+from rfloc.evaluation.tables import METHODS, Row, as_frame, as_json, headline, metres, paper_table1, score, table1
+from tests.handmade import predictions
+
+PARAMS = EvaluationParams(bootstrap=50, block=100.0)
+
+
+@pytest.fixture(scope="module")
+def found():
+    rng = np.random.default_rng(0)
+    xy = rng.uniform(-300, 300, (60, 2))
+    role = np.where(np.arange(60) % 2, "known", "unknown")
+    centre = predictions(np.arange(60), xy, np.add(xy, [30.0, 40.0]), role, "centre")
+    better = predictions(np.arange(60), xy, np.add(xy, [6.0, 8.0]), role, "A")
+    return {"centre": centre, "A": better, "posterior_true": better}
+
+
+@pytest.fixture(scope="module")
+def rows(found):
+    return table1(found, PARAMS, seed=1, labels={"A": "ours"})
+
+
+def test_rows_carry_mean_gain_and_the_papers_numbers(rows):
+    centre, ours, true = rows
+    assert ours.known.mean == pytest.approx(10.0) and ours.unknown.gain == pytest.approx(40.0)
+    assert ours.known.lo <= ours.known.mean <= ours.known.hi and ours.known.n == ours.known.crops == 30
+    assert (centre.known.gain, centre.known.gain_lo, centre.known.gain_hi) == (0.0, 0.0, 0.0)
+    assert (ours.label, ours.paper_known, ours.paper_unknown) == ("ours", 38.5, 322.7)
+    assert centre.paper_known is None
+    assert true.oracle and not ours.oracle and true.label == METHODS["posterior_true"].label
+
+
+def test_rows_survive_json(rows):
+    assert [Row.from_json(row) for row in json.loads(json.dumps(as_json(rows)))] == rows
+    row = as_json(rows)[0]
+    del row["known"]["rmse"]
+    with pytest.raises(TypeError, match="rmse"):
+        Row.from_json(row)
+
+
+def test_another_city_has_no_paper_column(found, rows):
+    assert as_frame(rows, "known").loc["ours", "paper"] == "38.5"
+    assert "paper" not in as_frame(table1(found, PARAMS, seed=1, paper=False), "known")
+
+
+def test_numbers_are_written_with_their_intervals(rows):
+    assert metres(152.4, 90.04, 171.2) == "152 [90.0, 171]"
+    assert (metres(-150.2), metres(12.34), metres(None)) == ("-150", "12.3", "–")
+    assert rows[0].known.text.startswith("50.0 m [")
+
+
+def test_an_oracle_wins_no_headline(rows):
+    said = headline([row for row in rows if row.key != "A"])
+    assert said["best_known"] == "crop centre" and said["centre_known_mean"] == pytest.approx(50.0)
+
+
+def test_gains_are_paired_on_the_same_crops(found):
+    gain = score(found["A"], found["centre"], "unknown", PARAMS, seed=0)
+    assert gain.gain_lo == pytest.approx(40.0) == gain.gain_hi
+    with pytest.raises(DataError, match="different crops"):
+        score(found["A"], found["centre"].isel(sample=slice(1, None)), "unknown", PARAMS, seed=0)
+
+
+def test_without_the_centre_there_is_no_table():
+    with pytest.raises(DataError, match="no row 'centre'"):
+        table1({}, PARAMS, seed=1)
+
+
+def test_paper_table_1():
+    table = paper_table1()
+    rows = {(r["model"], r["key"]): r for r in table["rows"]}
+    assert len(rows) == len(table["rows"]) == 16
+    assert all(row["key"] in METHODS for row in table["rows"])
+    assert rows[None, "knn"]["unknown"] == 2904.6
+    best = min((r for r in rows.values() if r["unknown"]), key=lambda r: r["unknown"])
+    assert (best["model"], best["key"], best["unknown"]) == ("MapRadioFormer+", "Bp", 158.9)
+    # "from 323 m to 162 m, a 50 % improvement" (abstract)
+    ratio = rows["MapRadioFormer+", "C_A"]["unknown"] / rows["MapRadioFormer+", "A"]["unknown"]
+    assert ratio == pytest.approx(0.5, abs=0.01)
+    assert all(r["ues"] is None or r["samples"] > r["ues"] for r in table["rows"])
