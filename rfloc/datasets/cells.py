@@ -16,9 +16,8 @@ import numpy as np
 import pandas as pd
 
 from rfloc.datasets.nbiot import CELL
-from rfloc.datasets.rows import DECIMALS, check_numbers
+from rfloc.datasets.rows import DECIMALS, Rows, check_numbers, numbers
 from rfloc.errors import DataError
-from rfloc.frames import LocalFrame
 
 #: Columns that a cell table must have; the eNodeB's stands under either name (Rome, Oslo).
 TABLE = ("Name", "Latitude", "Longitude", "PosErrorLambda1", "PosErrorLambda2", "MNC")
@@ -59,62 +58,38 @@ def read_cell_table(path: Path) -> tuple[pd.DataFrame, dict[str, Any]]:
             f"it has {', '.join(raw.columns) or 'none'}",
             "campaign.cell_table names the table of cells that belongs to the .mat file",
         )
-    numbers = {"mnc": "MNC", "enodeb": enodeb, "bs_lat": "Latitude", "bs_lon": "Longitude"}
-    cells = pd.DataFrame({name: _numbers(raw[column], path) for name, column in numbers.items()})
-    cells["npci"] = raw["Name"].astype(str).str.extract(r"NPCI:\s*(\d+)", expand=False).astype(float)
-    axes = np.column_stack([_numbers(raw[f"PosErrorLambda{k}"], path) for k in (1, 2)])
+    names = {"mnc": "MNC", "enodeb": enodeb, "bs_lat": "Latitude", "bs_lon": "Longitude"}
+    cells = numbers(raw, names | {f"axis{k}": f"PosErrorLambda{k}" for k in (1, 2)}, path.name)
+    axes = cells[["axis1", "axis2"]].to_numpy()
     sd = np.sqrt((axes**2).mean(axis=1))
+    cells["npci"] = raw["Name"].astype(str).str.extract(r"NPCI:\s*(\d+)", expand=False).astype(float)
     cells["bs_position_error"] = np.where((axes > 0).all(axis=1), sd, np.nan)
     cells["bs_position_source"] = "table"
 
-    unnamed, anonymous = cells["npci"].isna(), cells[["mnc", "enodeb"]].isna().any(axis=1)
-    lat, lon = cells["bs_lat"], cells["bs_lon"]
-    nowhere = lat.isna() | lon.isna() | (lat == 0) | (lon == 0)
-    check_numbers(cells.mask(nowhere), path.name, whole=CELL, called=numbers)
-    named = cells[~unnamed & ~anonymous & ~nowhere].astype(dict.fromkeys(CELL, int))
-    once = _smallest_ellipse(named, path)
-    rejected = {
-        "no NPCI in its name": int(unnamed.sum()),
-        "no eNodeB or operator": int((anonymous & ~unnamed).sum()),
-        "no position": int((nowhere & ~unnamed & ~anonymous).sum()),
-        "listed again with a larger error ellipse": len(named) - len(once),
-    }
-    if once.empty:
-        raise DataError(
-            f"{path.name} holds no cell with a position",
-            "; ".join(f"{reason}: {count} entries" for reason, count in rejected.items() if count) or "it has no rows",
-            "an entry has its cell as NPCI:<digits> in Name, eNodeB, MNC, and decimal degrees",
-        )
-    return once[COLUMNS], {"listed": len(cells), "cells": len(once), "rejected": rejected}
-
-
-def _numbers(column: pd.Series, path: Path) -> pd.Series:
-    numbers = pd.to_numeric(column, errors="coerce")
-    text = column[numbers.isna() & column.notna()]
-    if len(text):
-        raise DataError(
-            f"column {column.name} of {path.name} holds text", f"for instance {str(text.iloc[0])!r}", "write a number"
-        )
-    return numbers.astype(float)
-
-
-def _smallest_ellipse(cells: pd.DataFrame, path: Path) -> pd.DataFrame:
-    ranked = cells.sort_values([*CELL, "bs_position_error"], na_position="last", kind="stable")
+    rows = Rows(cells, {"listed": len(cells)})
+    rows.reject(cells["npci"].isna(), "no NPCI in its name")
+    rows.reject(rows.table[["mnc", "enodeb"]].isna().any(axis=1), "no eNodeB or operator")
+    rows.reject(rows.table[["bs_lat", "bs_lon"]].replace(0, np.nan).isna().any(axis=1), "no position")
+    rows.require(path.name, "an entry has its cell as NPCI:<digits> in Name, eNodeB, MNC, and decimal degrees")
+    check_numbers(rows.table, path.name, whole=CELL, called=names)
+    rows.table = rows.table.astype(dict.fromkeys(CELL, int))
+    ranked = rows.table.sort_values([*CELL, "bs_position_error"], na_position="last", kind="stable")
     best = ranked.drop_duplicates(CELL)
     tied = ranked.merge(best, on=CELL, suffixes=("", "_best"))
-    same_error = (tied["bs_position_error"] == tied["bs_position_error_best"]) | tied["bs_position_error_best"].isna()
-    apart = (tied["bs_lat"] - tied["bs_lat_best"]).abs() + (tied["bs_lon"] - tied["bs_lon_best"]).abs() > 0
-    if (same_error & apart).any():
-        mnc, enodeb, npci = tied.loc[same_error & apart, CELL].iloc[0]
+    tied = tied[(tied["bs_position_error"] == tied["bs_position_error_best"]) | tied["bs_position_error_best"].isna()]
+    apart = tied[(tied["bs_lat"] != tied["bs_lat_best"]) | (tied["bs_lon"] != tied["bs_lon_best"])]
+    if len(apart):
+        mnc, enodeb, npci = apart[CELL].iloc[0]
         raise DataError(
             f"{path.name} lists the cell with MNC {mnc}, eNodeB {enodeb}, NPCI {npci} at two places",
             "neither entry has the smaller error ellipse",
             "keep one of them",
         )
-    return best
+    rows.rejected["listed again with a larger error ellipse"] = len(ranked) - len(best)
+    return best[COLUMNS], rows.report | {"cells": len(best), "rejected": rows.rejected}
 
 
-def published_positions(path: Path, rows: pd.DataFrame) -> tuple[pd.DataFrame, dict[str, Any]]:
+def published_positions(path: Path, rows: pd.DataFrame) -> tuple[pd.DataFrame, dict[str, int]]:
     """Which cells the positions of a published crop belong to.
 
     A row of the crop holds the numbers of its row in the .mat file and a station's position, but no cell identity;
@@ -125,15 +100,14 @@ def published_positions(path: Path, rows: pd.DataFrame) -> tuple[pd.DataFrame, d
     path : Path
         The crop (.csv).
     rows : DataFrame
-        What :func:`rfloc.datasets.nbiot.read_mat` returned for its .mat file.
+        Rows of its .mat file (:func:`rfloc.datasets.nbiot.read_mat`).
 
     Returns
     -------
     cells : DataFrame
         As documented in this module, source "published".
     report : dict
-        Rows, locations and positions of the crop; rows that share UE and position (two cells on one mast); `cells`;
-        and how many measured rows of these cells the crop holds or leaves out, by reason.
+        Rows, locations and positions of the crop, `cells`, and how many measured rows of these the .mat file has.
 
     Raises
     ------
@@ -166,45 +140,11 @@ def published_positions(path: Path, rows: pd.DataFrame) -> tuple[pd.DataFrame, d
             "run `rfloc fetch rome`, which checks both",
         )
     cells = cells.astype(dict.fromkeys(CELL, int)).assign(bs_position_source="published", bs_position_error=np.nan)
-    theirs = rows.merge(cells[CELL], on=CELL)
-    untimed = theirs["toa"].isna()
-    inside = theirs["ue_lat"].between(crop["ue_lat"].min(), crop["ue_lat"].max())
-    inside &= theirs["ue_lon"].between(crop["ue_lon"].min(), crop["ue_lon"].max())
     report = {
         "rows": len(crop),
         "locations": int(crop.groupby(["ue_lat", "ue_lon"]).ngroups),
         "positions": int(crop.groupby(["bs_lat", "bs_lon"]).ngroups),
-        "rows_sharing_ue_and_position": int(crop.duplicated(["ue_lat", "ue_lon", "bs_lat", "bs_lon"]).sum()),
         "cells": len(cells),
-        "rows_of_these_cells": {
-            "in the .mat file": len(theirs),
-            "in the crop": len(crop),
-            "left out: outside the crop's extent": int((~inside).sum()),
-            "left out: without time of arrival": int((untimed & inside).sum()),
-            "left out: else": int((~untimed & inside).sum()) - len(crop),
-        },
+        "rows_of_these_cells": len(rows.merge(cells[CELL], on=CELL)),
     }
     return cells[COLUMNS].reset_index(drop=True), report
-
-
-def join_cells(
-    table: pd.DataFrame | None, published: pd.DataFrame | None, frame: LocalFrame
-) -> tuple[pd.DataFrame, dict[str, Any]]:
-    """One position a cell from both sources: the cell table's where it has one, else the published one.
-
-    Returns
-    -------
-    cells : DataFrame
-        As documented in this module.
-    report : dict
-        Cells that both know, and the largest distance between their two positions [m].
-    """
-    both = [cells for cells in (table, published) if cells is not None]
-    if len(both) < 2:
-        return (both[0] if both else pd.DataFrame(columns=COLUMNS)), {}
-    common = both[0].merge(both[1], on=CELL, suffixes=("", "_other"))
-    x, y = frame.to_local(common["bs_lat"], common["bs_lon"])
-    other_x, other_y = frame.to_local(common["bs_lat_other"], common["bs_lon_other"])
-    gap = np.hypot(x - other_x, y - other_y)
-    report = {"cells_in_both": len(common)} | ({"largest_gap_m": round(float(gap.max()), 1)} if len(common) else {})
-    return pd.concat(both).drop_duplicates(CELL), report

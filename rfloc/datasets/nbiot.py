@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from rfloc.datasets.rows import DECIMALS, LINK, check_numbers, reject
+from rfloc.datasets.rows import DECIMALS, LINK, Rows, check_numbers
 from rfloc.errors import DataError
 
 #: Columns of a location's matrix: identity of the cell, levels [dBm, dB, dBm, dB], time of arrival [us], operator.
@@ -25,7 +25,7 @@ CELL = ["mnc", "enodeb", "npci"]
 MEASURED, INTERPOLATED = "dataSet", "dataSet_interp"
 
 
-def read_mat(path: Path, *, interpolated: bool = False) -> tuple[pd.DataFrame, dict[str, int], dict[str, int]]:
+def read_mat(path: Path, *, interpolated: bool = False) -> Rows:
     """Every row of a campaign that has a level, a cell of known identity and a position.
 
     The time of arrival is not used here, so a row without one is a row like any other.
@@ -40,14 +40,10 @@ def read_mat(path: Path, *, interpolated: bool = False) -> tuple[pd.DataFrame, d
 
     Returns
     -------
-    rows : DataFrame
-        ue_lat ue_lon [deg], enodeb npci mnc (int), bs_id "mnc-enodeb-npci", the four features [dBm/dB], toa [us],
-        campaign (0 where missing), and `interpolated` where that was asked for.
-    report : dict
-        Counts of locations and rows read; measured rows without time of arrival and complete ones; locations and cells
+    Rows
+        Besides the columns of :mod:`.rows`, enodeb npci mnc (int) and toa [us]; bs_id is "mnc-enodeb-npci". The report
+        counts locations and rows read; measured rows without time of arrival and complete ones; locations and cells
         with complete rows.
-    rejected : dict
-        Reason -> rows.
 
     Raises
     ------
@@ -69,46 +65,51 @@ def read_mat(path: Path, *, interpolated: bool = False) -> tuple[pd.DataFrame, d
         more, _ = _table(path, INTERPOLATED)
         table = pd.concat([table.assign(interpolated=False), more.assign(interpolated=True)], ignore_index=True)
         report |= {"rows": len(table), "rows_interpolated": len(more)}
-    rejected: dict[str, int] = {}
-    rows = reject(table, table["nrsrp"].isna(), "cell detected, not measured", rejected)
-    rows = reject(rows, rows["mnc"].isna(), "operator missing", rejected)
+    rows = Rows(table, report)
+    rows.reject(table["nrsrp"].isna(), "cell detected, not measured")
+    rows.reject(rows.table["mnc"].isna(), "operator missing")
     # All operators have cells of eNodeB 0 and reuse NPCIs within a few kilometres: such a cell could be any of several.
-    rows = reject(rows, rows["enodeb"].isna() | (rows["enodeb"] == 0), "eNodeB not decoded", rejected)
-    rows = reject(rows, rows["npci"].isna(), "NPCI missing", rejected)
-    nowhere = rows[["ue_lat", "ue_lon"]].isna().any(axis=1) | ((rows["ue_lat"] == 0) & (rows["ue_lon"] == 0))
-    rows = reject(rows, nowhere, "UE without position", rejected)
-    rows = rows.fillna({"campaign": 0}).astype(dict.fromkeys([*CELL, "campaign"], int))
-    rows["bs_id"] = [f"{m}-{e}-{n}" for m, e, n in rows[CELL].itertuples(index=False)]
+    rows.reject(rows.table["enodeb"].isna() | (rows.table["enodeb"] == 0), "eNodeB not decoded")
+    rows.reject(rows.table["npci"].isna(), "NPCI missing")
+    at = rows.table[["ue_lat", "ue_lon"]]
+    rows.reject(at.isna().any(axis=1) | (at == 0).all(axis=1), "UE without position")
+    table = rows.table.fillna({"campaign": 0}).astype(dict.fromkeys([*CELL, "campaign"], int))
+    table["bs_id"] = [f"{m}-{e}-{n}" for m, e, n in table[CELL].itertuples(index=False)]
+    rows.table = table
     if interpolated:
-        measured = pd.MultiIndex.from_frame(rows.loc[~rows["interpolated"], LINK])
-        again = rows["interpolated"] & pd.MultiIndex.from_frame(rows[LINK]).isin(measured)
-        rows = reject(rows, again, "interpolated, but measured as well", rejected)
-    return rows.reset_index(drop=True), report, rejected
+        measured = pd.MultiIndex.from_frame(table.loc[~table["interpolated"], LINK])
+        again = table["interpolated"] & pd.MultiIndex.from_frame(table[LINK]).isin(measured)
+        rows.reject(again, "interpolated, but measured as well")
+    rows.table = rows.table.reset_index(drop=True)
+    return rows
 
 
 def _table(path: Path, name: str) -> tuple[pd.DataFrame, int]:
     """All rows of one cell array, and the number of its locations."""
     cells = _load(path, name)
-    matrices = [np.asarray(row[2]) for row in cells]
-    matrices = [np.empty((0, len(COLUMNS))) if m.size == 0 else np.atleast_2d(m) for m in matrices]
-    foreign = DataError(
-        f"{name} in {path.name} is not a campaign",
-        f"a row is a location: latitude, longitude, and a matrix of {len(COLUMNS)} columns ({', '.join(COLUMNS)})",
-        "check which file campaign.mat names",
-    )
-    if any(m.shape[1] != len(COLUMNS) or m.dtype.kind not in "fiu" for m in matrices):
-        raise foreign
     try:
+        if cells.dtype != object:
+            raise ValueError(f"it is an array of {cells.dtype}")
         positions = np.array([[np.asarray(row[k], float).item() for k in (0, 1)] for row in cells])
-    except (ValueError, TypeError):
-        raise foreign from None
-    rows = pd.DataFrame(np.vstack(matrices).astype(float), columns=COLUMNS)
-    rows[["ue_lat", "ue_lon"]] = np.repeat(positions, [len(m) for m in matrices], axis=0).round(DECIMALS)
+        levels = [np.asarray(row[2], float) for row in cells]
+        levels = [level.reshape(-1, len(COLUMNS)) if level.ndim < 2 or not level.size else level for level in levels]
+        if any(level.shape[1] != len(COLUMNS) for level in levels):
+            raise ValueError(f"a matrix has {levels[0].shape[1]} columns")
+        rows = pd.DataFrame(np.vstack(levels), columns=COLUMNS)
+    except (ValueError, TypeError, IndexError) as error:
+        raise DataError(
+            f"{name} in {path.name} is not a campaign",
+            f"{error}; a row is a location: latitude, longitude, and a matrix of {len(COLUMNS)} columns "
+            f"({', '.join(COLUMNS)})",
+            "check which file campaign.mat names",
+        ) from None
+    rows[["ue_lat", "ue_lon"]] = np.repeat(positions, [len(level) for level in levels], axis=0).round(DECIMALS)
     check_numbers(rows, f"{path.name} ({name})", whole=[*CELL, "campaign"])
     return rows, len(cells)
 
 
 def _load(path: Path, name: str) -> np.ndarray:
+    """One variable of a .mat file."""
     from scipy.io import loadmat, whosmat
     from scipy.io.matlab import MatReadError
 
@@ -130,11 +131,5 @@ def _load(path: Path, name: str) -> np.ndarray:
             f"{path.name} holds no {name}",
             f"it holds {', '.join(held) or 'nothing'}",
             "set campaign.interpolated to false" if name == INTERPOLATED else "check which file campaign.mat names",
-        )
-    if cells.dtype != object or cells.ndim != 2 or cells.shape[1] < 3 or not len(cells):
-        raise DataError(
-            f"{name} in {path.name} is not a campaign",
-            f"it is an array of {cells.dtype}, shape {cells.shape}, not a cell array with a row a location",
-            "check which file campaign.mat names",
         )
     return cells

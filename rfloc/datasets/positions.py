@@ -46,11 +46,7 @@ HEARING = tuple((float(a), b) for b in (0.15, 0.3, 0.5) for a in range(-3, 9))
 
 
 def estimate_positions(
-    links: xr.Dataset,
-    train: NDArray[np.bool_],
-    *,
-    bounds: tuple[float, float, float, float] | None = None,
-    min_ues: int = MIN_UES,
+    links: xr.Dataset, train: NDArray[np.bool_], *, bounds: tuple[float, float, float, float]
 ) -> tuple[xr.Dataset, dict[str, Any]]:
     """Give every station a position: those without one are estimated, or dropped.
 
@@ -62,10 +58,8 @@ def estimate_positions(
         Kind `links`; stations whose `bs_position_source` is "unknown" have NaN bs_x and bs_y.
     train : ndarray of bool, shape (ue,)
         UEs whose measurements may be used.
-    bounds : (x_min, y_min, x_max, y_max), optional
-        Stations estimated outside are dropped [m]; for instance the city's raster.
-    min_ues : int
-        Stations heard by fewer training UEs are dropped.
+    bounds : (x_min, y_min, x_max, y_max)
+        Stations estimated outside are dropped [m], for instance outside the city's raster.
 
     Returns
     -------
@@ -73,80 +67,59 @@ def estimate_positions(
         The same UEs, and the stations that have a position now; source "estimated" and `bs_position_error` where it is
         an estimate; `ue_placed` says which UEs helped.
     report : dict
-        `estimated`, `dropped` (reason -> stations), and `position_check`: known stations placed the same way, each with
-        its error and the stated standard deviation per axis [m], with `median_m`, `mean_m`, and `chi2`, the mean of
-        error^2 / (2 sd^2), which is 1 if stated errors are right.
+        `known`, `estimated`, `dropped` (reason -> stations), and `position_check`: known stations placed the same way,
+        each with its error and the stated standard deviation per axis [m], with `median_m`, `mean_m`, and `chi2`, the
+        mean of error^2 / (2 sd^2), which is 1 if stated errors are right.
 
     Raises
     ------
     DataError
-        If `train` is no mask of the UEs, or no station is left.
+        If no station is left.
     """
-    train = np.asarray(train)
-    if train.dtype != bool or train.shape != (links.sizes["ue"],):
-        raise DataError(
-            f"the mask of training UEs is {train.dtype} of shape {train.shape}",
-            f"it must be bool, one value for each of {links.sizes['ue']} UEs",
-            'pass `(split.role == "train").values`',
-        )
-    heard = links["heard"].values.copy()
-    if "interpolated" in links:
-        heard &= ~links["interpolated"].values
+    heard = links["heard"].values & ~links["interpolated"].values if "interpolated" in links else links["heard"].values
     used = train & heard.any(axis=1)
-    enough = heard[used].sum(axis=0) >= min_ues
-    unknown = np.isnan(links["bs_x"].values)
+    ues = heard[used].sum(axis=0)
+    enough, unknown = ues >= MIN_UES, np.isnan(links["bs_x"].values)
     x, y, sd = np.full((3, len(unknown)), np.nan)
     if enough.any():
         ue = np.column_stack([links["ue_x"].values, links["ue_y"].values])[used]
         hearing = _Hearing(ue)
         for k in np.flatnonzero(enough):
             x[k], y[k], sd[k] = _locate(ue, links["nrsrp"].values[used, k].astype(float), heard[used, k], hearing)
-    x_min, y_min, x_max, y_max = bounds or (-np.inf, -np.inf, np.inf, np.inf)
+    x_min, y_min, x_max, y_max = bounds
     inside = (x >= x_min) & (x <= x_max) & (y >= y_min) & (y <= y_max)
     placed = unknown & enough & inside
-    report: dict[str, Any] = {
-        "known": int((~unknown).sum()),
-        "estimated": int(placed.sum()),
-        "dropped": {
-            f"heard by fewer than {min_ues} training UEs": int((unknown & ~enough).sum()),
-            "estimated outside the city's raster": int((unknown & enough & ~inside).sum()),
-        },
-        "position_check": _check(links, x, y, sd, heard[used].sum(axis=0), ~unknown & enough),
+    dropped = {
+        f"heard by fewer than {MIN_UES} training UEs": int((unknown & ~enough).sum()),
+        "estimated outside the city's raster": int((unknown & enough & ~inside).sum()),
     }
     if not (placed | ~unknown).any():
-        raise DataError(
-            "no station could be placed",
-            "; ".join(f"{reason}: {count} stations" for reason, count in report["dropped"].items() if count),
-            "take more training UEs, or a wider city",
-        )
+        why = "; ".join(f"{reason}: {count} stations" for reason, count in dropped.items() if count)
+        raise DataError("no station could be placed", why, "take more training UEs, or a wider city")
+    check = ~unknown & enough
+    error = np.hypot(x - links["bs_x"].values, y - links["bs_y"].values)[check]
+    rows = zip(links["bs_id"].values[check].tolist(), error, sd[check], ues[check], strict=True)
+    report: dict[str, Any] = {"known": int((~unknown).sum()), "estimated": int(placed.sum()), "dropped": dropped}
+    report["position_check"] = {
+        "stations": {
+            name: {"error_m": round(float(e), 1), "stated_sd_m": round(float(s), 1), "ues": int(n)}
+            for name, e, s, n in rows
+        }
+    }
+    if check.any():
+        chi2 = float(np.mean(error**2 / (2 * sd[check] ** 2)))
+        median, mean = round(float(np.median(error)), 1), round(float(np.mean(error)), 1)
+        report["position_check"] |= {"median_m": median, "mean_m": mean, "chi2": round(chi2, 2)}
     source = np.where(placed, "estimated", links["bs_position_source"].values.astype(str))
-    error = links["bs_position_error"].values if "bs_position_error" in links.variables else np.full(len(x), np.nan)
+    stated = links["bs_position_error"].values if "bs_position_error" in links.variables else np.nan
     out = links.assign_coords(
         bs_x=("bs", np.where(placed, x, links["bs_x"].values), links["bs_x"].attrs),
         bs_y=("bs", np.where(placed, y, links["bs_y"].values), links["bs_y"].attrs),
         bs_position_source=("bs", source),
-        bs_position_error=("bs", np.where(placed, sd, error), {"units": "m"}),
+        bs_position_error=("bs", np.where(placed, sd, stated), {"units": "m"}),
         ue_placed=("ue", used & bool(placed.any())),
     )
     return validate(out.isel(bs=np.flatnonzero(placed | ~unknown)), "links"), report
-
-
-def _check(
-    links: xr.Dataset, x: Floats, y: Floats, sd: Floats, ues: Floats, known: NDArray[np.bool_]
-) -> dict[str, Any]:
-    if not known.any():
-        return {"stations": {}}
-    error = np.hypot(x - links["bs_x"].values, y - links["bs_y"].values)
-    rows = zip(links["bs_id"].values[known].tolist(), error[known], sd[known], ues[known], strict=True)
-    return {
-        "stations": {
-            name: {"error_m": round(float(e), 1), "stated_sd_m": round(float(s), 1), "ues": int(n)}
-            for name, e, s, n in rows
-        },
-        "median_m": round(float(np.median(error[known])), 1),
-        "mean_m": round(float(np.mean(error[known])), 1),
-        "chi2": round(float(np.mean(error[known] ** 2 / (2 * sd[known] ** 2))), 2),
-    }
 
 
 def _squares(ue: Floats, edge: float) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
@@ -184,9 +157,8 @@ def _locate(ue: Floats, nrsrp: Floats, heard: NDArray[np.bool_], hearing: _Heari
     place = np.column_stack([np.bincount(which, axis) / count for axis in near.T])
     weight = 10.0 ** ((level - level.max()) / 10.0)
     centroid = weight @ place / weight.sum()
-    within = ((hearing.candidates > place.min(axis=0) - REACH) & (hearing.candidates < place.max(axis=0) + REACH)).all(
-        axis=1
-    )
+    low, high = place.min(axis=0) - REACH, place.max(axis=0) + REACH
+    within = ((hearing.candidates > low) & (hearing.candidates < high)).all(axis=1)
     candidates = hearing.candidates[within]
     score = TEMPER * (_levels(candidates, place, level) + hearing(heard)[within])
     score -= ((candidates - centroid) ** 2).sum(axis=1) / (2 * CENTROID_SD**2)

@@ -1,6 +1,6 @@
 """Rows of a campaign, one a measurement of one cell at one UE, to a links dataset: what every reader ends in.
 
-Columns: `ue_lat ue_lon` [deg], `bs_id`, `bs_lat bs_lon` [deg, NaN: unknown], the four features [dBm/dB, NaN: missing],
+Columns: `ue_lat ue_lon` [deg], `bs_id`, `bs_lat bs_lon` [deg, NaN: unknown], the radio features [dBm/dB, NaN: missing],
 `campaign` (int), and, where known, `bs_h` [m], `bs_azimuth` [deg], `bs_power` [dBm], `bs_position_source`,
 `bs_position_error` [m] and `interpolated`.
 """
@@ -8,6 +8,7 @@ Columns: `ue_lat ue_lon` [deg], `bs_id`, `bs_lat bs_lon` [deg, NaN: unknown], th
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -24,57 +25,80 @@ DECIMALS = 6
 #: Nominal antenna height above ground [m]: the height at which the paper's dataset C places its stations.
 NOMINAL_HEIGHT = 40.0
 
+#: What makes two rows measurements of the same link.
+LINK = ["campaign", "ue_lat", "ue_lon", "bs_id"]
+
 _DEGREES = ("deg", "write decimal degrees, latitude and longitude not exchanged")
-_POWER = ("dBm", "a positive power is in mW or W, or lost its sign: 10 log10 of mW is dBm")
-_RATIO = ("dB", "10 log10 of a ratio is dB")
+_LEVELS = {
+    "dBm": ("dBm", "a positive power is in mW or W, or lost its sign: 10 log10 of mW is dBm"),
+    "dB": ("dB", "10 log10 of a ratio is dB"),
+}
 
 #: What each number of a row may be [unit], and how to mend it.
-_RANGES: dict[str, tuple[float, float, str, str]] = {
+RANGES: dict[str, tuple[float, float, str, str]] = {
     "ue_lat": (-85, 85, *_DEGREES), "ue_lon": (-180, 180, *_DEGREES),
     "bs_lat": (-85, 85, *_DEGREES), "bs_lon": (-180, 180, *_DEGREES),
-    **{name: (f.low, f.high, *(_POWER if f.unit == "dBm" else _RATIO)) for name, f in FEATURES.items()},
+    **{name: (about.low, about.high, *_LEVELS[about.unit]) for name, about in FEATURES.items()},
     "bs_h": (0.5, 1000, "m", "write metres above ground"),
     "bs_azimuth": (-360, 360, "deg", "write degrees clockwise from north"),
     "bs_power": (-60, 90, "dBm", "10 log10 of mW is dBm"),
 }  # fmt: skip
 
-#: What makes two rows measurements of the same link.
-LINK = ["campaign", "ue_lat", "ue_lon", "bs_id"]
+
+@dataclass
+class Rows:
+    """Rows on their way to links: the table, counts of what was read, and how many rows were rejected, by reason."""
+
+    table: pd.DataFrame
+    report: dict[str, Any]
+    rejected: dict[str, int] = field(default_factory=dict)
+
+    def reject(self, bad: pd.Series, reason: str) -> None:
+        """Drop the rows that are `bad`, counted under their reason."""
+        self.rejected[reason] = self.rejected.get(reason, 0) + int(bad.sum())
+        self.table = self.table[~bad]
+
+    def require(self, where: str, mend: str) -> None:
+        """Raise DataError, with the reasons so far, if no row is left."""
+        if self.table.empty:
+            why = "; ".join(f"{reason}: {count} rows" for reason, count in self.rejected.items() if count)
+            raise DataError(f"nothing of the campaign is left in {where}", why or "it has no rows", mend)
 
 
-def check_numbers(rows: pd.DataFrame, file: str, whole: Iterable[str], called: Mapping[str, str] | None = None) -> None:
-    """Raise DataError where a number is out of its column's range, or not whole in the columns `whole`.
+def numbers(raw: pd.DataFrame, names: Mapping[str, str], file: str) -> pd.DataFrame:
+    """Columns of a file as floats under our names (`names`: ours -> the file's); raises DataError where one is text."""
+    found = {ours: pd.to_numeric(raw[theirs], errors="coerce").astype(float) for ours, theirs in names.items()}
+    for ours, theirs in names.items():
+        text = raw[theirs][found[ours].isna() & raw[theirs].notna()]
+        if len(text):
+            said = f"for instance {str(text.iloc[0])!r}"
+            raise DataError(f"column {theirs} of {file} holds text", said, "write a plain number, or leave it empty")
+    return pd.DataFrame(found, index=raw.index)
+
+
+def check_numbers(
+    rows: pd.DataFrame, file: str, whole: Iterable[str] = (), called: Mapping[str, str] | None = None
+) -> None:
+    """Raise DataError where a number is outside :data:`RANGES`, or not whole in the columns `whole`.
 
     `called` says what columns are called in the file, where it is not what they are called here.
     """
-
-    def where(name: str, bad: pd.Series) -> str:
-        theirs = (called or {}).get(name, name)
-        return f"column {theirs} of {file} is {rows[name][bad].iloc[0]} in row {np.flatnonzero(bad)[0] + 1}"
-
-    for name, (low, high, unit, mend) in _RANGES.items():
-        if name in rows:
-            outside = rows[name].notna() & ~rows[name].between(low, high)
-            if outside.any():
-                raise DataError(
-                    where(name, outside),
-                    f"it must lie in [{low}, {high}] {unit}",
-                    f"{mend}; leave missing values empty instead of writing a number for them",
-                )
+    limits = {
+        name: (f"it must lie in [{low}, {high}] {unit}", mend) for name, (low, high, unit, mend) in RANGES.items()
+    }
+    bad = {name: rows[name].notna() & ~rows[name].between(*RANGES[name][:2]) for name in RANGES if name in rows}
     for name in whole:
-        broken = rows[name].notna() & (rows[name] % 1 != 0)
-        if broken.any():
+        bad[name] = rows[name].notna() & (rows[name] % 1 != 0)
+        limits[name] = ("it numbers things, so it must be a whole number", "check that columns are not exchanged")
+    for name, wrong in bad.items():
+        if wrong.any():
+            why, mend = limits[name]
             raise DataError(
-                where(name, broken),
-                "it numbers things, so it must be a whole number",
-                "check that columns are not exchanged",
+                f"column {(called or {}).get(name, name)} of {file} is {rows[name][wrong].iloc[0]} "
+                f"in row {np.flatnonzero(wrong)[0] + 1}",
+                why,
+                f"{mend}; leave missing values empty instead of writing a number for them",
             )
-
-
-def reject(rows: pd.DataFrame, bad: pd.Series, reason: str, rejected: dict[str, int]) -> pd.DataFrame:
-    """The rows that are not `bad`; the others are counted in `rejected` under their reason."""
-    rejected[reason] = rejected.get(reason, 0) + int(bad.sum())
-    return rows[~bad]
 
 
 def links_from_rows(
@@ -87,14 +111,8 @@ def links_from_rows(
     rows : DataFrame
         Columns as documented in this module; every row has a UE, at a position rounded to `DECIMALS`, a cell and a
         level.
-    frame : LocalFrame
-        Frame of the city.
-    carrier_hz : float
-        Carrier of the scenario [Hz].
-    city : str
-        Key of the city whose raster belongs to these links.
-    source : str
-        Who measured, in words.
+    frame, carrier_hz, city, source
+        As of :func:`rfloc.schema.links_dataset`.
     power_dbm : float
         Transmit power [dBm] of cells for which the rows say none.
 
@@ -114,34 +132,32 @@ def links_from_rows(
     linear = rows[LINK].join(10.0 ** (rows[list(FEATURES)].astype(float) / 10.0))
     mean = 10.0 * np.log10(linear.groupby(LINK)[list(FEATURES)].mean())
     wide = mean.unstack("bs_id")
+    interpolated = None
+    if "interpolated" in rows:
+        flag = rows.groupby(LINK)["interpolated"].any().unstack("bs_id", fill_value=False)
+        interpolated = flag.reindex(index=wide.index, columns=bs["id"]).to_numpy(bool)
     ue = wide.index.to_frame(index=False)
     x, y = frame.to_local(ue["ue_lat"], ue["ue_lon"])
     links = links_dataset(
         {name: wide[name].reindex(columns=bs["id"]).to_numpy(float) for name in FEATURES},
         {"x": x, "y": y, "campaign": ue["campaign"].to_numpy(int)}, bs, frame,
-        source=source, city=city, carrier_hz=carrier_hz,
-        interpolated=_wide_flag(rows, wide.index, bs["id"]) if "interpolated" in rows else None,
+        source=source, city=city, carrier_hz=carrier_hz, interpolated=interpolated,
     )  # fmt: skip
     report = {
         "rows_kept": len(rows),
         "rows_averaged_away": len(rows) - len(mean),
         "links": len(mean),
-        **({"links_interpolated": int(links["interpolated"].sum())} if "interpolated" in links else {}),
+        **({"links_interpolated": int(links["interpolated"].sum())} if interpolated is not None else {}),
         "ues": links.sizes["ue"],
         "stations": links.sizes["bs"],
     }
     return links, report
 
 
-def _wide_flag(rows: pd.DataFrame, index: pd.Index, ids: np.ndarray) -> np.ndarray:
-    flag = rows.groupby(LINK)["interpolated"].any().unstack("bs_id", fill_value=False)
-    return flag.reindex(index=index, columns=ids).to_numpy(bool)
-
-
 def _stations(rows: pd.DataFrame, frame: LocalFrame, power_dbm: float) -> dict[str, Any]:
+    """What :func:`rfloc.schema.links_dataset` wants to know of the cells."""
     optional = ("bs_h", "bs_azimuth", "bs_power", "bs_position_source", "bs_position_error")
-    columns = ["bs_lat", "bs_lon", *(name for name in optional if name in rows)]
-    table = rows.groupby("bs_id")[columns]
+    table = rows.groupby("bs_id")[["bs_lat", "bs_lon", *(name for name in optional if name in rows)]]
     several = table.nunique(dropna=False).gt(1)
     if several.any(axis=None):
         cell = several.index[several.any(axis=1)][0]

@@ -28,25 +28,18 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from rfloc.datasets.rows import DECIMALS, check_numbers, reject
+from rfloc.datasets.rows import DECIMALS, Rows, check_numbers, numbers
 from rfloc.errors import DataError
 from rfloc.schema import FEATURES
 
+#: Columns that every row fills, and those that a table must and may have.
+FILLED = ("ue_lat", "ue_lon", "bs_id", "bs_lat", "bs_lon", "campaign")
 REQUIRED = ("ue_lat", "ue_lon", "bs_id", "bs_lat", "bs_lon", "nrsrp")
-OPTIONAL = (*(name for name in FEATURES if name != "nrsrp"), "campaign", "bs_h", "bs_azimuth", "bs_power")
+OPTIONAL = (*(name for name in FEATURES if name not in REQUIRED), "campaign", "bs_h", "bs_azimuth", "bs_power")
 
 
-def read_table(path: Path) -> tuple[pd.DataFrame, dict[str, int], dict[str, int]]:
+def read_table(path: Path) -> Rows:
     """Read a table of the form above.
-
-    Returns
-    -------
-    rows : DataFrame
-        As :mod:`rfloc.datasets.rows` describes them.
-    report : dict
-        Count of rows read.
-    rejected : dict
-        Reason -> rows.
 
     Raises
     ------
@@ -54,44 +47,32 @@ def read_table(path: Path) -> tuple[pd.DataFrame, dict[str, int], dict[str, int]
         If the file is unreadable or holds no measurement, or a column is missing, unknown, empty or out of range.
     """
     if path.suffix not in (".csv", ".parquet"):
-        raise DataError(f"{path.name} is neither .csv nor .parquet", "its suffix is " + repr(path.suffix), "convert it")
+        raise DataError(f"{path.name} is neither .csv nor .parquet", f"its suffix is {path.suffix!r}", "convert it")
     try:
-        rows = pd.read_csv(path, dtype={"bs_id": str}) if path.suffix == ".csv" else pd.read_parquet(path)
+        raw = pd.read_csv(path, dtype={"bs_id": str}) if path.suffix == ".csv" else pd.read_parquet(path)
     except (ValueError, OSError) as error:  # pandas' and pyarrow's parser errors are ValueErrors or OSErrors
         raise DataError(f"{path.name} cannot be read as a table", str(error), "open and repair it") from None
-    _check(rows, path.name)
-    report, rejected = {"rows": len(rows)}, dict[str, int]()
-    rows = reject(rows, rows["nrsrp"].isna(), "nrsrp empty", rejected)
-    if rows.empty:
-        raise DataError(f"{path.name} holds no measurement", "nrsrp is empty in all rows", "check the export")
-    for name, value in (dict.fromkeys(FEATURES, np.nan) | {"campaign": 0}).items():
-        if name not in rows:
-            rows = rows.assign(**{name: value})
-    rows = rows.round({"ue_lat": DECIMALS, "ue_lon": DECIMALS})
-    return rows.assign(bs_id=rows["bs_id"].astype(str), bs_position_source="table"), report, rejected
-
-
-def _check(rows: pd.DataFrame, file: str) -> None:
-    missing = [name for name in REQUIRED if name not in rows]
-    strange = [str(name) for name in rows if name not in (*REQUIRED, *OPTIONAL)]
+    missing = [name for name in REQUIRED if name not in raw]
+    strange = [str(name) for name in raw if name not in (*REQUIRED, *OPTIONAL)]
     if missing or strange:
         raise DataError(
-            f"{file} lacks columns {', '.join(missing)}" if missing else f"{file} has columns {', '.join(strange)}",
-            f"it has {', '.join(map(str, rows))}; required: {', '.join(REQUIRED)}; optional: {', '.join(OPTIONAL)}",
+            f"{path.name} lacks columns {', '.join(missing)}"
+            if missing
+            else f"{path.name} has columns {', '.join(strange)}",
+            f"it has {', '.join(map(str, raw))}; required: {', '.join(REQUIRED)}; optional: {', '.join(OPTIONAL)}",
             "rename or drop columns, separate them by commas; rfloc.datasets.table explains each",
         )
-    if rows.empty:
-        raise DataError(f"{file} holds no measurement", "it has no rows", "check the export")
-    for name in (n for n in (*REQUIRED, *OPTIONAL) if n != "bs_id" and n in rows):
-        if not pd.api.types.is_numeric_dtype(rows[name]):
-            raise DataError(
-                f"column {name} of {file} holds text", "it must be a number or empty", "write a plain decimal point"
-            )
-    for name in ("ue_lat", "ue_lon", "bs_id", "bs_lat", "bs_lon", "campaign"):
-        if name in rows and rows[name].isna().any():
-            raise DataError(
-                f"column {name} of {file} is empty in {int(rows[name].isna().sum())} rows",
-                "every row needs it",
-                "fill it in or drop these rows",
-            )
-    check_numbers(rows, file, whole=[name for name in ("campaign",) if name in rows])
+    names = {name: name for name in raw if name != "bs_id"}
+    table = numbers(raw, names, path.name).assign(bs_id=raw["bs_id"])
+    for name in FILLED:
+        if name in table and (empty := int(table[name].isna().sum())):
+            mend = "every row needs it: fill it in or drop these rows"
+            raise DataError(f"column {name} of {path.name} is empty in {empty} rows", "", mend)
+    check_numbers(table, path.name, whole=[name for name in ("campaign",) if name in table])
+    rows = Rows(table, {"rows": len(table)})
+    rows.reject(table["nrsrp"].isna(), "nrsrp empty")
+    rows.require(path.name, "check the export")
+    absent = {name: np.nan for name in FEATURES if name not in table} | ({} if "campaign" in table else {"campaign": 0})
+    table = rows.table.round({"ue_lat": DECIMALS, "ue_lon": DECIMALS})
+    rows.table = table.assign(bs_id=table["bs_id"].astype(str), bs_position_source="table", **absent)
+    return rows

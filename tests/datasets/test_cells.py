@@ -8,10 +8,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from rfloc.datasets.cells import join_cells, published_positions, read_cell_table
+from rfloc.datasets.cells import published_positions, read_cell_table
 from rfloc.datasets.nbiot import read_mat
 from rfloc.errors import DataError
-from tests.datasets.files import CELLS, CROP, FRAME, MAT, cell_table, write_crop, write_mat
+from tests.datasets.files import CELLS, CROP, MAT, cell_table, write_crop, write_mat
 
 
 def written(tmp_path: Path, table: pd.DataFrame) -> Path:
@@ -59,8 +59,8 @@ def test_cell_tables_that_are_refused(tmp_path: Path) -> None:
             "column Latitude of cells.xlsx is 41871200.0 in row 1[\\s\\S]*decimal degrees",
         ),
         (cell_table().assign(eNodeBID=300064.5), "column eNodeBID of cells.xlsx is 300064.5 in row 1[\\s\\S]*whole"),
-        (cell_table().assign(Name="PCI 33"), "holds no cell with a position[\\s\\S]*no NPCI in its name: 3 entries"),
-        (cell_table().iloc[:0], "holds no cell with a position[\\s\\S]*no rows"),
+        (cell_table().assign(Name="PCI 33"), "nothing of the campaign is left[\\s\\S]*no NPCI in its name: 3 rows"),
+        (cell_table().iloc[:0], "nothing of the campaign is left[\\s\\S]*no rows"),
         (twice, "eNodeB 300064, NPCI 33 at two places"),
     ):
         with pytest.raises(DataError, match=message):
@@ -75,17 +75,11 @@ def test_cell_tables_that_are_refused(tmp_path: Path) -> None:
 
 
 def test_equal_numbers_tell_the_cell_of_a_position(tmp_path: Path) -> None:
-    rows, *_ = read_mat(write_crop(write_mat(tmp_path)) / MAT)
+    rows = read_mat(write_crop(write_mat(tmp_path)) / MAT).table
     cells, report = published_positions(tmp_path / CROP, rows)
     assert sorted(zip(cells.npci, cells.enodeb, cells.mnc, cells.bs_lat, cells.bs_lon, strict=True)) == CELLS
-    assert report["rows"] == 24 and report["positions"] == 2 and report["rows_sharing_ue_and_position"] == 8
+    assert report == {"rows": 24, "locations": 8, "positions": 2, "cells": 3, "rows_of_these_cells": 24}
     crop = pd.read_csv(tmp_path / CROP)
-    crop.iloc[3:].to_csv(tmp_path / CROP, index=False)  # without the southernmost location
-    _, less = published_positions(tmp_path / CROP, rows)
-    assert less["rows_of_these_cells"] == {
-        "in the .mat file": 24, "in the crop": 21, "left out: outside the crop's extent": 3,
-        "left out: without time of arrival": 0, "left out: else": 0,
-    }  # fmt: skip
     for spoilt, fault in (
         (crop.assign(RSSI=crop["RSSI"] + 0.5), "do not belong together[\\s\\S]*24 rows of the crop have no equal"),
         (crop.assign(BSLatitude=crop["BSLatitude"] + crop["RSSI"]), "together[\\s\\S]*21 cells stand at more than one"),
@@ -101,15 +95,3 @@ def test_equal_numbers_tell_the_cell_of_a_position(tmp_path: Path) -> None:
     twins = pd.concat([rows, rows.iloc[:1].assign(npci=99)])  # two cells with the very same levels at one UE
     with pytest.raises(DataError, match=r"1 rows of the crop have more than one"):
         published_positions(tmp_path / CROP, twins)
-
-
-def test_the_table_comes_before_the_crop(tmp_path: Path) -> None:
-    rows, *_ = read_mat(write_crop(write_mat(tmp_path)) / MAT)
-    published, _ = published_positions(tmp_path / CROP, rows)
-    table, _ = read_cell_table(written(tmp_path, cell_table().assign(Latitude=41.8720).iloc[1:]))
-    cells, report = join_cells(table, published, FRAME)
-    source = dict(zip(cells["npci"], cells["bs_position_source"], strict=True))
-    assert source == {33: "published", 34: "table", 35: "table"}
-    # 0.0003 deg of latitude are 33.3 m
-    assert report == {"cells_in_both": 2, "largest_gap_m": pytest.approx(33.3, abs=0.1)}
-    assert join_cells(None, None, FRAME)[0].empty

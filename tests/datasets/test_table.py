@@ -33,9 +33,9 @@ def rows(**changes: object) -> pd.DataFrame:
 def read(tmp_path: Path, table: pd.DataFrame, suffix: str = ".csv"):
     path = tmp_path / f"campaign{suffix}"
     table.to_csv(path, index=False) if suffix == ".csv" else table.to_parquet(path)
-    read_rows, report, rejected = read_table(path)
-    links, counts = links_from_rows(read_rows, FRAME, 1.8e9, "home", source="test", power_dbm=43.0)
-    return links, report | counts | {"rejected": rejected}
+    read = read_table(path)
+    links, counts = links_from_rows(read.table, FRAME, 1.8e9, "home", source="test", power_dbm=43.0)
+    return links, read.report | counts | {"rejected": read.rejected}
 
 
 @pytest.mark.parametrize("suffix", [".csv", ".parquet"])
@@ -78,13 +78,13 @@ def test_campaigns_at_one_place_are_two_ues(tmp_path: Path) -> None:
     [
         (rows().drop(columns="bs_lon"), "lacks columns bs_lon"),
         (rows().rename(columns={"ue_lat": "lat"}), r"lacks columns ue_lat\n.*it has lat, ue_lon"),
-        (rows().iloc[:0], "holds no measurement\n.*no rows"),
+        (rows().iloc[:0], "nothing of the campaign is left in campaign.csv\n.*no rows"),
         (rows(campaign=[1, 1.5, 2, 2]), r"campaign of campaign.csv is 1.5 in row 2"),
         (rows(RSRP=-80.0), "has columns RSRP"),
-        (rows(nrsrp=[-80, -140, -85, -999]), r"nrsrp of campaign.csv is -999 in row 4[\s\S]*missing values empty"),
+        (rows(nrsrp=[-80, -140, -85, -999]), r"nrsrp of campaign.csv is -999.0 in row 4[\s\S]*missing values empty"),
         (rows(nrsrp=80.0), r"nrsrp of campaign.csv is 80.0 in row 1[\s\S]*lost its sign"),
         (rows(rssi=1e-7), r"rssi of campaign.csv is 1e-07[\s\S]*in mW"),
-        (rows(nrsrp=np.nan), "holds no measurement"),
+        (rows(nrsrp=np.nan), "nothing of the campaign is left in campaign.csv"),
         (rows(nrsrp=["a", "b", "c", "d"]), "nrsrp of campaign.csv holds text"),
         (rows(bs_lat=[41.8690, 41.8691, 41.8690, 41.8720]), r"'007' has more than one bs_lat: 41.869, 41.8691"),
         (rows(ue_lat=[np.nan, 41.8, 41.8, 41.8]), "ue_lat of campaign.csv is empty in 1 rows"),
