@@ -30,8 +30,10 @@ from rfloc.datasets.hidden import place_stations
 from rfloc.errors import DataError
 from rfloc.frames import Grid, LocalFrame
 from rfloc.schema import load
-from rfloc.simulation.engine import Part, connect, run_campaign
-from rfloc.simulation.maps import map_grid, read_maps, trace_maps
+from rfloc.simulation.engine import Part, run_campaign
+from rfloc.simulation.many import connect
+from rfloc.simulation.maps import read_maps, trace_maps
+from rfloc.simulation.plane import Plane, Rays
 from rfloc.simulation.scene import load_scene
 from rfloc.simulation.trace import trace_paths
 
@@ -40,6 +42,7 @@ HALF = 500.0
 
 #: Rays a station: of paths; of maps.
 SAMPLES, MAP_SAMPLES = 30_000, 300_000
+RAYS = Rays(SIM, RADIO, MAP_SAMPLES, SEED)
 
 #: Loading may take this share of the time at most, or what is left without it is noise.
 LOAD_SHARE = 0.8
@@ -47,16 +50,14 @@ LOAD_SHARE = 0.8
 
 def measure(bench: Bench, folder: Path) -> dict[str, Any]:
     """Links a second by paths and by maps."""
-    s, grid = bench.sizes, map_grid(bench.city, 5.0)
+    s, plane = bench.sizes, Plane(bench.city, 5.0, RADIO.ue_height)
     repeats = max(s.repeats - 1, 1)
 
     def paths(stations: int, ues: int) -> None:
         trace_paths(bench.city, bench.stations.take(range(stations)), *bench.ues(ues), SIM, RADIO, SEED, SAMPLES)
 
     def maps(stations: int, ues: int) -> None:
-        traced = trace_maps(
-            bench.city, bench.stations.take(range(stations)), grid, SIM, RADIO, SEED, MAP_SAMPLES, progress=False
-        )
+        traced = trace_maps(plane, bench.stations.take(range(stations)), RAYS, progress=False)
         read_maps(traced, *bench.ues(ues), RADIO)
 
     few = s.growth_ues[0]
@@ -116,13 +117,13 @@ def buildings(counts: tuple[int, ...], ues: int, repeats: int, folder: Path) -> 
         triangles[n] = len(roofs.faces)
     one = place_stations(next(iter(cities.values())), 1, [20.0, 60.0], 43.0, None, np.random.default_rng(SEED))
     x, y = next(iter(cities.values())).street_points(ues, np.random.default_rng(SEED))
-    cells = map_grid(next(iter(cities.values())), 5.0)
     jobs: dict[int, dict[str, Any]] = {}
     for n, city in cities.items():
+        plane = Plane(city, 5.0, RADIO.ue_height)
         jobs[n] = {
             "load": lambda city=city: load_scene(city, RADIO.carrier_hz, SIM.scattering),
             "paths": lambda city=city: trace_paths(city, one, x, y, SIM, RADIO, SEED, SAMPLES),
-            "maps": lambda city=city: trace_maps(city, one, cells, SIM, RADIO, SEED, MAP_SAMPLES, progress=False),
+            "maps": lambda plane=plane: trace_maps(plane, one, RAYS, progress=False),
         }
     flat = {f"{n} {way}": lambda _, job=job: job() for n, row in jobs.items() for way, job in row.items()}
     _, times = in_turns(flat, repeats)

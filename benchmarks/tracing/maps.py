@@ -9,8 +9,9 @@ import numpy as np
 from benchmarks.tracing import released
 from benchmarks.tracing.scene import OTHER_SEED, RADIO, SEED, SIM, Array, Bench
 from benchmarks.tracing.side_by_side import distance, in_turns, time_at
-from rfloc.simulation.maps import map_grid, read_maps, trace_maps
+from rfloc.simulation.maps import read_maps, trace_maps
 from rfloc.simulation.paths import path_gain
+from rfloc.simulation.plane import Plane, Rays
 from rfloc.simulation.scene import load_scene
 from rfloc.simulation.sionna_patch import ABOVE, flatness
 from rfloc.simulation.trace import trace_paths
@@ -26,7 +27,7 @@ def maps(bench: Bench, diffuse: bool) -> dict[str, Any]:
     the first UE takes counts once, what each other takes for all.
     """
     s = bench.sizes
-    sim, grid = SIM.model_copy(update={"diffuse": diffuse}), map_grid(bench.city, CELL)
+    sim, plane = SIM.model_copy(update={"diffuse": diffuse}), Plane(bench.city, CELL, RADIO.ue_height)
     stations, everyone = bench.stations.take(range(s.curve_stations)), bench.ues(MAP_UES)
     many = {m: s.curve_ues * min(max(s.map_at // 10 // m, 1), 4) for m in s.path_samples}
 
@@ -34,11 +35,11 @@ def maps(bench: Bench, diffuse: bool) -> dict[str, Any]:
         return path_gain(trace_paths(bench.city, stations, *bench.ues(n), sim, RADIO, SEED, samples), RADIO)
 
     def ours(samples: int) -> Array:
-        traced = trace_maps(bench.city, stations, grid, sim, RADIO, SEED, samples, progress=False)
+        traced = trace_maps(plane, stations, Rays(sim, RADIO, samples, SEED), progress=False)
         return read_maps(traced, *everyone, RADIO)[: s.curve_ues]
 
     def stock(samples: int) -> Array:
-        return released.map_gain(bench.city, stations, grid, *everyone, sim, RADIO, samples)[: s.curve_ues]
+        return released.map_gain(plane, stations, *everyone, sim, RADIO, samples)[: s.curve_ues]
 
     def converged(n: int, seed: int) -> Array:
         x, y = bench.ues(n)
@@ -110,7 +111,8 @@ def rays(bench: Bench) -> dict[str, Any]:
     import mitsuba as mi
 
     s, station = bench.sizes, bench.stations.take([0])
-    grid, rng = map_grid(bench.city, CELL), np.random.default_rng(SEED)
+    plane, rng = Plane(bench.city, CELL, RADIO.ue_height), np.random.default_rng(SEED)
+    grid = plane.grid
     scene = load_scene(bench.city, RADIO.carrier_hz, SIM.scattering).mi_scene
     along, flat = (np.arange(s.rays) + 0.5) / s.rays, flatness(float(station.h[0]) - RADIO.ue_height, grid)
     down, up = 1 - along / (1 - ABOVE), 1 - (1 - along) / ABOVE
@@ -140,7 +142,7 @@ def rays(bench: Bench) -> dict[str, Any]:
             dr.sync_thread()
 
     def solver() -> None:
-        trace_maps(bench.city, station, grid, SIM.model_copy(update={"diffuse": True}), RADIO, SEED, s.rays, False)
+        trace_maps(plane, station, Rays(SIM.model_copy(update={"diffuse": True}), RADIO, s.rays, SEED), progress=False)
 
     segments = sum(dr.width(wave) for wave in waves)
     _, times = in_turns({"solver": lambda _: solver(), "bare": lambda _: bare()}, max(s.repeats, 2), bare)

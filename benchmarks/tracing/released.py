@@ -8,9 +8,10 @@ from numpy.typing import NDArray
 from rfloc.backend import prepare
 from rfloc.city import City
 from rfloc.config import RadioParams, SimulationParams
-from rfloc.frames import Grid, sionna_orientation
+from rfloc.frames import sionna_orientation
 from rfloc.simulation.antennas import Antenna
-from rfloc.simulation.maps import ground_level, outdoor_share, place_transmitter, sector_gain_db
+from rfloc.simulation.maps import place_transmitter, sector_gain_db
+from rfloc.simulation.plane import Plane
 from rfloc.simulation.scene import load_scene
 from rfloc.simulation.sionna_patch import interactions
 from rfloc.stations import Stations
@@ -76,9 +77,8 @@ def trace_gain(
 
 
 def map_gain(
-    city: City,
+    plane: Plane,
     stations: Stations,
-    grid: Grid,
     x: NDArray[np.float64],
     y: NDArray[np.float64],
     sim: SimulationParams,
@@ -87,14 +87,15 @@ def map_gain(
     seed: int = 42,
 ) -> NDArray[np.float64]:
     """Path gain (ue, bs) off radio maps of rays that leave evenly to all sides, sectors applied to what is read."""
+    city, grid = plane.city, plane.grid
     scene, (x_min, y_min, x_max, y_max) = load_scene(city, radio.carrier_hz, sim.scattering), grid.bounds
     row, col, _ = grid.index(x, y)
-    share = outdoor_share(city, grid)[0][row, col]
+    share = plane.outdoors[0][row, col]
     gain = 10 ** (sector_gain_db(stations, x, y, radio).T / 10)
     for k in range(stations.n):
         place_transmitter(scene, city, stations, k)
         found = RadioMapSolver()(
-            scene, center=mi.Point3f((x_min + x_max) / 2, (y_min + y_max) / 2, ground_level(city) + radio.ue_height),
+            scene, center=mi.Point3f((x_min + x_max) / 2, (y_min + y_max) / 2, plane.z),
             size=mi.Point2f(x_max - x_min, y_max - y_min), orientation=mi.Point3f(0.0), cell_size=mi.Point2f(grid.cell),
             samples_per_tx=samples, max_depth=sim.max_depth, seed=seed, **interactions(sim),
         )  # fmt: skip

@@ -15,7 +15,6 @@ from numpy.typing import NDArray
 
 from rfloc.calibration.candidates import Site, Turns
 from rfloc.calibration.likelihood import FLOOR_DB, Solved, believed_db
-from rfloc.calibration.parallel import each
 from rfloc.calibration.reports import Reports, reports_of, sites_of
 from rfloc.calibration.site import NOMINAL, SiteFit, Turned, search_site, turned
 from rfloc.calibration.tracing import Tracer, World
@@ -24,7 +23,9 @@ from rfloc.config import CalibrationParams, EngineParams, RadioParams
 from rfloc.datasets.statistical import decades_db
 from rfloc.errors import CalibrationError
 from rfloc.frames import Grid
-from rfloc.simulation.maps import in_the_open, map_grid, nrsrp_map, sector_gain_db
+from rfloc.simulation.many import each
+from rfloc.simulation.maps import nrsrp_map, sector_gain_db
+from rfloc.simulation.plane import Plane
 from rfloc.splits import leakage_report
 from rfloc.stations import Stations
 
@@ -177,7 +178,7 @@ def calibrate(
     role = split["role"].values.astype(str)
     x, y = links["ue_x"].values, links["ue_y"].values
     city = open_city(world.folder)
-    train = (role == "train") & in_the_open(city, map_grid(city, world.sim.cell), x, y)
+    train = (role == "train") & Plane(city, world.sim.cell, world.radio.ue_height).in_the_open(x, y)
     test = np.isin(role, ("known", "unknown"))
     heard = links["heard"].values
     reports = reports_of(links, train, world.radio, world.seed)
@@ -204,7 +205,7 @@ def calibrate(
             )
     names = ["+".join(job[1].id.tolist()) for job in jobs]
     done: dict[int, SiteResult] = {}
-    for k, result in each(fit_site, jobs, names, engine):
+    for k, result in each(fit_site, jobs, [f"the search of {name}" for name in names], engine):
         done[k] = result
         if progress:
             print(f"site {len(done)}/{len(jobs)} {names[k]}: {result}", flush=True)

@@ -24,7 +24,7 @@ from rfloc.config import CalibrationParams, RadioParams
 from rfloc.datasets.statistical import decades_db
 from rfloc.frames import bearing, wrap_degrees
 from rfloc.simulation.antennas import pattern_gain_db
-from rfloc.simulation.rooftop import rooftop_maps
+from rfloc.simulation.rooftop import rooftop_gain
 from rfloc.stations import Stations
 
 Floats = NDArray[np.float64]
@@ -122,9 +122,8 @@ def cloud_of(nominal: Stations, params: CalibrationParams, n: int, seed: int) ->
 
 def direct_line_db(city: City, poses: Stations, x: Floats, y: Floats, radio: RadioParams) -> Floats:
     """Path gain of the direct line [dB], in sight or over the rooftops, without a ray, shape (pose, ue)."""
-    ones = np.ones((1, len(x)), bool)
-    gain, _ = rooftop_maps(city, poses, x[None], y[None], ones, radio.carrier_hz, radio.ue_height)
-    return np.maximum(10 * np.log10(np.maximum(gain[:, 0].astype(float), 1e-30)), FLOOR_DB)
+    gain, _ = rooftop_gain(city, poses, x, y, radio.carrier_hz, radio.ue_height)
+    return np.maximum(10 * np.log10(np.maximum(gain.astype(float), 1e-30)), FLOOR_DB)
 
 
 class Site:

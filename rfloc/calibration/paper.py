@@ -16,11 +16,11 @@ import xarray as xr
 from numpy.typing import NDArray
 from scipy.stats import spearmanr
 
-from rfloc.calibration.parallel import each
 from rfloc.calibration.site import Trace
 from rfloc.calibration.tracing import Tracer, World
 from rfloc.config import CalibrationParams, EngineParams, RadioParams
 from rfloc.errors import CalibrationError
+from rfloc.simulation.many import each
 from rfloc.simulation.maps import sector_gain_db
 from rfloc.stations import Stations
 
@@ -133,7 +133,7 @@ def calibrate_as_paper(
     enough = np.flatnonzero(varied & (np.isfinite(rssi).sum(axis=0) >= params.min_ues))[: params.paper_stations]
     jobs = [(nominal.take([b]), rssi[:, b], x, y, world, params.n_calls) for b in enough]
     found: dict[int, PaperFit] = {}
-    for k, fit in each(_search, jobs, [str(nominal.id[b]) for b in enough], engine):
+    for k, fit in each(_search, jobs, [f"the search of {nominal.id[b]}" for b in enough], engine):
         found[int(enough[k])] = fit
         if progress:
             best = f"Spearman {fit.spearman.max():.2f} on training UEs"

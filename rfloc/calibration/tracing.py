@@ -9,14 +9,10 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from rfloc.city import City
 from rfloc.config import RadioParams, SimulationParams
-from rfloc.files import Arrays, digest, kept
-from rfloc.simulation import mapcache
-from rfloc.simulation.maps import map_grid, outdoor_share, over_rooftops, read_maps, trace_maps
-from rfloc.simulation.rooftop import rooftop_maps
-from rfloc.simulation.shards import files_digest
-from rfloc.simulation.worker import worker_city
+from rfloc.files import Arrays, content_hash, digest, kept
+from rfloc.simulation.maps import gain_at, tracer
+from rfloc.simulation.plane import Rays, open_plane
 from rfloc.stations import Stations
 
 Floats = NDArray[np.float64]
@@ -73,18 +69,10 @@ class Tracer:
         self.world, self.x, self.y = world, x, y
         self.computed, self.saved_s = 0, 0.0
         self._held: dict[tuple[float, float, float], Floats] = {}
-        city = files_digest(world.folder)
-        self.city: City = worker_city(world.folder, city)
-        self._grid = map_grid(self.city, world.sim.cell)
-        row, column, inside = self._grid.index(x, y)
-        share, *at = outdoor_share(self.city, self._grid)
-        cells, which = np.unique(np.stack([row, column]), axis=1, return_inverse=True)
-        self._cell = which.ravel()
-        self._cell_x, self._cell_y = (axis[cells[0], cells[1]] for axis in at)
-        self._open = share[cells[0], cells[1]] > 0
-        self._inside = inside
+        self._plane = open_plane(world.folder, world.sim.cell, world.radio.ue_height)
+        self.city = self._plane.city
         self._about = digest(
-            TRACES, mapcache.versions(modules=()), city, world.sim.model_dump(exclude={"check_ues"}),
+            TRACES, tracer(), content_hash(world.folder), world.sim.model_dump(exclude={"check_ues"}),
             world.radio.carrier_hz, world.radio.ue_height, world.samples, world.seed, x, y,
         )  # fmt: skip
 
@@ -108,16 +96,6 @@ class Tracer:
 
     def _trace(self, pose: Stations) -> Floats:
         world = self.world
-        rays = world.sim.model_copy(update={"rooftop": False})
-        maps = trace_maps(
-            self.city, pose, self._grid, rays, world.radio, world.seed, samples=world.samples, progress=False
-        )
-        gain = read_maps(maps, self.x, self.y)[:, 0]
-        if world.sim.rooftop:  # at cells where a UE stands, not on the whole map
-            floor, clear = rooftop_maps(
-                self.city, pose.above_roofs(self.city), self._cell_x[None], self._cell_y[None], self._open[None],
-                world.radio.carrier_hz, world.radio.ue_height,
-            )  # fmt: skip
-            joined = over_rooftops(gain, floor[0, 0, self._cell], clear[0, 0, self._cell])
-            gain = np.where(self._inside, joined, 0.0)
+        rays = Rays(world.sim, world.radio, world.samples, world.seed)
+        gain = gain_at(self._plane, pose, rays, self.x, self.y)[0][:, 0]
         return 10 * np.log10(np.where(gain > 0, gain, 0.0), where=gain > 0, out=np.full(len(gain), -np.inf))

@@ -13,9 +13,9 @@ from rfloc.config import CampaignParams, RadioParams, SimulationParams
 from rfloc.datasets.radio import features
 from rfloc.datasets.statistical import StatisticalModel
 from rfloc.errors import SimulationError
-from rfloc.frames import Grid
 from rfloc.schema import FEATURES, links_dataset
-from rfloc.simulation.maps import map_grid, read_error_db, read_maps, trace_maps
+from rfloc.simulation.maps import read_error_db, read_maps, trace_maps
+from rfloc.simulation.plane import Plane, Rays
 from rfloc.simulation.propagation import correlated_shadowing
 from rfloc.simulation.trace import read_or_trace
 from rfloc.stations import ROOF_CLEARANCE, Stations
@@ -256,18 +256,12 @@ def hidden_campaign(
     sim: SimulationParams,
     radio: RadioParams,
     seed: int,
-    grid: Grid | None = None,
     progress: bool = True,
 ) -> HiddenCampaign:
     """Simulate a measured campaign with parameters that calibration and localization are not told.
 
     Hidden: the stations' positions (the nominal ones are off by `position_sd` an axis), azimuths and powers, and
     correlated shadowing. Reports are censored at the sensitivity, quantised to `step` and limited to the `strongest`.
-
-    Parameters
-    ----------
-    grid : Grid, optional
-        Grid of the true maps; default: :func:`~rfloc.simulation.maps.map_grid` of the city.
     """
     rng = np.random.default_rng(seed)
     truth = place_stations(city, params.stations, params.height, radio.power_dbm, None, rng).above_roofs(city)
@@ -276,7 +270,8 @@ def hidden_campaign(
     )
     truth = truth.replace(power=truth.power + rng.normal(0.0, params.gain_sd, truth.n))
     ue_x, ue_y = city.street_points(params.ues, rng)
-    maps = trace_maps(city, truth, grid or map_grid(city, sim.cell), sim, radio, seed + OTHER_RAYS, progress=progress)
+    rays = Rays(sim, radio, sim.samples, seed + OTHER_RAYS)
+    maps = trace_maps(Plane(city, sim.cell, radio.ue_height), truth, rays, progress=progress)
     links = simulate_links(
         city,
         maps,

@@ -1,1 +1,8 @@
 """Simulation: a city and base stations to path gain, and path gain to the four radio features of a links dataset."""
+
+from rfloc.simulation.maps import coverage, gain_at, nrsrp_map, read_error_db, read_maps, sector_gain_db, trace_maps
+from rfloc.simulation.plane import Plane, Rays
+
+__all__ = [
+    "Plane", "Rays", "coverage", "gain_at", "nrsrp_map", "read_error_db", "read_maps", "sector_gain_db", "trace_maps",
+]  # fmt: skip

@@ -21,7 +21,7 @@ from tqdm import tqdm
 
 from rfloc.config import EngineParams
 from rfloc.errors import RFLocError, SimulationError
-from rfloc.simulation.cluster import connect
+from rfloc.simulation.many import connect
 from rfloc.simulation.shards import Part, Shard, blocks
 from rfloc.simulation.store import Store
 from rfloc.simulation.worker import compute_station

@@ -2,12 +2,16 @@
 
 Azimuth, tilt, pattern and power are applied when a map is read, by the bearing and elevation of the straight line from
 station to cell. That is exact for the direct ray and an approximation for the others, which leave elsewhere.
+
+What a station's rays bring is kept by content: a file is named by the hash of all that it depends on, which is neither
+the station's name nor its azimuth nor its power.
 """
 
 from __future__ import annotations
 
 import functools
 import time
+from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,14 +19,14 @@ import numpy as np
 import xarray as xr
 from numpy.typing import ArrayLike, NDArray
 
-from rfloc.config import RadioParams, SimulationParams
-from rfloc.errors import SimulationError
+from rfloc.config import RadioParams
+from rfloc.files import Arrays, digest, kept
 from rfloc.frames import Grid, bearing, wrap_degrees
 from rfloc.schema import validate, with_units
-from rfloc.simulation import mapcache
 from rfloc.simulation.antennas import pattern_gain_db
-from rfloc.simulation.rooftop import rooftop_maps
-from rfloc.simulation.scene import load_scene
+from rfloc.simulation.plane import Plane, Rays
+from rfloc.simulation.rooftop import rooftop_gain
+from rfloc.simulation.scene import MATERIALS, load_scene
 from rfloc.simulation.sionna_patch import flatness, interactions, map_solver
 from rfloc.simulation.smoothing import pooled
 from rfloc.stations import Stations
@@ -32,89 +36,28 @@ if TYPE_CHECKING:
 
 Array = NDArray[np.float64]
 
-#: A flat map cannot follow ground that rises and falls by more than this [m].
-MAX_GROUND_SPREAD = 10.0
+#: Version of what computes kept maps: raise it by hand when their numbers change.
+TRACER = 1
 
-
-def map_grid(city: City, cell: float) -> Grid:
-    """The grid of a city's radio maps: its raster's area in cells of `cell` metres."""
-    return Grid.covering(*city.grid.bounds, cell)
-
-
-def ground_level(city: City) -> float:
-    """z of the streets [m], for a flat map.
-
-    Raises
-    ------
-    SimulationError
-        If the ground under the streets is too steep for one.
-    """
-    low, middle, high = np.percentile(city.raster["ground"].values[city.road], [2, 50, 98])
-    if high - low > MAX_GROUND_SPREAD:
-        raise SimulationError(
-            f"the streets of {city.key!r} lie between z = {low:.0f} m and {high:.0f} m",
-            "radio maps are computed on a horizontal plane at the height of a UE",
-            "choose a flatter city",
-        )
-    return float(middle)
-
-
-def in_the_open(city: City, grid: Grid, x: ArrayLike, y: ArrayLike) -> NDArray[np.bool_]:
-    """Whether UEs at x, y [m], shape (ue,), stand in a cell of a map that buildings do not cover altogether."""
-    row, column, inside = grid.index(np.asarray(x, float), np.asarray(y, float))
-    return inside & (outdoor_share(city, grid)[0][row, column] > 0)
-
-
-def outdoor_share(city: City, grid: Grid) -> tuple[Array, Array, Array]:
-    """Share of each cell that no building covers, and its outdoor point nearest to the centre.
-
-    Returns
-    -------
-    share, x, y : ndarray, shape (ny, nx)
-        Share in [0, 1]; positions [m], the cell's centre where the whole cell is built.
-    """
-    steps = max(int(np.ceil(grid.cell / city.grid.cell)), 1)
-    offsets = (np.arange(steps) + 0.5) / steps * grid.cell - grid.cell / 2
-    pairs = sorted(((dx, dy) for dx in offsets for dy in offsets), key=lambda pair: pair[0] ** 2 + pair[1] ** 2)
-    centre_x, centre_y = np.meshgrid(grid.x, grid.y)
-    x, y = centre_x.copy(), centre_y.copy()
-    count = np.zeros(grid.shape)
-    outdoor = city.outdoor
-    for dx, dy in pairs:
-        row, col, _ = city.grid.index(centre_x + dx, centre_y + dy)
-        free = outdoor[row, col]
-        first = free & (count == 0)
-        x[first], y[first] = centre_x[first] + dx, centre_y[first] + dy
-        count += free
-    return count / len(pairs), x, y
+#: What a kept map depends on, of the solver's parameters.
+_SOLVER = {"max_depth", "specular", "diffuse", "refraction", "diffraction", "scattering", "map_batches"}
 
 
 def trace_maps(
-    city: City,
-    stations: Stations,
-    grid: Grid,
-    sim: SimulationParams,
-    radio: RadioParams,
-    seed: int,
-    samples: int | None = None,
-    progress: bool = True,
-    cache: str | Path | None = None,
+    plane: Plane, stations: Stations, rays: Rays, cache: str | Path | None = None, progress: bool = True
 ) -> xr.Dataset:
     """Trace isotropic radio maps, one station a solver call, over the rooftop floor.
 
     The solver averages |a|^2 over a whole cell; cells that a building covers in part are divided by their outdoor
     share. Antennas inside a building are lifted clear of its roof (:meth:`Stations.above_roofs`); the dataset's `bs_h`
-    is the height that was traced. All stations share `seed`, so that candidates are compared under the same rays.
+    is the height that was traced.
 
     Parameters
     ----------
-    samples : int, optional
-        Rays a station; default `sim.samples`.
+    cache : path, optional
+        Folder of kept maps: what rays brought is read from there, or traced and put there.
     progress : bool
         Print a line when done.
-    cache : path, optional
-        Folder of maps kept by content (:mod:`rfloc.simulation.mapcache`): what rays brought is read from there, or
-        traced and put there. The rooftop floor is computed anew.
 
     Returns
     -------
@@ -125,116 +68,140 @@ def trace_maps(
         with diffuse reflection, the mean over neighbours where they are few (:mod:`rfloc.simulation.smoothing`), and
         the rooftop floor.
     """
-    stations = stations.above_roofs(city)
-    samples = sim.samples if samples is None else samples
     start = time.perf_counter()
-    gain, error, traced = _ray_maps(
-        city, stations, grid, sim, radio, seed, samples, None if cache is None else Path(cache)
-    )
-    share, x, y = outdoor_share(city, grid)
-    rays = np.where(share > 0, gain / np.maximum(share, 1e-3), 0.0).astype(np.float32)
-    gain = rays.copy()
-    if sim.diffuse:
-        for k in range(stations.n):
-            gain[k] = pooled(rays[k].astype(float), error[k].astype(float), share)
+    city, grid, sim, radio = plane.city, plane.grid, rays.sim, rays.radio
+    stations = stations.above_roofs(city)
+    gain, bare, error = _ray_maps(plane, stations, rays, cache)
     middle = time.perf_counter()
-    if sim.rooftop:
-        direct, clear = rooftop_maps(city, stations, x, y, share > 0, radio.carrier_hz, radio.ue_height)
-        gain = over_rooftops(gain, direct, clear).astype(np.float32)
+    row, column = np.nonzero(plane.outdoors[0] > 0)
+    gain[:, row, column] = _over_rooftops(plane, stations, rays, gain[:, row, column], row, column)
     if progress:
-        kept = f", {stations.n - traced} from the cache" if cache is not None else ""
         print(
-            f"maps of {stations.n} stations in {city.key}{kept}: {middle - start:.1f} s of rays "
-            f"({samples:.2g} a station), {time.perf_counter() - middle:.1f} s over the rooftops",
+            f"maps of {stations.n} stations in {city.key}: {middle - start:.1f} s of rays "
+            f"({rays.samples:.2g} a station), {time.perf_counter() - middle:.1f} s over the rooftops",
             flush=True,
         )
     dims = ("bs", "y", "x")
     ds = xr.Dataset(
-        {
-            "path_gain": (dims, gain),
-            "ray_gain": (dims, rays),
-            "ray_error": (dims, np.where(rays > 0, error, np.float32(np.nan))),
-        },
+        {"path_gain": (dims, gain), "ray_gain": (dims, bare), "ray_error": (dims, error)},
         coords={"x": grid.x, "y": grid.y, **stations.coords()},
         attrs={
-            "carrier_hz": float(radio.carrier_hz), "ue_height": radio.ue_height, "city": city.key, "seed": seed,
-            "samples": samples, "batches": sim.map_batches, "max_depth": sim.max_depth, "scattering": sim.scattering,
-            "rooftop": int(sim.rooftop), **city.frame.to_attrs(), **grid.to_attrs(),
+            "carrier_hz": float(radio.carrier_hz), "ue_height": plane.ue_height, "city": city.key, "seed": rays.seed,
+            "samples": rays.samples, "batches": sim.map_batches, "max_depth": sim.max_depth,
+            "scattering": sim.scattering, "rooftop": int(sim.rooftop), **city.frame.to_attrs(), **grid.to_attrs(),
         },
     )  # fmt: skip
     return validate(with_units(ds, "maps"), "maps")
 
 
-def over_rooftops(
-    gain: NDArray[np.floating], floor: NDArray[np.floating], clear: NDArray[np.bool_]
-) -> NDArray[np.floating]:
-    """Path gain of rays joined by the rooftop floor: where the mast is in sight, only if rays missed the direct path.
+def gain_at(
+    plane: Plane, stations: Stations, rays: Rays, x: ArrayLike, y: ArrayLike, cache: str | Path | None = None
+) -> tuple[Array, Array]:
+    """Isotropic path gain at UEs and its error, as whole maps would say; the rooftop floor for their cells alone.
 
-    They did where they brought less than half of it.
+    Parameters
+    ----------
+    x, y : array_like, shape (ue,)
+        Positions [m].
+    cache : path, optional
+        As :func:`trace_maps`.
+
+    Returns
+    -------
+    gain, error_db : ndarray, shape (ue, bs)
+        Linear, 0 where nothing arrives and outside the maps; and :func:`read_error_db`.
+    """
+    stations = stations.above_roofs(plane.city)
+    row, column, inside = plane.grid.index(np.atleast_1d(x), np.atleast_1d(y))
+    (row, column), which = np.unique(np.stack([row, column]), axis=1, return_inverse=True)
+    gain, bare, error = (part[:, row, column].astype(float) for part in _ray_maps(plane, stations, rays, cache))
+    gain = _over_rooftops(plane, stations, rays, gain, row, column)
+    found = np.where(inside, gain[:, which.ravel()], 0.0).T
+    return found, _error_db(found, bare[:, which.ravel()].T, error[:, which.ravel()].T)
+
+
+def _over_rooftops(
+    plane: Plane, stations: Stations, rays: Rays, gain: NDArray[Any], row: NDArray[np.intp], column: NDArray[np.intp]
+) -> NDArray[Any]:
+    """Gain of rays at cells, (bs, cell), joined by the path over the rooftops where these cells are in the open."""
+    if not rays.sim.rooftop:
+        return gain
+    share, x, y = (part[row, column] for part in plane.outdoors)
+    free = share > 0
+    floor, clear = rooftop_gain(plane.city, stations, x[free], y[free], rays.radio.carrier_hz, plane.ue_height)
+    gain[:, free] = joined(gain[:, free], floor, clear)
+    return gain
+
+
+def joined(gain: NDArray[np.floating], floor: NDArray[np.floating], clear: NDArray[np.bool_]) -> NDArray[np.floating]:
+    """Path gain of rays and the rooftop floor: in sight of the mast the floor counts only if rays missed the mast.
+
+    They did where they brought less than half of the direct path.
     """
     return np.where(clear & (gain >= floor / 2), gain, gain + floor)
 
 
 def _ray_maps(
-    city: City,
-    stations: Stations,
-    grid: Grid,
-    sim: SimulationParams,
-    radio: RadioParams,
-    seed: int,
-    samples: int,
-    cache: Path | None,
-) -> tuple[NDArray[np.float32], NDArray[np.float32], int]:
-    """What rays bring and its relative error, (bs, y, x), averaged over whole cells, and how many were traced."""
-    scene = functools.cache(lambda: load_scene(city, radio.carrier_hz, sim.scattering))
-    plane = ground_level(city) + radio.ue_height
-    gain, error = np.empty((2, stations.n, *grid.shape), np.float32)
-    traced = 0
-
-    def trace(k: int) -> mapcache.RayMap:
-        nonlocal traced
-        traced += 1
-        place_transmitter(scene(), city, stations, k, copies=sim.map_batches)
-        flat = flatness(_antenna(city, stations, k)[2] - plane, grid)
-        return _solver_map(scene(), grid, plane, flat, sim, seed, samples)
-
+    plane: Plane, stations: Stations, rays: Rays, cache: str | Path | None
+) -> tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.float32]]:
+    """What rays bring to the open part of each cell, pooled; unpooled; its relative error, NaN for none; (bs, y, x)."""
+    share = plane.outdoors[0]
+    gain, bare, error = np.empty((3, stations.n, *plane.grid.shape), np.float32)
     for k in range(stations.n):
-        if cache is None:
-            gain[k], error[k] = trace(k)
-            continue
-        key = mapcache.content_key(
-            city.scene_path, antenna=_antenna(city, stations, k), grid=grid.to_attrs(), plane=plane, seed=seed,
-            max_depth=sim.max_depth, scattering=sim.scattering, permittivity_scale=city.params.permittivity_scale,
-            batches=sim.map_batches, samples=samples,
-            carrier_hz=float(radio.carrier_hz), **interactions(sim),
-        )  # fmt: skip
-        gain[k], error[k] = mapcache.recall(cache / f"{key}.npz", grid.shape, functools.partial(trace, k))
-    return gain, error, traced
+        found = ray_map(plane, stations.take([k]), rays, cache)
+        bare[k] = np.where(share > 0, found["gain"] / np.maximum(share, 1e-3), 0.0)
+        gain[k], error[k] = bare[k], np.where(bare[k] > 0, found["error"], np.nan)
+        if rays.sim.diffuse:
+            gain[k] = pooled(bare[k].astype(float), found["error"].astype(float), share)
+    return gain, bare, error
 
 
-def _solver_map(
-    scene: Any, grid: Grid, plane: float, flat: float, sim: SimulationParams, seed: int, samples: int
-) -> mapcache.RayMap:
+def ray_map(plane: Plane, station: Stations, rays: Rays, cache: str | Path | None = None) -> Arrays:
+    """What one station's rays bring, averaged over whole cells, and its relative error: `gain`, `error` (y, x)."""
+    antenna, sim, carrier_hz = _antenna(plane.city, station, 0), rays.sim, float(rays.radio.carrier_hz)
+
+    def trace() -> Arrays:
+        scene = load_scene(plane.city, carrier_hz, sim.scattering)
+        place_transmitter(scene, plane.city, station, 0, copies=sim.map_batches)
+        return _solve(scene, plane, rays, flatness(antenna[2] - plane.z, plane.grid))
+
+    if cache is None:
+        return trace()
+    key = digest(
+        tracer(), MATERIALS, plane.scene_digest, plane.grid, plane.z, antenna, sim.model_dump(include=_SOLVER),
+        carrier_hz, rays.samples, rays.seed,
+    )  # fmt: skip
+    return kept(Path(cache) / f"{key}.npz", trace)
+
+
+@functools.cache
+def tracer() -> dict[str, str | int]:
+    """Versions of what computes kept maps."""
+    return {"tracer": TRACER, **{package: version(package) for package in ("sionna-rt", "mitsuba", "drjit")}}
+
+
+def _solve(scene: Any, plane: Plane, rays: Rays, flat: float) -> Arrays:
     """Path gain of the scene's transmitters, one a batch, by shooting and bouncing rays: mean and relative error."""
     import mitsuba as mi
 
+    grid, sim = plane.grid, rays.sim
     x_min, y_min, x_max, y_max = grid.bounds
-    found = map_solver(sim.map_batches, seed, flat)(
+    found = map_solver(sim.map_batches, rays.seed, flat)(
         scene,
-        center=mi.Point3f((x_min + x_max) / 2, (y_min + y_max) / 2, plane),
+        center=mi.Point3f((x_min + x_max) / 2, (y_min + y_max) / 2, plane.z),
         size=mi.Point2f(x_max - x_min, y_max - y_min),
         orientation=mi.Point3f(0.0),
         cell_size=mi.Point2f(grid.cell),
-        samples_per_tx=-(-samples // sim.map_batches),
+        samples_per_tx=-(-rays.samples // sim.map_batches),
         max_depth=sim.max_depth,
-        seed=seed,
+        seed=rays.seed,
         **interactions(sim),
     )
     batches = np.array(found.path_gain, dtype=float)[:, : grid.ny, : grid.nx]  # size / cell is rounded up in float32
     mean = batches.mean(0)
     with np.errstate(invalid="ignore"):
         error = batches.std(0, ddof=1) / np.sqrt(len(batches)) / mean
-    return mean.astype(np.float32), error.astype(np.float32)
+    return {"gain": mean.astype(np.float32), "error": error.astype(np.float32)}
 
 
 def _antenna(city: City, stations: Stations, k: int) -> tuple[float, float, float]:
@@ -307,22 +274,23 @@ def read_error_db(maps: xr.Dataset, x: ArrayLike, y: ArrayLike) -> Array:
     """Standard error of :func:`read_maps` at UE positions by the scatter of the rays [dB], shape (ue, bs).
 
     To first order, 10 / ln 10 times the relative error of what rays brought to the cell, times their share in what is
-    read; pooling lessens it by what it does not say. NaN where no ray came to the cell itself.
+    read; pooling lessens it by what it does not say. NaN where no ray came to the cell itself, and outside the maps.
     """
     row, col, inside = Grid.from_attrs(maps.attrs).index(np.atleast_1d(x), np.atleast_1d(y))
-    gain, rays, error = (
-        maps[name].values[:, row, col].astype(float) for name in ("path_gain", "ray_gain", "ray_error")
-    )
-    share = np.minimum(rays / np.where(inside & (gain > 0), gain, np.nan), 1.0)
-    return (10 / np.log(10) * error * share).T
+    names = ("path_gain", "ray_gain", "ray_error")
+    gain, rays, error = (maps[name].values[:, row, col].astype(float) for name in names)
+    return _error_db(np.where(inside, gain, 0.0), rays, error).T
 
 
-def coverage(maps: xr.Dataset, city: City, threshold_db: float = -140.0) -> dict[str, float]:
+def _error_db(gain: Array, rays: Array, error: Array) -> Array:
+    return 10 / np.log(10) * error * np.minimum(rays / np.where(gain > 0, gain, np.nan), 1.0)
+
+
+def coverage(maps: xr.Dataset, plane: Plane, threshold_db: float = -140.0) -> dict[str, float]:
     """Share of (station, outdoor cell) pairs above a path gain: in all, and by rays to the cell itself alone.
 
     The difference is what pooling and the rooftop floor lift above it.
     """
-    share, _, _ = outdoor_share(city, Grid.from_attrs(maps.attrs))
-    above = (maps["path_gain"].values > 10 ** (threshold_db / 10))[:, share > 0]
-    rays = (maps["ray_gain"].values > 10 ** (threshold_db / 10))[:, share > 0]
-    return {"covered": float(above.mean()), "by_rays": float(rays.mean())}
+    outdoors, threshold = plane.outdoors[0] > 0, 10 ** (threshold_db / 10)
+    names = {"covered": "path_gain", "by_rays": "ray_gain"}
+    return {key: float((maps[name].values > threshold)[:, outdoors].mean()) for key, name in names.items()}

@@ -105,35 +105,26 @@ def walfisch_ikegami_db(
     return np.where(blocked, np.maximum(loss, 0.0), np.nan)
 
 
-def rooftop_maps(
-    city: City, stations: Stations, x: NDArray, y: NDArray, where: NDArray, carrier_hz: float, ue_height: float
+def rooftop_gain(
+    city: City, stations: Stations, x: NDArray, y: NDArray, carrier_hz: float, ue_height: float
 ) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
-    """Path gain of the direct line, in sight or over the rooftops, at outdoor points.
-
-    Parameters
-    ----------
-    x, y : ndarray, shape (ny, nx)
-        Positions [m].
-    where : ndarray of bool, shape (ny, nx)
-        Positions that are wanted; the others stay 0.
+    """Path gain of the direct line, in sight or over the rooftops, at points x, y [m] of shape (n,).
 
     Returns
     -------
-    gain : ndarray, shape (bs, ny, nx)
+    gain : ndarray, shape (bs, n)
         Linear, isotropic antennas: free space where the line of sight over the height raster is clear, over the
         rooftops elsewhere. Streets are taken as level.
-    clear : ndarray of bool, shape (bs, ny, nx)
+    clear : ndarray of bool, shape (bs, n)
         Where it is clear. There the tracer has the direct ray too, wherever its rays are dense enough to hit the cell.
     """
-    gain = np.zeros((stations.n, *np.shape(x)), np.float32)
-    clear = np.zeros(gain.shape, bool)
-    i, j = np.nonzero(where)
-    for k, part, distance, height, total in roof_profiles(city, stations, x[i, j], y[i, j]):
+    gain, clear = np.zeros((stations.n, x.size), np.float32), np.zeros((stations.n, x.size), bool)
+    for k, part, distance, height, total in roof_profiles(city, stations, x, y):
         h_tx = np.float32(stations.h[k])
         loss = walfisch_ikegami_db(distance, height, total, h_tx, ue_height, carrier_hz)
         free = free_space_gain(np.hypot(total, h_tx - ue_height), carrier_hz)
-        gain[k, i[part], j[part]] = free * 10 ** (-np.nan_to_num(loss) / 10)
-        clear[k, i[part], j[part]] = np.isnan(loss)
+        gain[k, part] = free * 10 ** (-np.nan_to_num(loss) / 10)
+        clear[k, part] = np.isnan(loss)
     return gain, clear
 
 
@@ -157,7 +148,7 @@ def roof_profiles(
     total : ndarray, shape (m,)
         Distance from station to point [m], 1 at least.
     """
-    roofs = city.raster["height"].values.astype(np.float32)
+    roofs = city.raster["height"].values.astype(np.float32, copy=False)
     t = ((1 - np.cos(np.pi * np.arange(1, PROFILE_POINTS) / PROFILE_POINTS)) / 2).astype(np.float32)
     for k in range(stations.n):
         col0, row0 = (stations.x[k] - city.grid.x0) / city.grid.cell, (stations.y[k] - city.grid.y0) / city.grid.cell

@@ -18,9 +18,9 @@ from rfloc.config import RadioParams, SimulationParams
 from rfloc.errors import SimulationError
 from rfloc.frames import Grid
 from rfloc.schema import validate, with_units
-from rfloc.simulation.maps import over_rooftops, place_transmitter, read_error_db, read_maps
+from rfloc.simulation.maps import joined, place_transmitter, read_error_db, read_maps
 from rfloc.simulation.paths import path_gain
-from rfloc.simulation.rooftop import rooftop_maps
+from rfloc.simulation.rooftop import rooftop_gain
 from rfloc.simulation.scene import load_scene
 from rfloc.simulation.sionna_patch import (
     SLANTS,
@@ -232,7 +232,7 @@ def read_or_trace(
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Path gain at UE positions by maps or, with `sim.paths_where_missed`, by paths where no ray reached the cell.
 
-    Paths join what the map has there as rays join the rooftop floor, :func:`~rfloc.simulation.maps.over_rooftops`. On
+    Paths join what the map has there as rays join the rooftop floor, :func:`~rfloc.simulation.maps.joined`. On
     Munich they are far dearer than the rays that maps would take to reach these UEs
     (:mod:`rfloc.simulation.smoothing`).
 
@@ -261,9 +261,8 @@ def read_or_trace(
                 continue
             station, at = stations.take([k]), (x[missed], y[missed])
             paths = path_gain(trace_paths(city, station, *at, sim, radio, maps.attrs["seed"]), radio)[:, 0]
-            where = np.ones((1, missed.size), bool)
-            _, clear = rooftop_maps(city, station, at[0][None], at[1][None], where, radio.carrier_hz, radio.ue_height)
-            gain[missed, k] = over_rooftops(paths, gain[missed, k], clear[0, 0])
+            _, clear = rooftop_gain(city, station, *at, radio.carrier_hz, radio.ue_height)
+            gain[missed, k] = joined(paths, gain[missed, k], clear[0])
     return gain, error
 
 

@@ -9,19 +9,15 @@ from __future__ import annotations
 import socket
 import threading
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from rfloc.backend import run_on_one_thread
 from rfloc.city import City, open_city
 from rfloc.errors import SimulationError
-from rfloc.simulation.maps import map_grid, trace_maps
+from rfloc.simulation.maps import trace_maps
+from rfloc.simulation.plane import Plane, Rays
 from rfloc.simulation.shards import Part, Shard, differences, files_digest, plan_versions
 from rfloc.simulation.store import Store
 from rfloc.simulation.trace import read_or_trace
-
-if TYPE_CHECKING:
-    pass
-
 
 #: A process traces one station at a time, however many threads its Dask worker has: they share a scene.
 _TRACING = threading.Lock()
@@ -54,8 +50,8 @@ def _compute_station(root: Path, part: Part, todo: list[Shard], cache: Path | No
     if not todo:
         return
     city = worker_city(part.city, store.plan["parts"][part.name]["city"])
-    grid = map_grid(city, part.sim.cell)
-    maps = trace_maps(city, part.stations, grid, part.sim, part.radio, part.seed, part.samples, False, cache)
+    plane = Plane(city, part.sim.cell, part.radio.ue_height)
+    maps = trace_maps(plane, part.stations, Rays(part.sim, part.radio, part.samples, part.seed), cache, False)
     for shard in todo:
         x, y = part.ue_x[shard.start : shard.stop], part.ue_y[shard.start : shard.stop]
         gain, error = read_or_trace(city, maps, x, y, part.sim, part.radio)

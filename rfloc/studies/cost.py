@@ -18,8 +18,9 @@ from rfloc.city import box_bounds, open_city
 from rfloc.config import CityParams, EngineParams, Params, RadioParams, SimulationParams, SyntheticParams, check
 from rfloc.datasets.deployments import deployments
 from rfloc.frames import LocalFrame
-from rfloc.simulation.cluster import connect
-from rfloc.simulation.maps import map_grid, trace_maps
+from rfloc.simulation.many import connect
+from rfloc.simulation.maps import trace_maps
+from rfloc.simulation.plane import Plane, Rays
 from rfloc.simulation.scene import load_scene
 from rfloc.simulation.shards import blocks, files_digest
 from rfloc.simulation.trace import read_or_trace
@@ -216,7 +217,7 @@ def probe_city(
     seed : int
         Of the stations' and UEs' positions, and of the rays.
     client : distributed.Client, optional
-        From :func:`~rfloc.simulation.cluster.connect`; default: a worker of its own.
+        From :func:`~rfloc.simulation.many.connect`; default: a worker of its own.
     """
     one = check(EngineParams, {"workers": 1})
     with contextlib.nullcontext(client) if client else connect(one) as joined:
@@ -238,14 +239,14 @@ def _measure(folder: Path, sim: SimulationParams, radio: RadioParams, samples: i
     x, y = city.street_points(PROBE_UES, rng)
     k = np.arange(3)
     stations = Stations(x[k], y[k], np.full(3, MAST), np.zeros(3), np.full(3, radio.power_dbm), k.astype(str))
-    grid = map_grid(city, sim.cell)
+    plane = Plane(city, sim.cell, radio.ue_height)
 
     def seconds(rays: int) -> float:
         """Time of a map, the best of two; the first one, which compiles, does not count."""
         spent = []
         for k in range(stations.n):
             start = time.perf_counter()
-            trace_maps(city, stations.take([k]), grid, sim, radio, seed, rays, False, cache)
+            trace_maps(plane, stations.take([k]), Rays(sim, radio, rays, seed), cache, False)
             spent.append(time.perf_counter() - start)
         return min(spent[1:])
 
@@ -253,7 +254,7 @@ def _measure(folder: Path, sim: SimulationParams, radio: RadioParams, samples: i
         cache = Path(kept)
         rest, whole = seconds(sim.map_batches), seconds(samples)
         map_bytes = max(file.stat().st_size for file in cache.iterdir())
-        maps = trace_maps(city, stations.take([0]), grid, sim, radio, seed, samples, False, cache)
+        maps = trace_maps(plane, stations.take([0]), Rays(sim, radio, samples, seed), cache, False)
     start = time.perf_counter()
     read_or_trace(city, maps, x, y, sim, radio)
     return Probe(

@@ -15,7 +15,7 @@ from rfloc.errors import EvaluationError
 from rfloc.frames import Grid
 from rfloc.simulation.diffraction import diffraction_db
 from rfloc.simulation.propagation import free_space_gain
-from rfloc.simulation.rooftop import rooftop_maps
+from rfloc.simulation.rooftop import rooftop_gain
 from rfloc.stations import Stations
 
 Array = NDArray[np.float64]
@@ -54,8 +54,7 @@ def regressors(city: City, stations: Stations, x: ArrayLike, y: ArrayLike, radio
     x, y = np.asarray(x, float), np.asarray(y, float)
     stations = stations.above_roofs(city)
     angle, decades = np.radians(azimuths(stations, x, y)), decades_db(stations, x, y, radio.ue_height)
-    everywhere = np.ones((1, x.size), bool)
-    roofs, _ = rooftop_maps(city, stations, x[None], y[None], everywhere, radio.carrier_hz, radio.ue_height)
+    roofs, _ = rooftop_gain(city, stations, x, y, radio.carrier_hz, radio.ue_height)
     plan = np.maximum(np.hypot(x[:, None] - stations.x, y[:, None] - stations.y), 1.0)
     free = free_space_gain(np.hypot(plan, stations.h - radio.ue_height), radio.carrier_hz)
     return {
@@ -67,7 +66,7 @@ def regressors(city: City, stations: Stations, x: ArrayLike, y: ArrayLike, radio
         "east2": np.sin(2 * angle),
         "obstructed": -obstructed_fraction(city, stations, x, y, radio.ue_height),
         "edges": -diffraction_db(city, stations, x, y, radio.carrier_hz, radio.ue_height),
-        "roofs": 10 * np.log10(roofs[:, 0].T / free),
+        "roofs": 10 * np.log10(roofs.T / free),
     }  # fmt: skip
 
 

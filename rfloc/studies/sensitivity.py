@@ -9,21 +9,17 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from rfloc.config import RadioParams, SensitivityParams, SimulationParams
 from rfloc.errors import SimulationError
-from rfloc.frames import Grid
 from rfloc.simulation.antennas import Pattern, pattern_gain_db
-from rfloc.simulation.maps import outdoor_share, over_rooftops, sector_gain_db, trace_maps
-from rfloc.simulation.rooftop import rooftop_maps
+from rfloc.simulation.maps import gain_at, sector_gain_db
+from rfloc.simulation.plane import Plane, Rays
 from rfloc.stations import Stations
-
-if TYPE_CHECKING:
-    from rfloc.city import City
 
 Floats = NDArray[np.float64]
 
@@ -160,14 +156,12 @@ class Simulator:
 
     Parameters
     ----------
-    city : City
-        Where.
+    plane : Plane
+        Of the radio maps.
     x, y : array_like, shape (ue,)
         UE positions [m].
-    grid : Grid
-        Of the radio maps.
     cache : path, optional
-        Folder of maps kept by content (:mod:`rfloc.simulation.mapcache`).
+        Folder of kept maps (:func:`rfloc.simulation.maps.trace_maps`).
 
     Raises
     ------
@@ -175,57 +169,34 @@ class Simulator:
         If a UE stands outside the maps.
     """
 
-    def __init__(self, city: City, x: ArrayLike, y: ArrayLike, grid: Grid, cache: str | Path | None = None) -> None:
-        self.city, self.grid, self.cache = city, grid, cache
+    def __init__(self, plane: Plane, x: ArrayLike, y: ArrayLike, cache: str | Path | None = None) -> None:
+        self.plane, self.cache = plane, cache
         self.x, self.y = np.asarray(x, float), np.asarray(y, float)
-        self._row, self._col, inside = grid.index(self.x, self.y)
+        self._kept: dict[Any, NDArray[np.float32]] = {}
+        inside = plane.grid.index(self.x, self.y)[2]
         if not inside.all():
             raise SimulationError(
                 f"{np.count_nonzero(~inside)} of {len(inside)} UEs stand outside the maps",
                 "what is not simulated there would be taken for silence",
                 "give the city a margin, or leave these UEs out",
             )
-        share, px, py = outdoor_share(city, grid)
-        self._outdoor, self._px, self._py = (a[self._row, self._col][None] for a in (share > 0, px, py))
-        self._kept: dict[Any, Any] = {}
-
-    def rays(self, variant: Variant) -> NDArray[np.float32]:
-        """What rays bring, isotropic antennas, linear, shape (bs, ue)."""
-        sim = variant.sim.model_copy(update={"rooftop": False})
-        key = (sim.model_dump_json(), variant.seed, *self._place(variant))
-        if key not in self._kept:
-            maps = trace_maps(
-                self.city, variant.stations, self.grid, sim, variant.radio, variant.seed, progress=False,
-                cache=self.cache,
-            )  # fmt: skip
-            self._kept[key] = maps["path_gain"].values[:, self._row, self._col]
-        return np.asarray(self._kept[key])
 
     def isotropic(self, variant: Variant) -> NDArray[np.float32]:
-        """Rays and, where the variant has it, the rooftop term, as :func:`trace_maps` joins them, shape (bs, ue)."""
-        gain = self.rays(variant)
-        if not variant.sim.rooftop:
-            return gain
-        key = ("rooftop", *self._place(variant))
+        """What maps of isotropic antennas say at the UEs, linear, shape (bs, ue)."""
+        s, radio = variant.stations, variant.radio
+        place = radio.carrier_hz, *(column.tobytes() for column in (s.x, s.y, s.h))
+        key = (variant.sim.model_dump_json(), variant.seed, *place)
         if key not in self._kept:
-            lifted, radio = variant.stations.above_roofs(self.city), variant.radio
-            self._kept[key] = rooftop_maps(
-                self.city, lifted, self._px, self._py, self._outdoor, radio.carrier_hz, radio.ue_height
-            )
-        floor, clear = self._kept[key]
-        return over_rooftops(gain, floor[:, 0], clear[:, 0]).astype(np.float32)
+            rays = Rays(variant.sim, radio, variant.sim.samples, variant.seed)
+            gain, _ = gain_at(self.plane, s, rays, self.x, self.y, self.cache)
+            self._kept[key] = gain.T.astype(np.float32)
+        return self._kept[key]
 
     def gain(self, variant: Variant) -> Floats:
         """Path gain with the antennas of both ends, linear, shape (ue, bs); 0 where nothing arrives."""
-        stations, radio = variant.stations.above_roofs(self.city), variant.radio
+        stations, radio = variant.stations.above_roofs(self.plane.city), variant.radio
         level = sector_gain_db(stations, self.x, self.y, radio)
         distance = np.hypot(self.x - stations.x[:, None], self.y - stations.y[:, None])
         elevation = np.degrees(np.arctan2(stations.h[:, None] - radio.ue_height, distance))
         level += pattern_gain_db(variant.ue_pattern, 0.0, elevation)
         return (self.isotropic(variant) * 10 ** (level / 10)).T
-
-    @staticmethod
-    def _place(variant: Variant) -> tuple[Any, ...]:
-        """What rays and rooftops depend on apart from how they are traced."""
-        s, radio = variant.stations, variant.radio
-        return radio.carrier_hz, radio.ue_height, *(column.tobytes() for column in (s.x, s.y, s.h))

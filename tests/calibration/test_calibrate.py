@@ -14,16 +14,18 @@ from rfloc.calibration import tracing
 from rfloc.calibration.calibrate import Calibration, calibrate, calibrated_maps, levelled_maps
 from rfloc.calibration.likelihood import believed_db
 from rfloc.calibration.paper import calibrate_as_paper
-from rfloc.calibration.parallel import each
 from rfloc.calibration.tracing import World
 from rfloc.city import City
 from rfloc.config import CalibrationParams, CampaignParams, EngineParams, RadioParams, SimulationParams, SplitParams
 from rfloc.datasets.hidden import hidden_campaign
 from rfloc.datasets.statistical import decades_db
-from rfloc.errors import CalibrationError, SplitError
-from rfloc.simulation.maps import map_grid, nrsrp_map, outdoor_share, read_maps, sector_gain_db, trace_maps
+from rfloc.errors import CalibrationError, SimulationError, SplitError
+from rfloc.simulation.many import each
+from rfloc.simulation.maps import nrsrp_map, read_maps, sector_gain_db
+from rfloc.simulation.plane import Plane
 from rfloc.splits import make_split
 from rfloc.stations import Stations
+from tests.simulation.scenes import traced
 
 SIM = SimulationParams(cell=20.0, samples=4000, max_depth=1, map_batches=2)
 RADIO = RadioParams(load=0.05)
@@ -80,7 +82,7 @@ def test_unmoved_stations_have_levels_of_their_own(found: Calibration, campaign:
 
 
 def test_skipped_stations_keep_their_maps(found: Calibration, toy_city: City) -> None:
-    maps = trace_maps(toy_city, found.stations, map_grid(toy_city, 20.0), SIM, RADIO, 5, progress=False)
+    maps = traced(toy_city, found.stations, SIM, 5, radio=RADIO)
     maps.path_gain.values[1] = 1e-16  # deeper than rays are believed
     table = found.table.assign(reason=["", "too few", ""])
     baked = calibrated_maps(replace(found, table=table), maps, RADIO)
@@ -90,8 +92,9 @@ def test_skipped_stations_keep_their_maps(found: Calibration, toy_city: City) ->
 
 def test_who_stands_in_a_building_does_not_calibrate(toy_city: City, campaign: Campaign) -> None:
     links, split, _ = campaign
-    grid = map_grid(toy_city, SIM.cell)
-    row, col = np.argwhere(outdoor_share(toy_city, grid)[0] == 0)[0]
+    plane = Plane(toy_city, SIM.cell, RADIO.ue_height)
+    grid = plane.grid
+    row, col = np.argwhere(plane.outdoors[0] == 0)[0]
     ue = int(np.flatnonzero(split.role.values == "train")[0])
     x, y = links.ue_x.values.copy(), links.ue_y.values.copy()
     x[ue], y[ue] = grid.x[col], grid.y[row]
@@ -113,7 +116,7 @@ def test_poses_are_drawn_from_the_posterior(found: Calibration) -> None:
 
 
 def test_slope_contrast_and_downtilt_go_into_the_maps(found: Calibration, toy_city: City) -> None:
-    maps = trace_maps(toy_city, found.stations, map_grid(toy_city, 20.0), SIM, RADIO, 5, progress=False)
+    maps = traced(toy_city, found.stations, SIM, 5, radio=RADIO)
     baked = calibrated_maps(found, maps, RADIO)
     row, col = np.nonzero((maps.path_gain.values > 0).all(axis=0))
     x, y = maps.x.values[col], maps.y.values[row]
@@ -132,8 +135,8 @@ def test_slope_contrast_and_downtilt_go_into_the_maps(found: Calibration, toy_ci
 def test_levels_are_set_by_the_median_of_training_ues(toy_city: City, campaign: Campaign) -> None:
     links, split, _ = campaign
     nominal = Stations.from_dataset(links)
-    maps = trace_maps(toy_city, nominal, map_grid(toy_city, 20.0), SIM, RADIO, 5, progress=False)
-    row, column, inside = map_grid(toy_city, 20.0).index(links.ue_x.values, links.ue_y.values)
+    maps = traced(toy_city, nominal, SIM, 5, radio=RADIO)
+    row, column, inside = Plane(toy_city, 20.0, 1.5).grid.index(links.ue_x.values, links.ue_y.values)
     assert inside.all()
     told = nrsrp_map(maps, RADIO)[:, row, column].T
     train = split.role.values == "train"
@@ -236,7 +239,7 @@ def _double(number: int) -> int:
 def test_jobs_run_on_workers_and_a_failure_names_its_job() -> None:
     engine = EngineParams(workers=1)
     assert dict(each(_double, [(1,), (2,)], ["a", "b"], engine)) == {0: 2, 1: 4}
-    with pytest.raises(CalibrationError, match="search of c failed") as error:
+    with pytest.raises(SimulationError, match="c failed") as error:
         list(each(_double, [(1,), (3,)], ["b", "c"], engine))
     assert "ValueError: three" in str(error.value)
     assert dict(each(_double, [(1,), (2,)], ["a", "b"], None)) == {0: 2, 1: 4}

@@ -10,9 +10,11 @@ import xarray as xr
 
 from rfloc.city import City
 from rfloc.city.mesh import plane, prisms, write_scene
-from rfloc.config import CityParams
+from rfloc.config import CityParams, RadioParams, SimulationParams
 from rfloc.frames import Grid, LocalFrame
 from rfloc.schema import with_units
+from rfloc.simulation.maps import trace_maps
+from rfloc.simulation.plane import Plane, Rays
 from rfloc.stations import Stations
 
 FRAME = LocalFrame(45.0, 10.0)
@@ -66,3 +68,12 @@ def raster_city(height: np.ndarray, folder: Path = Path()) -> City:
 def one_station(x: float = 0.0, y: float = 0.0, h: float = 30.0, azimuth: float = np.nan) -> Stations:
     """A table of one station of 43 dBm."""
     return Stations(x=[x], y=[y], h=[h], azimuth=[azimuth], power=[43.0], id=["s"])  # type: ignore[arg-type]
+
+
+def traced(
+    city: City, stations: Stations, sim: SimulationParams, seed: int, samples: int | None = None,
+    cache: Path | None = None, radio: RadioParams = RadioParams(),  # noqa: B008
+) -> xr.Dataset:  # fmt: skip
+    """Maps of stations in cells of `sim.cell`."""
+    rays = Rays(sim, radio, samples or sim.samples, seed)
+    return trace_maps(Plane(city, sim.cell, radio.ue_height), stations, rays, cache, progress=False)

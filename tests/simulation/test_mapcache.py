@@ -6,14 +6,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from rfloc.config import RadioParams, SimulationParams
+from rfloc.config import SimulationParams
 from rfloc.errors import DataError
 from rfloc.simulation import maps
 from rfloc.simulation.mapcache import RayMap, content_key, recall, scene_hash
-from rfloc.simulation.maps import map_grid, trace_maps
-from tests.simulation.scenes import one_station, small_city
+from tests.simulation.scenes import one_station, small_city, traced
 
-RADIO = RadioParams()
 SIM = SimulationParams(cell=10.0, samples=20_000, max_depth=1, rooftop=False, map_batches=2)
 SHAPE = (6, 7)
 
@@ -30,14 +28,14 @@ def refuse() -> RayMap:
 
 def test_a_map_is_read_back_bit_by_bit_and_turning_an_antenna_traces_nothing(tmp_path: Path, monkeypatch):
     city, cache = small_city(tmp_path / "city", boxes=((10.0, -20.0, 20.0, 20.0, 12.0),)), tmp_path / "cache"
-    station, grid = one_station(x=-30.0, h=15.0, azimuth=20.0), map_grid(city, 10.0)
-    without = trace_maps(city, station, grid, SIM, RADIO, 1, progress=False)
-    first = trace_maps(city, station, grid, SIM, RADIO, 1, progress=False, cache=cache)
+    station = one_station(x=-30.0, h=15.0, azimuth=20.0)
+    without = traced(city, station, SIM, 1)
+    first = traced(city, station, SIM, 1, cache=cache)
     np.testing.assert_allclose(first["ray_gain"], without["ray_gain"], rtol=1e-4)  # sums in no fixed order
     assert len(list(cache.iterdir())) == 1
-    monkeypatch.setattr(maps, "_solver_map", lambda *_: refuse())
+    monkeypatch.setattr(maps, "_solve", lambda *_: refuse())
     turned = station.replace(azimuth=[200.0], power=[10.0], id=["other"])
-    again = trace_maps(city, turned, grid, SIM, RADIO, 1, progress=False, cache=cache)
+    again = traced(city, turned, SIM, 1, cache=cache)
     for name in ("path_gain", "ray_gain", "ray_error"):
         assert again[name].values.tobytes() == first[name].values.tobytes()
     deeper = SIM.model_copy(update={"max_depth": 2})
@@ -49,7 +47,7 @@ def test_a_map_is_read_back_bit_by_bit_and_turning_an_antenna_traces_nothing(tmp
         (station, SIM, 1, 20_001),
     ):
         with pytest.raises(AssertionError, match="traced again"):
-            trace_maps(city, one, grid, sim, RADIO, seed, samples, progress=False, cache=cache)
+            traced(city, one, sim, seed, samples, cache=cache)
 
 
 def test_the_scene_enters_by_what_its_files_hold(tmp_path: Path):

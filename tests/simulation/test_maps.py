@@ -13,20 +13,16 @@ from rfloc.errors import SimulationError
 from rfloc.frames import Grid
 from rfloc.simulation.maps import (
     coverage,
-    ground_level,
-    in_the_open,
-    map_grid,
+    joined,
     nrsrp_map,
-    outdoor_share,
-    over_rooftops,
     place_transmitter,
     read_error_db,
     read_maps,
-    trace_maps,
 )
+from rfloc.simulation.plane import Plane
 from rfloc.simulation.propagation import free_space_gain
 from rfloc.simulation.scene import load_scene
-from tests.simulation.scenes import one_station, small_city
+from tests.simulation.scenes import one_station, small_city, traced
 
 RADIO = RadioParams()
 SIM = SimulationParams(cell=10.0, samples=1_000_000, max_depth=1, rooftop=False)
@@ -36,7 +32,7 @@ SIM = SimulationParams(cell=10.0, samples=1_000_000, max_depth=1, rooftop=False)
 def free_space(tmp_path_factory: pytest.TempPathFactory):
     """Maps of one station at (35, -25) in empty space, on an oblong grid."""
     city = small_city(tmp_path_factory.mktemp("free"), half=(100, 60))
-    return trace_maps(city, one_station(35.0, -25.0, 20.0, 90.0), map_grid(city, 10.0), SIM, RADIO, 1, progress=False)
+    return traced(city, one_station(35.0, -25.0, 20.0, 90.0), SIM, 1)
 
 
 def test_map_is_friis_in_free_space_with_row_0_in_the_south(free_space):
@@ -72,23 +68,24 @@ def test_nrsrp_map_agrees_with_reading_at_the_cells(free_space):
 
 def test_nothing_arrives_behind_a_wall_but_over_its_roof(tmp_path: Path):
     city = small_city(tmp_path, half=(100, 60), boxes=((-5.0, -60.0, 5.0, 60.0, 30.0),))
-    station, grid = one_station(x=-60.0, h=10.0), map_grid(city, 10.0)
-    rays = trace_maps(city, station, grid, SIM, RADIO, 1, progress=False)
+    station = one_station(x=-60.0, h=10.0)
+    rays = traced(city, station, SIM, 1)
     assert rays["path_gain"].values[0, :, 12:].max() == 0.0
     assert np.isnan(nrsrp_map(rays, RADIO)[0, :, 12:]).all()
-    both = trace_maps(city, station, grid, SIM.model_copy(update={"rooftop": True}), RADIO, 1, progress=False)
+    both = traced(city, station, SIM.model_copy(update={"rooftop": True}), 1)
     assert (both["path_gain"].values[0, :, 12:] > 0).all()
     np.testing.assert_allclose(both["ray_gain"], rays["path_gain"], rtol=1e-3)
     sight = both["path_gain"].values[0, :, :8]
     np.testing.assert_allclose(sight, rays["path_gain"].values[0, :, :8], rtol=1e-3)  # the floor adds nothing in sight
-    assert coverage(both, city)["covered"] > coverage(both, city)["by_rays"]
+    shares = coverage(both, Plane(city, 10.0, RADIO.ue_height))
+    assert shares["covered"] > shares["by_rays"]
 
 
 def test_refraction_goes_through_a_wall_at_a_loss(tmp_path: Path):
     city = small_city(tmp_path, half=(100, 60), boxes=((-5.0, -60.0, 5.0, 60.0, 30.0),))
-    station, grid = one_station(x=-60.0, h=10.0), map_grid(city, 10.0)
+    station, grid = one_station(x=-60.0, h=10.0), Plane(city, 10.0, 1.5).grid
     sim = SIM.model_copy(update={"refraction": True, "max_depth": 2, "scattering": 0.0})
-    through = trace_maps(city, station, grid, sim, RADIO, 1, progress=False)
+    through = traced(city, station, sim, 1)
     x, y = grid.x[14:], np.zeros(len(grid.x[14:]))
     behind = read_maps(through, x, y)[:, 0]
     free = free_space_gain(np.hypot(x - station.x[0], station.h[0] - RADIO.ue_height), RADIO.carrier_hz)
@@ -98,31 +95,31 @@ def test_refraction_goes_through_a_wall_at_a_loss(tmp_path: Path):
 
 def test_outdoor_share_of_half_built_cells(tmp_path: Path):
     city = small_city(tmp_path, half=(20, 10), boxes=((-20.0, -10.0, -5.0, 10.0, 9.0),))
-    share, x, _ = outdoor_share(city, Grid.covering(-20, -10, 20, 10, 10.0))
+    share, x, _ = Plane(city, 10.0, 1.5).outdoors
     np.testing.assert_allclose(share[0], [0.0, 0.5, 1.0, 1.0])
     assert x[0].tolist() == [-15.0, -4.5, 4.5, 14.5]
 
 
 def test_ues_in_built_cells_are_not_in_the_open(tmp_path: Path):
     city = small_city(tmp_path, half=(20, 10), boxes=((-20.0, -10.0, -5.0, 10.0, 9.0),))
-    found = in_the_open(city, Grid.covering(-20, -10, 20, 10, 10.0), [-15.0, -8.0, 5.0, 25.0], [0.0, 1.0, 2.0, 0.0])
+    found = Plane(city, 10.0, 1.5).in_the_open([-15.0, -8.0, 5.0, 25.0], [0.0, 1.0, 2.0, 0.0])
     assert found.tolist() == [False, True, True, False]  # -8 m: in a building, and its cell is half free; 25 m: off it
 
 
 def test_steep_ground_is_refused(tmp_path: Path):
     city = small_city(tmp_path)
-    assert ground_level(city) == 0.0
+    assert Plane(city, 10.0, 1.5).z == 1.5
     slope = city.raster["ground"] + np.linspace(0, 60, city.grid.nx, dtype=np.float32)
     steep = City(city.key, city.params, city.frame, city.grid, city.raster.assign(ground=slope), city.folder)
     with pytest.raises(SimulationError, match="horizontal plane"):
-        ground_level(steep)
+        _ = Plane(steep, 10.0, 1.5).z
 
 
 @pytest.mark.parametrize("diffuse", [False, True])
 def test_stated_error_is_the_spread_of_seeds(toy_city: City, diffuse: bool):
     sim = SIM.model_copy(update={"diffuse": diffuse, "max_depth": 2, "samples": 40_000})
-    station, grid = one_station(20.0, -60.0, 26.0), map_grid(toy_city, 10.0)
-    runs = [trace_maps(toy_city, station, grid, sim, RADIO, seed, progress=False).isel(bs=0) for seed in range(10)]
+    station = one_station(20.0, -60.0, 26.0)
+    runs = [traced(toy_city, station, sim, seed).isel(bs=0) for seed in range(10)]
     gain = np.array([run["ray_gain"].values for run in runs], float)
     error = np.array([run["ray_error"].values for run in runs], float) * gain
     reached = (gain > 0).all(0)
@@ -139,20 +136,17 @@ def test_rays_go_where_the_map_is(toy_city: City):
     from sionna.rt import RadioMapSolver
 
     sim = SIM.model_copy(update={"diffuse": False, "max_depth": 2, "samples": 40_000, "cell": 5.0})
-    station, grid = one_station(20.0, -60.0, 26.0), map_grid(toy_city, 5.0)
+    station, level = one_station(20.0, -60.0, 26.0), Plane(toy_city, 5.0, RADIO.ue_height)
     scene = load_scene(toy_city, RADIO.carrier_hz, sim.scattering)
     place_transmitter(scene, toy_city, station, 0)
-    x_min, y_min, x_max, y_max = grid.bounds
-    plane = mi.Point3f((x_min + x_max) / 2, (y_min + y_max) / 2, ground_level(toy_city) + RADIO.ue_height)
+    x_min, y_min, x_max, y_max = level.grid.bounds
+    plane = mi.Point3f((x_min + x_max) / 2, (y_min + y_max) / 2, level.z)
     stock = RadioMapSolver()(
         scene, center=plane, size=mi.Point2f(x_max - x_min, y_max - y_min), orientation=mi.Point3f(0.0), max_depth=2,
         cell_size=mi.Point2f(5.0), samples_per_tx=40_000, refraction=False, seed=0,
     )  # fmt: skip
-    ours, many = (
-        trace_maps(toy_city, station, grid, sim, RADIO, 0, samples, progress=False)["ray_gain"].values[0]
-        for samples in (40_000, 1_000_000)
-    )
-    whole = (outdoor_share(toy_city, grid)[0] == 1) & (many > 0)
+    ours, many = (traced(toy_city, station, sim, 0, samples)["ray_gain"].values[0] for samples in (40_000, 1_000_000))
+    whole = (level.outdoors[0] == 1) & (many > 0)
     errors = [np.median(np.abs(found[whole] / many[whole] - 1)) for found in (ours, np.array(stock.path_gain)[0])]
     assert errors[0] < 0.8 * errors[1], errors
     assert ours[whole].sum() == pytest.approx(many[whole].sum(), rel=0.02)
@@ -173,14 +167,13 @@ def test_error_in_db_is_that_of_the_rays_in_what_is_read(free_space):
 ONE_THREAD = """
 import hashlib, sys
 from pathlib import Path
-from rfloc.config import RadioParams, SimulationParams
+from rfloc.config import SimulationParams
 from rfloc.backend import run_on_one_thread
-from rfloc.simulation.maps import map_grid, trace_maps
-from tests.simulation.scenes import one_station, small_city
+from tests.simulation.scenes import one_station, small_city, traced
 run_on_one_thread()
 city = small_city(Path(sys.argv[1]), ground="concrete", boxes=((10.0, -30.0, 20.0, 30.0, 20.0),))
 sim = SimulationParams(cell=10.0, samples=40_000, max_depth=2, rooftop=False)
-maps = trace_maps(city, one_station(-30.0, 5.0, 15.0), map_grid(city, 10.0), sim, RadioParams(), 1, progress=False)
+maps = traced(city, one_station(-30.0, 5.0, 15.0), sim, 1)
 digest = hashlib.sha256(b"".join(maps[name].values.tobytes() for name in maps)).hexdigest()
 """
 
@@ -208,4 +201,4 @@ def test_two_processes_of_one_thread_trace_the_same_bytes(tmp_path: Path, monkey
 def test_in_sight_the_direct_path_stands_in_where_rays_missed_it():
     floor, clear = np.array([1.0, 1.0, 1.0, 0.3]), np.array([True, True, True, False])
     rays = np.array([0.0, 0.01, 1.2, 0.5])  # missed; a crumb from a neighbour; hit; behind a house
-    np.testing.assert_allclose(over_rooftops(rays, floor, clear), [1.0, 1.01, 1.2, 0.8])
+    np.testing.assert_allclose(joined(rays, floor, clear), [1.0, 1.01, 1.2, 0.8])

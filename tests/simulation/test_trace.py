@@ -10,11 +10,12 @@ from rfloc.config import RadioParams, SimulationParams
 from rfloc.errors import SimulationError
 from rfloc.frames import sionna_orientation
 from rfloc.simulation import trace
-from rfloc.simulation.maps import map_grid, read_error_db, read_maps, sector_gain_db, trace_maps
+from rfloc.simulation.maps import read_error_db, read_maps, sector_gain_db
+from rfloc.simulation.plane import Plane
 from rfloc.simulation.propagation import free_space_gain
 from rfloc.simulation.scene import itu_parameters, load_scene
 from rfloc.simulation.sionna_patch import LARGEST_TABLE, table_entries, ues_a_call
-from tests.simulation.scenes import one_station, small_city
+from tests.simulation.scenes import one_station, small_city, traced
 
 RADIO = RadioParams()
 SIM = SimulationParams(cell=10.0, samples=300_000, max_depth=1, rooftop=False, diffuse=False, scattering=0.0)
@@ -141,7 +142,7 @@ def test_maps_agree_with_paths(tmp_path: Path):
     x, y = rng.uniform(-95, 55, 20), rng.uniform(-55, 55, 20)
     station = one_station(h=20.0)
     paths = trace.trace_paths(city, station, x, y, SIM, RADIO, seed=1, samples=20_000)
-    maps = trace_maps(city, station, map_grid(city, 5.0), SIM, RADIO, seed=1, progress=False)
+    maps = traced(city, station, SIM.model_copy(update={"cell": 5.0}), 1)
     found = trace.compare_with_maps(paths, maps)
     assert found["missed"] == 0.0 and found["both"] == 20
     assert abs(found["bias_db"]) < 0.3 and found["rms_db"] < 0.8 and found["spearman"] > 0.9
@@ -152,7 +153,7 @@ def test_diffuse_maps_rank_a_city_as_paths_do(toy_city):
     x, y = toy_city.street_points(60, np.random.default_rng(0))
     station, sim = one_station(20.0, -60.0, 32.0), DIFFUSE.model_copy(update={"cell": 5.0})
     paths = trace.trace_paths(toy_city, station, x, y, sim, RADIO, seed=1, samples=10_000)
-    maps = trace_maps(toy_city, station, map_grid(toy_city, 5.0), sim, RADIO, seed=1, progress=False)
+    maps = traced(toy_city, station, sim, 1)
     found = trace.compare_with_maps(paths, maps)
     assert found["paths"] > 0.9 and found["missed"] < 0.25 and found["spearman"] > 0.85, found
     sure = read_error_db(maps, x, y) < 0.5
@@ -164,9 +165,9 @@ def test_ues_that_no_ray_of_a_map_reached_are_traced_by_paths(tmp_path: Path):
     city = small_city(tmp_path, ground="concrete", boxes=((60.0, -60.0, 70.0, 60.0, 20.0),))
     sim = SIM.model_copy(update={"paths_where_missed": True, "rooftop": True})
     station = one_station(x=-20.0, h=12.0)
-    maps = trace_maps(city, station, map_grid(city, 10.0), sim, RADIO, seed=1, progress=False)
+    maps = traced(city, station, sim, 1)
     x, y = np.array([-55.0, 45.0, 85.0]), np.array([5.0, -25.0, 0.0])  # two in sight, one behind the wall
-    row, col, _ = map_grid(city, 10.0).index(x, y)
+    row, col, _ = Plane(city, 10.0, 1.5).grid.index(x, y)
     maps["ray_gain"][0, row[1], col[1]], maps["ray_error"][0, row[1], col[1]] = 0.0, np.nan
     gain, error = trace.read_or_trace(city, maps, x, y, sim, RADIO)
     plain = read_maps(maps, x, y, RADIO)

@@ -2,13 +2,13 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-import xarray as xr
 from scipy.stats import spearmanr
 
 from rfloc.config import EvaluationParams, RadioParams, SensitivityParams, SimulationParams
 from rfloc.datasets.hidden import links_from_gain
 from rfloc.errors import DataError, SimulationError, SplitError
-from rfloc.simulation.maps import map_grid, read_maps, trace_maps
+from rfloc.simulation.maps import read_maps, trace_maps
+from rfloc.simulation.plane import Plane, Rays
 from rfloc.stations import Stations
 from rfloc.studies import sensitivity
 from rfloc.studies.agreement import COMBINATIONS, Judge, rank_correlation
@@ -157,15 +157,16 @@ class TestSimulator:
     def test_traces_once_what_rays_depend_on(self, toy_city, places, monkeypatch, tmp_path):
         traced: list[tuple[int, float]] = []
 
-        def without_rays(city, stations, grid, sim, radio, seed, **_):
-            traced.append((sim.max_depth, float(stations.h[0])))
-            return xr.Dataset({"path_gain": (("bs", "y", "x"), np.full((stations.n, *grid.shape), 1e-9, np.float32))})
+        def without_rays(_plane, stations, rays, x, *_):
+            traced.append((rays.sim.max_depth, float(stations.h[0])))
+            gain = np.full((len(x), stations.n), 1e-9 * (1 + rays.sim.rooftop))
+            return gain, gain
 
-        monkeypatch.setattr(sensitivity, "trace_maps", without_rays)
-        simulator = Simulator(toy_city, *places, map_grid(toy_city, 10.0), tmp_path)
+        monkeypatch.setattr(sensitivity, "gain_at", without_rays)
+        simulator = Simulator(Plane(toy_city, 10.0, RADIO.ue_height), *places, tmp_path)
         found = variants(PARAMS, SIM, RADIO, STATIONS, 7)
         gains = {(v.factor, v.setting): simulator.gain(v) for v in found}
-        free = {"rooftop", "ue_pattern", "pattern", "downtilt", "azimuth"}
+        free = {"ue_pattern", "pattern", "downtilt", "azimuth"}
         assert len(traced) == 1 + sum(not v.same_as(found[0]) and v.factor not in free for v in found)
         for factor in free:
             settings = [g for (name, _), g in gains.items() if name == factor]
@@ -173,18 +174,18 @@ class TestSimulator:
         assert all(g.shape == (100, 3) for g in gains.values())
 
     def test_reads_what_the_maps_hold_and_keeps_them(self, toy_city, places, tmp_path):
-        grid = map_grid(toy_city, 10.0)
         base = variants(PARAMS, SIM, RADIO, STATIONS, 7)[0]
-        simulator = Simulator(toy_city, *places, grid, tmp_path)
+        simulator = Simulator(Plane(toy_city, 10.0, RADIO.ue_height), *places, tmp_path)
         found = simulator.gain(base)
-        maps = trace_maps(toy_city, STATIONS, grid, base.sim, RADIO, 7, progress=False, cache=tmp_path)
+        rays = Rays(base.sim, RADIO, base.sim.samples, 7)
+        maps = trace_maps(Plane(toy_city, 10.0, RADIO.ue_height), STATIONS, rays, tmp_path, False)
         assert np.allclose(found, read_maps(maps, *places, RADIO), rtol=1e-5, atol=0)
         assert len(list(tmp_path.iterdir())) == STATIONS.n
         assert (found > 0).mean() > 0.9
 
     def test_refuses_ues_outside_the_maps(self, toy_city):
         with pytest.raises(SimulationError, match="1 of 2 UEs"):
-            Simulator(toy_city, [0.0, 5000.0], [0.0, 0.0], map_grid(toy_city, 10.0))
+            Simulator(Plane(toy_city, 10.0, RADIO.ue_height), [0.0, 5000.0], [0.0, 0.0])
 
 
 class TestStudy:

@@ -1,0 +1,133 @@
+"""The same task for many stations: here one after the other, or on Dask, in processes that trace on one thread each.
+
+Dask runs processes of this machine by default, SLURM's jobs as Dask's own configuration describes them
+(`~/.config/dask/jobqueue.yaml`), or whatever workers a scheduler at an address has.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+from collections.abc import Callable, Iterator, Sequence
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from rfloc.backend import cuda_devices, run_on_one_thread
+from rfloc.config import EngineParams
+from rfloc.errors import RFLocError, SimulationError
+
+if TYPE_CHECKING:
+    from distributed import Client
+
+Result = TypeVar("Result")
+
+#: Time that a scheduler at an address has to answer, and its first worker to join [s].
+PATIENCE = 20.0
+
+#: Memory of a worker is its scene's, not Dask's: what Dask does past these shares of it frees none.
+_MEMORY = {f"distributed.worker.memory.{key}": False for key in ("target", "spill", "pause")}
+
+
+def each(
+    task: Callable[..., Result], jobs: Sequence[tuple[Any, ...]], names: Sequence[str], engine: EngineParams | None
+) -> Iterator[tuple[int, Result]]:
+    """Number and result of every job, as they are finished.
+
+    Parameters
+    ----------
+    task : callable
+        A function of a module, called with the arguments of a job.
+    names : sequence of str
+        What errors call the jobs.
+    engine : EngineParams or None
+        None, or a single job: here.
+
+    Raises
+    ------
+    SimulationError
+        Naming the job that failed on a worker.
+    """
+    if engine is None or len(jobs) < 2:
+        for k, job in enumerate(jobs):
+            yield k, task(*job)
+        return
+    from distributed import as_completed
+
+    with connect(engine) as client:
+        futures = {client.submit(_on_worker, task, *job, pure=False): k for k, job in enumerate(jobs)}
+        for future in as_completed(futures, loop=client.loop):
+            k = futures.pop(future)
+            if future.status != "finished":
+                raise _failure(names[k], future.exception(), future.status)
+            yield k, future.result()
+
+
+def _on_worker(task: Callable[..., Result], *job: Any) -> Result:
+    run_on_one_thread()
+    return task(*job)
+
+
+def _failure(name: str, error: BaseException | None, status: str) -> SimulationError:
+    if isinstance(error, RFLocError):
+        return SimulationError(f"{name} failed: {error.what}", error.why, error.mend)
+    why = f"{type(error).__name__}: {error}" if error else f"its task was {status}: the scheduler is gone"
+    mend = "mend it, or give workers more memory by having fewer, and run again: what was traced is kept"
+    return SimulationError(f"{name} failed", why, mend)
+
+
+@contextlib.contextmanager
+def connect(engine: EngineParams) -> Iterator[Client]:
+    """A Dask client on the scheduler that `engine` names; what is opened here is closed at the end.
+
+    "local": processes of one thread each, `workers` of them (None: one a core, or one in all on a GPU). "slurm": so
+    many workers as jobs of SLURM. Else the address of a scheduler, whose workers see the same folders.
+
+    Raises
+    ------
+    SimulationError
+        If SLURM can't be used here, or no scheduler with a worker answers at the address.
+    """
+    from distributed import Client
+
+    with contextlib.ExitStack() as stack:
+        target: Any = engine.scheduler
+        if target == "local":
+            target = stack.enter_context(_local(engine.workers))
+        elif target == "slurm":
+            target = stack.enter_context(_slurm(engine.workers))
+        try:
+            client = stack.enter_context(Client(target, timeout=PATIENCE, set_as_default=False))
+            if engine.scheduler not in ("local", "slurm"):
+                client.wait_for_workers(1, timeout=PATIENCE)
+        except (OSError, ValueError) as error:  # a TimeoutError is an OSError
+            raise SimulationError(
+                f"no Dask scheduler with a worker answers at {engine.scheduler}",
+                str(error).partition("\n")[0],
+                "start `dask scheduler` and `dask worker`, or set engine.scheduler to local",
+            ) from error
+        yield client
+
+
+def _local(workers: int | None) -> Any:
+    from distributed import LocalCluster
+
+    return LocalCluster(
+        n_workers=workers or (1 if cuda_devices() else None),
+        threads_per_worker=1,
+        processes=True,
+        scheduler_kwargs={"dashboard": False, "dashboard_address": ":0"},
+        silence_logs=logging.ERROR,
+        config=_MEMORY,
+    )
+
+
+def _slurm(workers: int | None) -> Any:
+    try:
+        from dask_jobqueue import SLURMCluster
+
+        cluster = SLURMCluster()
+    except (ImportError, ValueError, OSError) as error:
+        raise SimulationError(
+            "jobs of SLURM can't be described", str(error), "pip install dask-jobqueue, and fill jobqueue.yaml of Dask"
+        ) from error
+    cluster.adapt(minimum=workers or 1, maximum=workers or 1)
+    return cluster

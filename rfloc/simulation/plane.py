@@ -1,0 +1,152 @@
+"""Where radio maps lie and how their rays are traced, as two values."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from functools import cached_property, lru_cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from rfloc.city import City, open_city
+from rfloc.config import RadioParams, SimulationParams
+from rfloc.errors import SimulationError
+from rfloc.files import content_hash, digest
+from rfloc.frames import Grid
+
+Array = NDArray[np.float64]
+
+#: A flat map cannot follow ground that rises and falls by more than this [m].
+MAX_GROUND_SPREAD = 10.0
+
+
+@dataclass(frozen=True)
+class Rays:
+    """How rays are traced: all that a trace depends on beside the plane and the station.
+
+    Parameters
+    ----------
+    sim, radio
+        Solver and carrier.
+    samples : int
+        Rays a station.
+    seed : int
+        Of the rays, common to all stations, so that candidates are compared under the same ones.
+    """
+
+    sim: SimulationParams
+    radio: RadioParams
+    samples: int
+    seed: int
+
+    def without_rooftop(self) -> Rays:
+        """The same without the path over the rooftops."""
+        return replace(self, sim=self.sim.model_copy(update={"rooftop": False}))
+
+
+@dataclass(frozen=True, eq=False)
+class Plane:
+    """A horizontal plane of cells at the height of UEs, on which a city's radio maps lie.
+
+    It travels to another process as the city's folder; a process holds the last one, and what it has computed of it.
+
+    Parameters
+    ----------
+    city : City
+        Its raster's area is the map's.
+    cell : float
+        Edge of a cell [m].
+    ue_height : float
+        Above ground [m].
+    """
+
+    city: City
+    cell: float
+    ue_height: float
+
+    @cached_property
+    def grid(self) -> Grid:
+        """The cells."""
+        return Grid.covering(*self.city.grid.bounds, self.cell)
+
+    @cached_property
+    def z(self) -> float:
+        """Height of the plane in the scene [m], over the median of the streets.
+
+        Raises
+        ------
+        SimulationError
+            If the ground under the streets is too steep for one plane.
+        """
+        city = self.city
+        low, middle, high = np.percentile(city.raster["ground"].values[city.road], [2, 50, 98])
+        if high - low > MAX_GROUND_SPREAD:
+            raise SimulationError(
+                f"the streets of {city.key!r} lie between z = {low:.0f} m and {high:.0f} m",
+                "radio maps are computed on a horizontal plane at the height of a UE",
+                "choose a flatter city",
+            )
+        return float(middle) + self.ue_height
+
+    @cached_property
+    def outdoors(self) -> tuple[Array, Array, Array]:
+        """Share of each cell that no building covers, and its outdoor point nearest to the centre.
+
+        Share in [0, 1]; x, y [m], the cell's centre where the whole cell is built; (ny, nx) each.
+        """
+        grid, city = self.grid, self.city
+        steps = max(int(np.ceil(grid.cell / city.grid.cell)), 1)
+        offsets = (np.arange(steps) + 0.5) / steps * grid.cell - grid.cell / 2
+        pairs = sorted(((dx, dy) for dx in offsets for dy in offsets), key=lambda pair: pair[0] ** 2 + pair[1] ** 2)
+        centre_x, centre_y = np.meshgrid(grid.x, grid.y)
+        x, y = centre_x.copy(), centre_y.copy()
+        count = np.zeros(grid.shape)
+        outdoor = city.outdoor
+        for dx, dy in pairs:
+            row, col, _ = city.grid.index(centre_x + dx, centre_y + dy)
+            free = outdoor[row, col]
+            first = free & (count == 0)
+            x[first], y[first] = centre_x[first] + dx, centre_y[first] + dy
+            count += free
+        return count / len(pairs), x, y
+
+    def in_the_open(self, x: ArrayLike, y: ArrayLike) -> NDArray[np.bool_]:
+        """Whether UEs at x, y [m], shape (ue,), stand in a cell that buildings do not cover altogether."""
+        row, column, inside = self.grid.index(np.asarray(x, float), np.asarray(y, float))
+        return inside & (self.outdoors[0][row, column] > 0)
+
+    @cached_property
+    def scene_digest(self) -> str:
+        """Hash of the files of the scene that rays are traced in."""
+        scene = self.city.scene_path
+        return digest(scene, scene.parent / "meshes", self.city.params.permittivity_scale)
+
+    def __reduce__(self) -> tuple[Callable[..., Plane], tuple[Any, ...]]:
+        folder = self.city.folder.resolve()
+        return open_plane, (folder, self.cell, self.ue_height, content_hash(folder))
+
+
+def open_plane(folder: Path, cell: float, ue_height: float, content: str | None = None) -> Plane:
+    """The plane of a city's folder; a process holds the last one, since rasters and scenes are dear.
+
+    Raises
+    ------
+    SimulationError
+        If the folder's hash is not `content`.
+    """
+    found = content_hash(folder)
+    if content not in (None, found):
+        raise SimulationError(
+            f"the city in {folder} is not the one that was asked for",
+            "it was built anew meanwhile, or this machine has another",
+            "start again",
+        )
+    return _held(folder, cell, ue_height, found)
+
+
+@lru_cache(maxsize=1)
+def _held(folder: Path, cell: float, ue_height: float, _content: str) -> Plane:
+    return Plane(open_city(folder), cell, ue_height)
