@@ -34,7 +34,7 @@ from rfloc.backend import prepare, run_on_one_thread
 from rfloc.city import build_city
 from rfloc.config import CityParams, check, project_root
 from rfloc.files import save_json
-from rfloc.pipeline.provenance import revision_of
+from rfloc.pipeline.record import revision_of
 
 #: What is to be reached: at least, or within.
 GOALS: dict[str, tuple[float, float]] = {

@@ -31,7 +31,7 @@ from rfloc.backend import prepare
 from rfloc.city import build_city, open_city
 from rfloc.config import CityParams, check, project_root
 from rfloc.files import save_json
-from rfloc.pipeline.provenance import revision_of
+from rfloc.pipeline.record import revision_of
 
 #: Ratios to be reached on two cores.
 GOALS = {"links_ratio": 20.0, "maps_ratio": 300.0, "azimuth_ratio": 500.0, "memory_ratio": 3.0}

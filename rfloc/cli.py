@@ -53,13 +53,7 @@ def _parser() -> argparse.ArgumentParser:
     run.add_argument("notebook", type=Path)
     run.add_argument("--out", type=Path, required=True, help="the executed notebook")
     run.add_argument("--stage", default="", help="name in the provenance (default: the stem of --out)")
-    run.add_argument("--set", action="append", default=[], metavar="name=value", help="override one parameter")
-    run.add_argument(
-        "--item", action="append", default=[], metavar="name=section.key", help="hand over one entry of a section"
-    )
-    run.add_argument(
-        "--dep", action="append", default=[], metavar="path", help="input whose hash the provenance records"
-    )
+    run.add_argument("-p", "--set", action="append", default=[], metavar="name=value", help="override one parameter")
     run.set_defaults(run=_run)
 
     cost = commands.add_parser(
@@ -89,7 +83,7 @@ def _fetch(args: argparse.Namespace) -> int:
     from rfloc.datasets.fetch import fetch
 
     root = config.project_root()
-    given = args.data_root or config.load(root / "params.yaml").data.root or os.environ.get("RFLOC_DATA")
+    given = args.data_root or config.read(root / "params.yaml").data.root or os.environ.get("RFLOC_DATA")
     fetch(args.name, Path(given) if given else None, root / "data")
     return 0
 
@@ -131,7 +125,7 @@ def compose(root: Path, overrides: Sequence[str], target: Path | None = None) ->
             raise ConfigError(
                 f"conf/ cannot be composed with {' '.join(overrides)}", why, _nearest_keys(root, overrides)
             ) from None
-        config.load(part)
+        config.read(part)
         part.replace(target)
     return target
 
@@ -156,9 +150,9 @@ def _flatten(values: Mapping[str, Any], prefix: str = "") -> Iterator[str]:
 
 
 def _run(args: argparse.Namespace) -> int:
-    from rfloc.pipeline.run_notebook import run
+    from rfloc.pipeline.run import run
 
-    run(args.notebook, args.out, stage=args.stage, items=args.item, sets=args.set, deps=args.dep)
+    run(args.notebook, args.out, stage=args.stage, given=args.set)
     return 0
 
 
@@ -169,9 +163,9 @@ def _cost(args: argparse.Namespace) -> int:
     with tempfile.TemporaryDirectory() as folder:
 
         def at(scale: str) -> config.Params:
-            return config.load(compose(root, [f"scale={scale}"], Path(folder) / f"{scale}.yaml"))
+            return config.read(compose(root, [f"scale={scale}"], Path(folder) / f"{scale}.yaml"))
 
-        params = at(args.scale) if args.scale else config.load(root / "params.yaml")
+        params = at(args.scale) if args.scale else config.read(root / "params.yaml")
         key = args.city or params.synthetic.b_cities[0]
         city = _city_at_hand(root, params, key, Path(folder))
         probe = probe_city(city, params.simulation, params.radio, args.samples, params.seed)
@@ -207,7 +201,7 @@ def _book(args: argparse.Namespace) -> int:
 
 
 def _verify(args: argparse.Namespace) -> int:
-    from rfloc.pipeline.verify import verify
+    from rfloc.pipeline.record import verify
 
     root = config.project_root()
     print(f"{verify(root)} checks: results/ is what the pipeline wrote with these parameters")

@@ -97,7 +97,7 @@ def _project() -> Iterator[Finding]:
     """The project folder, its parameters, and where data and weights come from."""
     try:
         root = config.project_root()
-        params = config.load(root / "params.yaml")
+        params = config.read(root / "params.yaml")
     except ConfigError as error:
         yield Finding("project", error.what, error.mend)
         return

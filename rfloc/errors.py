@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import difflib
+from collections.abc import Iterable
+
 
 class RFLocError(Exception):
     """Base of every error that this package raises on purpose.
@@ -79,3 +82,10 @@ class NotebookError(RFLocError):
 
 class BookError(RFLocError):
     """The book lacks a page or a number, or its build or its check went wrong."""
+
+
+def nearest(name: str, known: Iterable[str]) -> str:
+    """The mend for an unknown name: the nearest known one, or all of them."""
+    known = sorted(known)
+    near = difflib.get_close_matches(name, known, n=1)
+    return f"did you mean {near[0]!r}?" if near else f"known here: {', '.join(known)}"

@@ -8,7 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-_NOT_INHERITED = ("DVC_ROOT", "DVC_STAGE", "RFLOC_STAMP", "OMP_NUM_THREADS")
+_NOT_INHERITED = ("DVC_ROOT", "DVC_STAGE", "OMP_NUM_THREADS")
 
 
 def make_clone(source: Path, target: Path) -> Path:

@@ -27,7 +27,7 @@ def clone(project_root, tmp_path, monkeypatch) -> Path:
 @pytest.mark.parametrize("scale", SCALES)
 def test_every_scale_composes_and_validates(clone, scale):
     assert main(["params", "--scale", scale]) == 0
-    assert config.load(clone / "params.yaml").scale == scale
+    assert config.read(clone / "params.yaml").scale == scale
 
 
 def test_no_scale_is_untested(project_root):
@@ -37,13 +37,13 @@ def test_no_scale_is_untested(project_root):
 @pytest.mark.parametrize("variant", ["default", "released_code"])
 def test_every_variant_composes(clone, variant):
     assert main(["params", f"variant={variant}"]) == 0
-    assert config.load(clone / "params.yaml").variant == variant
+    assert config.read(clone / "params.yaml").variant == variant
 
 
 def test_params_are_composed_where_there_are_none_yet(clone):
     (clone / "params.yaml").unlink()
     assert main(["params", "--scale", "smoke", "training.lr=5e-4"]) == 0
-    assert config.load(clone / "params.yaml").training.lr == 5e-4
+    assert config.read(clone / "params.yaml").training.lr == 5e-4
 
 
 @pytest.mark.parametrize(

@@ -83,30 +83,41 @@ def test_parameters_cannot_be_changed_in_passing(raw):
         params.training.lr = 1.0
 
 
-def test_a_section_comes_back_from_prefixed_variables(raw):
-    variables = {f"crops_{k}": v for k, v in raw["crops"].items()} | {"seed": 3, "crop": 1}
-    assert config.section("crops", variables) == config.CropParams(**raw["crops"])
+@pytest.fixture
+def project(raw, tmp_path, monkeypatch) -> Path:
+    (tmp_path / "params.yaml").write_text(yaml.safe_dump(raw))
+    (tmp_path / "dvc.yaml").touch()
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def test_a_page_declares_some_knobs_and_loads_the_rest(project, raw):
+    assert config.load({"P": None, "np": config}) == config.check(config.Params, raw)
+    P = config.load({"crops_size": 400.0, "seed": 3, "rays": 10, "splits": config, "radio": 1.0})
+    assert (P.crops.size, P.seed) == (400.0, 3)
+    assert P.crops.jitter == raw["crops"]["jitter"]
 
 
 @pytest.mark.parametrize(
-    ("change", "said"),
+    ("variables", "said"),
     [
-        ({"crops_jiter": 0.5}, "unknown parameter 'crops.jiter'(?s:.*)did you mean 'jitter'"),
-        ({"crops_size": "wide"}, "crops.size"),
-        ({"crops_size": None}, "crops.size"),
+        ({"crops_jiter": 0.5}, r"no parameter 'crops_jiter'(?s:.*)did you mean 'crops_jitter'\?"),
+        ({"crop_size": 400.0}, r"no parameter 'crop_size'(?s:.*)did you mean 'crops_size'\?"),
+        ({"crops_size": "wide"}, r"crops\.size"),
+        ({"crops_size": None}, r"crops\.size"),
+        ({"crops_pixels": 113}, "no multiple of model.patch"),
+        ({"experiment": "Z"}, "no experiment 'Z'"),
     ],
 )
-def test_a_section_refuses_what_papermill_would_let_pass(raw, change, said):
+def test_a_page_refuses_what_papermill_would_let_pass(project, variables, said):
     with pytest.raises(ConfigError, match=said):
-        config.section("crops", {f"crops_{k}": v for k, v in raw["crops"].items()} | change)
+        config.load(variables)
 
 
-def test_a_section_needs_every_key_and_a_known_name(raw):
-    variables = {f"crops_{k}": v for k, v in raw["crops"].items() if k != "jitter"}
-    with pytest.raises(ConfigError, match="lack crops_jitter"):
-        config.section("crops", variables)
-    with pytest.raises(ConfigError, match="no section 'crop'"):
-        config.section("crop", variables)
+def test_numbers_that_yaml_reads_as_text_are_numbers(raw):
+    raw = changed(changed(raw, "training.lr", "1e-5"), "sensitivity.carriers_hz", ["1e9"])
+    params = config.check(config.Params, raw)
+    assert (params.training.lr, params.sensitivity.carriers_hz) == (1e-5, [1e9])
 
 
 @pytest.mark.parametrize(
@@ -115,12 +126,12 @@ def test_a_section_needs_every_key_and_a_known_name(raw):
 def test_files_that_hold_no_parameters(tmp_path, text, said):
     (tmp_path / "params.yaml").write_text(text)
     with pytest.raises(ConfigError, match=said):
-        config.load(tmp_path / "params.yaml")
+        config.read(tmp_path / "params.yaml")
 
 
 def test_a_missing_file_says_how_to_make_it(tmp_path):
     with pytest.raises(ConfigError, match="rfloc params --scale demo"):
-        config.load(tmp_path / "params.yaml")
+        config.read(tmp_path / "params.yaml")
 
 
 def test_the_project_folder_is_found_from_below_and_nowhere_else(tmp_path, monkeypatch):

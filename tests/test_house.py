@@ -20,7 +20,8 @@ import yaml
 
 from rfloc import config
 from rfloc.cli import compose
-from rfloc.pipeline.parameters import declared, source_of
+from rfloc.pipeline.record import read_by
+from rfloc.pipeline.run import declared
 
 ROOT = Path(__file__).resolve().parents[1]
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
@@ -183,36 +184,28 @@ class TestNotebooks:
             assert cell.get("execution_count") is None, f"cell {number} has an execution count"
             assert not {"execution", "papermill"} & set(cell["metadata"])
 
-    def test_declares_parameters_first_with_the_values_of_the_default_scale(self, path):
+    def test_declares_a_few_knobs_first_with_the_values_of_the_default_scale(self, path):
         nb = nbformat.read(path, as_version=4)
         first = next(cell for cell in nb.cells if cell.cell_type == "code")
         assert "parameters" in first.metadata.get("tags", [])
         params = config.check(config.Params, raw()).model_dump()
-        item = re.search(r"--item (\w+)=(\w+)\.", stage_of(path)["cmd"])
+        assert len(declared(nb, path.name)) <= 8
         for name, default in declared(nb, path.name).items():
-            source = source_of(name, params)
-            if source is None:
-                continue
-            as_written, as_checked = look_up(raw(), source), look_up(params, source)
-            assert default in (as_written, as_checked), f"{name}, scale demo holds {as_written!r}"
-            assert type(default) is type(as_checked), f"{name} is of another type than in params.yaml"
-        if item:
-            entries = params[item.group(2)]
-            key = declared(nb)[item.group(1)]
-            assert key in entries
-            fields = {
-                n.removeprefix(f"{item.group(1)}_"): v
-                for n, v in declared(nb).items()
-                if n.startswith(f"{item.group(1)}_")
-            }
-            assert fields == {k: v for k, v in entries[key].items() if k in fields}
+            if name in config.KNOBS:
+                section, key = config.KNOBS[name]
+                held = (params[section] if section else params)[key]
+                assert default == held and type(default) is type(held), f"{name}: scale demo holds {held!r}"
 
-    def test_its_stage_depends_on_every_parameter_that_it_declares(self, path):
-        stage, params = stage_of(path), config.check(config.Params, raw()).model_dump()
-        keys = [key for key in stage.get("params", []) if isinstance(key, str)]
-        sources = {".".join(s) for n in declared(nbformat.read(path, as_version=4)) if (s := source_of(n, params))}
-        missing = {s for s in sources if not any(s == key or s.startswith(key + ".") for key in keys)}
-        assert not missing, "add them to the stage's params in dvc.yaml"
+    def test_no_variable_of_its_own_looks_like_a_knob(self, path):
+        """Else the cell that loads the parameters could not be run twice."""
+        nb = nbformat.read(path, as_version=4)
+        nodes = [node for node in ast.walk(ast.parse(code_of(path))) if isinstance(node, ast.Name)]
+        assigned = {node.id for node in nodes if isinstance(node.ctx, ast.Store)} - set(declared(nb))
+        assert not {name for name in assigned if name in config.KNOBS or config.like_a_knob(name)}
+
+    def test_its_stage_depends_on_every_section_that_it_reads_and_on_no_other(self, path):
+        keys = {key.partition(".")[0] for key in stage_of(path).get("params", []) if isinstance(key, str)}
+        assert keys == read_by(path), "its params in dvc.yaml are the sections that the page reads as P.section"
 
     def test_its_stage_depends_on_it_and_on_the_rooms_that_it_uses(self, path):
         deps = stage_of(path).get("deps", [])

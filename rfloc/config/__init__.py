@@ -1,12 +1,14 @@
 """The parameters of the project: one pydantic model a section of params.yaml, validated on every load.
 
-`conf/` composes params.yaml (Hydra); notebooks receive a section's keys as plain variables, named `section_key`.
+`conf/` composes params.yaml (Hydra). A page declares the few knobs that its reader would turn as plain variables, named
+`section_key`, and loads the rest: `P = config.load(globals())`.
 """
 
 from __future__ import annotations
 
 import difflib
 import os
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, TypeVar
@@ -34,9 +36,10 @@ from rfloc.config.sections import (
     SyntheticParams,
     TrainingParams,
 )
-from rfloc.errors import ConfigError
+from rfloc.errors import ConfigError, nearest
 
 __all__ = [
+    "KNOBS",
     "SECTIONS",
     "BaselineParams",
     "Box",
@@ -65,8 +68,9 @@ __all__ = [
     "check",
     "data_root",
     "load",
+    "overlay",
     "project_root",
-    "section",
+    "read",
     "weights_root",
 ]
 
@@ -76,6 +80,15 @@ SECTIONS: dict[str, type[Section]] = {
     for name, info in Params.model_fields.items()
     if isinstance(info.annotation, type) and issubclass(info.annotation, Section)
 }
+
+#: Where the value of each knob lies, by the name that pages and command lines give it: (section, key).
+KNOBS: dict[str, tuple[str, str]] = {
+    **{name: ("", name) for name in ("scale", "seed")},
+    **{f"{section}_{key}": (section, key) for section, model in SECTIONS.items() for key in model.model_fields},
+}
+
+_LITERALS = (bool, int, float, str, list, dict, type(None))
+_NUMBER = re.compile(r"[-+]?\d+(\.\d*)?[eE][-+]?\d+")
 
 S = TypeVar("S", bound=BaseModel)
 
@@ -105,7 +118,7 @@ def check(model: type[S], values: Mapping[str, Any], where: str = "") -> S:
         Naming every offending key, what is allowed there and, for an unknown key, the nearest match.
     """
     try:
-        return model.model_validate(dict(values))
+        return model.model_validate(_numbers(values))
     except ValidationError as error:
         problems, mends = [], []
         for item in error.errors():
@@ -113,9 +126,8 @@ def check(model: type[S], values: Mapping[str, Any], where: str = "") -> S:
             key = ".".join([where, *map(str, path)] if where else map(str, path))
             if item["type"] == "extra_forbidden":
                 known = _known_keys(model, path)
-                near = difflib.get_close_matches(str(path[-1]), known, n=1)
                 problems.append(f"unknown parameter {key!r}")
-                mends.append(f"did you mean {near[0]!r}?" if near else f"known here: {', '.join(sorted(known))}")
+                mends.append(nearest(str(path[-1]), known))
             else:
                 said = item["msg"].removeprefix("Value error, ")
                 got = "" if item["type"] in ("missing", "value_error") else f" (got {item['input']!r})"
@@ -127,8 +139,17 @@ def check(model: type[S], values: Mapping[str, Any], where: str = "") -> S:
         ) from None
 
 
-def load(path: str | Path = "params.yaml") -> Params:
-    """Read and validate params.yaml (raises ConfigError)."""
+def _numbers(value: Any) -> Any:
+    """`1e-5`, which YAML 1.1 reads as text, as the number that it is, at any depth."""
+    if isinstance(value, str):
+        return float(value) if _NUMBER.fullmatch(value) else value
+    if isinstance(value, Mapping):
+        return {key: _numbers(item) for key, item in value.items()}
+    return [_numbers(item) for item in value] if isinstance(value, list) else value
+
+
+def read(path: str | Path = "params.yaml") -> Params:
+    """Read and check a parameter file (raises ConfigError)."""
     path = Path(path)
     if not path.exists():
         raise ConfigError(
@@ -147,30 +168,40 @@ def load(path: str | Path = "params.yaml") -> Params:
     return check(Params, raw)
 
 
-def section(name: str, variables: Mapping[str, Any]) -> Any:
-    """Build a section from a notebook's variables, named `section_key` (e.g. `crops_size`).
+def load(variables: Mapping[str, Any]) -> Params:
+    """The project's parameters as a page sees them: `P = config.load(globals())`.
 
-    Every key of the section must be there, and no other variable may start with `name_`: a parameter that papermill
-    injected under a mistyped name is an error, not a silence.
+    Variables that are knobs (`crops_size`, `seed`), declared by the page or injected by papermill, stand over what
+    params.yaml holds.
 
     Raises
     ------
     ConfigError
-        If a variable is missing, unknown, ill-typed or out of range.
+        If a value is wrong, or a variable looks like a knob and is none.
     """
-    model = SECTIONS.get(name)
-    if model is None:
-        raise ConfigError(f"there is no section {name!r}", f"sections are {', '.join(SECTIONS)}")
-    prefix = name + "_"
-    values = {key.removeprefix(prefix): value for key, value in variables.items() if key.startswith(prefix)}
-    missing = [key for key in model.model_fields if key not in values]
-    if missing:
-        raise ConfigError(
-            f"the notebook's parameters lack {', '.join(prefix + key for key in missing)}",
-            f"section {name!r} has them",
-            "add them to the cell tagged `parameters`",
-        )
-    return check(model, values, where=name)
+    given = {name: value for name, value in variables.items() if isinstance(value, _LITERALS) and name[:1] != "_"}
+    looks = (name for name in given if name not in KNOBS and like_a_knob(name))
+    if unknown := next(looks, None):
+        raise ConfigError(f"there is no parameter {unknown!r}", "a knob's name is section_key", nearest(unknown, KNOBS))
+    params = overlay(read(project_root() / "params.yaml"), {k: v for k, v in given.items() if k in KNOBS})
+    experiment = given.get("experiment")
+    if experiment is not None and experiment not in params.experiments:
+        raise ConfigError(f"there is no experiment {experiment!r}", "", nearest(str(experiment), params.experiments))
+    return params
+
+
+def like_a_knob(name: str) -> bool:
+    """Whether a name begins like a knob, or is nearly one."""
+    return name.startswith(tuple(f"{s}_" for s in SECTIONS)) or bool(difflib.get_close_matches(name, KNOBS, 1, 0.9))
+
+
+def overlay(params: Params, values: Mapping[str, Any]) -> Params:
+    """Parameters with the knobs `values`, by name, in their place (raises ConfigError)."""
+    raw = params.model_dump()
+    for name, value in values.items():
+        section, key = KNOBS[name]
+        (raw[section] if section else raw)[key] = value
+    return check(Params, raw)
 
 
 def project_root(start: str | Path = "") -> Path:

@@ -154,7 +154,7 @@ def substitutions(root: Path) -> dict[str, Any]:
     BookError
         If a results file, or a key that every book needs, is missing.
     """
-    params = config.load(root / "params.yaml")
+    params = config.read(root / "params.yaml")
     results = root / "results" / params.scale
     rows = _rows(results / "table1.json")
     contest = [row for row in rows.values() if not row.oracle]
@@ -221,7 +221,7 @@ def build_book(root: str | Path) -> Path:
     """
     root = Path(root).resolve()
     book, build = root / "book", root / "book" / "_build"
-    params = config.load(root / "params.yaml")
+    params = config.read(root / "params.yaml")
     substitutions(root)
     toc = _toc(book, list(params.experiments))
     shutil.rmtree(build, ignore_errors=True)

@@ -54,7 +54,7 @@ def make_mini(project_root: Path) -> Callable[[Path], Path]:
         (root / "book" / "_toc.yml").write_text("format: jb-book\nroot: index\nparts: [{chapters: [{file: second}]}]\n")
         (root / "book" / "index.md").write_text(INDEX)
         (root / "book" / "second.md").write_text(SECOND)
-        results = root / "results" / config.load(root / "params.yaml").scale
+        results = root / "results" / config.read(root / "params.yaml").scale
         (results / "provenance").mkdir(parents=True)
         (results / "table1.json").write_text(json.dumps({"rows": ROWS}))
         for name in ("headline", "departures"):

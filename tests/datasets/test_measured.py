@@ -207,7 +207,7 @@ def test_nrsrq_follows_from_the_resource_blocks_of_the_scale(
     rome_data: Path, rome: City, project_root: Path, tmp_path: Path
 ) -> None:
     """NRSRQ = N_RB * NRSRP / RSSI (TS 36.214): the measured features tell N_RB, and scale rome must have the same."""
-    params = config.load(compose(project_root, ["scale=rome_tiny"], tmp_path / "params.yaml"))
+    params = config.read(compose(project_root, ["scale=rome_tiny"], tmp_path / "params.yaml"))
     links, _ = read_campaign(params.campaign, params.radio, rome_data, project_root, rome, 7)
     gap = (links["nrsrq"] - (links["nrsrp"] - links["rssi"])).values
     blocks = 10 ** (np.nanmedian(gap) / 10)

@@ -225,7 +225,7 @@ def test_nothing_stands_where_another_city_tests(parts, build):
 def test_parameters_that_contradict_each_other_are_refused():
     with pytest.raises(ConfigError, match="c_border 600 m is more than c_margin 320 m"):
         config.check(SyntheticParams, {"c_border": 600.0})
-    params = config.load(PROJECT / "params.yaml").model_dump()
+    params = config.read(PROJECT / "params.yaml").model_dump()
     params["cities"]["home"]["patches_only"] = True
     with pytest.raises(ConfigError, match="of which only patches are built"):
         config.check(config.Params, params)

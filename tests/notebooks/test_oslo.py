@@ -17,7 +17,7 @@ from shapely import LineString, box
 
 from rfloc import config, schema
 from rfloc.cli import compose
-from rfloc.pipeline.run_notebook import run
+from rfloc.pipeline.run import run
 
 #: South, north, west, east [deg]; the paper's boxes lie inside.
 AREA = (59.9205, 59.9300, 10.7530, 10.7670)
@@ -76,7 +76,7 @@ def test_the_page_reads_places_and_divides_the_measurements(project):
     ues = write_campaign(project / "data/oslo")
     (project / "conf/city/little.yaml").write_text(yaml.safe_dump(write_city(project / "data/oslo")))
     sets = [f"data_root={project / 'data'}", "city_conf=conf/city/little.yaml"]
-    page = nbformat.read(run("notebooks/A-oslo.ipynb", "out.ipynb", stage="oslo", sets=sets, root=project), 4)
+    page = nbformat.read(run("notebooks/A-oslo.ipynb", "out.ipynb", stage="oslo", given=sets, root=project), 4)
 
     links = schema.load(project / "build/oslo/links.zarr", "links")
     assert links["bs_id"].values.tolist() == [f"{MNC}-{ENODEB}-{npci}" for npci in CELLS]
@@ -103,6 +103,6 @@ def test_the_command_that_the_page_prints_can_be_composed(project_root, tmp_path
     prose = "\n".join(cell.source for cell in nbformat.read(project_root / "notebooks/A-oslo.ipynb", 4).cells)
     block = re.search(r"dvc exp run .*?```", prose, re.S).group()
     overrides = re.findall(r"-S (\S+)", block)
-    params = config.load(compose(project_root, overrides, tmp_path / "params.yaml"))
+    params = config.read(compose(project_root, overrides, tmp_path / "params.yaml"))
     assert params.cities["home"].name == "Oslo" and params.campaign.published is None
     assert params.campaign.cell_table == "oslo/NAME.xlsx" and params.splits.test_box[0] == 59.9217

@@ -12,11 +12,9 @@ from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 from rfloc.cli import compose
 
 PARAMETERS = """\
-scale = "demo"
 seed = 0
 crops_size = 1.0
 splits_block = 1.0
-cities = {}
 note = "as written"
 factor = 2.0
 """

@@ -18,7 +18,7 @@ UP_TO_DATE = "Data and pipelines are up to date."
 
 
 def test_params_are_those_that_the_experiment_asked_for(smoke_project):
-    params = config.load(smoke_project / "params.yaml")
+    params = config.read(smoke_project / "params.yaml")
     assert (params.scale, params.training.max_epochs) == ("smoke", 1)
 
 
@@ -39,7 +39,7 @@ def test_every_stage_left_an_executed_notebook_and_its_provenance(smoke_project)
 
 
 def test_the_page_on_oslo_says_that_its_files_are_not_here(smoke_project):
-    if (config.data_root(config.DataParams(), smoke_project) / "oslo").exists():
+    if (config.data_root(config.read(smoke_project / "params.yaml").data, smoke_project) / "oslo").exists():
         pytest.skip("the measurements of Oslo are here")
     cells = nbformat.read(smoke_project / "book/executed/A-oslo.ipynb", as_version=4).cells
     outputs = [output for cell in cells for output in cell.get("outputs", [])]
@@ -88,10 +88,9 @@ def test_an_experiment_with_a_slip_is_refused(smoke_project, override, said):
 def test_papermill_runs_a_notebook_without_dvc(smoke_project, tmp_path):
     notebook = "notebooks/04-1-cities.ipynb"
     out = tmp_path / "out.ipynb"
-    cities = json.dumps(yaml.safe_load((smoke_project / "params.yaml").read_text())["cities"])
     kept = smoke_project / "build/cities"
     shutil.copytree(kept, tmp_path / "cities")
-    run(smoke_project, "papermill", notebook, str(out), "-y", f"cities: {cities}", "-p", "seed", "3")
+    run(smoke_project, "papermill", notebook, str(out), "-p", "seed", "3")
     assert nbformat.read(out, as_version=4).metadata.papermill.exception is None
     shutil.rmtree(kept)
     shutil.copytree(tmp_path / "cities", kept)

@@ -41,7 +41,7 @@ def test_the_table_has_a_line_a_campaign():
 
 @pytest.fixture(scope="module")
 def paper(project_root, tmp_path_factory):
-    return config.load(compose(project_root, ["scale=paper"], tmp_path_factory.mktemp("paper") / "params.yaml"))
+    return config.read(compose(project_root, ["scale=paper"], tmp_path_factory.mktemp("paper") / "params.yaml"))
 
 
 def test_sizes_count_patches_deployments_and_stations_across_borders(paper):

@@ -1,14 +1,14 @@
 from __future__ import annotations
 
 import json
-import sys
 
 import nbformat
 import pytest
 
+from rfloc import config
 from rfloc.cli import main
 from rfloc.errors import ConfigError, NotebookError
-from rfloc.pipeline.run_notebook import normalise, run
+from rfloc.pipeline.run import declared, normalise, parse, read_notebook, resolve, run
 
 OUT = "book/executed/tiny.ipynb"
 
@@ -25,12 +25,84 @@ crops_size * factor
 """
 
 
+@pytest.fixture
+def params(project):
+    return config.read(project / "params.yaml")
+
+
+@pytest.fixture
+def tiny(project, write):
+    return read_notebook(project / write())
+
+
 def cells(path):
     return [c for c in nbformat.read(path, as_version=4).cells if c.cell_type == "code"]
 
 
+def test_declared_knobs_come_from_params_and_what_is_the_pages_own_stays(tiny, params):
+    found, values = resolve(tiny, params, {}, "tiny")
+    assert found == params
+    own = {"note": "as written", "factor": 2.0}
+    assert values == {"seed": params.seed, "crops_size": 200.0, "splits_block": params.splits.block} | own
+
+
+@pytest.mark.parametrize(
+    ("given", "value"),
+    [("seed=3", 3), ("crops_size=4e2", 400.0), ("note=x y", "x y"), ("factor=3", 3.0), ("training_lr=1e-5", 1e-5)],
+)
+def test_what_is_given_overrides_declared_or_not(tiny, params, given, value):
+    name, parsed = parse(given)
+    assert resolve(tiny, params, {name: parsed}, "tiny")[1][name] == value
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ("crop_size=400.0", r"has no parameter 'crop_size'\n.*did you mean 'crops_size'\?"),
+        ("crops_size=wide", r"crops\.size: .*valid number"),
+        ("crops_size=-1.0", r"crops\.size: .*greater than 0"),
+        ("note=3", "of type str"),
+        ("factor=true", "of type float"),
+        ("seed=1.5", "seed: .*integer"),
+    ],
+)
+def test_unknown_names_and_wrong_values_are_refused(tiny, params, given, said):
+    with pytest.raises(NotebookError, match=f"(?s){said}"):
+        resolve(tiny, params, dict([parse(given)]), "tiny")
+
+
+@pytest.mark.parametrize("text", ["seed", "=3", "a b=3", "seed=[1"])
+def test_a_value_that_cannot_be_read(text):
+    with pytest.raises(NotebookError, match="cannot read"):
+        parse(text)
+
+
+@pytest.mark.parametrize(
+    ("parameters", "said"),
+    [("size = 2 * 3", "line 1 .* no parameter: size = 2"), ("a = 1\nimport os", "line 2"), ("a = b = 1", "line 1")],
+)
+def test_a_parameters_cell_holds_literals_only(write, project, parameters, said):
+    with pytest.raises(NotebookError, match=said):
+        declared(read_notebook(project / write(parameters=parameters)))
+
+
+@pytest.mark.parametrize("tagged", [0, 2])
+def test_exactly_one_cell_is_tagged(tagged):
+    cells = [nbformat.v4.new_code_cell("a = 1", metadata={"tags": ["parameters"]}) for _ in range(tagged)]
+    with pytest.raises(NotebookError, match=f"{tagged} cells tagged"):
+        declared(nbformat.v4.new_notebook(cells=cells))
+
+
+def test_missing_and_damaged_notebooks(tmp_path):
+    with pytest.raises(NotebookError, match="there is no notebook"):
+        read_notebook(tmp_path / "x.ipynb")
+    (tmp_path / "x.ipynb").write_text("print(1)")
+    with pytest.raises(NotebookError, match="is no notebook"):
+        read_notebook(tmp_path / "x.ipynb")
+
+
 def test_the_output_is_executed_normalised_and_the_same_bytes_twice(project, write, capfd):
-    notebook = write(BUSY, "import os\nprint(sys.executable == " + repr(sys.executable) + ", os.getcwd())")
+    notebook = write(BUSY, "import os\nprint(os.getcwd())")
     first = run(notebook, OUT, root=project).read_bytes()
     out = capfd.readouterr().out
     assert run(notebook, OUT, root=project).read_bytes() == first
@@ -38,20 +110,23 @@ def test_the_output_is_executed_normalised_and_the_same_bytes_twice(project, wri
     assert set(nb["metadata"]) == {"kernelspec", "language_info"}
     assert [c["id"] for c in nb["cells"]] == [f"cell-{i:03d}" for i in range(5)]
     assert all("execution" not in c["metadata"] and "papermill" not in c["metadata"] for c in nb["cells"])
-    outputs = cells(project / OUT)[2].outputs
-    assert [o.output_type for o in outputs] == ["stream", "stream", "stream", "execute_result"]
-    assert outputs[0].text == "line 0\nline 1\nline 2\nwhole red\n"
-    assert outputs[1].text == "aside 0\naside 1\naside 2\n"
-    assert outputs[2].text == "after\n"
-    assert outputs[3].data["text/plain"] == "400.0"
-    assert cells(project / OUT)[3].outputs[0].text == f"True {project}\n"
-    assert "cell 3/4  import sys" in out and "line 2\n" in out, "progress, and what a cell prints, are shown"
+    busy = cells(project / OUT)[2]
+    assert busy.metadata.tags == ["hide-input"], "code is folded"
+    assert [o.output_type for o in busy.outputs] == ["stream", "execute_result"], "and no progress is kept"
+    assert busy.outputs[0].text == "line 0\nline 1\nline 2\nwhole red\nafter\n"
+    assert busy.outputs[1].data["text/plain"] == "400.0"
+    assert cells(project / OUT)[3].outputs[0].text == f"{project}\n"
+    assert "line 2" in out and "aside 2" in out, "what a cell prints is shown while it runs"
 
 
 def test_provenance_is_written_after_success(project, write):
-    run(write("x = 1"), OUT, root=project, stage="first", sets=["factor=3.0"])
+    notebook = write("from rfloc import config\nP = config.load(globals())\nP.crops.size")
+    run(notebook, OUT, root=project, stage="first", given=["factor=3.0", "crops_max_bs=4"])
+    assert cells(project / OUT)[-1].outputs[0].data["text/plain"] == "200.0"
     record = json.loads((project / "results/smoke/provenance/first.json").read_text())
-    assert record["parameters"]["factor"] == 3.0
+    crops = {f"crops_{key}" for key in config.CropParams.model_fields}
+    assert set(record["parameters"]) == crops | {"note", "factor"}, "the sections that the page reads, and its own"
+    assert (record["parameters"]["factor"], record["parameters"]["crops_max_bs"]) == (3.0, 4)
     assert record["wall_time_s"] > 0
     assert record["peak_memory_mib"] > 10
 
@@ -73,10 +148,11 @@ def test_a_failing_stage_exits_with_the_error_last(project, write, capfd, monkey
     monkeypatch.chdir(project)
     notebook = write("from rfloc.errors import DataError\nraise DataError('the file is gone', 'why', 'fetch it')")
     assert main(["run", str(notebook), "--out", OUT]) == 2
-    error = capfd.readouterr().err.strip().splitlines()
+    said = capfd.readouterr().err
+    error = said[said.index("NotebookError: ") :].strip().splitlines()  # a kernel may say something before it
     assert error[0].startswith("NotebookError: tiny.ipynb: cell 3, line 2 failed: raise DataError(")
     assert any("DataError: the file is gone" in line for line in error)
-    assert "build/failed/tiny.ipynb" in error[-1]
+    assert any("build/failed/tiny.ipynb" in line for line in error)
 
 
 def test_a_syntax_error_is_reported_like_any_other(project, write):
@@ -85,14 +161,14 @@ def test_a_syntax_error_is_reported_like_any_other(project, write):
 
 
 def test_a_dying_kernel_is_reported(project, write):
-    with pytest.raises(NotebookError, match="the kernel died in cell 3 of 3"):
+    with pytest.raises(NotebookError, match=r"tiny\.ipynb: the kernel died"):
         run(write("import os\nos._exit(9)"), OUT, root=project)
 
 
 @pytest.mark.parametrize("given", ["crop_size=400.0", "crops_size=wide", "factor=[1]"])
 def test_nothing_runs_with_unknown_or_ill_typed_parameters(project, write, given):
     with pytest.raises(NotebookError):
-        run(write("open('ran', 'w')"), OUT, root=project, sets=[given])
+        run(write("open('ran', 'w')"), OUT, root=project, given=[given])
     assert not (project / "ran").exists()
 
 
@@ -110,9 +186,8 @@ def test_users_own_ipython_and_jupyter_settings_do_not_matter(project, write, mo
     (startup / "00.py").write_text("factor_was_here = True\n")
     spec = home / ".local/share/jupyter/kernels/python3"
     spec.mkdir(parents=True)
-    (spec / "kernel.json").write_text(
-        json.dumps({"argv": ["/nowhere", "{connection_file}"], "display_name": "x", "language": "python"})
-    )
+    argv = {"argv": ["/nowhere", "{connection_file}"], "display_name": "x", "language": "python"}
+    (spec / "kernel.json").write_text(json.dumps(argv))
     for name in ("IPYTHONDIR", "JUPYTER_PATH", "JUPYTER_DATA_DIR"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("HOME", str(home))

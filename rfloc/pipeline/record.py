@@ -1,0 +1,202 @@
+"""Who made this: a JSON file a stage, written after its notebook ran, and the check that results/ is what they say."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import platform
+import re
+import resource
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Mapping
+from datetime import UTC, datetime
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from rfloc import backend, config, files
+from rfloc.errors import DataError
+
+#: What every record says.
+FIELDS: dict[str, type | tuple[type, ...]] = {
+    "stage": str, "scale": str, "notebook": str, "parameters": dict, "parameters_hash": str,
+    "revision": (str, type(None)), "dirty": bool, "inputs": dict, "packages": dict, "backend": dict, "machine": dict,
+    "started_at": str, "wall_time_s": (int, float), "peak_memory_mib": int,
+}  # fmt: skip
+#: Packages whose version can change a number in results/.
+PACKAGES = (
+    "rfloc", "torch", "lightning", "transformers", "sionna-rt", "mitsuba", "drjit", "karellen-llvm-core", "numpy",
+    "scipy", "xarray", "zarr", "scikit-learn", "shapely", "geopandas", "rasterio", "dvc", "papermill", "nbclient",
+)  # fmt: skip
+#: What makes the code: a change here, and the revision no longer tells what ran.
+_CODE = ("rfloc", "notebooks", "dvc.yaml", "constraints.txt", "pyproject.toml")
+
+
+def value_of(params: config.Params, name: str) -> Any:
+    """The value of a knob, plain."""
+    section, key = config.KNOBS[name]
+    return (getattr(params, section) if section else params).model_dump()[key]
+
+
+def read_by(notebook: Path) -> set[str]:
+    """The sections that a page reads: every `P.section` in its code."""
+    cells = json.loads(notebook.read_text())["cells"]
+    code = "\n".join("".join(cell["source"]) for cell in cells if cell["cell_type"] == "code")
+    return set(re.findall(r"\bP\.(\w+)", code)) & config.Params.model_fields.keys()
+
+
+def parameters_of(notebook: Path, params: config.Params, values: Mapping[str, Any]) -> dict[str, Any]:
+    """What a page's results depend on: the sections that it reads, knob by knob, and what else it declares."""
+    read, raw = read_by(notebook), params.model_dump()
+    found = {name: value_of(params, name) for name, (section, key) in config.KNOBS.items() if (section or key) in read}
+    found |= {name: raw[name] for name in read & {"cities", "experiments"}}
+    if "experiment" in values and "experiments" in found:
+        found["experiments"] = {values["experiment"]: raw["experiments"][values["experiment"]]}
+    return found | {name: value for name, value in values.items() if name not in config.KNOBS}
+
+
+def parameters_hash(parameters: Mapping[str, Any]) -> str:
+    """First 10 hex digits of the SHA-256 of the parameters as canonical JSON."""
+    return hashlib.sha256(json.dumps(parameters, sort_keys=True).encode()).hexdigest()[:10]
+
+
+def begin(root: Path, stage: str, notebook: Path, params: config.Params, values: Mapping[str, Any]) -> dict[str, Any]:
+    """Note what is about to run: parameters, revision, inputs by hash, versions, machine."""
+    revision, dirty = revision_of(root)
+    parameters, name = parameters_of(notebook, params, values), notebook.relative_to(root).as_posix()
+    return {
+        "stage": stage,
+        "scale": params.scale,
+        "notebook": name,
+        "parameters": parameters,
+        "parameters_hash": parameters_hash(parameters),
+        "revision": revision,
+        "dirty": dirty,
+        "inputs": {name: _md5(notebook)} | _inputs(root),
+        "packages": _versions(),
+        "backend": {k: v for k, v in backend.describe().items() if k in ("backend", "llvm")},
+        "machine": _machine(),
+        "started_at": datetime.now(UTC).isoformat(timespec="seconds"),
+        "wall_time_s": time.monotonic(),
+    }
+
+
+def finish(root: Path, content: dict[str, Any]) -> dict[str, Any]:
+    """Add time and memory to what `begin` noted, write results/<scale>/provenance/<stage>.json and return it."""
+    peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / (1024**2 if sys.platform == "darwin" else 1024)
+    spent = round(time.monotonic() - content["wall_time_s"], 1)
+    content = content | {"wall_time_s": spent, "peak_memory_mib": round(peak)}
+    files.save_json(content, root / "results" / content["scale"] / "provenance" / f"{content['stage']}.json")
+    return content
+
+
+def revision_of(root: Path) -> tuple[str | None, bool]:
+    """Git revision of the project and whether its code differs from it; (None, True) outside git."""
+    try:
+        done = [
+            subprocess.run(["git", *args], cwd=root, capture_output=True, text=True, check=True).stdout.strip()
+            for args in (("rev-parse", "HEAD"), ("status", "--porcelain", "--", *_CODE))
+        ]
+    except (FileNotFoundError, subprocess.CalledProcessError):
+        return None, True
+    return done[0], bool(done[1])
+
+
+def _inputs(root: Path) -> dict[str, str]:
+    """MD5 of what DVC holds and the running stage depends on; nothing outside DVC. Code is told by the revision."""
+    stage = os.environ.get("DVC_STAGE", "")
+    if not stage or Path(os.environ.get("DVC_ROOT", "")).resolve() != root.resolve():
+        return {}
+    from dvc.repo import Repo
+
+    with Repo(root) as repo:
+        deps = [dep.def_path for dep in repo.stage.load_one(None, stage.rpartition(":")[2]).deps]
+    held = {path: md5 for path, md5 in _held(root)}
+    return {path: md5 for path, md5 in held.items() if any(f"{path}/".startswith(f"{dep}/") for dep in deps)}
+
+
+def _held(root: Path) -> Iterator[tuple[str, str]]:
+    """(path, md5) of every output that dvc.lock and *.dvc files hold."""
+    for file in [*sorted(root.glob("*.dvc")), root / "dvc.lock"]:
+        content = yaml.safe_load(file.read_text()) if file.is_file() else {}
+        for stage in content.get("stages", {"": content}).values():
+            yield from ((out["path"], out["md5"]) for out in stage.get("outs", []) if "md5" in out)
+
+
+def _versions() -> dict[str, str]:
+    found = {"python": platform.python_version()}
+    for name in PACKAGES:
+        try:
+            found[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            continue
+    return found
+
+
+def _machine() -> dict[str, Any]:
+    """System, CPU model and number of usable cores; nothing that names the machine."""
+    cpuinfo = Path("/proc/cpuinfo")
+    models = re.findall(r"^model name\s*: (.*)$", cpuinfo.read_text() if cpuinfo.exists() else "", re.M)
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    return {
+        "system": f"{platform.system()} {platform.machine()}",
+        "cpu": models[0].strip() if models else platform.processor(),
+        "cores": cores,
+    }
+
+
+def _md5(path: Path) -> str:
+    return hashlib.md5(path.read_bytes(), usedforsecurity=False).hexdigest()
+
+
+def verify(root: Path) -> int:
+    """Check results/<scale> against dvc.lock, and its records against params.yaml; return the number of checks.
+
+    Raises
+    ------
+    DataError
+        Naming every file that is missing, malformed, changed by hand or made with other parameters.
+    """
+    params = config.read(root / "params.yaml")
+    within, problems, seen = f"results/{params.scale}", [], 0
+    for path, md5 in _held(root):
+        if path.startswith(within + "/"):
+            seen += 1
+            if not (root / path).is_file():
+                problems.append(f"{path} is missing")
+            elif _md5(root / path) != md5:
+                problems.append(f"{path} differs from what its stage wrote")
+    for file in sorted((root / within).rglob("*.json")):
+        seen += 1
+        try:
+            content = json.loads(file.read_text(), parse_constant=_refuse)
+            found = _wrong(content, params) if file.parent.name == "provenance" else ()
+            problems += [f"{file.relative_to(root)}: {what}" for what in found]
+        except ValueError as error:
+            problems.append(f"{file.relative_to(root)} is no valid JSON: {error}")
+    if problems or not seen:
+        said = "; ".join(problems) or "it holds nothing"
+        raise DataError(f"{within} cannot be trusted: {said}", "", "run `dvc repro`")
+    return seen
+
+
+def _refuse(constant: str) -> None:
+    raise ValueError(f"{constant} is no JSON number")
+
+
+def _wrong(content: Any, params: config.Params) -> Iterator[str]:
+    """What is wrong with one record."""
+    wrong = [name for name, kind in FIELDS.items() if not isinstance(content.get(name, ...), kind)]
+    if wrong:
+        yield f"{', '.join(wrong)} missing or ill-typed"
+        return
+    if parameters_hash(content["parameters"]) != content["parameters_hash"]:
+        yield "its parameters are not those of its hash"
+    for name, value in content["parameters"].items():
+        if name in config.KNOBS and value_of(params, name) != value:
+            yield f"was made with {name}={value!r}, params.yaml holds {value_of(params, name)!r}"

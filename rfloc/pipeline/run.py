@@ -1,0 +1,244 @@
+"""Run one notebook as a pipeline stage: knobs in, checked; a normalised, executed notebook out.
+
+A notebook declares a few knobs as literals in its cell tagged `parameters` and loads the rest from params.yaml. The
+runner injects what params.yaml holds for the declared ones, and whatever else was given by name.
+"""
+
+from __future__ import annotations
+
+import ast
+import contextlib
+import logging
+import os
+import re
+import tempfile
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import nbformat
+import papermill
+import yaml
+from nbclient.exceptions import DeadKernelError
+from nbformat import NotebookNode
+from papermill.exceptions import PapermillExecutionError
+from traitlets.config import Config
+
+from rfloc import config, files
+from rfloc.errors import ConfigError, NotebookError, nearest
+from rfloc.pipeline import record
+
+_ANSI = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
+_OVERWRITTEN = re.compile(r"[^\n]*\r(?!\n)")
+_LINE = re.compile(r"Cell In\[\d+\], line (\d+)")
+_WIDGET = "application/vnd.jupyter.widget"
+_KERNEL = {"display_name": "Python 3", "language": "python", "name": "python3"}
+
+
+def read_notebook(path: Path) -> NotebookNode:
+    """Read a notebook (raises NotebookError if it is missing or no notebook)."""
+    try:
+        return nbformat.read(path, as_version=4)
+    except FileNotFoundError:
+        raise NotebookError(f"there is no notebook at {path}", "", "notebooks lie in notebooks/") from None
+    except nbformat.reader.NotJSONError as error:
+        raise NotebookError(f"{path} is no notebook", str(error)) from None
+
+
+def declared(nb: NotebookNode, name: str = "notebook") -> dict[str, Any]:
+    """The parameters that a notebook declares: assignments of literals in its one cell tagged `parameters`.
+
+    Raises
+    ------
+    NotebookError
+        If there is no such cell, or it holds anything else.
+    """
+    cells = [c for c in nb.cells if c.cell_type == "code" and "parameters" in c.metadata.get("tags", [])]
+    if len(cells) != 1:
+        raise NotebookError(f"{name} has {len(cells)} cells tagged 'parameters'", "one declares what it takes")
+    found: dict[str, Any] = {}
+    for node in ast.parse(cells[0].source).body:
+        try:
+            match node:
+                case ast.Assign(targets=[ast.Name(id=variable)], value=value):
+                    found[variable] = ast.literal_eval(value)
+                case _:
+                    raise ValueError
+        except ValueError:
+            said = f"{name}: line {node.lineno} of the parameters cell is no parameter: {ast.unparse(node)}"
+            raise NotebookError(said, "every line there has the form name = literal") from None
+    return found
+
+
+def parse(text: str) -> tuple[str, Any]:
+    """Read `name=value`, the value in YAML (raises NotebookError)."""
+    name, equals, value = text.partition("=")
+    try:
+        if not equals or not name.isidentifier():
+            raise ValueError("it has the form name=value")
+        return name, yaml.safe_load(value)
+    except (ValueError, yaml.YAMLError) as error:
+        raise NotebookError(f"cannot read -p {text!r}", str(error).replace("\n", " ")) from None
+
+
+def resolve(nb: NotebookNode, params: config.Params, given: dict[str, Any], name: str) -> tuple[config.Params, dict]:
+    """Parameters with what was given in its place, and the values to inject.
+
+    Raises
+    ------
+    NotebookError
+        If a given name is neither a knob nor declared, or its value is none that it can have.
+    """
+    defaults = declared(nb, name)
+    if unknown := next((key for key in given if key not in defaults and key not in config.KNOBS), None):
+        raise NotebookError(f"{name} has no parameter {unknown!r}", "", nearest(unknown, {*defaults, *config.KNOBS}))
+    try:
+        params = config.overlay(params, {key: value for key, value in given.items() if key in config.KNOBS})
+    except ConfigError as error:
+        raise NotebookError(f"{name}: {error.what}", f"-p gave {', '.join(given)}", error.mend) from None
+    for key in given.keys() - config.KNOBS.keys():
+        if isinstance(defaults[key], float) and type(given[key]) is int:
+            given[key] = float(given[key])
+        if defaults[key] is not None and type(given[key]) is not type(defaults[key]):
+            said = f"{name}: parameter {key!r} is of type {type(defaults[key]).__name__}, like {defaults[key]!r}"
+            raise NotebookError(said, f"-p gave {given[key]!r}")
+    named = {key: record.value_of(params, key) for key in (*defaults, *given) if key in config.KNOBS}
+    return params, defaults | given | named
+
+
+class _Shown(logging.Handler):
+    """Prints what papermill and the cells say, plain."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        print(_ANSI.sub("", record.getMessage()).rstrip("\n"), flush=True)
+
+
+@contextlib.contextmanager
+def _undisturbed() -> Iterator[Path]:
+    """A scratch folder; kernels started meanwhile see no settings of the user's, and papermill says what they say."""
+    with tempfile.TemporaryDirectory(prefix="rfloc-") as folder:
+        settings = dict.fromkeys(("IPYTHONDIR", "JUPYTER_DATA_DIR", "JUPYTER_RUNTIME_DIR"), folder)
+        settings |= {"JUPYTER_PATH": "", "PYTHONHASHSEED": "0"}
+        before = {name: os.environ.get(name) for name in settings}
+        os.environ.update(settings)
+        log, shown = logging.getLogger("papermill"), _Shown()
+        log.setLevel(logging.INFO)
+        log.propagate = False
+        log.addHandler(shown)
+        try:
+            yield Path(folder)
+        finally:
+            log.removeHandler(shown)
+            for name, value in before.items():
+                os.environ.pop(name) if value is None else os.environ.update({name: value})
+
+
+def execute(notebook: Path, values: dict[str, Any], cwd: Path, failed: Path) -> NotebookNode:
+    """Run a notebook with the values injected, in a fresh kernel in `cwd`; what cells print is shown as it comes.
+
+    Raises
+    ------
+    NotebookError
+        If a cell fails, naming the cell, its line and the error, or the kernel dies; `failed` holds what there is.
+    """
+    with _undisturbed() as scratch:
+        out, mend = scratch / notebook.name, f"the notebook up to there is {failed.relative_to(cwd)}"
+        try:
+            papermill.execute_notebook(
+                notebook, out, values, cwd=cwd, kernel_name="python3", language="python",
+                log_output=True, progress_bar=False, config=Config(KernelManager={"transport": "ipc"}),
+            )  # fmt: skip
+        except PapermillExecutionError as error:
+            _keep(normalise(read_notebook(out)), failed)
+            print(_ANSI.sub("", "\n".join(error.traceback)), flush=True)
+            match, lines = _LINE.search(_ANSI.sub("", "\n".join(error.traceback))), error.source.splitlines()
+            at = int(match[1]) if match else 1
+            what = f"{notebook.name}: cell {error.exec_count}, line {at} failed: {lines[at - 1].strip()}"
+            said = _ANSI.sub("", error.evalue).replace("\n", "\n      ")
+            raise NotebookError(what, f"{error.ename}: {said}", mend) from None
+        except DeadKernelError:
+            raise NotebookError(
+                f"{notebook.name}: the kernel died",
+                "the process was ended from outside: out of memory, or a native library aborted",
+                "free memory or choose a smaller scale; `rfloc doctor` checks the native libraries",
+            ) from None
+        return normalise(read_notebook(out))
+
+
+def normalise(nb: NotebookNode) -> NotebookNode:
+    """Take out of an executed notebook, in place, what differs between two equal runs and what is plumbing.
+
+    Times, papermill's metadata, kernel versions, widget state, standard error, ANSI colours and the way in which
+    streams were cut into messages go; code is folded, unless its cell is tagged `show-input`.
+    """
+    nb.metadata = nbformat.from_dict({"kernelspec": _KERNEL, "language_info": {"name": "python"}})
+    nb.nbformat, nb.nbformat_minor = 4, 5
+    for index, cell in enumerate(nb.cells):
+        tags = set(cell.metadata.get("tags", []))
+        for key in ("execution", "papermill", "tags"):
+            cell.metadata.pop(key, None)
+        cell.id = f"cell-{index:03d}"
+        if cell.cell_type == "code":
+            cell.outputs = _outputs(cell.outputs)
+            tags |= {"hide-input"} - ({"hide-input"} if tags & {"show-input", "remove-cell"} else set())
+        if tags:
+            cell.metadata.tags = sorted(tags)
+    return nb
+
+
+def _outputs(outputs: list[NotebookNode]) -> list[NotebookNode]:
+    kept: list[NotebookNode] = []
+    for output in outputs:
+        if output.output_type == "stream":
+            if output.name == "stderr":
+                continue
+            if kept and kept[-1].output_type == "stream":
+                kept[-1].text += output.text
+                continue
+        elif any(mime.startswith(_WIDGET) for mime in output.get("data", {})):
+            continue
+        kept.append(output)
+    for output in kept:
+        if output.output_type == "stream":
+            output.text = _OVERWRITTEN.sub("", _ANSI.sub("", output.text))
+        elif output.output_type == "error":
+            output.traceback = [_ANSI.sub("", line) for line in output.traceback]
+        elif "text/plain" in output.data:
+            output.data["text/plain"] = _ANSI.sub("", output.data["text/plain"])
+    return kept
+
+
+def _keep(nb: NotebookNode, path: Path) -> None:
+    with files.write(path) as part:
+        nbformat.write(nb, part)
+
+
+def run(
+    notebook: str | Path, out: str | Path, *, stage: str = "", given: Sequence[str] = (), root: Path | None = None
+) -> Path:
+    """Run a notebook with its parameters from params.yaml, write it to `out` and its provenance to results/.
+
+    Parameters
+    ----------
+    notebook, out : path
+        The output-free notebook and where the executed one goes, relative to the project folder.
+    stage : str
+        Name in the provenance; default: the stem of `out`.
+    given : sequence of str
+        `name=value` (YAML) of any knob, `section_key`, and of what the page declares.
+
+    Raises
+    ------
+    ConfigError, NotebookError
+        Nothing is written then, but for the partial notebook in build/failed/ where a cell failed.
+    """
+    root = config.project_root(root or "")
+    notebook, out = root / notebook, root / out
+    nb = read_notebook(notebook)
+    params, values = resolve(nb, config.read(root / "params.yaml"), dict(map(parse, given)), notebook.name)
+    made_by = record.begin(root, stage or out.stem, notebook, params, values)
+    print(f"{notebook.name}: scale {params.scale}", flush=True)
+    _keep(execute(notebook, values, root, root / "build" / "failed" / out.name), out)
+    said = record.finish(root, made_by)
+    print(f"{notebook.name}: done in {said['wall_time_s']:.1f} s, {said['peak_memory_mib']} MiB", flush=True)
+    return out
