@@ -31,8 +31,8 @@ from rfloc.errors import CalibrationError
 Floats = NDArray[np.float64]
 
 #: Prior standard deviation of offset [dB], slope and contrast, for a residual of :data:`SCALE_DB`. What the last does
-#: to Rome's levels is told by results/benchmarks/contrast.json: training UEs left out are ranked better than by rays as traced,
-#: and better still with a wider one.
+#: to Rome's levels is told by results/benchmarks/contrast.json: training UEs left out are ranked better than by rays as
+#: traced, and better still with a wider one.
 OFFSET_SD_DB, SLOPE_SD, CONTRAST_SD = 10.0, 1.5, 0.3
 #: Path gain that contrast leaves as it is [dB].
 PIVOT_DB = -95.0
