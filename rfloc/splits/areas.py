@@ -19,18 +19,17 @@ from rfloc.errors import SplitError
 from rfloc.frames import LocalFrame
 
 Bools = NDArray[np.bool_]
-Blocks = NDArray[np.int64]
 
 #: Sides of a box are broken at this length [deg], so that the polygon keeps within a millimetre of its parallels.
 BOX_STEP = 0.001
 
 
-def blocks_of(x: ArrayLike, y: ArrayLike, block: float) -> Blocks:
+def blocks_of(x: ArrayLike, y: ArrayLike, block: float) -> NDArray[np.int64]:
     """Block (column, row) of each position [m], shape (n, 2)."""
     return np.floor(np.column_stack([x, y]) / block).astype(np.int64)
 
 
-def area_of_blocks(blocks: Blocks, edge: float) -> BaseGeometry:
+def area_of_blocks(blocks: NDArray[np.int64], edge: float) -> BaseGeometry:
     """The union of blocks, shape (n, 2), of `edge` metres."""
     low = blocks * edge
     return shapely.union_all(shapely.box(low[:, 0], low[:, 1], low[:, 0] + edge, low[:, 1] + edge))
@@ -50,9 +49,7 @@ def near(area: BaseGeometry, x: ArrayLike, y: ArrayLike, distance: float = 0.0) 
 
 def squares(centre_x: ArrayLike, centre_y: ArrayLike, size: ArrayLike) -> NDArray[np.object_]:
     """Square polygons round centres [m], of one size or one each [m]."""
-    x, y, half = np.broadcast_arrays(
-        np.asarray(centre_x, float), np.asarray(centre_y, float), np.asarray(size, float) / 2
-    )
+    x, y, half = np.broadcast_arrays(centre_x, centre_y, np.asarray(size, float) / 2)
     return np.atleast_1d(shapely.box(x - half, y - half, x + half, y + half))
 
 
@@ -72,24 +69,7 @@ def held_out(split: xr.Dataset, x: ArrayLike, y: ArrayLike) -> Bools:
 
 
 def overlaps(split: xr.Dataset, centre_x: ArrayLike, centre_y: ArrayLike, size: ArrayLike, gap: float = 0.0) -> Bools:
-    """Whether square crops touch a held-out area or come within `gap` [m] of one.
-
-    Parameters
-    ----------
-    split : Dataset
-        Kind `split`.
-    centre_x, centre_y : array
-        Shape (n,), crop centres in the split's frame [m].
-    size : float or array
-        Edge of all crops or of each [m].
-    gap : float
-        Distance that is still too near [m].
-
-    Raises
-    ------
-    SplitError
-        If the split does not hold its areas.
-    """
+    """Whether square crops, by centre and edge [m], touch a held-out area or come within `gap` [m] of one."""
     return np.asarray(shapely.dwithin(unknown_area(split), squares(centre_x, centre_y, size), gap))
 
 
@@ -102,12 +82,9 @@ def crosses(split: xr.Dataset, centre_x: ArrayLike, centre_y: ArrayLike, size: A
 
 
 def _stored(split: xr.Dataset, name: str) -> BaseGeometry:
+    """An area from the split's attributes."""
     if name not in split.attrs:
-        raise SplitError(
-            f"the split does not say its {name}",
-            "it was not made by rfloc.splits.make_split, or by an earlier version of it",
-            "make the split anew",
-        )
+        raise SplitError(f"the split does not say its {name}", "an area is part of a split", "make the split anew")
     return _parsed(split.attrs[name])
 
 

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
-from typing import Any, get_args
+from typing import Any
 
 import numpy as np
 import shapely
@@ -16,18 +15,20 @@ from rfloc.errors import SplitError
 from rfloc.schema import ROLES
 from rfloc.splits.areas import held_out, near, overlaps, squares, unknown_area
 
-#: Crops: a dataset of kind "crops", or centre_x, centre_y and size [m].
-Crops = xr.Dataset | tuple[ArrayLike, ArrayLike, ArrayLike]
+Floats = NDArray[np.float64]
 
-TEST_ROLES = ("known", "unknown")
-
-_MEND: dict[Leak, str] = {
-    "positions": "make the split with rfloc.splits.make_split, which gives a position one role",
-    "buffer": "make the split with rfloc.splits.make_split, which gives such UEs the role buffer",
-    "crops": "set splits.crop_gap to 0 or more and draw training crops with it",
-    "calibration": "calibrate with UEs of role train alone",
-    "stations": "place stations with UEs of role train alone",
-    "interpolated": "set campaign.interpolated to false",
+#: The leaks: what leaked, and how to mend it. Interpolated levels come from neighbours of unknown role: a training UE's
+#: can hold what a test UE measured, and the reverse.
+LEAKS: dict[Leak, tuple[str, str]] = {
+    "positions": ("positions are both in a test role and in training or validation", "give a position one role"),
+    "buffer": ("training or validation UEs are held out by area or buffer", "give such UEs the role buffer"),
+    "crops": ("training crops overlap the held-out area or its crop gap", "draw training crops with splits.crop_gap"),
+    "calibration": (
+        "UEs that stations were calibrated with are test UEs or held out",
+        "calibrate with role train alone",
+    ),
+    "stations": ("UEs that stations were placed with are test UEs or held out", "place with UEs of role train alone"),
+    "interpolated": ("levels of UEs in use were interpolated", "set campaign.interpolated to false"),
 }
 
 
@@ -35,124 +36,89 @@ def leakage_report(
     split: xr.Dataset,
     links: xr.Dataset,
     *,
-    allow: Collection[Leak] | None = None,
-    crops: Crops | None = None,
+    crops: tuple[ArrayLike, ArrayLike, ArrayLike] | None = None,
     test_crops: xr.Dataset | None = None,
-    calibration_ues: ArrayLike | None = None,
+    calibration_ues: NDArray[np.bool_] | None = None,
 ) -> dict[str, Any]:
     """Count roles, measure how far test UEs are from training, count leaks and refuse those that are not allowed.
 
-    Test UEs have the role `known` or `unknown`. The leaks:
-
-    - `positions`: positions that are both in a test role and in training or validation.
-    - `buffer`: training or validation UEs in the held-out area or within its buffer.
-    - `crops`: training crops that overlap the held-out area, or come within the split's `crop_gap` of it.
-    - `calibration`: UEs used to calibrate stations that stand where a test UE does, or in the held-out area or its
-      buffer.
-    - `stations`: such UEs used to place stations (coordinate `ue_placed` of the links).
-    - `interpolated`: levels of UEs in use that were interpolated (variable `interpolated` of the links). They come from
-      neighbours of unknown role, so that a training UE's can hold what a test UE measured, and the reverse.
+    Test UEs have the role `known` or `unknown`; :data:`LEAKS` says what may leak.
 
     Parameters
     ----------
     split : Dataset
-        Kind `split` of these links (:func:`make_split`, :func:`split_like`).
+        Kind `split` of these links; its attribute `allow` names the leaks that are counted and let pass.
     links : Dataset
-        Kind `links`.
-    allow : collection of str, optional
-        Leaks that are counted and let pass; default: those that the split's parameters allow.
-    crops : Dataset or (centre_x, centre_y, size), optional
+        Kind `links`; `ue_placed` are UEs that stations were placed with, `interpolated` levels that were not measured.
+    crops : (centre_x, centre_y, size), optional
         Training crops, all that were drawn or a sample [m].
     test_crops : Dataset, optional
         Kind `crops`, of the test UEs: how much of each some training crop shows.
-    calibration_ues : array, optional
-        UEs that stations were calibrated with: bool of shape (n_ue,) over these links, or positions (n, 2) [m].
+    calibration_ues : array of bool, shape (n_ue,), optional
+        UEs that stations were calibrated with.
 
     Returns
     -------
     dict
-        For JSON. `counts` of UEs a role; `held_out_m2`; `buffer`, `crop_gap` [m]; `nearest_train` [m]: `min`, `median`,
-        `max` distance from each role's UEs to a training UE; `crops`: how many were `drawn`, how many are
-        `overlapping` the held-out area at any crop_gap, their `share`, and `test_area_shown` a role: share of a test
-        crop's area that training crops show; `calibration_ues`, `placed_ues`: how many were used;
-        `interpolated_links` a role; `leaks`: the count of each, None where there was nothing to examine; `allowed`.
+        For JSON; lengths in m. `nearest_train`: distance from each role's UEs to a training UE; `crops`: how many were
+        `drawn`, how many are `overlapping` the held-out area at any crop_gap, and `test_area_shown`: share of a test
+        crop's area that training crops show; `leaks`: the count of each, None where there was nothing to examine.
 
     Raises
     ------
     SplitError
         If the split belongs to other links, an unknown-street UE lies outside the held-out area, or there is a leak
-        that is not allowed: counts and mends of all such leaks.
+        that is not allowed.
     """
-    allowed = _allowed(split, allow)
-    x, y = links["ue_x"].values, links["ue_y"].values
-    role, points = split["role"].values.astype(str), np.column_stack([x, y])
     require_own(split, links)
-    _require_consistent(split, points, role)
-    used, test = np.isin(role, ("train", "val")), np.isin(role, TEST_ROLES)
-    buffer, gap = float(split.attrs["buffer"]), split.attrs.get("crop_gap")
-
-    def forbidden(at: NDArray[np.float64]) -> int:
-        return int((np.isin(_key(at), _key(points[test])) | held_out(split, at[:, 0], at[:, 1])).sum())
-
-    leaks: dict[Leak, int | None] = {
-        "positions": len(np.intersect1d(_key(points[used]), _key(points[test]))),
-        "buffer": int((used & held_out(split, x, y)).sum()),
-        "crops": None,
-        "calibration": None,
-        "stations": None,
-        "interpolated": None,
-    }
+    x, y = links["ue_x"].values, links["ue_y"].values
+    at, role = x + 1j * y, split["role"].values.astype(str)
+    buffer, gap = split.attrs["buffer"], split.attrs.get("crop_gap")
+    if not near(unknown_area(split), x, y)[role == "unknown"].all():
+        mend = "make the split with rfloc.splits.make_split"
+        raise SplitError("unknown-street UEs lie outside the held-out area", "roles and area disagree", mend)
+    train, used, test = role == "train", np.isin(role, ("train", "val")), np.isin(role, ("known", "unknown"))
+    held = held_out(split, x, y)
+    forbidden = held | np.isin(at, at[test])
+    leaks: dict[Leak, int | None] = dict.fromkeys(LEAKS)
+    leaks["positions"] = len(np.intersect1d(at[used], at[test]))
+    leaks["buffer"] = int((used & held).sum())
     report: dict[str, Any] = {
         "counts": {name: int((role == name).sum()) for name in ROLES},
         "held_out_m2": float(unknown_area(split).area),
-        "buffer": buffer,
+        "buffer": float(buffer),
         "crop_gap": gap,
-        "nearest_train": _nearest(points, role),
-        "crops": None,
-        "calibration_ues": None,
-        "placed_ues": None,
-        "interpolated_links": None,
+        "nearest_train": {},
+        **dict.fromkeys(("crops", "calibration_ues", "placed_ues", "interpolated_links")),
     }
+    if train.any():
+        away = cKDTree(np.column_stack([x, y])[train]).query(np.column_stack([x, y]))[0]
+        report["nearest_train"] = _by_role(away, role, ROLES[1:])
     if crops is not None:
-        square = _square(crops)
-        report["crops"] = _crops(split, square, test_crops)
-        leaks["crops"] = int(overlaps(split, *square, gap=gap or 0.0).sum())
+        over = overlaps(split, *crops)
+        share = float(over.mean()) if len(over) else 0.0
+        shown = None if test_crops is None else _shown(crops, test_crops)
+        report["crops"] = {"drawn": len(over), "overlapping": int(over.sum()), "share": share, "test_area_shown": shown}
+        leaks["crops"] = int(overlaps(split, *crops, gap=gap or 0.0).sum())
     if calibration_ues is not None:
-        calibrated = _positions(calibration_ues, points)
-        report["calibration_ues"], leaks["calibration"] = len(calibrated), forbidden(calibrated)
+        report["calibration_ues"] = int(calibration_ues.sum())
+        leaks["calibration"] = int(forbidden[calibration_ues].sum())
     if "ue_placed" in links.variables:
-        placed = points[links["ue_placed"].values]
-        report["placed_ues"], leaks["stations"] = len(placed), forbidden(placed)
+        placed = links["ue_placed"].values
+        report["placed_ues"], leaks["stations"] = int(placed.sum()), int(forbidden[placed].sum())
     if "interpolated" in links.variables:
         filled = links["interpolated"].values.sum(axis=1)
         report["interpolated_links"] = {name: int(filled[role == name].sum()) for name in ROLES}
         leaks["interpolated"] = int(filled[used | test].sum())
+    allowed = sorted(split.attrs.get("allow", ()))
     found = {leak: n for leak, n in leaks.items() if n and leak not in allowed}
     if found:
-        what: dict[Leak, str] = {
-            "positions": "positions are both in a test role and in training or validation",
-            "buffer": f"training or validation UEs lie in the held-out area or within {buffer:g} m of it",
-            "crops": "training crops overlap the held-out area" + (f" or come within {gap:g} m of it" if gap else ""),
-            "calibration": "UEs that stations were calibrated with are test UEs or held out",
-            "stations": "UEs that stations were placed with are test UEs or held out",
-            "interpolated": "levels were interpolated from neighbours of unknown role",
-        }
         raise SplitError(
-            "the split leaks: " + "; ".join(f"{n} {what[leak]}" for leak, n in found.items()),
-            "what is tested on must not have been seen before",
-            "; ".join(_MEND[leak] for leak in found) + f"; or put {', '.join(found)} into splits.allow",
+            "the split leaks: " + "; ".join(f"{n} {LEAKS[leak][0]}" for leak, n in found.items()),
+            f"what is tested on must not have been seen before; buffer {buffer:g} m, crop gap {gap} m",
+            "; ".join(LEAKS[leak][1] for leak in found) + f"; or put {', '.join(found)} into splits.allow",
         )
-    return report | {"leaks": leaks, "allowed": sorted(allowed)}
-
-
-def _allowed(split: xr.Dataset, allow: Collection[Leak] | None) -> set[str]:
-    allowed = set(split.attrs.get("allow", ()) if allow is None else allow)
-    strange = sorted(allowed - set(get_args(Leak)))
-    if strange:
-        raise SplitError(
-            f"no leak is called {strange[0]!r}", f"leaks are {', '.join(get_args(Leak))}", "name one of these, or none"
-        )
-    return allowed
+    return report | {"leaks": leaks, "allowed": allowed}
 
 
 def made_for(split: xr.Dataset, links: xr.Dataset) -> bool:
@@ -171,67 +137,16 @@ def require_own(split: xr.Dataset, links: xr.Dataset) -> None:
         )
 
 
-def _require_consistent(split: xr.Dataset, points: NDArray[np.float64], role: NDArray[np.str_]) -> None:
-    """Raise unless unknown streets lie in the split's area."""
-    outside = (role == "unknown") & ~near(unknown_area(split), points[:, 0], points[:, 1])
-    if outside.any():
-        raise SplitError(
-            f"{int(outside.sum())} unknown-street UEs lie outside the held-out area",
-            "roles and areas of the split contradict each other",
-            "make the split with rfloc.splits.make_split",
-        )
+def _by_role(values: Floats, role: NDArray[np.str_], roles: tuple[str, ...] = ROLES) -> dict[str, dict[str, float]]:
+    """Least, median and largest of a value a role."""
+    found = {name: values[role == name] for name in roles if (role == name).any()}
+    return {n: {"min": float(v.min()), "median": float(np.median(v)), "max": float(v.max())} for n, v in found.items()}
 
 
-def _key(points: NDArray[np.float64]) -> NDArray[np.complex128]:
-    """One number a position, to compare positions by."""
-    return points[:, 0] + 1j * points[:, 1]
-
-
-def _nearest(points: NDArray[np.float64], role: NDArray[np.str_]) -> dict[str, dict[str, float]]:
-    train = role == "train"
-    if not train.any():
-        return {}
-    tree = cKDTree(points[train])
-    return {name: _spread(tree.query(points[role == name])[0]) for name in ROLES[1:] if (role == name).any()}
-
-
-def _spread(values: NDArray[np.float64]) -> dict[str, float]:
-    return {"min": float(values.min()), "median": float(np.median(values)), "max": float(values.max())}
-
-
-def _square(crops: Crops) -> tuple[ArrayLike, ArrayLike, ArrayLike]:
-    """Centres and sizes [m] of crops."""
-    if isinstance(crops, xr.Dataset):
-        size = crops["size"].values if "size" in crops.variables else crops.attrs["crop_size"]
-        return crops["crop_x"].values, crops["crop_y"].values, size
-    return crops
-
-
-def _crops(
-    split: xr.Dataset, square: tuple[ArrayLike, ArrayLike, ArrayLike], test_crops: xr.Dataset | None
-) -> dict[str, Any]:
-    """Overlap of training crops with the held-out area and with test crops."""
-    over = overlaps(split, *square)
-    shown = None
-    if test_crops is not None:
-        seen, tests = shapely.union_all(squares(*square)), squares(*_square(test_crops))
-        shapely.prepare(seen)
-        share = shapely.area(shapely.intersection(seen, tests)) / shapely.area(tests)
-        of = test_crops["role"].values.astype(str)
-        shown = {name: _spread(share[of == name]) for name in ROLES if (of == name).any()}
-    share_over = float(over.mean()) if len(over) else 0.0
-    return {"drawn": len(over), "overlapping": int(over.sum()), "share": share_over, "test_area_shown": shown}
-
-
-def _positions(ues: ArrayLike, points: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Positions of UEs given by a mask over `points` or as positions."""
-    given = np.asarray(ues)
-    if given.dtype == bool and given.shape == (len(points),):
-        return points[given]
-    if given.dtype != bool and given.ndim == 2 and given.shape[1] == 2:
-        return given.astype(float)
-    raise SplitError(
-        f"calibration_ues has shape {given.shape} and type {given.dtype}",
-        f"it is a bool for each of the {len(points)} UEs of the links, or positions of shape (n, 2) in metres",
-        "pass one of the two",
-    )
+def _shown(crops: tuple[ArrayLike, ArrayLike, ArrayLike], tests: xr.Dataset) -> dict[str, dict[str, float]]:
+    """Share of the area of each role's test crops that training crops show."""
+    size = tests["size"].values if "size" in tests.variables else tests.attrs["crop_size"]
+    seen, theirs = shapely.union_all(squares(*crops)), squares(tests["crop_x"].values, tests["crop_y"].values, size)
+    shapely.prepare(seen)
+    share = shapely.area(shapely.intersection(seen, theirs)) / shapely.area(theirs)
+    return _by_role(share, tests["role"].values.astype(str))

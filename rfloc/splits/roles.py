@@ -22,26 +22,15 @@ from shapely.geometry.base import BaseGeometry
 from rfloc.config import Leak, SplitParams
 from rfloc.errors import SplitError
 from rfloc.frames import LocalFrame
-from rfloc.schema import ROLES, validate, with_units
+from rfloc.schema import ROLES, SCHEMAS, validate, with_units
 from rfloc.splits.areas import area_of_blocks, area_of_box, blocks_of, near, unknown_area, val_area
 from rfloc.splits.leakage import leakage_report
 
 Floats = NDArray[np.float64]
 
-_UE_COORDS = ("ue_x", "ue_y", "ue_lat", "ue_lon", "ue_campaign")
-
 
 def make_split(links: xr.Dataset, params: SplitParams, seed: int) -> xr.Dataset:
-    """Give every UE a role.
-
-    Parameters
-    ----------
-    links : xr.Dataset
-        Kind `links`.
-    params : SplitParams
-        Blocks or boxes, shares, buffer, and which leaks may be.
-    seed : int
-        Of the choice of blocks and of known streets.
+    """Give every UE of some links a role; the seed draws blocks and known streets.
 
     Returns
     -------
@@ -56,12 +45,22 @@ def make_split(links: xr.Dataset, params: SplitParams, seed: int) -> xr.Dataset:
     """
     rng = np.random.default_rng(seed)
     x, y = links["ue_x"].values, links["ue_y"].values
-    unknown, val = _boxes(links, params) if params.kind == "boxes" else _blocks(x, y, params, rng)
+    if params.kind == "boxes":
+        frame = LocalFrame.from_attrs(links.attrs)
+        assert params.test_box is not None and params.val_box is not None  # SplitParams demands them
+        unknown, val = area_of_box(params.test_box, frame), area_of_box(params.val_box, frame)
+    else:
+        occupied, ues = np.unique(blocks_of(x, y, params.block), axis=0, return_counts=True)
+        order = rng.permutation(len(occupied))
+        drawn = _draw(order, ues, params.unknown, 0.5)
+        unknown = area_of_blocks(occupied[drawn], params.block)
+        drawn = _draw(order[~np.isin(order, drawn)], ues, params.val, 1.0)
+        val = area_of_blocks(occupied[drawn], params.block)
     role = _roles(x, y, unknown, val, params.buffer)
     free = np.flatnonzero(role == "train")
-    if len(free):
+    if len(free) and params.known > 0:
         positions, which = np.unique(np.column_stack([x, y])[free], axis=0, return_inverse=True)
-        chosen = rng.permutation(len(positions))[: _share(params.known, len(positions))]
+        chosen = rng.permutation(len(positions))[: max(1, round(params.known * len(positions)))]
         role[free[np.isin(which, chosen)]] = "known"
     _require_roles(role, links, params)
     attrs = {"seed": seed, "kind": params.kind, "buffer": params.buffer, "allow": list(params.allow)}
@@ -77,25 +76,13 @@ def make_split(links: xr.Dataset, params: SplitParams, seed: int) -> xr.Dataset:
 
 
 def all_train(links: xr.Dataset, allow: Sequence[Leak], seed: int) -> xr.Dataset:
-    """The split of links of which none is held out: measured where nothing is tested, all train.
-
-    Parameters
-    ----------
-    allow : sequence of str
-        Leaks that may be, as of the home campaign.
-    """
+    """The split that holds none of the links out, for where nothing is tested; `allow` names leaks that may be."""
     none: dict[str, Any] = dict.fromkeys(("unknown", "known", "val", "buffer"), 0.0)
     return make_split(links, SplitParams.model_validate(none | {"allow": list(allow)}), seed)
 
 
 def split_like(split: xr.Dataset, links: xr.Dataset) -> xr.Dataset:
-    """Roles of another dataset's UEs in the same city (B, B', C) by the areas of a split: known streets do not occur.
-
-    Raises
-    ------
-    FrameError
-        If the two are in different frames.
-    """
+    """Roles of another dataset's UEs in the same city and frame by the areas of a split; known streets do not occur."""
     frame = LocalFrame.from_attrs(links.attrs)
     frame.require_same(LocalFrame.from_attrs(split.attrs), "these links")
     return _dataset(links, roles_by_area(split, frame, links["ue_x"].values, links["ue_y"].values), split.attrs)
@@ -114,18 +101,6 @@ def roles_by_area(split: xr.Dataset, frame: LocalFrame, x: ArrayLike, y: ArrayLi
     return _roles(*at, unknown_area(split), val_area(split), float(split.attrs["buffer"]))
 
 
-def _blocks(
-    x: NDArray[np.float64], y: NDArray[np.float64], params: SplitParams, rng: np.random.Generator
-) -> tuple[BaseGeometry, BaseGeometry]:
-    """Held-out and validation area: random blocks among those that hold a UE."""
-    occupied, ues = np.unique(blocks_of(x, y, params.block), axis=0, return_counts=True)
-    order = rng.permutation(len(occupied))
-    unknown = _draw(order, ues, params.unknown, 0.5)
-    others = order[~np.isin(order, unknown)]
-    val = _draw(others, ues, params.val, 1.0)
-    return area_of_blocks(occupied[unknown], params.block), area_of_blocks(occupied[val], params.block)
-
-
 def _draw(order: NDArray[np.int64], ues: NDArray[np.int64], share: float, most: float) -> NDArray[np.int64]:
     """Blocks, taken in `order` until they hold a share of the UEs; a block holds at most `most` of what is wanted.
 
@@ -139,16 +114,8 @@ def _draw(order: NDArray[np.int64], ues: NDArray[np.int64], share: float, most: 
     return np.array(chosen or order[: int(share > 0)], dtype=np.int64)
 
 
-def _boxes(links: xr.Dataset, params: SplitParams) -> tuple[BaseGeometry, BaseGeometry]:
-    """Held-out and validation area: the two boxes named."""
-    frame = LocalFrame.from_attrs(links.attrs)
-    assert params.test_box is not None and params.val_box is not None  # SplitParams demands them
-    return area_of_box(params.test_box, frame), area_of_box(params.val_box, frame)
-
-
-def _roles(
-    x: NDArray[np.float64], y: NDArray[np.float64], unknown: BaseGeometry, val: BaseGeometry, buffer: float
-) -> NDArray[np.str_]:
+def _roles(x: Floats, y: Floats, unknown: BaseGeometry, val: BaseGeometry, buffer: float) -> NDArray[np.str_]:
+    """Roles by area alone; where areas meet, the held-out one counts."""
     role = np.full(len(x), "train", dtype="U7")
     role[near(val, x, y)] = "val"
     role[near(unknown, x, y, buffer)] = "buffer"
@@ -164,28 +131,23 @@ def _require_roles(role: NDArray[np.str_], links: xr.Dataset, params: SplitParam
     empty = [name for name, share in asked.items() if share > 0 and not (role == name).any()]
     if not empty:
         return
-    counts = ", ".join(f"{name} {int((role == name).sum())}" for name in ROLES)
-    if boxes:
-        extent = [float(f(links[name])) for name in ("ue_lat", "ue_lon") for f in (np.min, np.max)]
-        where = "they span lat {:.4f} to {:.4f}, lon {:.4f} to {:.4f}".format(*extent)
-        mend = f"see that test_box {params.test_box} and val_box {params.val_box} lie there "
-        mend += "and leave other UEs to train on, or narrow the buffer"
-    else:
+    lat, lon = ((float(links[name].min()), float(links[name].max())) for name in ("ue_lat", "ue_lon"))
+    where = f"they span lat {lat[0]:.4f} to {lat[1]:.4f}, lon {lon[0]:.4f} to {lon[1]:.4f}"
+    mend = f"see that test_box {params.test_box} and val_box {params.val_box} lie there and leave other UEs to train on"
+    if not boxes:
         blocks = np.unique(blocks_of(links["ue_x"].values, links["ue_y"].values, params.block), axis=0)
         where = f"they occupy {len(blocks)} blocks of {params.block:g} m"
-        mend = "take smaller blocks or another share, a narrower buffer, or more UEs"
+        mend = "take smaller blocks, another share, or more UEs"
     raise SplitError(
-        f"the split leaves no UE for {' and '.join(map(repr, empty))}", f"of {len(role)} UEs: {counts}; {where}", mend
+        f"the split leaves no UE for {' and '.join(map(repr, empty))}",
+        f"of {len(role)} UEs: {', '.join(f'{name} {int((role == name).sum())}' for name in ROLES)}; {where}",
+        f"{mend}; or narrow the buffer",
     )
 
 
-def _share(share: float, n: int) -> int:
-    """A share of n things, at least one where the share is not zero."""
-    return min(n, max(1, round(share * n))) if share > 0 else 0
-
-
 def _dataset(links: xr.Dataset, role: NDArray[np.str_], attrs: dict) -> xr.Dataset:
-    coords = {name: links[name].drop_vars(list(links[name].coords)) for name in _UE_COORDS}
+    """Roles in the order of the links' UEs as a dataset of kind `split`."""
+    coords = {name: links[name].drop_vars(list(links[name].coords)) for name in SCHEMAS["split"].coords}
     attrs = attrs | {"city": links.attrs["city"]} | LocalFrame.from_attrs(links.attrs).to_attrs()
     split = xr.Dataset({"role": ("ue", role)}, coords=coords, attrs=attrs)
     return validate(with_units(split, "split"), "split")
