@@ -11,7 +11,6 @@ from numpy.typing import ArrayLike
 from rfloc.city import Bounds, City
 from rfloc.config import CampaignParams, RadioParams, SimulationParams
 from rfloc.datasets.radio import features
-from rfloc.datasets.statistical import StatisticalModel
 from rfloc.errors import SimulationError
 from rfloc.schema import FEATURES, links_dataset
 from rfloc.simulation.maps import read_error_db, read_maps, trace_maps
@@ -27,7 +26,6 @@ __all__ = [
     "links_from_gain",
     "place_stations",
     "simulate_links",
-    "simulate_statistically",
 ]
 
 #: Added to the seed of a reality's rays, so that no simulation of it shares their noise.
@@ -172,33 +170,6 @@ def simulate_links(
         rng = np.random.default_rng(seed)
         gain = gain * 10 ** (correlated_shadowing(x, y, shadowing_sd, shadowing_distance, rng, traced.n) / 10)
     return links_from_gain(city, gain, traced, x, y, radio, source, step, strongest, stations, error)
-
-
-def simulate_statistically(
-    city: City,
-    model: StatisticalModel,
-    stations: Stations,
-    ue_x: ArrayLike,
-    ue_y: ArrayLike,
-    radio: RadioParams,
-    step: float = 0.0,
-    strongest: int | None = None,
-    seed: int = 0,
-) -> xr.Dataset:
-    """Draw a links dataset from the statistical simulator; see :func:`simulate_links` for what is not said here.
-
-    Parameters
-    ----------
-    model : StatisticalModel
-        Fitted, drawn or given; with effects of these stations, or of none.
-    stations : Stations
-        Who transmits, with which power; reported as they are.
-    seed : int
-        Of shadowing and noise.
-    """
-    gain = model.path_gain(city, stations, ue_x, ue_y, radio, seed)
-    source = f"statistical simulation, {model.source}"
-    return links_from_gain(city, gain, stations, ue_x, ue_y, radio, source, step, strongest)
 
 
 def links_from_gain(

@@ -1,47 +1,106 @@
-"""A linear mixed model by restricted maximum likelihood: coefficients that stations share, and each one's deviation."""
+"""Levels by a linear mixed model: coefficients that stations share, each one's deviation, and what is known of both.
+
+How far stations deviate is estimated with the rest, by restricted maximum likelihood, and shrinks each of them
+accordingly (Patterson and Thompson 1971; Laird and Ware 1982). Neighbouring measurements repeat each other, so those of
+one station in one square of SQUARE metres count together as one (cell declustering, Isaaks and Srivastava 1989):
+without that, azimuths follow the noise of the streets that happen to be measured.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Self
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.optimize import minimize
 
+from rfloc.errors import SimulationError
+
 Array = NDArray[np.float64]
+#: Regressors by name, each of shape (ue, bs).
+Columns = Mapping[str, Array]
 
-#: What is known beforehand, as scales of half-normal distributions: how far stations spread in level [dB], exponent,
-#: and the coefficients of the azimuth harmonic [dB].
-SPREAD_PRIOR = (10.0, 1.0, 6.0)
-#: The obstruction loss is 0 give or take this, beforehand [dB]: it stays 0 where nothing is obstructed.
-OBSTRUCTION_PRIOR_DB = 50.0
+#: Effects of a station by name: their regressors, and the scale of their spread between stations beforehand
+#: (half-normal): level [dB], exponent, azimuth harmonics [dB], decibels a traced decibel.
+EFFECTS: dict[str, tuple[tuple[str, ...], float]] = {
+    "level": (("one",), 10.0),
+    "exponent": (("decades",), 1.0),
+    "harmonic": (("north", "east"), 6.0),
+    "second": (("north2", "east2"), 4.0),
+    "rays": (("rays",), 0.3),
+    "street": (("street",), 0.3),
+}
+#: What is known of shared coefficients beforehand: 0 give or take this. Of level and exponent nothing is; the
+#: obstruction loss [dB] stays 0 where nothing is obstructed.
+SHARED_SD = {"one": np.inf, "decades": np.inf, "obstructed": 50.0, "rays": 3.0, "street": 3.0}
 
-#: Random effects, in order: level, exponent, north and east coefficient of the harmonic; which spread each has.
-SPREAD_OF = (0, 1, 2, 2)
+#: Measurements of a station in one square of this edge count as one [m].
+SQUARE = 100.0
+#: Fewest squares with a measurement, all stations taken together.
+MIN_SQUARES = 20
+
+
+@dataclass(frozen=True)
+class Design:
+    """Regressors of a mixed model at one place of each station, or at several, and what is known beforehand.
+
+    Parameters
+    ----------
+    shared : ndarray, shape (..., bs, ue, p)
+        Regressors that stations share; leading dimensions are places.
+    own : ndarray, shape (..., bs, ue, q)
+        Regressors of a station's effects.
+    shared_sd : ndarray, shape (p,)
+        Standard deviation of each shared coefficient, about 0; inf: nothing is known.
+    spread_of : ndarray of int, shape (q,)
+        Which spread each effect has: the two coefficients of a harmonic share one.
+    scales : ndarray
+        Of each spread.
+    """
+
+    shared: Array
+    own: Array
+    shared_sd: Array
+    spread_of: NDArray[np.intp]
+    scales: Array
+
+    @classmethod
+    def of(cls, places: Sequence[Columns], shared: Sequence[str], effects: Sequence[str]) -> Self:
+        """The design (place, bs, ue, ...) of named regressors (SHARED_SD) and EFFECTS, one table of columns a place."""
+        own = [column for name in effects for column in EFFECTS[name][0]]
+        shared_columns, own_columns = (
+            np.stack([np.stack([p[c].T for c in names], -1) for p in places]) for names in (shared, own)
+        )
+        return cls(
+            shared_columns,
+            own_columns,
+            shared_sd=np.array([SHARED_SD[name] for name in shared]),
+            spread_of=np.array([k for k, name in enumerate(effects) for _ in EFFECTS[name][0]]),
+            scales=np.array([EFFECTS[name][1] for name in effects]),
+        )
+
+    def at(self, place: int) -> Self:
+        """The design at one of the places."""
+        return type(self)(self.shared[place], self.own[place], self.shared_sd, self.spread_of, self.scales)
 
 
 @dataclass(frozen=True)
 class MixedModel:
-    """What :func:`mixed_model` found: p shared coefficients, q effects a station."""
+    """What :func:`mixed_model` found."""
 
     shared: Array  #: (p,)
     effects: Array  #: (bs, q), expected values
-    spread: Array  #: (q,), standard deviation between stations
+    spread: Array  #: (q,), standard deviation of each effect between stations
     residual_sd: float  #: standard deviation of a single measurement
-    residual: Array  #: (ue, bs), NaN where nothing was measured
+
+    def levels(self, design: Design) -> Array:
+        """Expected levels at a design's one place, (ue, bs)."""
+        return (design.shared @ self.shared + (design.own @ self.effects[..., None])[..., 0]).T
 
 
-def mixed_model(
-    measured: Array,
-    shared: Array,
-    own: Array,
-    weight: Array,
-    *,
-    spread_of: Sequence[int] = SPREAD_OF,
-    scales: ArrayLike = SPREAD_PRIOR,
-    shared_sd: ArrayLike = (np.inf, np.inf, OBSTRUCTION_PRIOR_DB),
-) -> MixedModel:
+def mixed_model(measured: Array, design: Design, weight: Array) -> MixedModel:
     """Solve measured = shared @ beta + own @ u_b + residual, u_b normal with a spread of its own for each kind.
 
     Beta is integrated out (restricted likelihood); spreads and residual are at the maximum of what is left.
@@ -50,28 +109,18 @@ def mixed_model(
     ----------
     measured : ndarray, shape (ue, bs)
         NaN where missing [dB].
-    shared : ndarray, shape (ue, bs, p)
-        Regressors that stations share; by default of level, exponent and obstruction.
-    own : ndarray, shape (ue, bs, q)
-        Regressors of a station's effects, by default the first q of level, exponent, north, east.
+    design : Design
+        At one place of each station.
     weight : ndarray, shape (ue, bs)
         Observations that each measurement counts for; 0 where missing.
-    spread_of : sequence of int
-        Which spread each effect has: effects that are alike share one.
-    scales : array_like
-        Of each spread, half-normal beforehand.
-    shared_sd : array_like, shape (p,)
-        Standard deviation of each shared coefficient beforehand, about 0; inf: nothing is known.
     """
-    n, q = measured.shape[1], own.shape[2]
-    which = np.array(spread_of[:q])
-    columns = np.concatenate([own, shared, np.nan_to_num(measured)[..., None]], axis=-1)
-    gram = np.stack([(columns[:, b] * weight[:, b, None]).T @ columns[:, b] for b in range(n)])
+    n, q, which = measured.shape[1], design.own.shape[-1], design.spread_of
+    columns = np.concatenate([design.own, design.shared, np.nan_to_num(measured).T[..., None]], axis=-1)
+    gram = (columns * weight.T[..., None]).swapaxes(-1, -2) @ columns
     zz, zx, zy = gram[:, :q, :q], gram[:, :q, q:-1], gram[:, :q, -1]
     total = gram[:, q:, q:].sum(0)
     xx, xy, yy = total[:-1, :-1], total[:-1, -1], total[-1, -1]
-    prior = np.diag(np.asarray(shared_sd, float) ** -2.0)
-    scales = np.asarray(scales, float)[: which.max() + 1]
+    prior = np.diag(design.shared_sd**-2.0)
 
     def solve(log_sd: Array) -> tuple[float, Array, Array]:
         spread, variance = np.exp(log_sd[:-1]), np.exp(2 * log_sd[-1])
@@ -83,12 +132,60 @@ def mixed_model(
         misfit = yy / variance - np.einsum("bq,bqr,br->", r, cov, r) - right @ beta
         log_det = weight.sum() * np.log(variance) + 2 * n * np.log(spread[which]).sum()
         log_det += np.linalg.slogdet(information)[1] - np.linalg.slogdet(cov)[1].sum()
-        loss = 0.5 * (misfit + log_det + ((spread / scales) ** 2).sum())
+        loss = 0.5 * (misfit + log_det + ((spread / design.scales) ** 2).sum())
         return loss, beta, np.einsum("bqr,br->bq", cov, r - a @ beta)
 
-    start = np.log(np.append(scales / 2, 7.0))
+    start = np.log(np.append(design.scales / 2, 7.0))
     bounds = [(np.log(1e-2), np.log(1e2))] * len(start)
     log_sd = minimize(lambda at: solve(at)[0], start, method="L-BFGS-B", bounds=bounds).x
     _, beta, effects = solve(log_sd)
-    residual = measured - shared @ beta - np.einsum("ubq,bq->ub", own, effects)
-    return MixedModel(beta, effects, np.exp(log_sd[:-1])[which], float(np.exp(log_sd[-1])), residual)
+    return MixedModel(beta, effects, np.exp(log_sd[:-1])[which], float(np.exp(log_sd[-1])))
+
+
+def own_effects(rest: Array, own: Array, precision: ArrayLike, spread: ArrayLike) -> tuple[Array, Array]:
+    """Effects of single stations under known spreads, and how likely their measurements are, effects integrated out.
+
+    Parameters
+    ----------
+    rest : ndarray, shape (..., ue)
+        What shared coefficients leave of the measurements [dB].
+    own : ndarray, shape (..., ue, q)
+        Regressors of the effects.
+    precision : array_like, broadcastable to (..., ue)
+        Weight over variance of each measurement [dB^-2]; 0 where missing.
+    spread : array_like, shape (q,)
+        Standard deviation of each effect beforehand.
+
+    Returns
+    -------
+    effects : ndarray, shape (..., q)
+        Expected values.
+    log_likelihood : ndarray, shape (...)
+        Up to what `spread` and `precision` alone determine.
+    """
+    scaled = own * np.broadcast_to(precision, own.shape[:-1])[..., None]
+    cov = np.linalg.inv(scaled.swapaxes(-1, -2) @ own + np.diag(np.asarray(spread, float) ** -2.0))
+    pull = (rest[..., None, :] @ scaled)[..., 0, :]
+    effects = (cov @ pull[..., None])[..., 0]
+    explained = (pull * effects).sum(-1) + np.linalg.slogdet(cov)[1]
+    return effects, 0.5 * (explained - (np.asarray(precision, float) * rest**2).sum(-1))
+
+
+def declustered(x: Array, y: Array, used: NDArray[np.bool_]) -> Array:
+    """Weight of each measurement: one over the number of its station's in its square of SQUARE metres (ue, bs).
+
+    Raises
+    ------
+    SimulationError
+        If the measurements lie in fewer than MIN_SQUARES squares.
+    """
+    square = np.unique(np.floor(np.column_stack([x, y]) / SQUARE), axis=0, return_inverse=True)[1]
+    count = np.zeros((square.max(initial=-1) + 1, used.shape[1]))
+    np.add.at(count, square, used)
+    if count.astype(bool).sum() < MIN_SQUARES:
+        raise SimulationError(
+            f"the training UEs' reports lie in {int(count.astype(bool).sum())} squares of {SQUARE:g} m",
+            f"neighbours repeat each other: fewer than {MIN_SQUARES} say too little about distance and azimuth",
+            "take more training UEs, or draw the model from its priors",
+        )
+    return used / np.maximum(count[square], 1)

@@ -21,6 +21,7 @@ import xarray as xr
 from numpy.typing import NDArray
 from scipy.special import logsumexp, softmax
 
+from rfloc.datasets.mixed import own_effects
 from rfloc.errors import DataError
 from rfloc.schema import validate
 
@@ -172,22 +173,8 @@ def _levels(candidates: Floats, place: Floats, level: Floats) -> Floats:
     gap = place - candidates[:, None]
     squared = (gap**2).sum(axis=-1)
     loss = -5.0 * np.log10((squared + HEIGHT**2) / 100.0**2)
-    design = np.concatenate(
-        [
-            LEVEL_SD * np.ones_like(loss)[..., None],
-            SLOPE_SD * loss[..., None],
-            HARMONIC_SD * gap / np.sqrt(squared + FADE**2)[..., None],
-        ],
-        axis=-1,
-    )
-    residual = level - level.mean() - SLOPE * loss
-    gram = np.swapaxes(design, 1, 2) @ design
-    moment = np.einsum("gnk,gn->gk", design, residual)
-    power = (residual**2).sum(axis=1)
-    terms = []
-    for sd in RESIDUALS:
-        precision = gram / sd**2 + np.eye(4)
-        fitted = np.linalg.solve(precision, moment[..., None] / sd**2)[..., 0]
-        explained = (moment * fitted).sum(axis=1) / sd**2
-        terms.append(-0.5 * (power / sd**2 - explained + np.linalg.slogdet(precision)[1]) - len(level) * np.log(sd))
+    harmonic = gap / np.sqrt(squared + FADE**2)[..., None]
+    design = np.concatenate([np.ones_like(loss)[..., None], loss[..., None], harmonic], axis=-1)
+    rest, spread = level - level.mean() - SLOPE * loss, (LEVEL_SD, SLOPE_SD, HARMONIC_SD, HARMONIC_SD)
+    terms = [own_effects(rest, design, sd**-2, spread)[1] - len(level) * np.log(sd) for sd in RESIDUALS]
     return np.asarray(logsumexp(terms, axis=0))

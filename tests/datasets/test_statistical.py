@@ -1,153 +1,196 @@
 from __future__ import annotations
 
 import dataclasses
+from pathlib import Path
 
 import numpy as np
 import pytest
+import xarray as xr
+import yaml
 
-from rfloc.config import RadioParams
-from rfloc.datasets.hidden import simulate_statistically
-from rfloc.datasets.radio import features
-from rfloc.datasets.statistical import PRIORS, StationEffects, StatisticalModel
-from rfloc.errors import SimulationError
-from rfloc.frames import bearing
-from rfloc.schema import FEATURES, validate
+from rfloc.city import City, build_city
+from rfloc.config import CampaignParams, CityParams, RadioParams, SplitParams, check
+from rfloc.datasets.hidden import links_from_gain
+from rfloc.datasets.measured import read_campaign
+from rfloc.datasets.statistical import PRIORS, StatisticalModel, fit
+from rfloc.errors import FrameError, SimulationError
+from rfloc.frames import wrap_degrees
 from rfloc.simulation.maps import sector_gain_db
 from rfloc.simulation.propagation import free_space_gain
+from rfloc.splits import make_split
 from rfloc.stations import Stations
 from tests.simulation.scenes import one_station, raster_city
 
-RADIO = RadioParams(pattern="isotropic")
-SECTORS = RadioParams(sensitivity_dbm=-110.0)
+#: Everything is heard: fitting has no model of silence.
+RADIO = RadioParams(sensitivity_dbm=-200.0, detection_db=-300.0, front_to_back_db=12.0)
+OMNI = RADIO.model_copy(update={"pattern": "isotropic"})
 FREE = StatisticalModel(0.0, 2.0, 0.0, 0.0, 50.0, 0.0, source="free space")
-CITY = raster_city(np.zeros((200, 600)))
+TRUTH = StatisticalModel(-6.0, 3.2, 18.0, 5.0, 45.0, 3.0, level_sd=3.0, exponent_sd=0.2, source="truth")
+FLAT = raster_city(np.zeros((200, 600)))
 
 
 @pytest.fixture(scope="module")
-def stations(toy_city) -> Stations:
-    n = 5
-    rng = np.random.default_rng(2)
-    x, y = rng.uniform(-150, 150, (2, n))
-    azimuth = np.array([0.0, 72.0, np.nan, 216.0, 288.0])
-    return Stations(x, y, np.full(n, 30.0), azimuth, np.full(n, 43.0), np.array([f"s{k}" for k in range(n)]))
+def city() -> City:
+    """Square blocks of 40 m, 15 to 30 m tall, every 70 m."""
+    rng = np.random.default_rng(0)
+    block = np.zeros((70, 70))
+    block[15:55, 15:55] = 1.0
+    return raster_city(np.kron(rng.uniform(15.0, 30.0, (18, 18)), np.ones((70, 70))) * np.tile(block, (18, 18)))
 
 
 @pytest.fixture(scope="module")
-def model(stations) -> StatisticalModel:
-    model = StatisticalModel(-5.0, 3.0, 15.0, 6.0, 50.0, 3.0, level_sd=3.0, exponent_sd=0.3, swing_sd=5.0)
-    return model.for_stations(stations, np.random.default_rng(1))
+def stations() -> Stations:
+    n = 8
+    rng = np.random.default_rng(4)
+    x, y = rng.uniform(-500, 500, (2, n))
+    return Stations(x, y, np.full(n, 35.0), np.full(n, np.nan), np.full(n, 43.0), np.array([f"s{k}" for k in range(n)]))
 
 
-def test_without_buildings_and_with_exponent_two_it_is_friis():
-    x, y = np.array([5.0, 120.0, -280.0]), np.array([0.0, 40.0, 7.0])
-    station = one_station(h=30.0)
-    distance = np.sqrt(x**2 + y**2 + 28.5**2)
-    want = free_space_gain(distance, RADIO.carrier_hz)
-    np.testing.assert_allclose(FREE.path_gain(CITY, station, x, y, RADIO, 0)[:, 0], want, rtol=1e-12)
-    twice = FREE.path_gain_db(CITY, station, x, y, RADIO.model_copy(update={"carrier_hz": 1.6e9}))
-    np.testing.assert_allclose(twice[:, 0], 10 * np.log10(want) - 20 * np.log10(2))
+@pytest.fixture(scope="module")
+def truth(stations) -> StatisticalModel:
+    return TRUTH.for_stations(stations, np.random.default_rng(2))
 
 
-def test_a_wall_costs_its_share_of_the_line():
-    roofs = np.zeros((60, 200))
-    roofs[:, 120:140] = 100.0
-    city = raster_city(roofs)
-    link = one_station(-64.0, 0.5), [64.0], [0.5], RADIO
-    walled = dataclasses.replace(FREE, obstruction_db=16.0)
-    assert (walled.path_gain_db(city, *link) - FREE.path_gain_db(city, *link)).item() == pytest.approx(-16.0 * 20 / 128)
-    half = raster_city(np.where(roofs > 0, 3.0, 0.0))  # the line passes over it, its plan does not
-    assert (walled.path_gain_db(half, *link) == FREE.path_gain_db(half, *link)).all()
-    plan = dataclasses.replace(walled, line="footprint").path_gain_db(half, *link)
-    assert (plan - FREE.path_gain_db(half, *link)).item() == pytest.approx(-16.0 * 20 / 128)
+@pytest.fixture(scope="module")
+def links(city, stations, truth) -> xr.Dataset:
+    at = np.random.default_rng(9).uniform(-600, 600, (2, 1200))
+    gain = truth.path_gain(city, stations, *at, RADIO, seed=3)
+    return links_from_gain(city, gain, stations, *at, RADIO, "statistical simulation")
 
 
-def test_antennas_inside_a_building_are_lifted_above_its_roof():
-    roofs = np.zeros((60, 200))
-    roofs[:, :50] = 40.0
-    link = ([0.0], [0.5], RADIO)
-    got = FREE.path_gain_db(raster_city(roofs), one_station(-80.0, 0.5, h=20.0), *link)
-    assert got == FREE.path_gain_db(raster_city(roofs), one_station(-80.0, 0.5, h=42.0), *link)
+class TestModel:
+    def test_without_buildings_and_with_exponent_two_it_is_friis(self):
+        x, y = np.array([5.0, 120.0, -280.0]), np.array([0.0, 40.0, 7.0])
+        station = one_station(h=30.0)
+        want = free_space_gain(np.sqrt(x**2 + y**2 + 28.5**2), OMNI.carrier_hz)
+        np.testing.assert_allclose(FREE.path_gain(FLAT, station, x, y, OMNI, 0)[:, 0], want, rtol=1e-12)
+        twice = FREE.path_gain_db(FLAT, station, x, y, OMNI.model_copy(update={"carrier_hz": 1.6e9}))
+        np.testing.assert_allclose(twice[:, 0], 10 * np.log10(want) - 20 * np.log10(2))
+
+    def test_a_wall_costs_its_share_of_the_line_and_the_sector_its_pattern(self):
+        roofs = np.zeros((60, 200))
+        roofs[:, 120:140] = 100.0
+        link = one_station(-64.0, 0.5), [64.0], [0.5]
+        walled = dataclasses.replace(FREE, obstruction_db=16.0).path_gain_db(raster_city(roofs), *link, OMNI)
+        free = FREE.path_gain_db(FLAT, *link, OMNI)
+        assert (walled - free).item() == pytest.approx(-16.0 * 20 / 128)
+        sector = link[0].replace(azimuth=[30.0])
+        got = FREE.path_gain_db(FLAT, sector, *link[1:], RADIO) - free
+        np.testing.assert_allclose(got, sector_gain_db(sector, *link[1:], RADIO).T)
+
+    def test_antennas_inside_a_building_are_lifted_above_its_roof(self):
+        roofs = np.zeros((60, 200))
+        roofs[:, :50] = 40.0
+        low, high = (one_station(-80.0, 0.5, h=h) for h in (20.0, 42.0))
+        got = [FREE.path_gain_db(raster_city(roofs), station, [0.0], [0.5], OMNI) for station in (low, high)]
+        assert got[0] == got[1]
+
+    def test_effects_belong_to_their_stations(self, city, stations, truth):
+        x, y = np.random.default_rng(0).uniform(-500, 500, (2, 20))
+        gain = truth.path_gain_db(city, stations, x, y, RADIO)
+        some = truth.path_gain_db(city, stations.take([3, 1]), x, y, RADIO)
+        np.testing.assert_array_equal(some, gain[:, [3, 1]])
+        average, effects = dataclasses.replace(truth, effects=None), truth.effects
+        bent = gain - average.path_gain_db(city, stations.replace(azimuth=effects.azimuth), x, y, RADIO)
+        h = stations.above_roofs(city).h - RADIO.ue_height
+        d = np.sqrt((x[:, None] - stations.x) ** 2 + (y[:, None] - stations.y) ** 2 + h**2)
+        np.testing.assert_allclose(bent, effects.level_db - 10 * effects.exponent * np.log10(d / 300.0), atol=1e-9)
+        with pytest.raises(SimulationError, match="knows no station other"):
+            truth.path_gain_db(city, one_station().replace(id=["other"]), x, y, RADIO)
+
+    def test_stations_are_drawn_from_the_spread_between_stations(self):
+        n = 4000
+        table = Stations(*np.zeros((3, n)), np.full(n, np.nan), np.zeros(n), np.arange(n).astype(str))
+        table.azimuth[0] = 123.0
+        spread = dataclasses.replace(FREE, level_sd=4.0, exponent_sd=0.5)
+        effects = spread.for_stations(table, np.random.default_rng(0)).effects
+        assert effects.level_db.std() == pytest.approx(4.0, rel=0.05) and abs(effects.level_db.mean()) < 0.3
+        assert effects.exponent.std() == pytest.approx(0.5, rel=0.05)
+        assert effects.azimuth[0] == 123.0
+        assert np.histogram(effects.azimuth, 8, (0, 360))[0] == pytest.approx(n / 8, rel=0.2)
+
+    def test_shadowing_and_noise_have_their_spread(self, stations):
+        model = StatisticalModel(0.0, 2.0, 0.0, 5.0, 20.0, 3.0)
+        x, y = np.random.default_rng(0).uniform(-1, 1, (2, 4000)) * [[300.0], [100.0]]
+        mean = model.path_gain_db(FLAT, stations, x, y, OMNI)
+        field = 10 * np.log10(model.path_gain(FLAT, stations, x, y, OMNI, 1)) - mean
+        assert field.std(axis=0) == pytest.approx(np.hypot(5.0, 3.0), rel=0.1)
+        calm = dataclasses.replace(model, noise_sd=0.0).path_gain(FLAT, stations, x, y, OMNI, 1)
+        assert (field - 10 * np.log10(calm) + mean).std() == pytest.approx(3.0, rel=0.05)
+
+    def test_one_seed_one_answer_whatever_the_order_of_ues(self, city, stations, truth):
+        x, y = np.random.default_rng(0).uniform(-500, 500, (2, 50))
+        first = truth.path_gain(city, stations, x, y, RADIO, 5)
+        np.testing.assert_array_equal(truth.path_gain(city, stations, x, y, RADIO, 5), first)
+        turned = np.random.default_rng(1).permutation(50)
+        np.testing.assert_allclose(truth.path_gain(city, stations, x[turned], y[turned], RADIO, 5), first[turned])
+        assert (truth.path_gain(city, stations, x, y, RADIO, 6) != first).all()
+
+    def test_models_drawn_from_priors_lie_in_them_and_differ(self):
+        drawn = [StatisticalModel.draw(np.random.default_rng(seed)) for seed in range(20)]
+        for name, (low, high) in PRIORS.items():
+            values = np.array([getattr(model, name) for model in drawn])
+            assert (values >= low).all() and (values <= high).all() and np.unique(values).size == 20
+        assert StatisticalModel.draw(np.random.default_rng(3)) == drawn[3]
 
 
-def test_the_sector_is_the_element_pattern_or_a_cosine(toy_city, stations):
-    x, y = toy_city.street_points(30, np.random.default_rng(0))
-    flat = FREE.path_gain_db(toy_city, stations, x, y, RADIO)
-    want = sector_gain_db(stations, x, y, SECTORS).T
-    np.testing.assert_allclose(FREE.path_gain_db(toy_city, stations, x, y, SECTORS) - flat, want)
-    n = stations.n
-    azimuth = np.linspace(10, 300, n)
-    effects = StationEffects(stations.id, np.zeros(n), np.zeros(n), azimuth, np.arange(n, dtype=float))
-    cosine = dataclasses.replace(FREE, sector="cosine", effects=effects)
-    off = bearing(x[:, None] - stations.x, y[:, None] - stations.y) - azimuth
-    swing = np.arange(n) * np.cos(np.radians(off))
-    np.testing.assert_allclose(cosine.path_gain_db(toy_city, stations, x, y, SECTORS) - flat, swing, atol=1e-9)
+class TestFit:
+    def test_parameters_are_recovered(self, city, links, truth):
+        fitted = fit(links, np.ones(links.sizes["ue"], bool), city, RADIO)
+        assert fitted.exponent == pytest.approx(truth.exponent, abs=0.2)
+        assert fitted.level_db == pytest.approx(truth.level_db, abs=2.5)
+        assert fitted.obstruction_db == pytest.approx(truth.obstruction_db, abs=5.0)
+        assert fitted.shadowing_sd == pytest.approx(truth.shadowing_sd, rel=0.1)
+        assert fitted.noise_sd == pytest.approx(truth.noise_sd, rel=0.15)
+        assert fitted.shadowing_distance == pytest.approx(truth.shadowing_distance, rel=0.3)
+        assert fitted.level_sd == pytest.approx(truth.level_sd, rel=0.6)
+        assert np.abs(wrap_degrees(fitted.effects.azimuth - truth.effects.azimuth)).max() < 15.0
+        level = fitted.level_db + fitted.effects.level_db
+        assert np.abs(level - truth.level_db - truth.effects.level_db).max() < 5.0
+
+    def test_held_out_ues_play_no_part_and_order_changes_nothing(self, city, links):
+        train = np.random.default_rng(0).random(links.sizes["ue"]) < 0.5
+        model = fit(links, train, city, RADIO)
+        secret = links["nrsrp"].where(xr.DataArray(train, dims="ue"), links["nrsrp"] + 20.0).astype(np.float32)
+        turned = np.random.default_rng(1).permutation(links.sizes["ue"])
+        for other, mask in ((links.assign(nrsrp=secret), train), (links.isel(ue=turned), train[turned])):
+            again = fit(other, mask, city, RADIO)
+            assert again.exponent == pytest.approx(model.exponent, abs=1e-3)
+            assert again.shadowing_distance == pytest.approx(model.shadowing_distance, rel=1e-2)
+            np.testing.assert_allclose(again.effects.level_db, model.effects.level_db, atol=1e-2)
+
+    def test_a_station_that_nobody_reports_is_average_and_omnidirectional(self, city, links):
+        silent = links.assign(nrsrp=links["nrsrp"].where(xr.DataArray(np.arange(8) > 0, dims="bs")))
+        effects = fit(silent, np.ones(links.sizes["ue"], bool), city, RADIO).effects
+        assert effects.level_db[0] == pytest.approx(0.0, abs=1e-9)
+        assert np.isnan(effects.azimuth[0]) and np.isfinite(effects.azimuth[1:]).all()
+
+    def test_too_little_and_another_frame_are_refused(self, city, links):
+        few = np.arange(links.sizes["ue"]) < 1
+        with pytest.raises(SimulationError, match="squares of 100 m"):
+            fit(links, few, city, RADIO)
+        with pytest.raises(FrameError):
+            fit(links.assign_attrs(frame_lat0=1.0), few, city, RADIO)
 
 
-def test_effects_belong_to_their_stations(toy_city, stations, model):
-    x, y = toy_city.street_points(20, np.random.default_rng(0))
-    gain = model.path_gain_db(toy_city, stations, x, y, SECTORS)
-    some = model.path_gain_db(toy_city, stations.take([3, 1]), x, y, SECTORS)
-    np.testing.assert_array_equal(some, gain[:, [3, 1]])
-    average = dataclasses.replace(model, effects=None)
-    known = stations.replace(azimuth=model.effects.azimuth)
-    level, bent = model.effects.level_db, gain - average.path_gain_db(toy_city, known, x, y, SECTORS)
-    d = np.sqrt((x[:, None] - stations.x) ** 2 + (y[:, None] - stations.y) ** 2 + 28.5**2)
-    np.testing.assert_allclose(bent, level - 10 * model.effects.exponent * np.log10(d / 300.0), atol=1e-9)
-    with pytest.raises(SimulationError, match="knows no station other"):
-        model.path_gain_db(toy_city, stations.replace(id=["s0", "s1", "other", "s3", "s4"]), x, y, SECTORS)
-
-
-def test_stations_are_drawn_from_the_spread_between_stations():
-    n = 4000
-    table = Stations(*np.zeros((3, n)), np.full(n, np.nan), np.zeros(n), np.arange(n).astype(str))
-    table.azimuth[0] = 123.0
-    spread = dataclasses.replace(FREE, level_sd=4.0, exponent_sd=0.5, swing_sd=6.0)
-    effects = spread.for_stations(table, np.random.default_rng(0)).effects
-    assert effects.level_db.std() == pytest.approx(4.0, rel=0.05) and abs(effects.level_db.mean()) < 0.3
-    assert effects.exponent.std() == pytest.approx(0.5, rel=0.05)
-    assert np.sqrt(np.mean(effects.swing_db**2) / 2) == pytest.approx(6.0, rel=0.05)
-    assert effects.azimuth[0] == 123.0
-    assert np.histogram(effects.azimuth, 8, (0, 360))[0] == pytest.approx(n / 8, rel=0.2)
-
-
-def test_shadowing_and_noise_have_their_spread(stations):
-    model = StatisticalModel(0.0, 2.0, 0.0, 5.0, 20.0, 3.0)
-    x, y = np.random.default_rng(0).uniform(-1, 1, (2, 4000)) * [[300.0], [100.0]]
-    mean = model.path_gain_db(CITY, stations, x, y, RADIO)
-    field = 10 * np.log10(model.path_gain(CITY, stations, x, y, RADIO, 1)) - mean
-    assert field.std(axis=0) == pytest.approx(np.hypot(5.0, 3.0), rel=0.1)
-    calm = dataclasses.replace(model, noise_sd=0.0).path_gain(CITY, stations, x, y, RADIO, 1)
-    assert (field - 10 * np.log10(calm) + mean).std() == pytest.approx(3.0, rel=0.05)
-
-
-def test_one_seed_one_answer_whatever_the_order_of_ues(toy_city, stations, model):
-    x, y = toy_city.street_points(50, np.random.default_rng(0))
-    first = model.path_gain(toy_city, stations, x, y, SECTORS, 5)
-    np.testing.assert_array_equal(model.path_gain(toy_city, stations, x, y, SECTORS, 5), first)
-    turned = np.random.default_rng(1).permutation(50)
-    np.testing.assert_allclose(model.path_gain(toy_city, stations, x[turned], y[turned], SECTORS, 5), first[turned])
-    assert (model.path_gain(toy_city, stations, x, y, SECTORS, 6) != first).all()
-
-
-def test_models_drawn_from_priors_lie_in_them_and_differ():
-    drawn = [StatisticalModel.draw(np.random.default_rng(seed)) for seed in range(20)]
-    for name, (low, high) in PRIORS.items():
-        values = np.array([getattr(model, name) for model in drawn])
-        assert (values >= low).all() and (values <= high).all() and np.unique(values).size == 20
-    assert StatisticalModel.draw(np.random.default_rng(3)) == drawn[3]
-
-
-def test_links_are_those_of_the_gain(toy_city, stations, model):
-    x, y = toy_city.street_points(200, np.random.default_rng(0))
-    links = simulate_statistically(toy_city, model, stations, x, y, SECTORS, seed=4)
-    assert validate(links, "links") is links
-    assert links.attrs["source"] == "statistical simulation, given"
-    want = features(model.path_gain(toy_city, stations, x, y, SECTORS, 4), stations.power, SECTORS)
-    for name in FEATURES:
-        np.testing.assert_allclose(links[name], want[name], rtol=1e-5)
-    table = np.stack([links[name].values[links["heard"].values] for name in FEATURES])
-    singular = np.linalg.svd(table - table.mean(1, keepdims=True), compute_uv=False)
-    assert (singular > 0.01 * singular[0]).sum() >= 3
-    few = simulate_statistically(toy_city, model, stations, x, y, SECTORS, step=1.0, strongest=2, seed=4)
-    assert few["heard"].values.sum(1).max() == 2
-    np.testing.assert_array_equal(few["nrsrp"], np.round(links["nrsrp"].where(few["heard"])))
+def test_rome_is_predicted_better_than_by_a_constant_a_cell(rome_data, project_root, tmp_path: Path):
+    params = check(CityParams, yaml.safe_load((project_root / "conf/city/rome.yaml").read_text()) | {"margin": 0.0})
+    rome = build_city("home", params, rome_data, tmp_path / "rome", seed=7)
+    radio = RadioParams(resource_blocks=1, power_dbm=23.8, sensitivity_dbm=-120.0, front_to_back_db=12.0)
+    campaign = CampaignParams(kind="nbiot", cities=["home"])
+    links, _ = read_campaign(campaign, radio, rome_data, project_root, rome, seed=7)
+    stations, measured = Stations.from_dataset(links), links["nrsrp"].values.astype(float)
+    blocks = SplitParams(block=300.0, buffer=50.0, unknown=0.25, known=0.0, val=0.0)
+    errors = []
+    for seed in range(2):
+        role = make_split(links, blocks, seed)["role"].values
+        train, test = role == "train", role == "unknown"
+        model = fit(links, train, rome, radio)
+        gain = model.path_gain_db(rome, stations, links["ue_x"].values, links["ue_y"].values, radio)
+        predicted = gain + stations.power - 10 * np.log10(12)
+        constant = np.nanmean(measured[train], axis=0)
+        errors.append([np.sqrt(np.nanmean((measured - guess)[test] ** 2)) for guess in (predicted, constant)])
+    ours, constant = np.array(errors).T
+    assert (ours < constant).all() and ours.mean() < 10.0
+    assert 1.0 < model.exponent < 4.0 and 0.0 < model.obstruction_db < 40.0
+    assert 10.0 < model.shadowing_distance < 200.0

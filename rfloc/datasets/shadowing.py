@@ -1,0 +1,84 @@
+"""The spatial covariance of what a model of levels leaves: correlated shadowing and noise, by the largest likelihood.
+
+sd^2 exp(-distance / length) (Gudmundson 1991) plus noise, of means over squares of SQUARE metres. Of the noise's
+variance a quarter comes on top for each square: what its measurements have in common below the length of the process.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.linalg import solve_triangular
+from scipy.optimize import minimize
+from scipy.spatial.distance import cdist
+
+Array = NDArray[np.float64]
+
+#: Measurements of a station in one square of this edge are one observation of the residual [m].
+SQUARE = 50.0
+#: Edge of a tile [m], and how many tiles the likelihood is taken of.
+TILE, TILES = 300.0, 60
+#: Share of the noise's variance that the measurements of a square have in common.
+COMMON = 0.25
+
+
+class Means(NamedTuple):
+    """Residuals of one station, averaged over squares."""
+
+    at: Array  #: (n, 2) positions [m]
+    mean: Array  #: (n,) [dB]
+    ues: Array  #: (n,) measurements
+
+    @classmethod
+    def of(cls, x: Array, y: Array, residual: Array, square: float = SQUARE) -> Means:
+        """Of residuals at x, y [m], each (ue,), NaN where nothing was measured, over squares of that edge [m]."""
+        known = np.isfinite(residual)
+        at = np.column_stack([x, y])[known]
+        _, index, count = np.unique(np.floor(at / square), axis=0, return_inverse=True, return_counts=True)
+        x, y, mean = (np.bincount(index.ravel(), v, len(count)) / count for v in (*at.T, residual[known]))
+        return cls(np.column_stack([x, y]), mean, count.astype(float))
+
+    def tiles(self) -> list[Means]:
+        """The squares tile by tile."""
+        tile = np.unique(np.floor(self.at / TILE), axis=0, return_inverse=True)[1].ravel()
+        return [Means(*(v[tile == k] for v in self)) for k in range(tile.max(initial=-1) + 1)]
+
+
+@dataclass(frozen=True)
+class Shadowing:
+    """The covariance's numbers, the same for all stations."""
+
+    sd: float  #: of the correlated part [dB]
+    length: float  #: over which it decorrelates to 1/e [m]
+    noise: float  #: of a single measurement [dB], its square's common part left out
+
+    def covariance(self, gap: Array, count: Array) -> Array:
+        """Of means of `count` measurements (n,), `gap` metres (n, n) apart, (n, n) [dB^2]."""
+        own = self.noise**2 * (COMMON + 1 / count)
+        return self.sd**2 * np.exp(-gap / self.length) + own[..., None] * np.eye(gap.shape[-1])
+
+    def kriged(self, means: Means, x: Array, y: Array) -> Array:
+        """The correlated part at x, y [m], (ue,) [dB], expected from means (Rasmussen and Williams 2006, ch. 2)."""
+        pull = np.linalg.solve(self.covariance(cdist(means.at, means.at), means.ues), means.mean)
+        return self.sd**2 * np.exp(-cdist(np.column_stack([x, y]), means.at) / self.length) @ pull
+
+
+def likeliest_shadowing(stations: list[Means]) -> Shadowing:
+    """The likeliest under the TILES fullest tiles of the stations, taken as independent (Caragea and Smith 2007)."""
+    tiles = [tile for means in stations for tile in means.tiles()]
+    parts = [(cdist(t.at, t.at), t) for t in sorted(tiles, key=lambda tile: -len(tile.mean))[:TILES]]
+
+    def loss(log: Array) -> float:
+        total, process = 0.0, Shadowing(*np.exp(log))
+        for gap, tile in parts:
+            root = np.linalg.cholesky(process.covariance(gap, tile.ues))
+            total += 0.5 * (solve_triangular(root, tile.mean, lower=True, check_finite=False) ** 2).sum()
+            total += np.log(np.diag(root)).sum()
+        return total
+
+    bounds = [(np.log(0.1), np.log(20.0)), (np.log(10.0), np.log(500.0)), (np.log(0.5), np.log(20.0))]
+    found = minimize(loss, np.log([5.0, 80.0, 3.0]), method="L-BFGS-B", bounds=bounds, options={"maxiter": 20})
+    return Shadowing(*(float(v) for v in np.exp(found.x)))
