@@ -299,6 +299,7 @@ class ExperimentParams(Section):
     start: str = Field(description="experiment whose checkpoint it starts from; init: the untrained model")
     data: Literal["A", "B", "Bp", "C"] = Field(description="dataset it trains on")
     samples: Count = Field(description="crops drawn in all")
+    model: str = Field("map_radioformer", description="network, as rfloc.localizers.networks names it")
     lr_scale: Positive = Field(1.0, description="factor on training.lr")
     schedule: Literal["wsd", "linear"] = Field("wsd", description="learning-rate schedule")
 

@@ -14,7 +14,6 @@ from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -26,20 +25,11 @@ from rfloc.schema import FEATURES
 if TYPE_CHECKING:
     from transformers import Dinov2Model
 
-    from rfloc.crops import Batch
-
 #: Mean and standard deviation of the radio features [dBm/dB]; the released code divides by the squares of the latter.
 RF_MEAN, RF_STD = ([getattr(about, name) for about in FEATURES.values()] for name in ("mean", "sd"))
 
 #: Hidden width, layers and heads of the published DINOv2 trunks (patch 14, trained at 518 px).
 DINOV2 = {"dinov2-small": (384, 12, 6), "dinov2-base": (768, 12, 12), "dinov2-large": (1024, 24, 16)}
-
-
-def as_tensors(batch: Batch, device: torch.device | str = "cpu") -> dict[str, Tensor]:
-    """The inputs and targets of a batch as tensors on `device`, named as the fields of the batch."""
-    names = ("image", "bs_xy", "rf", "rf_mask", "bs_mask", "target", "target_xy")
-    tensors = {name: torch.as_tensor(np.ascontiguousarray(getattr(batch, name))).to(device) for name in names}
-    return tensors | {"size": torch.as_tensor(batch.size, dtype=torch.float32, device=device)}
 
 
 def normalise(rf: Tensor, there: Tensor) -> Tensor:
@@ -197,44 +187,3 @@ def _align_positions(trunk: Dinov2Model, crops: CropParams) -> None:
     y, x = torch.meshgrid(-at, at, indexing="ij")
     with torch.no_grad():
         embeddings[0, 1:] = sinusoids(torch.stack((x, y), -1).flatten(0, 1), embeddings.shape[-1], crops.output)
-
-
-class NetLocalizer:
-    """A trained network as a localizer: a batch of crops to posteriors.
-
-    Parameters
-    ----------
-    model : MapRadioFormer
-        The network.
-    name : str
-        Name of the localizer.
-    loss : str
-        What it was trained with: "softmax" logits are normalised over the grid, "bce" ones are cell probabilities
-        each, which are scaled to sum to one.
-    device : torch.device or str, optional
-        Default: a GPU if there is one.
-    """
-
-    def __init__(
-        self, model: MapRadioFormer, name: str, loss: str = "softmax", device: torch.device | str | None = None
-    ) -> None:
-        self.name, self.loss = name, loss
-        self.device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
-        self.model = model.to(self.device).eval()
-
-    def posterior(self, batch: Batch) -> np.ndarray:
-        """Probabilities over the crop grid, shape (batch, output, output), row 0 = north, each crop summing to 1."""
-        with torch.inference_mode():
-            return to_posterior(predict(self.model, as_tensors(batch, self.device)), self.loss).cpu().numpy()
-
-
-def predict(model: nn.Module, tensors: dict[str, Tensor]) -> Tensor:
-    """Logits of the network for a batch made by :func:`as_tensors`."""
-    return model(*(tensors[name] for name in ("image", "bs_xy", "rf", "rf_mask", "bs_mask", "size")))
-
-
-def to_posterior(logits: Tensor, loss: str) -> Tensor:
-    """Logits (batch, output, output) to probabilities that sum to 1 over the grid, as the training loss means them."""
-    flat = logits.double().flatten(1)
-    log_weight = flat if loss == "softmax" else nn.functional.logsigmoid(flat)
-    return log_weight.softmax(1).view_as(logits)

@@ -1,1 +1,4 @@
-"""Training: Lightning module, schedules, crops drawn on the fly, staged experiments."""
+"""Training: crops drawn on the fly, a Lightning module, staged experiments and their checkpoints."""
+
+from rfloc.training.checkpoints import init_checkpoint, load_checkpoint, load_localizer
+from rfloc.training.experiment import run_experiment

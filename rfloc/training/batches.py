@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-import torch
 import xarray as xr
 from numpy.typing import NDArray
 from torch import Tensor
@@ -17,7 +16,7 @@ from rfloc.config import CropParams, TrainingParams
 from rfloc.crops import ATTEMPTS, Batch, CropBatcher, evaluation_crops
 from rfloc.errors import TrainingError
 from rfloc.frames import LocalFrame
-from rfloc.localizers.map_radioformer import as_tensors
+from rfloc.localizers.networks import as_tensors
 from rfloc.splits import crosses, in_frame_of, made_for, roles_by_area
 
 #: A dataset to train on: links, raster of its city, split (None: every UE trains), whether its features are simulated.
@@ -52,6 +51,11 @@ class CropSource:
         What a crop holds.
     seed : int
         Chooses the centres that are tried to find out which UEs have an eligible crop.
+
+    Raises
+    ------
+    TrainingError
+        If no UE has one.
     """
 
     def __init__(self, source: Source, crops: CropParams, seed: int) -> None:
@@ -61,7 +65,12 @@ class CropSource:
         ues = np.arange(links.sizes["ue"]) if split is None else np.flatnonzero(training_ues(links, split))
         *_, found = self.batcher.eligible(ues, np.random.default_rng(seed), self._allowed)
         self.ues = ues[found]
-        self.left_out = links.sizes["ue"] - len(self.ues)
+        if not len(self.ues):
+            raise TrainingError(
+                f"no UE of {links.attrs['city']!r} can be trained on",
+                f"none of its {links.sizes['ue']} both trains and hears {crops.min_heard} stations in a crop",
+                "check the split's shares and buffer, lower crops.min_heard, or add UEs",
+            )
 
     def _allowed(self, x: Floats, y: Floats, size: Floats) -> NDArray[np.bool_]:
         if self.split is None:
@@ -128,9 +137,7 @@ def concatenate(batches: Sequence[Batch]) -> Batch:
 
 
 class TrainingSteps(Dataset[dict[str, Tensor]]):
-    """Batches `first`, `first + stride`, … of a run, `count` of them, as tensors.
-
-    A crop's dataset is drawn in proportion to the UEs that it can train on.
+    """Some batches of a run, as tensors; a crop's dataset is drawn in proportion to the UEs that it can train on.
 
     Parameters
     ----------
@@ -142,8 +149,8 @@ class TrainingSteps(Dataset[dict[str, Tensor]]):
         Crops a batch.
     seed : int
         Seed of the run.
-    first, stride, count : int
-        Which batches: with several devices, each takes every so-many-th.
+    numbers : range
+        Which batches of the run.
     """
 
     def __init__(
@@ -151,22 +158,22 @@ class TrainingSteps(Dataset[dict[str, Tensor]]):
         sources: Sequence[CropSource],
         crops: CropParams,
         training: TrainingParams,
-        *,
         batch_size: int,
         seed: int,
-        first: int = 0,
-        stride: int = 1,
-        count: int,
+        numbers: range,
     ) -> None:
         self.sources, self.crops, self.training = sources, crops, training
-        self.batch_size, self.seed, self.first, self.stride, self.count = batch_size, seed, first, stride, count
+        self.batch_size, self.seed, self.numbers = batch_size, seed, numbers
 
     def __len__(self) -> int:
-        return self.count
+        return len(self.numbers)
 
-    def numpy_batch(self, index: int) -> Batch:
-        """Batch `index` of this part of the run, as arrays."""
-        rng = np.random.default_rng([self.seed, self.first + index * self.stride])
+    def __getitem__(self, index: int) -> dict[str, Tensor]:
+        return as_tensors(self.numpy_batch(self.numbers[index]))
+
+    def numpy_batch(self, number: int) -> Batch:
+        """Batch `number` of the run, as arrays."""
+        rng = np.random.default_rng([self.seed, number])
         ues = np.array([len(source.ues) for source in self.sources])
         share = rng.multinomial(self.batch_size, ues / ues.sum())
         drawn = [
@@ -177,11 +184,6 @@ class TrainingSteps(Dataset[dict[str, Tensor]]):
         noisy = np.concatenate([np.full(len(batch), simulated) for batch, simulated in drawn])
         batch = concatenate([batch for batch, _ in drawn])
         return augment(batch, noisy, self.training, self.crops.min_heard, rng)
-
-    def __getitem__(self, index: int) -> dict[str, Tensor]:
-        if not 0 <= index < self.count:
-            raise IndexError(index)
-        return as_tensors(self.numpy_batch(index))
 
 
 class ValidationSteps(Dataset[dict[str, Tensor]]):
@@ -218,31 +220,3 @@ class ValidationSteps(Dataset[dict[str, Tensor]]):
             raise IndexError(index)
         part = self.fixed.isel(sample=slice(index * self.batch_size, (index + 1) * self.batch_size))
         return as_tensors(self.batcher.batch(part["ue"].values, part["crop_x"].values, part["crop_y"].values))
-
-
-def gather_sources(sources: Sequence[Source], crops: CropParams, seed: int) -> list[CropSource]:
-    """The datasets of a run, ready to draw from.
-
-    Raises
-    ------
-    TrainingError
-        If there is none, or one of them has no UE to train on.
-    """
-    ready = [CropSource(source, crops, seed) for source in sources]
-    for number, source in enumerate(ready):
-        if not len(source.ues):
-            raise TrainingError(
-                f"training dataset {number} has no UE with a usable crop",
-                f"of its {source.left_out} UEs none both trains and hears {crops.min_heard} stations in a crop",
-                "check the split's shares and buffer, lower crops.min_heard, or add UEs",
-            )
-    if not ready:
-        raise TrainingError("there is no dataset to train on", "`sources` is empty", "name at least one")
-    return ready
-
-
-def worker_count(devices: int) -> int:
-    """Processes that draw crops: none beside a CPU, which they would compete with; up to 8 beside each GPU."""
-    if not torch.cuda.is_available():
-        return 0
-    return min(8, max(1, torch.multiprocessing.cpu_count() // devices - 1))

@@ -1,35 +1,35 @@
-"""Staged training: one experiment starts from another's checkpoint, trains on its datasets and leaves its own."""
+"""Staged training: one experiment starts from another's checkpoint, trains on its datasets and leaves its own.
+
+Lightning keeps the state of a run after every pass in a folder named by all that the run depends on, so that an
+interrupted run continues, bit for bit, and none is continued with other parameters or data.
+"""
 
 from __future__ import annotations
 
-import hashlib
-import json
+import logging
+import shutil
 import time
-from collections.abc import Callable, Sequence
+import warnings
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import lightning.pytorch as pl
 import torch
 import xarray as xr
+from lightning.pytorch.callbacks import ModelCheckpoint
 
 from rfloc.config import CropParams, ExperimentParams, ModelParams, TrainingParams
 from rfloc.errors import TrainingError
-from rfloc.training.batches import Source, ValidationSteps, gather_sources
-from rfloc.training.checkpoints import (
-    Checkpoint,
-    digest_state,
-    init_checkpoint,
-    initial,
-    load_checkpoint,
-    load_localizer,
-    read_plain,
-    save_checkpoint,
-)
-from rfloc.training.loop import Crops, Plan, quiet, trainer_for
+from rfloc.files import digest
+from rfloc.training.batches import CropSource, Source, ValidationSteps
+from rfloc.training.checkpoints import Checkpoint, initial, load_checkpoint, save_checkpoint
 from rfloc.training.module import LocalizerModule
-from rfloc.training.schedules import schedule
 
-__all__ = ["init_checkpoint", "load_localizer", "run_experiment"]
+#: Gradients are clipped to this norm.
+CLIP = 1.0
+
+logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)  # its hints do not belong on pages
 
 
 def run_experiment(
@@ -55,7 +55,7 @@ def run_experiment(
     key : str
         Name of the experiment.
     experiment : ExperimentParams
-        Samples, schedule, factor on the learning rate.
+        Network, samples, schedule, factor on the learning rate.
     sources : list of (links, raster, split or None, simulated)
         What to train on. A split of other links, in whatever frame, excludes its held-out and validation blocks.
     val : (links, raster, split) or None
@@ -87,12 +87,11 @@ def run_experiment(
         If a split does not belong to its links, or no validation UE has a crop.
     """
     began = time.perf_counter()
-    out.parent.mkdir(parents=True, exist_ok=True)
-    checkpoint = _start(start, model, crops, seed)
-    network = checkpoint.network()
-    plan = Plan(experiment, training)
-    ready = gather_sources(sources, crops, seed)
-    val_steps = None if val is None else ValidationSteps(*val, crops, training.batch_size, seed)
+    if not sources:
+        raise TrainingError("there is no dataset to train on", "`sources` is empty", "name at least one")
+    checkpoint = _start(start, experiment.model, model, crops, seed)
+    ready = [CropSource(source, crops, seed) for source in sources]
+    fixed = None if val is None else ValidationSteps(*val, crops, training.batch_size, seed)
     setting = {
         "key": key,
         "experiment": experiment.model_dump(),
@@ -100,75 +99,84 @@ def run_experiment(
         "crops": crops.model_dump(),
         "training": training.model_dump(),
         "seed": seed,
-        "start": digest_state(checkpoint.state),
+        "start": digest({name: value.cpu().numpy() for name, value in checkpoint.state.items()}),
     }
+    seen = [_about(*source) for source in sources] + ([] if val is None else [_about(*val)])
+    folder = out.parent / f".{key}-{digest(setting, seen)[:16]}"
+    network = checkpoint.build()
     module = LocalizerModule(
-        network,
-        training,
-        lr=training.lr * experiment.lr_scale,
-        factor=schedule(experiment, training),
-        steps=plan.steps,
-        step_samples=plan.step_samples,
-        identity=_identity(setting, sources, val),
-        log=lambda line: log(f"{key}: {line}"),
+        network, experiment, training, crops, ready, fixed, seed, log=lambda line: log(f"{key}: {line}")
     )
-    resume = out.with_name(out.name + ".resume")
-    done = _passes_done(resume, module.identity)
-    with quiet():
-        trainer = trainer_for(plan, training, resume, validate=val_steps is not None)
-        data = Crops(ready, val_steps, crops, training, plan, seed)
-        trainer.fit(module, datamodule=data, ckpt_path=str(resume) if done else None, weights_only=True)
-    record = read_plain(resume)["rfloc"]  # not the module: with several devices it was trained in other processes
-    history, best = record["history"], record["best"]
+    _fit(module, folder)
+    # Read back: with several devices it was other processes that trained.
+    last, best = (folder / f"{name}.ckpt" for name in ("last", "best"))
+    record = torch.load(last, map_location="cpu", weights_only=True)["rfloc"]
+    kept = torch.load(last if fixed is None else best, map_location="cpu", weights_only=True)
+    state = {name.removeprefix("network."): value for name, value in kept["state_dict"].items()}
+    history, chosen = record["history"], kept["epoch"] + 1
     summary = {
-        "chosen_pass": best["pass"],
-        "val_error": None if val_steps is None else best["val_error"],
-        "val_crops": 0 if val_steps is None else val_steps.fixed.sizes["sample"],
+        "chosen_pass": chosen,
+        "val_error": history["val_errors"][chosen - 1],
+        "val_crops": 0 if fixed is None else fixed.fixed.sizes["sample"],
         "train_ues": sum(len(source.ues) for source in ready),
         "parameters": sum(p.numel() for p in network.parameters()),
     }
     made = {"loss": training.loss, "samples": history["samples"][-1], "torch": str(torch.__version__)}
-    save_checkpoint(Checkpoint(best["state"], model, crops, setting | summary | made), out)
-    resume.unlink()
-    return history | summary | {"wall_s": time.perf_counter() - began, "resumed_at": done}
+    save_checkpoint(Checkpoint(state, experiment.model, model, crops, setting | summary | made), out)
+    for left in out.parent.glob(f".{key}-*"):
+        shutil.rmtree(left)
+    return history | summary | {"wall_s": time.perf_counter() - began, "resumed_at": record["resumed_at"]}
 
 
-def _start(start: Path | None, model: ModelParams, crops: CropParams, seed: int) -> Checkpoint:
-    """The checkpoint to train on."""
+def _start(start: Path | None, network: str, model: ModelParams, crops: CropParams, seed: int) -> Checkpoint:
+    """The checkpoint to train on; the untrained one that all share is of one network, others make their own."""
     if start is not None:
         checkpoint = load_checkpoint(start)
-        checkpoint.require_fit(model, crops)
-        return checkpoint
+        if checkpoint.network == network or checkpoint.provenance["key"] != "init":
+            checkpoint.require_fit(network, model, crops)
+            return checkpoint
     if model.pretrained:
         raise TrainingError(
             "model.pretrained is on, but the experiment has no checkpoint to start from",
             "pretrained weights enter through the initial checkpoint",
             "write one with `init_checkpoint` and pass it as `start`",
         )
-    return initial(model, crops, None, seed)
+    return initial(model, crops, None, seed, network)
 
 
-def _identity(setting: dict[str, Any], sources: Sequence[Source], val: Sequence[xr.Dataset] | None) -> str:
-    """SHA-256 of the parameters, the starting weights and what is heard where: a resume file of another run differs."""
-    sha = hashlib.sha256(json.dumps(setting, sort_keys=True).encode())
-    for links, raster, split, simulated in sources:
-        for array in (links["ue_x"], links["ue_y"], links["nrsrp"], links["bs_x"], links["bs_y"], raster["building"]):
-            sha.update(array.values.tobytes())
-        sha.update(b"none" if split is None else "".join(split["role"].values.tolist()).encode())
-        sha.update(str(simulated).encode())
-    if val is not None:
-        sha.update(val[0]["nrsrp"].values.tobytes() + "".join(val[2]["role"].values.tolist()).encode())
-    return sha.hexdigest()
+def _about(links: xr.Dataset, raster: xr.Dataset, split: xr.Dataset | None, simulated: bool = False) -> list[Any]:
+    """What a run sees of a dataset, to be hashed."""
+    arrays = [links[name].values for name in ("ue_x", "ue_y", "nrsrp", "bs_x", "bs_y")]
+    return [*arrays, raster["building"].values, None if split is None else split["role"].values, simulated]
 
 
-def _passes_done(resume: Path, identity: str) -> int:
-    """Passes that a resume file of this very run holds; one of another run, or a damaged one, does not count."""
-    if not resume.is_file():
-        return 0
-    try:
-        record = read_plain(resume)
-    except TrainingError:
-        return 0
-    if record.get("rfloc", {}).get("identity") != identity:
-        return 0
-    return len(record["rfloc"]["history"]["steps"])
+def _fit(module: LocalizerModule, folder: Path) -> None:
+    """Train, from where `folder` says that an earlier call ended; leaves the last state there, and the best."""
+    plan, last = module.plan, folder / "last.ckpt"
+    options: dict[str, Any] = {
+        "dirpath": folder, "save_on_train_epoch_end": True, "enable_version_counter": False,
+    }  # fmt: skip
+    keep: list[pl.Callback] = [ModelCheckpoint(filename="last", **options)]
+    if module.val is not None:  # first, so that the last state knows which was best
+        keep.insert(0, ModelCheckpoint(filename="best", monitor="val_error", save_weights_only=True, **options))
+    trainer = pl.Trainer(
+        accelerator="auto",
+        devices=plan.devices,
+        strategy="auto" if plan.devices == 1 else "ddp_notebook",
+        precision="bf16-mixed" if module.training_params.bf16 else "32-true",
+        max_epochs=plan.passes,
+        gradient_clip_val=CLIP,
+        callbacks=keep,
+        reload_dataloaders_every_n_epochs=1,
+        use_distributed_sampler=False,
+        num_sanity_val_steps=0,
+        limit_val_batches=0 if module.val is None else None,
+        logger=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        default_root_dir=folder,
+    )
+    with warnings.catch_warnings():
+        for hint in ("does not have many workers", "LeafSpec", "exists and is not empty"):
+            warnings.filterwarnings("ignore", message=f".*{hint}.*")
+        trainer.fit(module, ckpt_path=last if last.exists() else None, weights_only=True)

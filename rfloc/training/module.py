@@ -1,25 +1,36 @@
-"""The Lightning module: loss, optimiser, schedule, the record of a run and its best state."""
+"""The Lightning module: loss, optimiser, schedule, the loaders of numbered batches and the record of a run."""
 
 from __future__ import annotations
 
-import copy
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import lightning.pytorch as pl
 import torch
 from lightning.pytorch.utilities.types import OptimizerLRSchedulerConfig
 from torch import Tensor, nn
+from torch.utils.data import DataLoader
 
-from rfloc.config import TrainingParams
+from rfloc.config import CropParams, ExperimentParams, TrainingParams
 from rfloc.errors import TrainingError
-from rfloc.localizers.map_radioformer import MapRadioFormer, predict, to_posterior
-from rfloc.training.schedules import Schedule
+from rfloc.localizers.networks import predict, to_posterior
+from rfloc.training.batches import CropSource, TrainingSteps, ValidationSteps
 
 #: Entries of the history that get one value a pass.
 SERIES = ("steps", "samples", "losses", "learning_rates", "val_errors", "samples_per_s")
+
+
+def wsd(progress: float, warmup: float, decay: float) -> float:
+    """Warm-up, stable, decay (section 6.3): factor on the peak learning rate after a share `progress` of training.
+
+    Linear from 0 over the share `warmup` of training, 1 in between, linear to 0 over the last share `decay`; 0 leaves
+    a phase out, so that `wsd(progress, 0, 1)` is the linear decay of fine-tuning.
+    """
+    rising = progress / warmup if progress < warmup else 1.0
+    falling = (1.0 - progress) / decay if 1.0 - progress < decay else 1.0
+    return max(0.0, min(1.0, rising, falling))
 
 
 def heatmap_loss(logits: Tensor, target: Tensor, loss: str) -> Tensor:
@@ -42,97 +53,119 @@ def posterior_mean(posterior: Tensor, size: Tensor) -> Tensor:
     return size[:, None] * torch.stack((posterior.sum(1) @ at, -(posterior.sum(2) @ at)), -1)
 
 
+class Plan:
+    """How many passes, steps and crops a run has: `samples` crops in `max_epochs` passes, rounded up to whole steps."""
+
+    def __init__(self, experiment: ExperimentParams, training: TrainingParams) -> None:
+        self.devices = training.devices
+        self.batch_size = min(training.batch_size, math.ceil(experiment.samples / self.devices))
+        self.step_samples = self.batch_size * self.devices
+        wanted = math.ceil(experiment.samples / self.step_samples)
+        self.pass_steps = math.ceil(wanted / training.max_epochs)
+        self.passes = math.ceil(wanted / self.pass_steps)
+        self.steps = self.passes * self.pass_steps
+
+
 class LocalizerModule(pl.LightningModule):
-    """Trains a network on batches of tensors.
+    """Trains a network; batches are numbered, so a resumed run or another number of workers draws the same ones.
 
     Parameters
     ----------
-    model : MapRadioFormer
-        The network, trained in place.
-    training : TrainingParams
-        Loss, weight decay.
-    lr : float
-        Peak learning rate.
-    factor : callable
-        The schedule: progress to a factor on `lr`.
-    steps : int
-        Optimiser steps of the whole run.
-    step_samples : int
-        Crops an optimiser step, over all devices.
-    identity : str
-        Names parameters and data of the run; kept in resume files.
+    network : nn.Module
+        Trained in place.
+    experiment, training, crops : ExperimentParams, TrainingParams, CropParams
+        Schedule and samples; loss, optimiser, augmentation; what a crop holds.
+    sources : sequence of CropSource
+        What to train on.
+    val : ValidationSteps or None
+        Fixed crops that choose the pass to keep.
+    seed : int
+        Of the batches.
     log : callable
         Prints a line of progress.
     """
 
     def __init__(
         self,
-        model: MapRadioFormer,
+        network: nn.Module,
+        experiment: ExperimentParams,
         training: TrainingParams,
-        *,
-        lr: float,
-        factor: Schedule,
-        steps: int,
-        step_samples: int,
-        identity: str = "",
+        crops: CropParams,
+        sources: Sequence[CropSource] = (),
+        val: ValidationSteps | None = None,
+        seed: int = 0,
         log: Callable[[str], None] = print,
     ) -> None:
         super().__init__()
-        self.model, self.training_params, self.lr, self.factor = model, training, lr, factor
-        self.steps, self.step_samples, self.identity, self.say = steps, step_samples, identity, log
+        self.network, self.experiment, self.training_params, self.crops = network, experiment, training, crops
+        self.sources, self.val, self.seed, self.say = sources, val, seed, log
+        self.plan, self.lr = Plan(experiment, training), training.lr * experiment.lr_scale
         self.history: dict[str, list] = {name: [] for name in SERIES}
-        self.best: dict[str, Any] = {"pass": 0, "val_error": math.inf, "state": {}}
-        self._losses: list[Tensor] = []
-        self._errors: list[Tensor] = []
-        self._train_s = 0.0
+        self.resumed_at = 0
+
+    def factor(self, progress: float) -> float:
+        """The experiment's schedule: factor on the peak learning rate."""
+        if self.experiment.schedule == "linear":
+            return wsd(progress, 0.0, 1.0)
+        return wsd(progress, self.training_params.warmup, self.training_params.decay)
 
     def configure_optimizers(self) -> OptimizerLRSchedulerConfig:
         """AdamW; matrices and kernels decay, biases, norms and embeddings of positions do not."""
-        named = list(self.model.named_parameters())
-        plain = [p for n, p in named if p.ndim < 2 or n.endswith(("position_embeddings", "cls_token"))]
-        matrices = [p for n, p in named if p.ndim >= 2 and not n.endswith(("position_embeddings", "cls_token"))]
-        optimizer = torch.optim.AdamW(
-            [
-                {"params": matrices, "weight_decay": self.training_params.weight_decay},
-                {"params": plain, "weight_decay": 0.0},
-            ],
-            lr=self.lr,
-        )
-        scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: self.factor((step + 0.5) / self.steps))
+        groups: tuple[list, list] = ([], [])
+        for name, value in self.network.named_parameters():
+            groups[value.ndim < 2 or name.endswith(("position_embeddings", "cls_token"))].append(value)
+        decays = (self.training_params.weight_decay, 0.0)
+        options = [{"params": group, "weight_decay": decay} for group, decay in zip(groups, decays, strict=True)]
+        optimizer = torch.optim.AdamW(options, lr=self.lr)
+        steps = self.plan.steps
+        scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: self.factor((step + 0.5) / steps))
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
+
+    def train_dataloader(self) -> DataLoader:
+        """The batches of the current pass that fall to this device; up to 8 processes draw beside each GPU."""
+        world, steps = self.trainer.world_size, self.plan.pass_steps
+        first = self.trainer.current_epoch * steps * world + self.trainer.global_rank
+        numbers = range(first, first + steps * world, world)
+        part = TrainingSteps(self.sources, self.crops, self.training_params, self.plan.batch_size, self.seed, numbers)
+        idle = torch.multiprocessing.cpu_count() // world - 1 if torch.cuda.is_available() else 0
+        return DataLoader(part, batch_size=None, num_workers=min(8, max(0, idle)))
+
+    def val_dataloader(self) -> DataLoader:
+        """The validation crops, the same on every device; not called where there are none."""
+        assert self.val is not None
+        return DataLoader(self.val, batch_size=None)
 
     def on_train_epoch_start(self) -> None:
         """Start the clock of a pass."""
         self._started = time.perf_counter()
-        self._losses = []
+        self._losses: list[Tensor] = []
+        self._errors: list[Tensor] = []
 
     def training_step(self, batch: dict[str, Tensor], index: int) -> Tensor:
         """Loss of a batch."""
-        loss = heatmap_loss(predict(self.model, batch), batch["target"], self.training_params.loss)
+        loss = heatmap_loss(predict(self.network, batch), batch["target"], self.training_params.loss)
         self._losses.append(loss.detach())
         return loss
 
     def on_validation_start(self) -> None:
         """Stop the clock of a pass: validation does not count."""
-        self._errors = []
         self._train_s = time.perf_counter() - self._started
 
     def validation_step(self, batch: dict[str, Tensor], index: int) -> None:
         """Errors of the posterior mean [m] on a batch."""
-        posterior = to_posterior(predict(self.model, batch), self.training_params.loss)
+        posterior = to_posterior(predict(self.network, batch), self.training_params.loss)
         error = posterior_mean(posterior, batch["size"]) - batch["target_xy"].double()
         self._errors.append(error.norm(dim=1))
 
     def on_train_epoch_end(self) -> None:
-        """Write the pass into the history, keep the state if it is the best so far, print a line.
+        """Write the pass into the history and print a line.
 
         Raises
         ------
         TrainingError
             If the loss is not finite.
         """
-        if not self._errors:
-            self._train_s = time.perf_counter() - self._started
+        train_s = self._train_s if self._errors else time.perf_counter() - self._started
         loss = self.trainer.strategy.reduce(torch.stack(self._losses).mean()).item()
         done, total = self.trainer.current_epoch + 1, self.trainer.max_epochs
         if not math.isfinite(loss):
@@ -142,28 +175,22 @@ class LocalizerModule(pl.LightningModule):
                 "lower training.lr or the experiment's lr_scale",
             )
         error = torch.cat(self._errors).mean().item() if self._errors else None
-        step = self.trainer.global_step
-        rate = (step - (self.history["steps"] or [0])[-1]) * self.step_samples / self._train_s
-        lr = self.lr * self.factor(step / self.steps)
-        row = (step, step * self.step_samples, loss, lr, error, rate)
+        if error is not None:
+            self.log("val_error", error)
+        step, each = self.trainer.global_step, self.plan.step_samples
+        rate = (step - (self.history["steps"] or [0])[-1]) * each / train_s
+        row = (step, step * each, loss, self.lr * self.factor(step / self.plan.steps), error, rate)
         for name, value in zip(SERIES, row, strict=True):
             self.history[name].append(value)
-        if error is None or error < self.best["val_error"]:
-            state = {name: value.detach().cpu().clone() for name, value in self.model.state_dict().items()}
-            self.best = {"pass": done, "val_error": math.inf if error is None else error, "state": state}
-        if not self.trainer.is_global_zero:
-            return
-        self.say(
-            f"pass {done}/{total}  samples {step * self.step_samples:,}  loss {loss:.3f}"
-            + (f"  val {error:.1f} m" if error is not None else "")
-            + f"  {rate:.0f} samples/s"
-        )
+        if self.trainer.is_global_zero:
+            seen = "" if error is None else f"  val {error:.1f} m"
+            self.say(f"pass {done}/{total}  samples {step * each:,}  loss {loss:.3f}{seen}  {rate:.0f} samples/s")
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Keep the record of the run in its resume file."""
-        checkpoint["rfloc"] = {"identity": self.identity, "history": self.history, "best": self.best}
+        """Keep the record of the run."""
+        checkpoint["rfloc"] = {"history": self.history, "resumed_at": self.resumed_at}
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Take the record of the run back from its resume file."""
-        self.history = copy.deepcopy(checkpoint["rfloc"]["history"])
-        self.best = checkpoint["rfloc"]["best"]
+        """Take the record of the run back."""
+        self.history = checkpoint["rfloc"]["history"]
+        self.resumed_at = len(self.history["steps"])

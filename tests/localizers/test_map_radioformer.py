@@ -21,9 +21,8 @@ from rfloc.localizers.map_radioformer import (
     MapRadioFormer,
     build_model,
     encode_image,
-    predict,
-    to_posterior,
 )
+from rfloc.localizers.networks import build_network, predict, to_posterior
 from rfloc.localizers.vit import BLOB, Head, draw_stations, sinusoids, unpatch
 
 CROPS = CropParams(size=400.0, pixels=28, output=14, max_bs=4)
@@ -234,3 +233,8 @@ def test_every_crop_has_its_own_scale(net: MapRadioFormer) -> None:
     torch.testing.assert_close(both, alone)
     image = encode_image(*(x[name] for name in ("image", "bs_xy", "rf", "rf_mask", "bs_mask", "size")))
     assert image[:, 2, -1, 14].tolist() == pytest.approx([28 / 300, 28 / 800])
+
+
+def test_a_network_that_nobody_wrote_is_named() -> None:
+    with pytest.raises(ConfigError, match="there is no network 'unet'"):
+        build_network("unet", TINY, CROPS)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import numpy as np
+import torch
 import xarray as xr
+from torch import Tensor
 
 from rfloc.frames import Grid, LocalFrame
 from rfloc.schema import links_dataset, validate, with_units
@@ -49,3 +51,8 @@ def log_distance_links(
         city="plain",
         carrier_hz=0.8e9,
     )  # fmt: skip
+
+
+def same(one: dict[str, Tensor], other: dict[str, Tensor]) -> bool:
+    """Whether two states are equal bit for bit."""
+    return one.keys() == other.keys() and all(torch.equal(value, other[name]) for name, value in one.items())

@@ -13,7 +13,7 @@ from rfloc.config import CropParams, SplitParams, TrainingParams
 from rfloc.errors import TrainingError
 from rfloc.frames import LocalFrame
 from rfloc.splits import held_out, make_split, unknown_area
-from rfloc.training.batches import CropSource, TrainingSteps, ValidationSteps, augment, gather_sources, training_ues
+from rfloc.training.batches import CropSource, TrainingSteps, ValidationSteps, augment, training_ues
 from tests.training.plain import log_distance_links
 
 SPLIT = SplitParams(block=50.0, buffer=10.0)
@@ -55,6 +55,7 @@ def test_held_out_streets_of_a_split_bind_other_datasets_too(links: xr.Dataset) 
 
 def test_held_out_streets_bind_links_in_another_frame(links: xr.Dataset, plain: xr.Dataset, crops: CropParams) -> None:
     """A patch has a frame of its own: the same UEs are left out, and the same crops, wherever its origin lies."""
+    small = crops.model_copy(update={"size": 100.0, "min_heard": 1})
     split = make_split(links, SPLIT.model_copy(update={"crop_gap": 0.0}), 1)
     simulated = log_distance_links(500, seed=9)
     here = LocalFrame.from_attrs(simulated.attrs)
@@ -65,19 +66,18 @@ def test_held_out_streets_bind_links_in_another_frame(links: xr.Dataset, plain: 
         moved = moved.assign_coords({f"{kind}_x": (kind, x), f"{kind}_y": (kind, y)})
     np.testing.assert_array_equal(training_ues(moved, split), training_ues(simulated, split))
     at = simulated["ue_x"].values, simulated["ue_y"].values
-    allowed = CropSource((simulated, plain, split, True), crops, 0)._allowed(*at, np.full(500, 60.0))
+    allowed = CropSource((simulated, plain, split, True), small, 0)._allowed(*at, np.full(500, 60.0))
     x, y = moved["ue_x"].values, moved["ue_y"].values
     assert 0 < allowed.sum() < 500
-    frame_of_patch = CropSource((simulated, plain, split, True), crops, 0)
+    frame_of_patch = CropSource((simulated, plain, split, True), small, 0)
     frame_of_patch.frame = there
     assert (frame_of_patch._allowed(x, y, np.full(500, 60.0)) == allowed).mean() > 0.99
 
 
 def test_batches_depend_on_seed_and_number_only(links: xr.Dataset, plain: xr.Dataset, crops: CropParams) -> None:
-    sources = gather_sources([(links, plain, None, True)], crops, 0)
-    common = {"batch_size": 8, "seed": 5}
-    run = TrainingSteps(sources, crops, TrainingParams(), count=6, **common)
-    part = TrainingSteps(sources, crops, TrainingParams(), first=1, stride=2, count=3, **common)
+    sources = [CropSource((links, plain, None, True), crops, 0)]
+    run = TrainingSteps(sources, crops, TrainingParams(), 8, 5, range(6))
+    part = TrainingSteps(sources, crops, TrainingParams(), 8, 5, range(1, 6, 2))
     for ours, theirs in ((1, 0), (3, 1), (5, 2)):
         for name, value in run[ours].items():
             np.testing.assert_array_equal(value, part[theirs][name])
@@ -88,8 +88,8 @@ def test_batches_depend_on_seed_and_number_only(links: xr.Dataset, plain: xr.Dat
 
 def test_datasets_mix_in_proportion_to_their_ues(plain: xr.Dataset, crops: CropParams) -> None:
     sources = [(log_distance_links(n, seed=n), plain, None, True) for n in (100, 300)]
-    ready = gather_sources(sources, crops, 0)
-    steps = TrainingSteps(ready, crops, TrainingParams(flips=False, noise_db=0.0), batch_size=400, seed=0, count=1)
+    ready = [CropSource(source, crops, 0) for source in sources]
+    steps = TrainingSteps(ready, crops, TrainingParams(flips=False, noise_db=0.0), 400, 0, range(1))
     batch = steps.numpy_batch(0)
     truth = batch.centre + batch.target_xy
     small = sources[0][0]
@@ -136,7 +136,5 @@ def test_validation_crops_are_fixed_and_complete(links: xr.Dataset, plain: xr.Da
 
 def test_a_dataset_without_usable_ues_is_refused(links: xr.Dataset, plain: xr.Dataset, crops: CropParams) -> None:
     deaf = crops.model_copy(update={"min_heard": 50})
-    with pytest.raises(TrainingError, match="training dataset 0 has no UE"):
-        gather_sources([(links, plain, None, True)], deaf, 0)
-    with pytest.raises(TrainingError, match="no dataset"):
-        gather_sources([], crops, 0)
+    with pytest.raises(TrainingError, match="no UE of 'plain' can be trained on"):
+        CropSource((links, plain, None, True), deaf, 0)

@@ -6,21 +6,23 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import save_file
 
 from rfloc.config import CropParams, ModelParams
 from rfloc.errors import ConfigError, TrainingError
-from rfloc.training.checkpoints import digest_state, init_checkpoint, load_checkpoint, load_localizer
+from rfloc.training.checkpoints import init_checkpoint, load_checkpoint, load_localizer, save_checkpoint
+from tests.training.plain import same
 
 
 def test_round_trip(tmp_path: Path, tiny: ModelParams, crops: CropParams) -> None:
     path = init_checkpoint(tmp_path / "deep" / "init.pt", tiny, crops, None, seed=4)
     checkpoint = load_checkpoint(path)
     assert (checkpoint.model, checkpoint.crops) == (tiny, crops)
-    assert digest_state(checkpoint.network().state_dict()) == digest_state(checkpoint.state)
+    assert same(checkpoint.build().state_dict(), checkpoint.state)
     assert [p.name for p in path.parent.iterdir()] == ["init.pt"]
     localizer = load_localizer(path)
     assert localizer.name == "init"
-    assert not localizer.model.training
+    assert not localizer.network.training
 
 
 def test_seed_decides_the_weights_and_the_global_state_is_left_alone(
@@ -31,39 +33,39 @@ def test_seed_decides_the_weights_and_the_global_state_is_left_alone(
         load_checkpoint(init_checkpoint(tmp_path / f"{k}.pt", tiny, crops, None, seed)).state
         for k, seed in enumerate((1, 1, 2))
     )
-    assert digest_state(a) == digest_state(b) != digest_state(c)
+    assert same(a, b) and not same(a, c)
     assert torch.equal(torch.random.get_rng_state(), before)
 
 
 def test_another_network_does_not_fit(tmp_path: Path, tiny: ModelParams, crops: CropParams) -> None:
     checkpoint = load_checkpoint(init_checkpoint(tmp_path / "init.pt", tiny, crops, None, seed=4))
     with pytest.raises(TrainingError, match=r"model\.width is 16 there, 32 here"):
-        checkpoint.require_fit(tiny.model_copy(update={"width": 32}), crops)
+        checkpoint.require_fit("map_radioformer", tiny.model_copy(update={"width": 32}), crops)
     with pytest.raises(TrainingError, match=r"crops\.output is 14 there, 28 here"):
-        checkpoint.require_fit(tiny, crops.model_copy(update={"output": 28}))
-    checkpoint.require_fit(tiny, crops.model_copy(update={"min_heard": 1}))
+        checkpoint.require_fit("map_radioformer", tiny, crops.model_copy(update={"output": 28}))
+    with pytest.raises(TrainingError, match="the network is map_radioformer there, other here"):
+        checkpoint.require_fit("other", tiny, crops)
+    checkpoint.require_fit("map_radioformer", tiny, crops.model_copy(update={"min_heard": 1}))
 
 
 def test_weights_of_another_version_are_named(tmp_path: Path, tiny: ModelParams, crops: CropParams) -> None:
     path = init_checkpoint(tmp_path / "init.pt", tiny, crops, None, seed=4)
-    content = torch.load(path, weights_only=True)
-    content["state"].pop("head.smooth.weight")
-    torch.save(content, path)
+    checkpoint = load_checkpoint(path)
+    del checkpoint.state["head.smooth.weight"]
+    save_checkpoint(checkpoint, path)
     with pytest.raises(TrainingError, match="do not fit its own parameters"):
         load_localizer(path)
 
 
-class Stranger:
-    """What a checkpoint must not hold."""
-
-
-@pytest.mark.parametrize("content", ["noise", "object", "other"])
-def test_what_is_no_checkpoint_is_refused(tmp_path: Path, content: str) -> None:
+@pytest.mark.parametrize("kind", ["noise", "pickle", "other"])
+def test_what_is_no_checkpoint_is_refused(tmp_path: Path, kind: str) -> None:
     path = tmp_path / "x.pt"
-    if content == "noise":
+    if kind == "noise":
         path.write_bytes(b"not a checkpoint")
+    elif kind == "pickle":
+        torch.save({"weights": torch.zeros(3)}, path)
     else:
-        torch.save(Stranger() if content == "object" else {"format": 1, "weights": {}}, path)
+        save_file({"weights": torch.zeros(3)}, path)
     with pytest.raises(TrainingError, match=r"x\.pt"):
         load_checkpoint(path)
     with pytest.raises(TrainingError, match="there is no checkpoint"):

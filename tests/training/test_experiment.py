@@ -15,10 +15,9 @@ from rfloc.config import CropParams, ExperimentParams, ModelParams, SplitParams,
 from rfloc.crops import CropBatcher, evaluation_crops
 from rfloc.errors import TrainingError
 from rfloc.splits import make_split
-from rfloc.training.checkpoints import digest_state, load_checkpoint
-from rfloc.training.experiment import init_checkpoint, load_localizer, run_experiment
-from rfloc.training.loop import Plan
-from tests.training.plain import log_distance_links
+from rfloc.training import init_checkpoint, load_checkpoint, load_localizer, run_experiment
+from rfloc.training.module import Plan
+from tests.training.plain import log_distance_links, same
 
 TRAINING = TrainingParams(batch_size=16, max_epochs=3, lr=2e-3, noise_db=2.0)
 
@@ -69,20 +68,22 @@ def test_a_run_leaves_a_checkpoint_a_record_and_nothing_else(settings_: dict) ->
 
 
 def test_runs_repeat_themselves_and_seeds_differ(settings_: dict) -> None:
-    digests = []
+    states = []
     for seed in (3, 3, 4):
         run_experiment(**settings_ | {"seed": seed}, log=lambda _: None)
-        digests.append(digest_state(load_checkpoint(settings_["out"]).state))
-    assert digests[0] == digests[1] != digests[2]
+        states.append(load_checkpoint(settings_["out"]).state)
+    assert same(states[0], states[1]) and not same(states[0], states[2])
 
 
 class Interruption(Exception):
     """Stands for whatever ends a process."""
 
 
-def test_an_interrupted_run_continues_as_if_nothing_had_been(settings_: dict) -> None:
+@pytest.mark.parametrize("validated", [True, False])
+def test_an_interrupted_run_continues_as_if_nothing_had_been(settings_: dict, validated: bool) -> None:
+    settings_ |= {} if validated else {"val": None}
     whole = run_experiment(**settings_, log=lambda _: None)
-    digest = digest_state(load_checkpoint(settings_["out"]).state)
+    state = load_checkpoint(settings_["out"]).state
     settings_["out"].unlink()
 
     def stop(line: str) -> None:
@@ -97,7 +98,9 @@ def test_an_interrupted_run_continues_as_if_nothing_had_been(settings_: dict) ->
     assert resumed["resumed_at"] == 2
     assert len(lines) == 1
     assert resumed["losses"] == whole["losses"]
-    assert digest_state(load_checkpoint(settings_["out"]).state) == digest
+    assert resumed["val_errors"] == whole["val_errors"] and resumed["chosen_pass"] == whole["chosen_pass"]
+    assert same(load_checkpoint(settings_["out"]).state, state)
+    assert [p.name for p in settings_["out"].parent.iterdir()] == ["B.pt"]
 
 
 def test_a_resume_file_of_another_run_is_not_taken_up(settings_: dict) -> None:

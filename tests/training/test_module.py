@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
+import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 
-from rfloc.config import CropParams, ModelParams, TrainingParams
+from rfloc.config import CropParams, ExperimentParams, ModelParams, TrainingParams
 from rfloc.crops import cell_centres
 from rfloc.localizers.map_radioformer import build_model
-from rfloc.training.module import LocalizerModule, heatmap_loss, posterior_mean
+from rfloc.training.module import LocalizerModule, heatmap_loss, posterior_mean, wsd
 
 
 def test_losses_of_indifferent_logits() -> None:
@@ -37,9 +41,8 @@ def test_posterior_mean_of_a_point_mass_is_the_cell_centre() -> None:
 
 def test_only_matrices_decay(tiny: ModelParams, crops: CropParams) -> None:
     net = build_model(tiny, crops)
-    module = LocalizerModule(
-        net, TrainingParams(weight_decay=0.3), lr=1.0, factor=lambda p: 1 - p, steps=4, step_samples=1
-    )
+    experiment = ExperimentParams(label="A", start="B", data="A", samples=4, schedule="linear")
+    module = LocalizerModule(net, experiment, TrainingParams(weight_decay=0.3, lr=1.0, batch_size=1), crops)
     made = module.configure_optimizers()
     decay, plain = made["optimizer"].param_groups
     assert (decay["weight_decay"], plain["weight_decay"]) == (0.3, 0.0)
@@ -52,3 +55,21 @@ def test_only_matrices_decay(tiny: ModelParams, crops: CropParams) -> None:
         made["optimizer"].step()
         made["lr_scheduler"]["scheduler"].step()
     assert rates == [0.875, 0.625, 0.375, 0.125]
+
+
+@pytest.mark.parametrize(
+    ("progress", "factor"), [(0.0, 0.0), (0.05, 0.5), (0.1, 1.0), (0.6, 1.0), (0.7, 1.0), (0.85, 0.5), (1.0, 0.0)]
+)
+def test_wsd_closed_form(progress: float, factor: float) -> None:
+    assert wsd(progress, 0.1, 0.3) == pytest.approx(factor)
+
+
+@given(st.floats(0, 0.5), st.floats(0, 0.5))
+def test_wsd_area(warmup: float, decay: float) -> None:
+    steps = (np.arange(4000) + 0.5) / 4000
+    area = np.mean([wsd(s, warmup, decay) for s in steps])
+    assert area == pytest.approx(1 - warmup / 2 - decay / 2, abs=1e-3)
+
+
+def test_without_warmup_and_decay_the_rate_is_constant() -> None:
+    assert {wsd(s, 0.0, 0.0) for s in (0.0, 0.4, 1.0)} == {1.0}

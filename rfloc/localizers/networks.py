@@ -1,0 +1,81 @@
+"""Networks as localizers: a registry, the tensors that every network is given, and logits as a posterior.
+
+A network maps those tensors to logits over the crop grid. A new one is a file with a builder and a line in
+:data:`NETWORKS`; experiments name it by `experiments.<key>.model`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from rfloc.config import CropParams, ModelParams
+from rfloc.crops import Batch
+from rfloc.errors import ConfigError
+from rfloc.localizers.map_radioformer import build_model
+
+#: Builders by name: model and crop parameters, and the folder of pretrained weights or None, to a network.
+NETWORKS: dict[str, Callable[[ModelParams, CropParams, Path | None], nn.Module]] = {"map_radioformer": build_model}
+DEFAULT = "map_radioformer"
+
+#: What a network is given, in the order of its arguments.
+INPUTS = ("image", "bs_xy", "rf", "rf_mask", "bs_mask", "size")
+
+
+def build_network(name: str, model: ModelParams, crops: CropParams, weights: Path | None = None) -> nn.Module:
+    """The network of that name (raises ConfigError where there is none, or its parts do not fit)."""
+    if name not in NETWORKS:
+        raise ConfigError(f"there is no network {name!r}", f"there are {', '.join(NETWORKS)}", "name one of them")
+    return NETWORKS[name](model, crops, weights)
+
+
+def as_tensors(batch: Batch, device: torch.device | str = "cpu") -> dict[str, Tensor]:
+    """The inputs and targets of a batch as tensors on `device`, named as the fields of the batch."""
+    names = ("image", "bs_xy", "rf", "rf_mask", "bs_mask", "target", "target_xy")
+    tensors = {name: torch.as_tensor(np.ascontiguousarray(getattr(batch, name))).to(device) for name in names}
+    return tensors | {"size": torch.as_tensor(batch.size, dtype=torch.float32, device=device)}
+
+
+def predict(network: nn.Module, tensors: dict[str, Tensor]) -> Tensor:
+    """Logits (batch, output, output) for a batch made by :func:`as_tensors`."""
+    return network(*(tensors[name] for name in INPUTS))
+
+
+def to_posterior(logits: Tensor, loss: str) -> Tensor:
+    """Logits (batch, output, output) to probabilities that sum to 1 over the grid, as the training loss means them."""
+    flat = logits.double().flatten(1)
+    log_weight = flat if loss == "softmax" else nn.functional.logsigmoid(flat)
+    return log_weight.softmax(1).view_as(logits)
+
+
+class NetLocalizer:
+    """A trained network as a localizer.
+
+    Parameters
+    ----------
+    network : nn.Module
+        The network.
+    name : str
+        Name of the localizer.
+    loss : str
+        What it was trained with: "softmax" logits are normalised over the grid, "bce" ones are cell probabilities
+        each, which are scaled to sum to one.
+    device : torch.device or str, optional
+        Default: a GPU if there is one.
+    """
+
+    def __init__(
+        self, network: nn.Module, name: str, loss: str = "softmax", device: torch.device | str | None = None
+    ) -> None:
+        self.name, self.loss = name, loss
+        self.device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+        self.network = network.to(self.device).eval()
+
+    def posterior(self, batch: Batch) -> np.ndarray:
+        """Probabilities over the crop grid, shape (batch, output, output), row 0 = north, each crop summing to 1."""
+        with torch.inference_mode():
+            return to_posterior(predict(self.network, as_tensors(batch, self.device)), self.loss).cpu().numpy()
