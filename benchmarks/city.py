@@ -1,9 +1,9 @@
 """What a city costs: time and memory of every step from OSM to scene, raster and crops, and what is gained.
 
-`python -m benchmarks.city` takes the whole of Rome (some minutes, 200,000 buildings) and writes
-results/benchmarks/city.json; `--quick` takes the box of the measurements. Three comparisons run side by side on the
-same footprints: crops read from the raster against crops drawn by matplotlib; roofs triangulated by GEOS, by Mapbox's
-earcut and as a fan from the first vertex; courtyards kept against courtyards lost.
+`python -m benchmarks.city` takes the scene of the whole of Rome (a minute, 200,000 buildings), the raster and the crops
+of the box of the measurements, and writes results/benchmarks/city.json; `--quick` takes the latter's scene. Three
+comparisons run side by side on the same footprints: crops read from the raster against crops drawn by matplotlib; roofs
+triangulated by GEOS, by Mapbox's earcut and as a fan from the first vertex; courtyards kept against courtyards lost.
 """
 
 from __future__ import annotations
@@ -26,23 +26,19 @@ import mapbox_earcut
 import numpy as np
 import shapely
 import yaml
-import zarr
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from rfloc.city import CELL, City, box_bounds, mesh, osm
-from rfloc.city.files import BUILDING_MATERIAL, GROUND_MATERIAL
+from rfloc.city import City, box_bounds, build_city, mesh, osm
+from rfloc.city.city import BUILDING_MATERIAL, CELL, GROUND_MATERIAL
 from rfloc.city.heights import assign_heights
-from rfloc.city.raster import rasterize_city
-from rfloc.city.vector import resolve
 from rfloc.config import CityParams, DataParams, check, data_root, project_root
 from rfloc.files import save_json
 from rfloc.frames import Grid, LocalFrame
-from rfloc.schema import load
 from rfloc.simulation.scene import load_radio_scene
 
-#: What whole Rome may cost on two cores.
-LIMITS = {"scene_s": 180.0, "scene_gb": 6.0, "raster_s": 300.0, "raster_gb": 4.0, "crop_ms": 2.0}
+#: What the scene of whole Rome, and a crop, may cost on two cores.
+LIMITS = {"scene_s": 180.0, "scene_gb": 6.0, "crop_ms": 2.0}
 
 #: Edge of a crop [cells].
 CROP = 601
@@ -168,14 +164,13 @@ def draw(buildings: gpd.GeoDataFrame, x: float, y: float) -> np.ndarray:
     return np.asarray(canvas.buffer_rgba())[::-1, :, 0] < 128
 
 
-def crops(city: City, buildings: gpd.GeoDataFrame, n: int, rng: np.random.Generator) -> dict[str, Any]:
-    """Crops at random places: windows of the raster against the same drawn by matplotlib, which has them in memory."""
-    x_min, y_min, x_max, y_max = city.bounds
+def crops(city: City, n: int, rng: np.random.Generator) -> dict[str, Any]:
+    """Crops at random buildings: windows of the raster against the same drawn by matplotlib, both out of memory."""
+    buildings = gpd.read_parquet(city.folder / "buildings.parquet")
     pick = rng.integers(len(buildings), size=n)
-    at = shapely.get_coordinates(buildings.geometry.iloc[pick].centroid.to_numpy())
-    at = np.clip(np.floor(at) + 0.5, [x_min + CROP, y_min + CROP], [x_max - CROP, y_max - CROP])
-    district = at[0] + rng.integers(-1000, 1000, size=(n, 2))
+    places = np.floor(shapely.get_coordinates(buildings.geometry.iloc[pick].centroid.to_numpy())) + 0.5
     buildings.sindex  # noqa: B018 - built once, before the clock runs
+    city.window(0.0, 0.0, CROP)  # so are the layers read
     out: dict[str, Any] = {"crops": n}
 
     def clock(name: str, places: np.ndarray, read: Any) -> list[np.ndarray]:
@@ -188,54 +183,44 @@ def crops(city: City, buildings: gpd.GeoDataFrame, n: int, rng: np.random.Genera
         out[name] = {"median_ms": round(float(median), 3), "p95_ms": round(float(high), 3)}
         return got
 
-    def window(x: float, y: float) -> np.ndarray:
-        return city.window(x, y, CROP)
-
-    clock("window_anywhere", at, window)
-    window(*at[0])
-    clock("window_district", district, window)
-    some = district[: max(n // 10, 10)]
-    drawn = clock("drawn_district", some, lambda x, y: draw(buildings, x, y))
-    differ = [np.mean((window(x, y)[0] == 1) != image) for (x, y), image in zip(some, drawn, strict=True)]
+    clock("window", places, lambda x, y: city.window(x, y, CROP))
+    some = places[: max(n // 10, 10)]
+    drawn = clock("drawn", some, lambda x, y: draw(buildings, x, y))
+    differ = [np.mean((city.window(x, y, CROP)[0] == 1) != image) for (x, y), image in zip(some, drawn, strict=True)]
     out["pixels_that_differ_percent"] = round(100 * float(np.mean(differ)), 3)
-    out["ratio"] = round(out["drawn_district"]["median_ms"] / out["window_district"]["median_ms"], 1)
+    out["ratio"] = round(out["drawn"]["median_ms"] / out["window"]["median_ms"], 1)
     return out
 
 
+def configured(key: str) -> CityParams:
+    """A city of conf/city."""
+    return check(CityParams, yaml.safe_load((project_root() / "conf" / "city" / f"{key}.yaml").read_text()))
+
+
 def measure(key: str, folder: Path) -> dict[str, Any]:
-    root = project_root()
-    params = check(CityParams, yaml.safe_load((root / "conf" / "city" / f"{key}.yaml").read_text()))
+    params, data = configured(key), data_root(DataParams(), project_root())
     frame, rng, steps = LocalFrame(*params.centre), np.random.default_rng(SEED), Steps()
-    data = data_root(DataParams(), root)
     print(f"{params.name}, box {params.box}")
     with steps("read"):
-        buildings, facts = osm.read_buildings(params, frame, resolve(str(params.buildings), data))
-        streets, _ = osm.read_streets(params, frame, resolve(str(params.streets), data))
+        buildings, facts = osm.read_buildings(params, frame, data)
+        osm.read_streets(params, frame, data)
     with steps("heights"):
-        buildings = assign_heights(buildings, params, SEED)[["geometry", "height", "height_source", "kind"]]
-    with steps("heights_drawn"):
-        assign_heights(buildings[["geometry"]], params.model_copy(update={"height_draw": True}), SEED)
-    grid = Grid.covering(*box_bounds(frame, params.box or [], params.margin), CELL)
+        buildings = assign_heights(buildings, params.height_prior)
     with steps("mesh"):
         roofs = mesh.extrude(buildings)
     with steps("scene_write"):
-        low, high = roofs.vertices.min(axis=0) - mesh.APRON, roofs.vertices.max(axis=0) + mesh.APRON
-        ground = mesh.plane(low[0], low[1], high[0], high[1])
+        ground = mesh.ground(roofs, Grid.covering(*box_bounds(frame, params.box or [], params.margin), CELL))
         scene = mesh.write_scene({"buildings": (roofs, BUILDING_MATERIAL), "ground": (ground, GROUND_MATERIAL)}, folder)
-    facts |= {"triangles": len(roofs.faces), "watertight": roofs.is_watertight}
+    facts |= {"triangles": len(roofs.faces), "watertight": is_watertight(roofs)}
+    a, b, c = (roofs.vertices[roofs.faces[:, k]] for k in range(3))  # volume by the divergence theorem
     volume = float((buildings.area * (buildings["height"] + mesh.FOUNDATION)).sum())
-    facts["volume_relative_error"] = abs(roofs.volume / volume - 1)
+    facts["volume_relative_error"] = abs(float(np.einsum("ij,ij->", a, np.cross(b, c)) / 6.0) / volume - 1)
     facts["scene_mb"] = round(sum(f.stat().st_size for f in folder.rglob("*.ply")) / 1e6, 1)
-    del roofs
+    del roofs, a, b, c
     with steps("scene_load"):
         load_radio_scene(scene, 0.8e9, 0.4)
-    with steps("raster"):
-        facts |= rasterize_city(buildings, streets, grid, folder / "raster.zarr")
-    zarr.open_group(folder / "raster.zarr").attrs.update({"city": key, **frame.to_attrs()})
-    facts["raster_mb"] = round(
-        sum(f.stat().st_size for f in (folder / "raster.zarr").rglob("*") if f.is_file()) / 1e6, 1
-    )
-    city = City(key, params, frame, grid, load(folder / "raster.zarr", "raster", lazy=True), folder)
+    with steps("box_of_measurements"):
+        city = build_city("rome", configured("rome"), data, folder / "rome")
     chain = [steps.taken[name] for name in ("read", "heights", "mesh", "scene_write", "scene_load")]
     return {
         "city": key,
@@ -244,15 +229,22 @@ def measure(key: str, folder: Path) -> dict[str, Any]:
         "osm_to_scene": {"s": round(sum(s["s"] for s in chain), 1), "peak_gb": max(s["peak_gb"] for s in chain)},
         "limits": LIMITS,
         "rays": sky_rays(scene, buildings, 200_000, rng),
-        "crops": crops(city, buildings, 500, rng),
+        "crops": crops(city, 500, rng),
         "triangulators": triangulators(buildings.geometry.to_numpy()),
         "machine": {
             "cores": os.cpu_count(),
             "python": platform.python_version(),
-            **{name: version(name) for name in ("shapely", "mapbox-earcut", "sionna-rt", "zarr", "matplotlib")},
+            **{name: version(name) for name in ("shapely", "mapbox-earcut", "sionna-rt", "matplotlib")},
             "geos": shapely.geos_version_string,
         },
     }
+
+
+def is_watertight(roofs: mesh.Mesh) -> bool:
+    """Whether every directed edge is met by as many in the other direction."""
+    edges = np.concatenate([roofs.faces[:, pair] for pair in ([0, 1], [1, 2], [2, 0])])
+    there, back = (one * len(roofs.vertices) + other for one, other in (edges.T, edges.T[::-1]))
+    return bool(np.array_equal(np.sort(there), np.sort(back)))
 
 
 def main() -> None:

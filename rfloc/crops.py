@@ -15,7 +15,7 @@ import xarray as xr
 from numpy.typing import ArrayLike, NDArray
 from scipy.stats import truncnorm
 
-from rfloc.city.windows import AreaPooler
+from rfloc.city.raster import AreaPooler
 from rfloc.config import CropParams
 from rfloc.errors import DataError, SplitError
 from rfloc.frames import LocalFrame

@@ -8,16 +8,15 @@ from typing import Any
 
 import numpy as np
 import shapely
+import xarray as xr
 import yaml
-import zarr
 
 from benchmarks.tracing.scene import RADIO, SEED, SIM, Bench
 from benchmarks.tracing.side_by_side import in_turns
-from rfloc.city import CELL, City, mesh, osm
-from rfloc.city.files import BUILDING_MATERIAL, GROUND_MATERIAL
+from rfloc.city import City, mesh, osm
+from rfloc.city.city import BUILDING_MATERIAL, CELL, GROUND_MATERIAL
 from rfloc.city.heights import assign_heights
-from rfloc.city.raster import rasterize_city
-from rfloc.city.vector import resolve
+from rfloc.city.raster import city_layers
 from rfloc.config import (
     CityParams,
     DataParams,
@@ -29,7 +28,6 @@ from rfloc.config import (
 from rfloc.datasets.hidden import place_stations
 from rfloc.errors import DataError
 from rfloc.frames import Grid, LocalFrame
-from rfloc.schema import load
 from rfloc.simulation.engine import Part, run_campaign
 from rfloc.simulation.many import connect
 from rfloc.simulation.maps import read_maps, trace_maps
@@ -89,29 +87,25 @@ def buildings(counts: tuple[int, ...], ues: int, repeats: int, folder: Path) -> 
         params = params.model_copy(update={"box": small.box, "margin": 2_500.0})
     frame = LocalFrame(*params.centre)
     try:
-        sources = [resolve(str(name), data_root(DataParams(), root)) for name in (params.buildings, params.streets)]
+        footprints, _ = osm.read_buildings(params, frame, data_root(DataParams(), root))
+        streets, _ = osm.read_streets(params, frame, data_root(DataParams(), root))
     except DataError as error:
         return {"absent": str(error).partition("\n")[0]}
-    footprints = assign_heights(osm.read_buildings(params, frame, sources[0])[0], params, SEED)[["geometry", "height"]]
-    streets, _ = osm.read_streets(params, frame, sources[1])
+    footprints = assign_heights(footprints, params.height_prior)[["geometry", "height"]]
     middle = shapely.get_coordinates(footprints.geometry.centroid.to_numpy())
     nearest = np.argsort(np.hypot(*middle.T))
     grid = Grid.covering(-HALF, -HALF, HALF, HALF, CELL)
     place = folder / "buildings"
     inner = footprints.iloc[nearest[: max(counts)]].clip(shapely.box(-HALF, -HALF, HALF, HALF).buffer(50.0))
-    rasterize_city(inner[inner.geom_type == "Polygon"], streets, grid, place / "raster.zarr")
-    zarr.open_group(place / "raster.zarr").attrs.update({"city": "buildings", **frame.to_attrs()})
-    raster = load(place / "raster.zarr", "raster")
+    layers = city_layers(inner[inner.geom_type == "Polygon"], streets, grid)
+    attrs = {"city": "buildings", **grid.to_attrs(), **frame.to_attrs()}
+    raster = xr.Dataset({name: (("y", "x"), values) for name, values in layers.items()}, attrs=attrs)
     cities, triangles = {}, {}
     for n in counts:
         if n > len(nearest):
             continue
         roofs = mesh.extrude(footprints.iloc[nearest[:n]])
-        low, high = roofs.vertices.min(axis=0) - mesh.APRON, roofs.vertices.max(axis=0) + mesh.APRON
-        low, high = np.minimum(low[:2], -HALF), np.maximum(high[:2], HALF)
-        parts = {
-            "buildings": (roofs, BUILDING_MATERIAL), "ground": (mesh.plane(*low, *high), GROUND_MATERIAL)
-        }  # fmt: skip
+        parts = {"buildings": (roofs, BUILDING_MATERIAL), "ground": (mesh.ground(roofs, grid), GROUND_MATERIAL)}
         mesh.write_scene(parts, place / str(n))
         cities[n] = City(f"rome {n}", params.model_copy(update={"box": None}), frame, grid, raster, place / str(n))
         triangles[n] = len(roofs.faces)

@@ -11,7 +11,7 @@ import numpy as np
 import shapely
 from numpy.typing import ArrayLike, NDArray
 
-from rfloc.errors import DataError
+from rfloc.frames import Grid
 
 if TYPE_CHECKING:
     import geopandas as gpd
@@ -30,29 +30,9 @@ class Mesh:
     vertices: NDArray[np.float64]
     faces: NDArray[np.int64]
 
-    @property
-    def volume(self) -> float:
-        """Enclosed volume [m3] by the divergence theorem."""
-        a, b, c = (self.vertices[self.faces[:, k]] for k in range(3))
-        return float(np.einsum("ij,ij->", a, np.cross(b, c)) / 6.0)
-
-    @property
-    def is_watertight(self) -> bool:
-        """Whether every directed edge is met by as many in the other direction."""
-        edges = np.concatenate([self.faces[:, [0, 1]], self.faces[:, [1, 2]], self.faces[:, [2, 0]]])
-        code = edges[:, 0] * len(self.vertices) + edges[:, 1]
-        back = edges[:, 1] * len(self.vertices) + edges[:, 0]
-        return bool(np.array_equal(np.sort(code), np.sort(back)))
-
 
 def extrude(footprints: gpd.GeoDataFrame) -> Mesh:
-    """All buildings as one mesh: :func:`prisms` from :data:`FOUNDATION` below ground up to each building's height.
-
-    Parameters
-    ----------
-    footprints : GeoDataFrame
-        Columns geometry (valid polygons [m]; holes are courtyards) and height [m].
-    """
+    """All footprints (geometry, height [m]) as one mesh of prisms from :data:`FOUNDATION` below ground upwards."""
     return prisms(footprints.geometry.to_numpy(), -FOUNDATION, footprints["height"].to_numpy(float))
 
 
@@ -67,18 +47,12 @@ def prisms(polygons: ArrayLike, base: ArrayLike, top: ArrayLike) -> Mesh:
     Parameters
     ----------
     polygons : array_like of shapely.Polygon, shape (n,)
-        Footprints [m], either orientation; repeated points don't matter.
+        Valid footprints [m], either orientation; repeated points don't matter.
     base, top : array_like, shape (n,) or scalar
-        z of floor and roof [m].
-
-    Raises
-    ------
-    DataError
-        If a polygon is invalid or empty or no polygon, or a `top` isn't above its `base`.
+        z of floor and of the roof above it [m].
     """
     outlines = np.atleast_1d(np.asarray(polygons, dtype=object))
     low, high = (np.broadcast_to(np.asarray(z, float), outlines.shape) for z in (base, top))
-    _check(outlines, low, high)
     outlines = shapely.orient_polygons(shapely.remove_repeated_points(outlines))  # shells turn left, courtyards right
     triangles = shapely.constrained_delaunay_triangles(outlines)
     of_triangle = np.repeat(np.arange(len(outlines)), shapely.get_num_geometries(triangles))
@@ -111,30 +85,17 @@ def prisms(polygons: ArrayLike, base: ArrayLike, top: ArrayLike) -> Mesh:
     return Mesh(vertices, np.concatenate([roof + n, roof[:, ::-1], walls]))
 
 
-def _check(outlines: NDArray[np.object_], low: NDArray[np.float64], high: NDArray[np.float64]) -> None:
-    if not len(outlines):
-        raise DataError("there are no footprints", "a mesh has at least one building", "check the box and the file")
-    wrong = (shapely.get_type_id(outlines) != shapely.GeometryType.POLYGON) | shapely.is_empty(outlines)
-    wrong |= ~shapely.is_valid(outlines)
-    if wrong.any():
-        raise DataError(
-            f"{wrong.sum()} of {len(wrong)} footprints are empty, invalid or no polygons",
-            f"the first, in row {wrong.argmax()}: {shapely.is_valid_reason(outlines[wrong.argmax()])}",
-            "repair them with make_valid and take multipolygons apart",
-        )
-    flat = ~(high > low)
-    if flat.any():
-        raise DataError(
-            f"{flat.sum()} of {len(flat)} buildings have no volume",
-            f"the first, in row {flat.argmax()}, reaches from {low[flat][0]:g} m to {high[flat][0]:g} m",
-            "a roof must lie above its base",
-        )
-
-
 def plane(x_min: float, y_min: float, x_max: float, y_max: float, z: float = 0.0) -> Mesh:
     """A rectangle facing upwards."""
     corners = np.array([[x_min, y_min, z], [x_max, y_min, z], [x_max, y_max, z], [x_min, y_max, z]])
     return Mesh(corners, np.array([[0, 1, 2], [0, 2, 3]]))
+
+
+def ground(buildings: Mesh, grid: Grid) -> Mesh:
+    """The plane at z = 0 under a city: :data:`APRON` past its buildings and its raster."""
+    low = np.minimum(buildings.vertices[:, :2].min(axis=0), grid.bounds[:2]) - APRON
+    high = np.maximum(buildings.vertices[:, :2].max(axis=0), grid.bounds[2:]) + APRON
+    return plane(low[0], low[1], high[0], high[1])
 
 
 def write_ply(mesh: Mesh, path: Path) -> None:
@@ -150,22 +111,10 @@ def write_ply(mesh: Mesh, path: Path) -> None:
 
 
 def write_scene(meshes: dict[str, tuple[Mesh, str]], folder: Path) -> Path:
-    """Write `meshes/<name>.ply` and `scene.xml` for Sionna RT.
+    """Write meshes, name -> (mesh, ITU material), to `meshes/<name>.ply` and `scene.xml` for Sionna RT: the latter.
 
     On a CPU the scene asks for Embree's robust intersections: by default a ray may slip between two triangles exactly
     on the edge that they share. The mesh has no gap there, and a GPU needs no such switch.
-
-    Parameters
-    ----------
-    meshes : dict
-        name -> (mesh, ITU material).
-    folder : Path
-        Where to.
-
-    Returns
-    -------
-    Path
-        The scene file.
     """
     (folder / "meshes").mkdir(parents=True, exist_ok=True)
     lines = ['<scene version="2.1.0">', '  <boolean name="embree_use_robust_intersections" value="true"/>']

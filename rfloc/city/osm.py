@@ -1,36 +1,68 @@
-"""Footprints and streets of a city from OpenStreetMap, whatever the file: the same columns, repaired, in its frame."""
+"""Footprints and streets of a city from OpenStreetMap, in files or by Overpass: one table of columns, in its frame.
+
+What a map calls its columns stands in one table a kind of feature, :data:`BUILDINGS` and :data:`STREETS`. What Overpass
+gave is kept as GeoParquet under the data folder, and is from then on a file like any other.
+"""
 
 from __future__ import annotations
 
+import json
+import re
+import time
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+import geopandas as gpd
 import numpy as np
 import pandas as pd
+import pyarrow
+import pyarrow.parquet
+import pyogrio
+import requests
 import shapely
 
-from rfloc.city import box_bounds
+from rfloc import __version__
+from rfloc.city.city import Bounds, box_bounds
 from rfloc.city.tiles import unite_pieces
-from rfloc.city.vector import read_layer
-from rfloc.config import CityParams
+from rfloc.config import CityParams, data_folders, input_file
 from rfloc.errors import DataError
+from rfloc.files import digest, write
 from rfloc.frames import LocalFrame
 
-if TYPE_CHECKING:
-    import geopandas as gpd
+#: Features this far outside a city are read too [m], so that a building cut at a tile border there is whole.
+REACH = 200.0
 
 #: Footprints smaller, or on average narrower, than this are noise [m2], [m].
 MIN_AREA = 1.0
 MIN_WIDTH = 0.1
 
-#: Columns that heights come from: OSM's tags, OpenMapTiles' fields and their plain names.
-BUILDING_COLUMNS = (
-    "kind", "building", "amenity", "height", "building:height", "levels", "building:levels", "render_height",
-    "height_tagged",
-)  # fmt: skip
 
-#: Columns that say what a street is: OSM's tags and OpenMapTiles' fields.
-STREET_COLUMNS = ("class", "highway", "tunnel", "bridge", "brunnel")
+@dataclass(frozen=True)
+class Kind:
+    """What a map may hold, and what it may be called there."""
+
+    name: str  #: of the parameter that names its file
+    tag: str  #: OSM's tag that marks it
+    geometry: str
+    layers: tuple[str, ...]  #: names of its layer where a file has several of this geometry
+    columns: dict[str, tuple[str, ...]]  #: meaning -> columns or tags that may say it; the first that does counts
+
+
+#: OSM's tags, the fields of OpenMapTiles (`render_height`, `height_tagged`) and plain names.
+BUILDINGS = Kind(
+    "buildings", "building", "Polygon", ("buildings", "building", "multipolygons"),
+    {
+        "kind": ("kind", "building"), "amenity": ("amenity",), "height": ("height", "building:height"),
+        "levels": ("levels", "building:levels"), "render_height": ("render_height",),
+        "height_tagged": ("height_tagged",),
+    },
+)  # fmt: skip
+STREETS = Kind(
+    "streets", "highway", "LineString",
+    ("streets", "street", "roads", "road", "highways", "transportation", "lines"),
+    {"class": ("class", "highway"), "tunnel": ("tunnel",), "bridge": ("bridge",), "brunnel": ("brunnel",)},
+)  # fmt: skip
 
 #: Full width [m] of the strip along a street's centre line where a UE may be, by class (OpenMapTiles or OSM `highway`).
 #: Other classes (rail, subway, construction, ...) carry no UEs.
@@ -44,27 +76,28 @@ STREET_WIDTH = {
 #: Values of a tag that deny it.
 _DENIED = ("no", "false", "0", "")
 
+#: Column in which GDAL keeps the tags that have no column of their own, as `"key"=>"value"`.
+_OTHER_TAGS = "other_tags"
 
-def read_buildings(params: CityParams, frame: LocalFrame, source: Path) -> tuple[gpd.GeoDataFrame, dict[str, Any]]:
+_UNREADABLE = (
+    OSError, ValueError, KeyError, pyarrow.ArrowException, shapely.GEOSException,
+    pyogrio.errors.DataSourceError, pyogrio.errors.DataLayerError,
+)  # fmt: skip
+
+
+def read_buildings(
+    params: CityParams, frame: LocalFrame, data_root: str | Path
+) -> tuple[gpd.GeoDataFrame, dict[str, Any]]:
     """Building footprints in a city's box and margin, before they have heights.
 
     Self-crossing polygons are repaired, buildings cut at tile borders (`tile_zoom`) united, of several polygons with
     one outline only the one with courtyards is kept, and slivers are dropped.
 
-    Parameters
-    ----------
-    params : CityParams
-        `box`, `margin` and `tile_zoom` count.
-    frame : LocalFrame
-        Frame of the result [m].
-    source : Path
-        A file that :func:`rfloc.city.vector.read_layer` reads.
-
     Returns
     -------
     footprints : GeoDataFrame
-        Column geometry (valid Polygons, holes are courtyards), and those of :data:`BUILDING_COLUMNS` that hold
-        anything, for :func:`rfloc.city.heights.assign_heights`.
+        Valid Polygons in `frame` [m], holes are courtyards; a column for each meaning of :data:`BUILDINGS` but
+        `height_tagged`, None where the map says nothing.
     facts : dict
         Counts: `polygons` (features read near the box), `in_box_polygons` of them with their centroid in the box,
         `repaired`, `duplicates`, `pieces` of cut buildings and the `united` buildings made of them, `dropped` slivers,
@@ -73,22 +106,17 @@ def read_buildings(params: CityParams, frame: LocalFrame, source: Path) -> tuple
     Raises
     ------
     DataError
-        If the file can't be read, or holds no footprint in the box.
+        If there is no map, or it holds no footprint in the box.
     """
-    assert params.box is not None
-    layer = read_layer(source, "buildings", BUILDING_COLUMNS, params.box, params.margin, frame)
-    if "building" in layer.columns:
-        layer = layer[~layer["building"].isin(["no"])]
-    if "height_tagged" in layer.columns:  # where false, OpenMapTiles' height is a filler
-        fields = layer.columns.intersection(["render_height", "height_tagged"])
-        layer[fields] = layer[fields].where(layer["height_tagged"].isin([True]))
-    lat_min, lat_max, lon_min, lon_max = params.box
+    layer = _read(params, BUILDINGS, frame, data_root)
+    layer = layer[~layer["kind"].isin(["no"])]
+    # Where OpenMapTiles' `height_tagged` is false, its height is a filler.
+    layer["render_height"] = layer["render_height"].where(layer.pop("height_tagged").isin([True]))
+    lat_min, lat_max, lon_min, lon_max = params.box or []
     centre = shapely.get_coordinates(shapely.centroid(layer.geometry.to_numpy()))  # [n, 2] lon, lat
     in_box = (centre >= [lon_min, lat_min]).all(axis=1) & (centre <= [lon_max, lat_max]).all(axis=1)
-    facts: dict[str, Any] = {"polygons": len(layer), "in_box_polygons": int(in_box.sum())}
-
     valid = layer.is_valid
-    facts["repaired"] = int((~valid).sum())
+    facts = {"polygons": len(layer), "in_box_polygons": int(in_box.sum()), "repaired": int((~valid).sum())}
     layer.loc[~valid, "geometry"] = layer.loc[~valid, "geometry"].make_valid()
     layer = _polygons(layer)
     rows = len(layer)
@@ -97,19 +125,66 @@ def read_buildings(params: CityParams, frame: LocalFrame, source: Path) -> tuple
     if params.tile_zoom is not None:
         layer, count = unite_pieces(layer, params.tile_zoom)
         facts |= {"pieces": int(count[count > 1].sum()), "united": int((count > 1).sum())}
-
-    layer = _polygons(layer.to_crs(frame.crs))
-    layer = layer[layer.intersects(shapely.box(*box_bounds(frame, params.box, params.margin)))]
+    layer = _within(_polygons(layer.to_crs(frame.crs)), params, frame)
     sliver = (layer.area < MIN_AREA) | (2.0 * layer.area < MIN_WIDTH * layer.length)
     facts |= {"dropped": int(sliver.sum()), "buildings": int((~sliver).sum())}
     if sliver.all():
         raise DataError(
-            f"{source.name} has no footprint in the box {params.box}",
+            f"{params.name} has no footprint in the box {params.box}",
             f"of {facts['polygons']} features near it none is a polygon of {MIN_AREA:g} m2 inside",
             "footprints are polygons: check which file `buildings` names, or choose another box",
         )
-    columns = ["geometry", *(name for name in BUILDING_COLUMNS if name in layer.columns)]
-    return layer.loc[~sliver, columns].reset_index(drop=True), facts
+    return layer[~sliver].reset_index(drop=True), facts
+
+
+def read_streets(
+    params: CityParams, frame: LocalFrame, data_root: str | Path
+) -> tuple[gpd.GeoDataFrame, dict[str, Any]]:
+    """Street centre lines in a city's box and margin where a UE may be.
+
+    Returns
+    -------
+    streets : GeoDataFrame
+        Lines in `frame` [m]; columns class, width [m], tunnel, bridge (bool). No UE stands in a tunnel.
+    facts : dict
+        Counts: `streets`, `street_classes` (class -> lines), `tunnels`, `bridges`, and `lines_without_ues` of other
+        classes.
+
+    Raises
+    ------
+    DataError
+        If there is no map, or no street of a known class in the box.
+    """
+    layer = _within(_read(params, STREETS, frame, data_root).to_crs(frame.crs), params, frame)
+    out = layer[["geometry"]].copy()
+    out["class"] = layer["class"].fillna("none").astype(str)
+    out["width"] = out["class"].map(STREET_WIDTH).astype(float)
+    for flag in ("tunnel", "bridge"):
+        said = layer[flag].notna() & ~layer[flag].astype(str).str.lower().isin(_DENIED)
+        out[flag] = said | (layer["brunnel"] == flag)  # OpenMapTiles' word for both
+    lines = out.geom_type.isin(["LineString", "MultiLineString"])
+    kept = out[lines & out["width"].notna()].reset_index(drop=True)
+    if kept.empty:
+        raise DataError(
+            f"{params.name} has no street of a known class in the box {params.box}",
+            f"classes there, by {' or '.join(STREETS.columns['class'])}: {', '.join(sorted(set(out['class'])))}",
+            f"known classes are {', '.join(STREET_WIDTH)}",
+        )
+    facts = {
+        "streets": len(kept),
+        "street_classes": {str(k): int(v) for k, v in kept["class"].value_counts().items()},
+        "tunnels": int(kept["tunnel"].sum()),
+        "bridges": int(kept["bridge"].sum()),
+        "lines_without_ues": len(out) - len(kept),
+    }
+    return kept, facts
+
+
+def _within(layer: gpd.GeoDataFrame, params: CityParams, frame: LocalFrame) -> gpd.GeoDataFrame:
+    """What comes into the box and its margin."""
+    return layer[layer.intersects(shapely.box(*box_bounds(frame, params.box or [], params.margin)))].reset_index(
+        drop=True
+    )
 
 
 def _polygons(layer: gpd.GeoDataFrame) -> gpd.GeoDataFrame:
@@ -134,60 +209,153 @@ def _without_doubles(layer: gpd.GeoDataFrame) -> gpd.GeoDataFrame:
     return pd.concat([layer[~double], merged[layer.columns]], ignore_index=True)
 
 
-def read_streets(params: CityParams, frame: LocalFrame, source: Path) -> tuple[gpd.GeoDataFrame, dict[str, Any]]:
-    """Street centre lines in a city's box and margin where a UE may be.
+def _read(params: CityParams, kind: Kind, frame: LocalFrame, data_root: str | Path) -> gpd.GeoDataFrame:
+    """Features of a kind near a city's box [deg], with a column for each of its meanings."""
+    if params.source == "overpass":
+        path = fetch(params, kind, frame, data_root)
+    else:
+        path = input_file(str(getattr(params, kind.name)), data_root)
+    box = params.box or []
+    area = gpd.GeoSeries([shapely.box(*box_bounds(frame, box, params.margin + REACH))], crs=frame.crs)
+    try:
+        layer = _read_file(path, kind, area)
+        everything = _read_file(path, kind, None) if layer.empty else layer
+    except _UNREADABLE as error:
+        raise DataError(
+            f"{path} can't be read as {kind.name}",
+            f"{type(error).__name__}: {error}",
+            "name a whole file of GDAL's formats (.gpkg, .geojson, .shp, .osm, .osm.pbf) or a GeoParquet, with its CRS",
+        ) from None
+    if layer.empty:
+        west, south, east, north = everything.total_bounds
+        raise DataError(
+            f"{path.name} has no {kind.name} near the box {box}",
+            f"it covers lat {south:.4f}..{north:.4f}, lon {west:.4f}..{east:.4f}"
+            if len(everything)
+            else f"it can be read, but holds none at all (in OpenStreetMap's files: the tag {kind.tag!r})",
+            "a box is lat_min, lat_max, lon_min, lon_max, and in a file x is the longitude; move the box, or name "
+            f"another file as the city's `{kind.name}`",
+        )
+    return layer
+
+
+def _read_file(path: Path, kind: Kind, area: gpd.GeoSeries | None) -> gpd.GeoDataFrame:
+    """Features of a kind in a file, those near an area or all; EPSG:4326, with a column for each meaning."""
+
+    def bounds(crs: Any) -> Bounds | None:
+        if crs is None:
+            raise ValueError("it says no coordinate system; degrees or metres, and which datum, would be a guess")
+        return None if area is None else tuple(area.to_crs(crs).total_bounds)
+
+    if path.suffix.lower() == ".parquet":
+        about = json.loads((pyarrow.parquet.read_schema(path).metadata or {}).get(b"geo", b"null"))
+        if about is None:
+            raise ValueError("a plain Parquet table, no GeoParquet: its metadata name no geometry")
+        column = about["columns"][about["primary_column"]]
+        near = bounds(column.get("crs", "OGC:CRS84"))
+        layer = gpd.read_parquet(path, bbox=near if "covering" in column else None)
+        layer = layer if near is None else layer.cx[near[0] : near[2], near[1] : near[3]]
+    else:
+        name = _choose_layer(path, kind)
+        info = pyogrio.read_info(path, layer=name)
+        where = f"{kind.tag} IS NOT NULL" if _OTHER_TAGS in info["fields"] else None
+        layer = pyogrio.read_dataframe(path, layer=name, where=where, bbox=bounds(info["crs"]))
+    if {BUILDINGS.tag, STREETS.tag} <= set(layer.columns):  # buildings, streets and more lie together
+        layer = layer[layer[kind.tag].notna()]
+    layer = layer[~(layer.geometry.isna() | layer.geometry.is_empty)]
+    out = gpd.GeoDataFrame(geometry=layer.geometry.array)
+    for meaning, names in kind.columns.items():
+        said = pd.Series(None, index=out.index, dtype=object)
+        for name in names:
+            said = said.where(said.notna(), _tag(layer, name))
+        out[meaning] = said
+    return out.to_crs(4326)
+
+
+def _choose_layer(path: Path, kind: Kind) -> str:
+    """The only layer of the right geometry, else the one whose name says what it holds."""
+    layers = {str(name): str(of) for name, of in pyogrio.list_layers(path)}
+    fitting = [name for name, of in layers.items() if kind.geometry in of or of in ("Unknown", "GeometryCollection")]
+    for found in (fitting, [name for name in fitting if name.lower() in kind.layers]):
+        if len(found) == 1:
+            return found[0]
+    said = ", ".join(f"{name} ({of})" for name, of in layers.items())
+    raise ValueError(f"{len(fitting)} of its layers hold {kind.geometry}s, none called {kind.layers[0]!r}: {said}")
+
+
+def _tag(layer: gpd.GeoDataFrame, name: str) -> Any:
+    """Values of a tag, also where GDAL spells it with `_` or put it into one column with others; None without it."""
+    for spelt in (name, name.replace(":", "_")):
+        if spelt in layer.columns:
+            return layer[spelt].astype(object).to_numpy()
+    if _OTHER_TAGS not in layer.columns:
+        return None
+    pattern = rf'(?:^|,)"{re.escape(name)}"=>"((?:[^"\\]|\\.)*)"'
+    return layer[_OTHER_TAGS].astype(object).str.extract(pattern, expand=False).to_numpy()
+
+
+def fetch(
+    params: CityParams, kind: Kind, frame: LocalFrame, data_root: str | Path, *, silence: float = 300, pause: float = 15
+) -> Path:
+    """What Overpass has of a kind in a city's box and margin on `osm_date`: a GeoParquet file with all its tags.
+
+    It is looked for in `overpass/` of every data folder, under a name that holds date and box; where none has it, osmnx
+    fetches it into the last one, in at most three attempts.
 
     Parameters
     ----------
-    params, frame, source
-        As in :func:`read_buildings`.
-
-    Returns
-    -------
-    streets : GeoDataFrame
-        Columns geometry (lines), class, width [m], tunnel, bridge (bool). Tunnels are kept in the table and left out of
-        the raster.
-    facts : dict
-        Counts: `streets`, `street_classes` (class -> lines), `tunnels`, `bridges`, and `lines_without_ues` of other
-        classes.
+    silence : float
+        Longest silence of the server [s].
+    pause : float
+        Before the second attempt [s]; four times that before the third.
 
     Raises
     ------
     DataError
-        If the file can't be read, names no street class, or has no street of a known class in the box.
+        If no whole map could be had, or it is empty.
     """
-    assert params.box is not None
-    layer = read_layer(source, "streets", STREET_COLUMNS, params.box, params.margin, frame).to_crs(frame.crs)
-    layer = layer[layer.intersects(shapely.box(*box_bounds(frame, params.box, params.margin)))].reset_index(drop=True)
-    name = next((column for column in ("class", "highway") if column in layer.columns), None)
-    if name is None:
-        raise DataError(
-            f"{source.name} says no street's class in a column `class` or `highway`",
-            f"a street is as wide as its class; of {', '.join(STREET_COLUMNS)} it fills "
-            f"{', '.join(layer.columns[1:]) or 'none'}",
-            "add the column, and fill it",
-        )
-    out = layer[["geometry"]].copy()
-    out["class"] = layer[name].astype(str)
-    out["width"] = out["class"].map(STREET_WIDTH).astype(float)
-    for flag in ("tunnel", "bridge"):
-        said = layer[flag] if flag in layer.columns else pd.Series(None, index=layer.index, dtype=object)
-        out[flag] = said.notna() & ~said.astype(str).str.lower().isin(_DENIED)
-        if "brunnel" in layer.columns:  # OpenMapTiles' word for both
-            out[flag] |= layer["brunnel"] == flag
-    lines = out.geom_type.isin(["LineString", "MultiLineString"])
-    kept = out[lines & out["width"].notna()].reset_index(drop=True)
-    if kept.empty:
-        raise DataError(
-            f"{source.name} has no street of a known class in the box {params.box}",
-            f"its classes there are {', '.join(sorted(set(out['class'])))}",
-            f"known classes are {', '.join(STREET_WIDTH)}",
-        )
-    facts: dict[str, Any] = {
-        "streets": len(kept),
-        "street_classes": {str(k): int(v) for k, v in kept["class"].value_counts().items()},
-        "tunnels": int(kept["tunnel"].sum()),
-        "bridges": int(kept["bridge"].sum()),
-        "lines_without_ues": int(len(out) - len(kept)),
-    }
-    return kept, facts
+    import osmnx
+
+    x_min, y_min, x_max, y_max = box_bounds(frame, params.box or [], params.margin)
+    lat, lon = frame.to_geographic([x_min, x_min, x_max, x_max], [y_min, y_max, y_min, y_max])
+    west, south, east, north = (round(float(edge), 5) for edge in (lon.min(), lat.min(), lon.max(), lat.max()))
+    name = f"{str(params.osm_date)[:10]}_{kind.name}_{digest(west, south, east, north, params.osm_date)[:16]}.parquet"
+    paths = [folder / "overpass" / name for folder in data_folders(data_root)]
+    for path in paths:
+        if path.is_file():
+            return path
+    settings = osmnx.settings
+    settings.overpass_url = params.overpass_url.removesuffix("/interpreter")
+    settings.overpass_settings = f'[out:json][timeout:300][date:"{params.osm_date}"]{{maxsize}}'
+    settings.overpass_memory, settings.requests_timeout = 2**30, silence
+    settings.requests_kwargs = {"hooks": {"response": _refuse_partial}}
+    settings.use_cache = settings.overpass_rate_limit = False
+    settings.http_user_agent, settings.doh_url_template = f"rfloc/{__version__}", None
+    for wait in (pause, 4 * pause, None):
+        try:
+            layer = osmnx.features_from_bbox((west, south, east, north), {kind.tag: True})
+            break
+        except (requests.RequestException, ValueError) as error:  # ValueError: nothing there, in osmnx's words
+            if (
+                wait is None
+                or not isinstance(error, requests.RequestException)
+                or isinstance(error, requests.HTTPError)
+            ):
+                raise DataError(
+                    f"{params.overpass_url} gave no {kind.name} of {params.name} on {params.osm_date}",
+                    f"{type(error).__name__}: {error}",
+                    "try again later; check box, osm_date and overpass_url; or use an extract (source: file, .osm.pbf)",
+                ) from None
+        time.sleep(wait)
+    with write(paths[-1]) as part:
+        layer[layer.geom_type != "Point"].to_parquet(part)
+    return paths[-1]
+
+
+def _refuse_partial(answer: requests.Response, *_: Any, **__: Any) -> None:
+    """Raise for servers that are busy, which osmnx would ask for ever, and that gave up, which it would overlook."""
+    if answer.ok and not (remark := answer.json().get("remark")):
+        return
+    said = f"{answer.status_code} {answer.reason}: {remark if answer.ok else answer.text[:200]}"
+    passing = answer.ok or answer.status_code >= 500 or answer.status_code == 429
+    raise requests.ConnectionError(said) if passing else requests.HTTPError(said)

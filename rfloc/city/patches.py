@@ -12,32 +12,20 @@ from pathlib import Path
 
 import numpy as np
 
-from rfloc.city import City, build_city, open_city
+from rfloc.city.city import City, build_city, open_city
 from rfloc.config import CityParams
 from rfloc.errors import ConfigError, DataError
 
 
 @dataclass(frozen=True)
 class Patch:
-    """One patch of a region.
+    """One patch of a region."""
 
-    Parameters
-    ----------
-    key : str
-        Its name as a city: `<region>-<row>-<column>`, or the region's own key where that is not cut.
-    region : str
-        Key of the region in `cities`.
-    row, col : int
-        Row 0 is the southernmost, column 0 the westernmost.
-    params : CityParams
-        What it is built from.
-    """
-
-    key: str
-    region: str
-    row: int
-    col: int
-    params: CityParams
+    key: str  #: its name as a city: `<region>-<row>-<column>`, or the region's own key where that is not cut
+    region: str  #: key of the region in `cities`
+    row: int  #: 0 is the southernmost
+    col: int  #: 0 is the westernmost
+    params: CityParams  #: what it is built from
 
     @property
     def is_region(self) -> bool:
@@ -46,7 +34,7 @@ class Patch:
 
 
 def cut(region: str, params: CityParams, patches: Sequence[int], margin: float) -> list[Patch]:
-    """Cut a region into patches of equal extent in latitude and longitude.
+    """Cut a region into patches of equal extent in latitude and longitude, row by row from the south.
 
     Parameters
     ----------
@@ -58,11 +46,6 @@ def cut(region: str, params: CityParams, patches: Sequence[int], margin: float) 
         From south to north, from west to east.
     margin : float
         Raster and mesh of a patch reach this far past it [m].
-
-    Returns
-    -------
-    list of Patch
-        Row by row from the south.
 
     Raises
     ------
@@ -80,19 +63,14 @@ def cut(region: str, params: CityParams, patches: Sequence[int], margin: float) 
         )
     south, north, west, east = params.box
     lat, lon = np.linspace(south, north, rows + 1).tolist(), np.linspace(west, east, cols + 1).tolist()
-    return [
-        Patch(
-            f"{region}-{i:02d}-{j:02d}", region, i, j,
-            params.model_copy(
-                update={
-                    "name": f"{params.name}, patch {i}, {j}", "box": [lat[i], lat[i + 1], lon[j], lon[j + 1]],
-                    "origin": None, "margin": margin, "patches_only": False,
-                }
-            ),
-        )
-        for i in range(rows)
-        for j in range(cols)
-    ]  # fmt: skip
+    found = []
+    for i, j in np.ndindex(rows, cols):
+        update = {
+            "name": f"{params.name}, patch {i}, {j}", "box": [lat[i], lat[i + 1], lon[j], lon[j + 1]],
+            "origin": None, "margin": margin, "patches_only": False,
+        }  # fmt: skip
+        found.append(Patch(f"{region}-{i:02d}-{j:02d}", region, i, j, params.model_copy(update=update)))
+    return found
 
 
 def neighbours(patch: Patch, patches: list[Patch]) -> list[Patch]:

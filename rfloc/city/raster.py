@@ -1,27 +1,25 @@
-"""Footprints, heights and streets onto a grid (row 0 = south), block by block into Zarr."""
+"""Footprints, heights and streets onto a grid (row 0 = south), and layers averaged over the pixels of a crop.
+
+A raster lies in memory: what is traced, and what crops are cut from, is a city or a patch of a few kilometres.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from pathlib import Path
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import shapely
+import xarray as xr
 from numpy.typing import NDArray
+from scipy import sparse
 
 from rfloc.frames import Grid
-from rfloc.schema import SCHEMAS
 
 if TYPE_CHECKING:
     import geopandas as gpd
 
-#: Layers and how they are stored. A height is a float32 because the mesh is: roof and raster agree to the bit.
-LAYERS = {"building": "uint8", "road": "uint8", "height": "float32", "ground": "float32"}
-
-#: Edge of a chunk, the least that is decoded, and of a shard, a file with its chunks [cells].
-CHUNK, SHARD = 1024, 4096
-
-Block = tuple[slice, slice, Mapping[str, NDArray[Any]]]
+Layers = dict[str, NDArray[Any]]
 
 
 def rasterize(shapes: Sequence[tuple[Any, float]], grid: Grid, dtype: str = "float32") -> NDArray[Any]:
@@ -39,13 +37,11 @@ def rasterize(shapes: Sequence[tuple[Any, float]], grid: Grid, dtype: str = "flo
         return np.zeros(grid.shape, dtype)
     top = grid.y0 + grid.ny * grid.cell
     transform = Affine(grid.cell, 0.0, grid.x0, 0.0, -grid.cell, top)  # GDAL wants row 0 = north
-    return burn(shapes, out_shape=grid.shape, transform=transform, fill=0, dtype=dtype)[::-1]
+    return np.ascontiguousarray(burn(shapes, out_shape=grid.shape, transform=transform, fill=0, dtype=dtype)[::-1])
 
 
-def rasterize_city(
-    buildings: gpd.GeoDataFrame, streets: gpd.GeoDataFrame, grid: Grid, path: Path, *, block: int = SHARD
-) -> dict[str, Any]:
-    """Write the raster of a city from files on flat ground, holding one block at a time.
+def city_layers(buildings: gpd.GeoDataFrame, streets: gpd.GeoDataFrame, grid: Grid) -> Layers:
+    """Layers of a city on flat ground, each (ny, nx), row 0 = south.
 
     Parameters
     ----------
@@ -55,87 +51,81 @@ def rasterize_city(
         Columns geometry, width [m], tunnel. `road` is the strip of each street's width outside tunnels and buildings.
     grid : Grid
         Where to.
-    path : Path
-        Zarr folder to write.
-    block : int
-        Edge of a block [cells]; the result does not depend on it.
 
     Returns
     -------
     dict
-        See :func:`write_raster`.
+        `building`, `road` uint8; `height`, `ground` float32 [m]. A height is a float32 because the mesh is: roof and
+        raster agree to the bit.
     """
-    return write_raster(path, grid, _burn(buildings, streets, grid, block))
-
-
-def blocks(grid: Grid, edge: int) -> Iterator[tuple[slice, slice]]:
-    """Rows and columns of the blocks of `edge` cells that tile a grid."""
-    for row in range(0, grid.ny, edge):
-        for col in range(0, grid.nx, edge):
-            yield slice(row, min(row + edge, grid.ny)), slice(col, min(col + edge, grid.nx))
-
-
-def _burn(buildings: gpd.GeoDataFrame, streets: gpd.GeoDataFrame, grid: Grid, edge: int) -> Iterator[Block]:
-    import shapely
-
     ordered = buildings.sort_values("height", kind="stable")
-    footprint, height = ordered.geometry.to_numpy(), ordered["height"].to_numpy(float)
+    height = rasterize(list(zip(ordered.geometry, ordered["height"], strict=True)), grid)
     open_air = streets[~streets["tunnel"].astype(bool)]
-    line, half = open_air.geometry.to_numpy(), open_air["width"].to_numpy(float) / 2
-    trees = shapely.STRtree(footprint), shapely.STRtree(line)
-    reach = half.max(initial=0.0)
-    for rows, cols in blocks(grid, edge):
-        part = grid.part(rows, cols)
-        near = np.sort(trees[0].query(shapely.box(*part.bounds)))  # in order of height
-        roof = rasterize(list(zip(footprint[near], height[near], strict=True)), part)
-        near = trees[1].query(shapely.box(*part.bounds).buffer(reach, join_style="mitre"))
-        strips = shapely.buffer(line[near], half[near])
-        road = rasterize([(strip, 1) for strip in strips], part, "uint8") == 1
-        building = roof > 0
-        yield rows, cols, {"building": building, "road": road & ~building, "height": roof}
+    strips = shapely.buffer(open_air.geometry.to_numpy(), open_air["width"].to_numpy(float) / 2)
+    road = rasterize([(strip, 1) for strip in strips], grid, "uint8")
+    return {
+        "building": (height > 0).astype(np.uint8),
+        "road": np.where(height > 0, np.uint8(0), road),
+        "height": height,
+        "ground": np.zeros(grid.shape, np.float32),
+    }
 
 
-def write_raster(path: Path, grid: Grid, parts: Iterable[Block]) -> dict[str, Any]:
-    """Write layers to one sharded Zarr store; what no block holds is 0 and takes no space.
+def layer_facts(layers: Layers) -> dict[str, Any]:
+    """`cells` (nx, ny), `built_share`, `road_share` of all cells, `median_height` of the built ones [m]."""
+    building = layers["building"] == 1
+    roofs = np.rint(1000 * layers["height"][building]).astype(np.int64)
+    return {
+        "cells": list(building.shape[::-1]),
+        "built_share": round(int(building.sum()) / building.size, 4),
+        "road_share": round(int(layers["road"].sum()) / building.size, 4),
+        "median_height": round(float(np.median(roofs)) / 1000, 2) if roofs.size else 0.0,
+    }
+
+
+def cells(layer: NDArray[Any], row: int, col: int, rows: int, cols: int, dtype: Any = None) -> NDArray[Any]:
+    """Cells [row, row + rows) x [col, col + cols) of a layer: (rows, cols), row 0 = south; 0 outside the raster."""
+    out = np.zeros((rows, cols), dtype or layer.dtype)
+    south, north = max(row, 0), min(row + rows, layer.shape[0])
+    west, east = max(col, 0), min(col + cols, layer.shape[1])
+    if south < north and west < east:
+        out[south - row : north - row, west - col : east - col] = layer[south:north, west:east]
+    return out
+
+
+class AreaPooler:
+    """Exact area averages of raster layers over windows at any offset: every cell counts by its share of a pixel.
+
+    What lies outside the raster counts as 0. The layers stay those of the raster: no copy is made.
 
     Parameters
     ----------
-    path : Path
-        Zarr folder to write.
-    grid : Grid
-        Its grid attributes are written, the frame's are not.
-    parts : iterable of (rows, columns, layers)
-        Blocks of :data:`LAYERS`, row 0 = south.
-
-    Returns
-    -------
-    dict
-        `cells` (nx, ny), `built_share`, `road_share` of all cells, `median_height` of the built ones [m].
+    raster : Dataset
+        Of kind "raster".
+    layers : sequence of str
+        Variables to pool.
     """
-    import zarr
-    from zarr.codecs import ZstdCodec
 
-    group = zarr.create_group(path, overwrite=True, attributes=grid.to_attrs())
-    for name, dtype in LAYERS.items():
-        unit = SCHEMAS["raster"].variables[name].unit
-        group.create_array(
-            name, shape=grid.shape, dtype=dtype, chunks=(CHUNK, CHUNK), shards=(SHARD, SHARD), fill_value=0,
-            dimension_names=("y", "x"), attributes={"units": unit} if unit else {}, compressors=ZstdCodec(level=1),
-        )  # fmt: skip
-    road, millimetres = 0, np.zeros(0, np.int64)
-    for rows, cols, layers in parts:
-        for name, values in layers.items():
-            group[name][rows, cols] = values  # type: ignore[index]
-        road += int(np.count_nonzero(layers["road"]))
-        roofs = np.rint(1000 * layers["height"][layers["building"] == 1]).astype(np.int64)
-        found = np.bincount(roofs, minlength=len(millimetres))
-        found[: len(millimetres)] += millimetres
-        millimetres = found
-    built = int(millimetres.sum())
-    middle = np.searchsorted(np.cumsum(millimetres), [(built - 1) // 2, built // 2], side="right")
-    return {
-        "cells": [grid.nx, grid.ny],
-        "built_share": round(built / (grid.nx * grid.ny), 4),
-        "road_share": round(road / (grid.nx * grid.ny), 4),
-        "median_height": round(float(middle.mean()) / 1000, 2) if built else 0.0,
-    }
+    def __init__(self, raster: xr.Dataset, layers: Sequence[str]) -> None:
+        self.grid, self._layers = Grid.from_attrs(raster.attrs), [raster[name].values for name in layers]
+
+    def window(self, x: float, y: float, size: float, pixels: int) -> NDArray[np.float32]:
+        """Layers averaged over `pixels` x `pixels` of a square around x, y [m]: (L, pixels, pixels), row 0 = north."""
+        row, col = self.grid.to_pixel(x - size / 2, y - size / 2)
+        step = size / pixels / self.grid.cell
+        (i, south_north), (j, west_east) = _shares(float(row), pixels, step), _shares(float(col), pixels, step)
+        parts = [cells(a, i, j, south_north.shape[1], west_east.shape[1], np.float32) for a in self._layers]
+        means = np.stack([(west_east @ (south_north @ part).T).T for part in parts])
+        means[means < 1e-6] = 0.0  # rounding of edges that coincide with a cell's
+        return means[:, ::-1]
+
+
+def _shares(start: float, pixels: int, step: float) -> tuple[int, sparse.csr_array]:
+    """Shares of cells in pixels along an axis: the first cell, and (pixels, cells), for pixels of `step` cells."""
+    edges = start + step * np.arange(pixels + 1)
+    first, reach = int(np.floor(start)), int(np.ceil(step)) + 1
+    cell = np.floor(edges[:-1, None]) + np.arange(reach)
+    share = np.clip(np.minimum(cell + 1, edges[1:, None]) - np.maximum(cell, edges[:-1, None]), 0, None) / step
+    index = (cell - first).astype(np.int32)
+    rows = np.arange(0, index.size + 1, reach, dtype=np.int32)
+    return first, sparse.csr_array((share.astype(np.float32).ravel(), index.ravel(), rows), (pixels, index.max() + 1))

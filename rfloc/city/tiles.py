@@ -51,12 +51,11 @@ def unite_pieces(pieces: gpd.GeoDataFrame, zoom: int) -> tuple[gpd.GeoDataFrame,
     """
     tags = pieces.drop(columns="geometry")
     said = tags.astype(str).where(tags.notna(), "")  # None and NaN are both silence
-    label = pd.factorize(pd.util.hash_pandas_object(said, index=False))[0] if len(tags.columns) else None
+    label = pd.factorize(pd.util.hash_pandas_object(said, index=False))[0]
     edges = _edges_on_borders(pieces.geometry.to_numpy(), zoom)
     a, b = _facing(edges)
-    if label is not None:
-        same = label[a] == label[b]
-        a, b = a[same], b[same]
+    same = label[a] == label[b]
+    a, b = a[same], b[same]
     n = len(pieces)
     _, building = connected_components(coo_array((np.ones(len(a)), (a, b)), shape=(n, n)), directed=False)
     count = np.bincount(building)

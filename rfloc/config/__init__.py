@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import difflib
 import os
 import re
@@ -36,7 +37,7 @@ from rfloc.config.sections import (
     SyntheticParams,
     TrainingParams,
 )
-from rfloc.errors import ConfigError, nearest
+from rfloc.errors import ConfigError, DataError, nearest
 
 __all__ = [
     "KNOBS",
@@ -226,6 +227,28 @@ def project_root(start: str | Path = "") -> Path:
 def data_root(params: DataParams, project: Path) -> Path:
     """Folder of the published measurement files: the parameter, else $RFLOC_DATA, else the project's data/."""
     return Path(params.root or os.environ.get("RFLOC_DATA") or project / "data")
+
+
+def data_folders(root: str | Path, project: Path | None = None) -> list[Path]:
+    """Where input files lie: the data root, then data/ of `project` (default: the one round the working folder)."""
+    folders = [Path(root)]
+    with contextlib.suppress(ConfigError):
+        folders.append((project or project_root()) / "data")
+    return folders
+
+
+def input_file(name: str, root: str | Path, project: Path | None = None) -> Path:
+    """The input file `name` in the first of :func:`data_folders` that has it (raises DataError naming them)."""
+    paths = [folder / name for folder in data_folders(root, project)]
+    for path in paths:
+        if path.is_file():
+            return path
+    raise DataError(
+        f"there is no file {name}",
+        "looked for " + " and ".join(map(str, dict.fromkeys(paths))),
+        "check the name, and that data.root (or RFLOC_DATA) is the folder that it starts from; "
+        "Rome's files come with `rfloc fetch rome`",
+    )
 
 
 def weights_root(params: DataParams) -> Path | None:

@@ -31,16 +31,17 @@ class CityParams(Section):
     osm_date: str | None = Field(
         None, pattern=r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ$", description="overpass: state of the map [UTC]"
     )
-    overpass_url: str = Field("https://overpass-api.de/api/interpreter", description="overpass: which server is asked")
+    overpass_url: str = Field(
+        "https://overpass-api.de/api/interpreter", pattern="^https?://", description="overpass: which server is asked"
+    )
     box: Box | None = Field(None, description="file, overpass: lat_min, lat_max, lon_min, lon_max [deg]")
     margin: float = Field(0.0, ge=0, description="raster and mesh reach this far past the box [m]")
     origin: Annotated[list[float], Field(min_length=2, max_length=2)] | None = Field(
         None, description="frame origin lat, lon [deg]; null: centre of the box"
     )
-    height_prior: Annotated[list[Positive], Field(min_length=5, max_length=5)] | None = Field(
-        None, description="5, 25, 50, 75 and 95 % quantiles of building heights here [m]; null: by footprint area"
+    height_prior: Positive | None = Field(
+        None, description="median of measured building heights here [m], for untagged ones; null: by footprint area"
     )
-    height_draw: bool = Field(False, description="untagged heights: drawn from their rule's range; else its middle")
     height_scale: Positive = Field(1.0, description="factor on every height: a sensitivity switch")
     permittivity_scale: Positive = Field(1.0, description="factor on relative permittivities: a sensitivity switch")
     patches_only: bool = Field(False, description="a region: never built whole, only patches of it are")
@@ -57,8 +58,6 @@ class CityParams(Section):
             raise ValueError(f"a city with source {self.source!r} needs {', '.join(missing)}")
         if self.box is not None:
             check_box(self.box)
-        if self.height_prior is not None and sorted(self.height_prior) != self.height_prior:
-            raise ValueError(f"height_prior {self.height_prior} does not rise: it holds quantiles in ascending order")
         return self
 
     @property

@@ -10,8 +10,7 @@ import pandas as pd
 import xarray as xr
 
 from rfloc.city import City
-from rfloc.city.vector import resolve
-from rfloc.config import CampaignParams, RadioParams
+from rfloc.config import CampaignParams, RadioParams, input_file
 from rfloc.datasets import cells, nbiot
 from rfloc.datasets.fetch import check_files
 from rfloc.datasets.rows import LINK, Rows, links_from_rows
@@ -67,7 +66,7 @@ def read_campaign(
         published, names = [], [str(params.table)]
     if params.manifest and published:
         check_files(params.manifest, data_root, published, project)
-    paths = {name: resolve(name, data_root, project) for name in names}
+    paths = {name: input_file(name, data_root, project) for name in names}
     rows = read_table(paths[names[0]]) if params.kind == "table" else _read_nbiot(params, paths)
 
     rows.require(repr(city.key), "check which files section `campaign` of params.yaml names")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import struct
 from collections.abc import Iterable
 from dataclasses import dataclass, field
@@ -53,8 +54,19 @@ class OsmMap:
         self.ways.append((ids + [first] * closed, tags))
         return len(self.ways)
 
-    def xml(self, remark: str = "") -> str:
+    def json(self, **more: str) -> bytes:
         """As Overpass answers."""
+        found: list[dict[str, object]] = [
+            {"type": "node", "id": i, "lat": lat, "lon": lon} for i, (lon, lat) in enumerate(self.nodes, 1)
+        ]
+        found += [{"type": "way", "id": i, "nodes": refs, "tags": tags} for i, (refs, tags) in enumerate(self.ways, 1)]
+        for i, (members, tags) in enumerate(self.relations, 1):
+            of = [{"type": "way", "ref": way, "role": role} for way, role in members]
+            found.append({"type": "relation", "id": i, "members": of, "tags": tags})
+        return json.dumps({"version": 0.6, "elements": found, **more}).encode()
+
+    def xml(self) -> str:
+        """As extracts are published."""
 
         def tagged(tags: dict[str, str]) -> str:
             return "".join(f"<tag k={quoteattr(k)} v={quoteattr(v)}/>" for k, v in tags.items())
@@ -66,7 +78,7 @@ class OsmMap:
         for i, (members, tags) in enumerate(self.relations, 1):
             of = "".join(f'<member type="way" ref="{way}" role="{role}"/>' for way, role in members)
             lines.append(f'<relation id="{i}">{of}{tagged(tags)}</relation>')
-        return "\n".join([*lines, f"<remark>{remark}</remark>" if remark else "", "</osm>", ""])
+        return "\n".join([*lines, "</osm>", ""])
 
     def pbf(self) -> bytes:
         """As planet extracts are published: protocol buffers, uncompressed."""

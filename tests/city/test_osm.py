@@ -1,35 +1,86 @@
+"""Every format gives the same features, repaired and with one table of columns; a bad file says what is wrong."""
+
 from __future__ import annotations
 
-import json
-
 import geopandas as gpd
-import numpy as np
-import pyarrow.parquet as pq
 import pytest
 import shapely
 from shapely import Polygon
 from shapely.geometry import LineString, Point, box
 
-from rfloc.city import box_bounds, osm
+from rfloc.city import osm
 from rfloc.errors import DataError
 from rfloc.frames import LocalFrame
-from tests.city.maps import FRAME, OsmMap, city
+from tests.city.maps import BLOCK, BOX, FRAME, HOUSE, STREETS, OsmMap, city, small_map
 from tests.toy import city_params
 
 
-def write(path, shapes, **columns):
-    gpd.GeoDataFrame(columns, geometry=shapes, crs=FRAME.crs).to_crs(4326).to_parquet(path)
+def write(path, shapes, crs=FRAME.crs, layer=None, **columns):
+    gdf = gpd.GeoDataFrame(columns, geometry=list(shapes), crs=crs)
+    if crs == FRAME.crs:
+        gdf = gdf.to_crs(4326)
+    gdf.to_parquet(path, write_covering_bbox=True) if path.suffix == ".parquet" else gdf.to_file(path, layer=layer)
     return path
 
 
-def buildings(tmp_path, shapes, params=None, **columns):
-    return osm.read_buildings(params or city(), FRAME, write(tmp_path / "b.parquet", shapes, **columns))
+def write_map(path, kind):
+    """The small map in any format."""
+    if path.suffix in (".osm", ".pbf"):
+        return small_map().write(path)
+    if kind == "buildings":
+        levels = "levels" if path.suffix == ".shp" else "building:levels"  # ten characters name a column there
+        tags = {"building": ["house", "apartments"], levels: ["2", None], "height": [None, "21 m"]}
+        return write(path, [HOUSE, BLOCK], **tags)
+    lines, tags = zip(*STREETS.values(), strict=True)
+    columns = {"highway": list(STREETS)} | {k: [t.get(k) for t in tags] for k in ("tunnel", "bridge")}
+    return write(path, lines, **columns)
+
+
+def buildings(path, frame=FRAME, **params):
+    return osm.read_buildings(city(buildings=str(path), **params), frame, path.parent)
+
+
+def streets(path):
+    return osm.read_streets(city(streets=str(path)), FRAME, path.parent)
+
+
+@pytest.mark.parametrize("suffix", [".parquet", ".gpkg", ".geojson", ".shp", ".osm", ".osm.pbf"])
+class TestFormats:
+    def test_buildings(self, tmp_path, suffix):
+        footprints, facts = buildings(write_map(tmp_path / f"b{suffix}", "buildings"))
+        footprints = footprints.sort_values("kind", ascending=False)
+        for got, want in zip(footprints.geometry, (HOUSE, BLOCK), strict=True):
+            assert got.symmetric_difference(want).area < 0.02 * want.length
+            assert len(got.interiors) == len(want.interiors)
+        assert footprints["kind"].tolist() == ["house", "apartments"]
+        assert footprints["height"].fillna("").tolist() == ["", "21 m"]
+        assert footprints["levels"].fillna("").tolist() == ["2", ""]
+        assert facts["polygons"] == facts["in_box_polygons"] == facts["buildings"] == 2
+
+    def test_streets(self, tmp_path, suffix):
+        found, facts = streets(write_map(tmp_path / f"s{suffix}", "streets"))
+        found = found.set_index("class").loc[list(STREETS)]
+        for got, (want, _) in zip(found.geometry, STREETS.values(), strict=True):
+            assert got.hausdorff_distance(want) < 0.02
+        assert found["width"].tolist() == [12.0, 8.0, 4.0]
+        assert found["tunnel"].tolist() == [False, False, True] and found["bridge"].tolist() == [True, False, False]
+        assert facts["street_classes"] == {"primary": 1, "residential": 1, "footway": 1}
+
+    def test_a_truncated_file_is_an_error(self, tmp_path, suffix):
+        path = write_map(tmp_path / f"b{suffix}", "buildings")
+        if suffix == ".gpkg":  # large enough that a page of features is cut off, not only free space
+            write(path, [box(x, y, x + 1, y + 1) for x in range(-60, 60) for y in range(-60, 60)])
+        content = path.read_bytes()
+        path.write_bytes(content[: len(content) // 3])
+        with pytest.raises(DataError, match=r"can't be read as buildings[\s\S]*name a whole file"):
+            buildings(path)
 
 
 class TestBuildings:
     def test_self_crossing_polygons_are_repaired_and_counted(self, tmp_path):
         bow_tie = Polygon([(0, 0), (20, 20), (20, 0), (0, 20)])
-        footprints, facts = buildings(tmp_path, [bow_tie, box(40, 0, 50, 10)], height=["7", "9"])
+        path = write(tmp_path / "b.parquet", [bow_tie, box(40, 0, 50, 10)], height=["7", "9"])
+        footprints, facts = buildings(path)
         assert (facts["polygons"], facts["repaired"], facts["buildings"]) == (2, 1, 3)
         assert footprints.is_valid.all() and set(footprints.geom_type) == {"Polygon"}
         assert footprints.area.sum() == pytest.approx(300.0, rel=1e-3)
@@ -37,60 +88,74 @@ class TestBuildings:
 
     def test_multipolygons_are_taken_apart_and_other_geometries_left_out(self, tmp_path):
         shapes = [shapely.union(box(0, 0, 10, 10), box(20, 0, 30, 10)), Point(0, 40), LineString([(0, 50), (9, 50)])]
-        footprints, facts = buildings(tmp_path, shapes)
+        footprints, facts = buildings(write(tmp_path / "b.parquet", shapes))
         assert footprints.area.round().tolist() == [100.0, 100.0]
         assert (facts["polygons"], facts["buildings"]) == (3, 2)
 
     def test_slivers_are_dropped_and_counted(self, tmp_path):
-        footprints, facts = buildings(tmp_path, [box(0, 0, 0.9, 0.9), box(0, 20, 50, 20.05), box(0, 40, 3, 42)])
+        shapes = [box(0, 0, 0.9, 0.9), box(0, 20, 50, 20.05), box(0, 40, 3, 42)]
+        footprints, facts = buildings(write(tmp_path / "b.parquet", shapes))
         assert facts["dropped"] == 2 and footprints.area.round().tolist() == [6.0]
 
     def test_of_one_outline_the_courtyards_and_every_tag_are_kept(self, tmp_path):
         ring = Polygon(box(0, 0, 30, 30).exterior, [box(10, 10, 20, 20).exterior])
-        shapes = [box(0, 0, 30, 30), ring, box(40, 0, 50, 10)]
-        footprints, facts = buildings(tmp_path, shapes, building=["yes", None, "house"], height=["12", None, None])
+        tags = {"building": ["yes", None, "house"], "height": ["12", None, None]}
+        footprints, facts = buildings(write(tmp_path / "b.gpkg", [box(0, 0, 30, 30), ring, box(40, 0, 50, 10)], **tags))
         assert (facts["duplicates"], facts["buildings"]) == (1, 2)
-        footprints = footprints.sort_values("building", ascending=False)
+        footprints = footprints.sort_values("kind", ascending=False)
         assert footprints.area.round().tolist() == [800.0, 100.0]
-        assert footprints["building"].tolist() == ["yes", "house"] and footprints["height"].tolist()[0] == "12"
+        assert footprints["kind"].tolist() == ["yes", "house"] and footprints["height"].tolist()[0] == "12"
 
     def test_a_filler_height_is_no_tag(self, tmp_path):
         columns = {"render_height": [3.66, 20.0, 3.66], "height_tagged": [False, True, False]}
-        footprints, facts = buildings(tmp_path, [box(0, 0, 9, 9), box(0, 0, 9, 9), box(20, 0, 29, 9)], **columns)
+        shapes = [box(0, 0, 9, 9), box(0, 0, 9, 9), box(20, 0, 29, 9)]
+        footprints, facts = buildings(write(tmp_path / "b.parquet", shapes, **columns))
         assert facts["duplicates"] == 1
         assert sorted(footprints["render_height"].fillna(-1)) == [-1.0, 20.0]
-        assert footprints["height_tagged"].isin([True]).sum() == 1
 
-    def test_touching_houses_stay_apart_where_no_tiles_were_cut(self, tmp_path):
-        row = [box(10 * k, 0, 10 * k + 10, 10) for k in range(3)]
-        footprints, facts = buildings(tmp_path, row, height=["12"] * 3)
-        assert len(footprints) == 3 and "united" not in facts
-        assert buildings(tmp_path, row, city(tile_zoom=14), height=["12"] * 3)[1]["united"] == 0
+    def test_touching_houses_stay_apart_whether_or_not_tiles_were_cut(self, tmp_path):
+        path = write(tmp_path / "b.parquet", [box(10 * k, 0, 10 * k + 10, 10) for k in range(3)], height=["12"] * 3)
+        assert len(buildings(path)[0]) == 3 and "united" not in buildings(path)[1]
+        assert buildings(path, tile_zoom=14)[1]["united"] == 0
 
     def test_what_osm_denies_is_no_building(self, tmp_path):
-        assert len(buildings(tmp_path, [box(0, 0, 9, 9), box(20, 0, 29, 9)], building=["yes", "no"])[0]) == 1
+        path = write(tmp_path / "b.parquet", [box(0, 0, 9, 9), box(20, 0, 29, 9)], building=["yes", "no"])
+        assert len(buildings(path)[0]) == 1
 
-    def test_margin_reaches_past_the_box(self, tmp_path):
-        shapes = [box(0, 0, 10, 10), box(120, 0, 130, 10)]
-        assert len(buildings(tmp_path, shapes)[0]) == 1
-        footprints, facts = buildings(tmp_path, shapes, city(margin=50.0))
-        assert len(footprints) == 2 and (facts["polygons"], facts["in_box_polygons"]) == (2, 1)
+    def test_only_what_is_near_the_box_is_read_and_the_margin_reaches_past_it(self, tmp_path):
+        shapes = [box(0, 0, 10, 10), box(120, 0, 130, 10), box(1000, 0, 1010, 10)]
+        for suffix in (".parquet", ".gpkg"):
+            path = write(tmp_path / f"b{suffix}", shapes)
+            footprints, facts = buildings(path, margin=50.0)
+            assert len(footprints) == 2 and (facts["polygons"], facts["in_box_polygons"]) == (2, 1)
+            assert len(buildings(path)[0]) == 1
 
     def test_a_file_without_footprints_is_an_error(self, tmp_path):
-        with pytest.raises(DataError, match="no footprint in the box"):
-            buildings(tmp_path, [Point(0, 0), LineString([(0, 0), (50, 0)])])
-        with pytest.raises(DataError, match="no footprint in the box"):
-            buildings(tmp_path, [box(150, 0, 160, 10)])  # near, but outside
+        for shapes in ([Point(0, 0), LineString([(0, 0), (50, 0)])], [box(150, 0, 160, 10)]):  # near, but outside
+            with pytest.raises(DataError, match="no footprint in the box"):
+                buildings(write(tmp_path / "b.parquet", shapes))
+
+    def test_other_coordinate_systems_are_converted(self, tmp_path):
+        path = tmp_path / "utm.gpkg"
+        gpd.GeoDataFrame(geometry=[HOUSE], crs=FRAME.crs).to_crs(32632).to_file(path)
+        assert buildings(path)[0].geometry[0].hausdorff_distance(HOUSE) < 0.01
+
+    def test_tags_that_gdal_put_elsewhere_are_found(self, tmp_path):
+        hstore = '"addr:height"=>"no, 7","building:levels"=>"3","name"=>"a \\"b\\", c","height"=>"12"'
+        path = write(tmp_path / "b.gpkg", [HOUSE, BLOCK], building=["yes", None], other_tags=[hstore, None])
+        found = buildings(path)[0]
+        assert found[["kind", "height", "levels"]].to_numpy().tolist() == [["yes", "12", "3"]]
+        assert buildings(write(tmp_path / "c.gpkg", [HOUSE], building_levels=["4"]))[0]["levels"].tolist() == ["4"]
 
 
 class TestStreets:
     def test_width_tunnels_and_bridges_by_openmaptiles(self, tmp_path):
         lines = [LineString([(0, y), (50, y)]) for y in (0, 10, 20, 30)]
         columns = {"class": ["primary", "minor", "path", "rail"], "brunnel": [None, "tunnel", "bridge", None]}
-        streets, facts = osm.read_streets(city(), FRAME, write(tmp_path / "s.parquet", lines, **columns))
-        assert streets["width"].tolist() == [12.0, 8.0, 4.0]
-        assert streets["tunnel"].tolist() == [False, True, False]
-        assert streets["bridge"].tolist() == [False, False, True]
+        found, facts = streets(write(tmp_path / "s.parquet", lines, **columns))
+        assert found["width"].tolist() == [12.0, 8.0, 4.0]
+        assert found["tunnel"].tolist() == [False, True, False]
+        assert found["bridge"].tolist() == [False, False, True]
         assert facts == {
             "streets": 3, "street_classes": {"primary": 1, "minor": 1, "path": 1}, "tunnels": 1, "bridges": 1,
             "lines_without_ues": 1,
@@ -99,38 +164,90 @@ class TestStreets:
     @pytest.mark.parametrize("value", ["yes", "building_passage", True, "1"])
     def test_values_of_tunnel(self, tmp_path, value):
         lines = [LineString([(0, y), (50, y)]) for y in (0, 10)]
-        path = write(tmp_path / "s.parquet", lines, highway=["primary", "motorway_link"], tunnel=[value, None])
-        streets, _ = osm.read_streets(city(), FRAME, path)
-        assert streets["tunnel"].tolist() == [True, False] and streets["width"].tolist() == [12.0, 7.0]
+        columns = {"highway": ["primary", "motorway_link"], "tunnel": [value, None]}
+        found, _ = streets(write(tmp_path / "s.parquet", lines, **columns))
+        assert found["tunnel"].tolist() == [True, False] and found["width"].tolist() == [12.0, 7.0]
 
     @pytest.mark.parametrize("suffix", [".osm", ".osm.pbf"])
     def test_squares_drawn_as_areas_are_no_centre_lines(self, tmp_path, suffix):
         square = OsmMap()
         square.way(box(0, 0, 20, 20).exterior, highway="pedestrian", area="yes")
         square.way(box(30, 30, 40, 40).exterior, highway="pedestrian")
-        streets, facts = osm.read_streets(city(), FRAME, square.write(tmp_path / f"s{suffix}"))
-        assert facts["streets"] == 1 and streets.geometry[0].hausdorff_distance(box(30, 30, 40, 40).exterior) < 0.02
+        found, facts = streets(square.write(tmp_path / f"s{suffix}"))
+        assert facts["streets"] == 1 and found.geometry[0].hausdorff_distance(box(30, 30, 40, 40).exterior) < 0.02
 
     def test_streets_without_class_or_of_unknown_classes_are_errors(self, tmp_path):
         line = [LineString([(0, 0), (50, 0)])]
-        with pytest.raises(DataError, match=r"in a column `class` or `highway`[\s\S]*it fills none"):
-            osm.read_streets(city(), FRAME, write(tmp_path / "a.parquet", line, kind_of_road=["big"]))
+        with pytest.raises(DataError, match=r"known class[\s\S]*by class or highway: none"):
+            streets(write(tmp_path / "a.parquet", line, kind_of_road=["big"]))
         with pytest.raises(DataError, match="rail"):
-            osm.read_streets(city(), FRAME, write(tmp_path / "b.parquet", line, highway=["rail"]))
+            streets(write(tmp_path / "b.parquet", line, highway=["rail"]))
         with pytest.raises(DataError, match="no street of a known class"):
-            osm.read_streets(city(), FRAME, write(tmp_path / "c.parquet", [box(0, 0, 9, 9)], highway=["primary"]))
+            streets(write(tmp_path / "c.parquet", [box(0, 0, 9, 9)], highway=["primary"]))
 
 
-def test_the_cities_of_rome_lie_inside_its_extract(rome_data, project_root):
-    spans = {}
-    for name in ("buildings", "roads"):
-        about = json.loads(pq.read_schema(rome_data / "rome" / f"{name}.parquet").metadata[b"geo"])
-        extent = box(*about["columns"]["geometry"]["bbox"])
-        for file in (project_root / "conf" / "city").glob("rome*.yaml"):
-            params = city_params(file.stem)
-            frame = LocalFrame(*params.centre)
-            x, y = shapely.get_coordinates(box(*box_bounds(frame, params.box, params.margin))).T
-            lat, lon = frame.to_geographic(x, y)
-            assert extent.covers(shapely.MultiPoint(np.column_stack([lon, lat]))), file
-            spans[file.stem] = np.ptp(x) / 1000, np.ptp(y) / 1000
-    assert spans["rome_whole"] == pytest.approx((33, 25), abs=0.2), "the paper's region [km]"
+class TestLayers:
+    def test_geometry_and_then_the_name_choose(self, tmp_path):
+        path = tmp_path / "city.gpkg"
+        write(path, [BLOCK], layer="landuse", height=["1"])
+        write(path, [HOUSE], layer="Buildings", height=["2"])
+        write(path, [STREETS["primary"][0]], layer="anything", highway=["primary"])
+        assert buildings(path)[0]["height"].tolist() == ["2"] and streets(path)[1]["streets"] == 1
+
+    def test_a_choice_that_nothing_makes_is_an_error(self, tmp_path):
+        path = tmp_path / "city.gpkg"
+        write(path, [BLOCK], layer="a")
+        write(path, [HOUSE], layer="b")
+        with pytest.raises(DataError, match=r"2 of its layers hold Polygons[\s\S]*a \(Polygon\), b \(Polygon\)"):
+            buildings(path)
+        with pytest.raises(DataError, match=r"0 of its layers hold LineStrings"):
+            streets(path)
+
+    @pytest.mark.parametrize("suffix", [".geojson", ".parquet"])
+    def test_of_a_mixed_file_only_the_kind_asked_for_is_read(self, tmp_path, suffix):
+        """As exports of OpenStreetMap's query sites are: squares and meadows are no buildings."""
+        square, meadow = box(0, 0, 20, 20), box(60, 60, 70, 70)
+        tags = {"building": ["yes", None, None, None], "highway": [None, "primary", "pedestrian", None]}
+        path = write(tmp_path / f"m{suffix}", [HOUSE, STREETS["primary"][0], square, meadow], **tags)
+        assert buildings(path)[0]["kind"].tolist() == ["yes"]
+        assert streets(path)[0]["class"].tolist() == ["primary"]
+
+    @pytest.mark.parametrize("suffix", [".osm", ".osm.pbf"])
+    def test_a_map_without_the_kind_asked_for_says_so(self, tmp_path, suffix):
+        bare = OsmMap()
+        bare.way(HOUSE.exterior, building="house")
+        path = bare.write(tmp_path / f"b{suffix}")
+        assert len(buildings(path)[0]) == 1
+        with pytest.raises(DataError, match=r"has no streets near[\s\S]*'highway'[\s\S]*another file as .*`streets`"):
+            streets(path)
+
+
+@pytest.mark.filterwarnings("ignore:.crs. was not provided")
+def test_bad_inputs_say_what_is_wrong(tmp_path):
+    with pytest.raises(DataError, match="no file"):
+        buildings(tmp_path / "none.parquet")
+    for name in ("n.parquet", "n.gpkg"):
+        with pytest.raises(DataError, match=r"can't be read[\s\S]*no coordinate system[\s\S]*with its CRS"):
+            buildings(write(tmp_path / name, [HOUSE], crs=None))
+    gpd.pd.DataFrame({"height": [1]}).to_parquet(tmp_path / "plain.parquet")
+    with pytest.raises(DataError, match="no GeoParquet"):
+        buildings(tmp_path / "plain.parquet")
+    with pytest.raises(DataError, match="holds none at all"):
+        buildings(write(tmp_path / "empty.parquet", []))
+
+
+def test_a_box_outside_the_file_says_what_the_file_covers(tmp_path):
+    for suffix in (".parquet", ".gpkg"):
+        path = write(tmp_path / f"b{suffix}", [box(-900, -900, -800, -800), box(800, 800, 900, 900)])
+        with pytest.raises(DataError, match=r"no buildings near[\s\S]*lat 44\.99\d\d\.\.45\.00[\s\S]*x is the longi"):
+            buildings(path)
+        with pytest.raises(DataError, match="it covers lat 44"):
+            buildings(path, LocalFrame(60.05, 20.05), box=[60.0, 60.1, 20.0, 20.1])
+    assert city().box == BOX
+
+
+def test_the_patches_of_rome_find_their_extract(rome_data):
+    params = city_params("rome")
+    footprints, facts = osm.read_buildings(params, LocalFrame(*params.centre), rome_data)
+    assert facts["united"] > 10 and len(footprints) == facts["buildings"]
+    assert footprints["render_height"].notna().any() and footprints["kind"].isna().all()

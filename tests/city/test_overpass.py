@@ -11,31 +11,24 @@ from urllib.parse import parse_qs
 import pytest
 
 from rfloc.city import build_city, osm
-from rfloc.city.overpass import fetch_map
 from rfloc.config import CityParams
 from rfloc.errors import DataError
-from rfloc.frames import LocalFrame
-from tests.city.maps import BOX, FRAME, STREETS, OsmMap, city, small_map
+from tests.city.maps import BOX, FRAME, OsmMap, city, small_map
 
 DATE = "2021-08-01T00:00:00Z"
-MAP = small_map().xml().encode()
-EMPTY = OsmMap().xml().encode()
-SORRY = b"<html><head><title>no</title></head><body><p>Error: <b>too busy</b></p></body></html>"
+MAP = small_map().json()
 
 #: What the server does to a request: status, body, bytes of it that it promises.
 ACTS: dict[str, tuple[int, bytes, int]] = {
     "map": (200, MAP, len(MAP)),
-    "500": (500, SORRY, len(SORRY)),
-    "504": (504, SORRY, len(SORRY)),
+    "504": (504, b"<p>too busy</p>", 15),
     "429": (429, b"slow down", 9),
     "400": (400, b"line 1: parse error", 19),
     "breaks": (200, MAP[: len(MAP) // 2], len(MAP)),
     "truncated": (200, MAP[: len(MAP) // 2], len(MAP) // 2),
-    "remark": (200, small_map().xml("runtime error: Query timed out").encode(), 0),
-    "html": (200, SORRY, len(SORRY)),
+    "remark": (200, small_map().json(remark="runtime error: Query timed out"), 0),
     "text": (200, b"try later", 9),
-    "nothing": (200, b"", 0),
-    "empty": (200, EMPTY, len(EMPTY)),
+    "empty": (200, OsmMap().json(), 0),
 }
 
 
@@ -84,35 +77,30 @@ def server(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Server]:
 
 
 def params(server: Server, **changes: object) -> CityParams:
-    url = f"http://127.0.0.1:{server.server_port}/api"
-    return city(source="overpass", overpass_url=url, osm_date=DATE, buildings=None, streets=None, **changes)
+    url = f"http://127.0.0.1:{server.server_port}/api/interpreter"
+    return city(**({"source": "overpass", "overpass_url": url, "osm_date": DATE, "buildings": None} | changes))
 
 
-def get(server: Server, data_root: Path, frame: LocalFrame = FRAME, **changes: object) -> Path:
-    return fetch_map(params(server, **changes), frame, data_root, silence=0.3, attempts=3, pause=0.01)
+def get(server: Server, data_root: Path, **changes: object) -> Path:
+    return osm.fetch(params(server, **changes), osm.BUILDINGS, FRAME, data_root, silence=0.3, pause=0.01)
 
 
 def kept(data_root: Path) -> list[str]:
-    return [path.name for path in (data_root / "overpass").iterdir()]
+    return [path.name for path in data_root.glob("overpass/*")]
 
 
-def test_what_is_asked_and_what_comes(tmp_path: Path, server: Server) -> None:
+def test_what_is_asked(tmp_path: Path, server: Server) -> None:
     path = get(server, tmp_path, margin=100.0)
-    assert path.read_bytes() == MAP and kept(tmp_path) == [path.name]
     (asked,) = server.queries
-    assert f'[date:"{DATE}"]' in asked and 'way["highway"]' in asked and 'relation["building"]' in asked
-    edges = asked.partition("[bbox:")[2].partition("]")[0]
-    south, west, north, east = map(float, edges.split(","))
-    x, y = FRAME.to_local([south, north], [west, east])
-    assert y == pytest.approx([-211.1, 211.1], abs=1.5) and x == pytest.approx([-178.8, 178.8], abs=1.5)
-    footprints, _ = osm.read_buildings(params(server), FRAME, path)
-    streets, _ = osm.read_streets(params(server), FRAME, path)
-    assert len(footprints) == 2 and sorted(streets["class"]) == sorted(STREETS)
+    assert kept(tmp_path) == [path.name] and f'[date:"{DATE}"]' in asked and "['building']" in asked
+    places = asked.partition("(poly:'")[2].partition("')")[0].split()
+    x, y = FRAME.to_local([float(lat) for lat in places[::2]], [float(lon) for lon in places[1::2]])
+    assert (y.min(), y.max()) == pytest.approx((-211.1, 211.1), abs=1.5)
+    assert (x.min(), x.max()) == pytest.approx((-178.8, 178.8), abs=1.5)
 
 
 def test_a_kept_map_needs_no_server(tmp_path: Path, server: Server) -> None:
     path = get(server, tmp_path)
-    assert get(server, tmp_path) == path
     server.shutdown()
     server.server_close()
     assert get(server, tmp_path) == path and len(server.queries) == 1
@@ -120,13 +108,8 @@ def test_a_kept_map_needs_no_server(tmp_path: Path, server: Server) -> None:
 
 def test_no_two_boxes_dates_or_margins_share_a_map(tmp_path: Path, server: Server) -> None:
     moved = [BOX[0] + 0.0001, *BOX[1:]]
-    paths = {
-        get(server, tmp_path),
-        get(server, tmp_path, box=moved, origin=[45.0, 10.0]),
-        get(server, tmp_path, margin=50.0),
-        fetch_map(params(server).model_copy(update={"osm_date": "2022-08-01T00:00:00Z"}), FRAME, tmp_path),
-    }
-    assert len(paths) == len(set(server.queries)) == len(kept(tmp_path)) == 4
+    changes = ({}, {"box": moved, "origin": [45.0, 10.0]}, {"margin": 50.0}, {"osm_date": "2022-08-01T00:00:00Z"})
+    assert len({get(server, tmp_path, **change) for change in changes}) == len(set(server.queries)) == 4
 
 
 def test_inside_a_project_maps_are_kept_in_its_data(
@@ -144,26 +127,21 @@ def test_inside_a_project_maps_are_kept_in_its_data(
     assert len(server.queries) == 1
 
 
-@pytest.mark.parametrize("act", ["500", "504", "429", "stalls", "breaks", "truncated", "remark", "html", "nothing"])
+@pytest.mark.parametrize("act", ["504", "429", "stalls", "breaks", "truncated", "remark", "text"])
 def test_what_passes_is_tried_again(tmp_path: Path, server: Server, act: str) -> None:
     server.acts = [act, act, "map"]
     path = get(server, tmp_path)
-    assert path.read_bytes() == MAP and len(server.queries) == 3 and kept(tmp_path) == [path.name]
+    assert len(server.queries) == 3 and kept(tmp_path) == [path.name]
 
 
 @pytest.mark.parametrize(
     ("act", "attempts", "message"),
     [
-        ("500", 3, "gave no map of Testville in 3 attempts[\\s\\S]*500 .*Error: too busy[\\s\\S]*smaller box"),
-        ("429", 3, "429 .*slow down"),
+        ("504", 3, r"gave no buildings of Testville on 2021[\s\S]*504 [\s\S]*too busy[\s\S]*try again later"),
         ("stalls", 3, "[Tt]imed out"),
-        ("breaks", 3, "in 3 attempts"),
-        ("truncated", 3, "the answer breaks off"),
-        ("remark", 3, "the server remarks: runtime error: Query timed out"),
-        ("html", 3, "no OSM XML but html: Error: too busy"),
-        ("text", 3, "no OSM XML but plain text: try later"),
-        ("400", 1, "refuses the query for Testville[\\s\\S]*parse error"),
-        ("empty", 1, "the map of Testville is empty"),
+        ("remark", 3, "runtime error: Query timed out"),
+        ("400", 1, "400 Bad Request: line 1: parse error"),
+        ("empty", 1, "No matching features"),
     ],
 )
 def test_what_stays_is_named_and_nothing_is_kept(
@@ -175,23 +153,20 @@ def test_what_stays_is_named_and_nothing_is_kept(
     assert len(server.queries) == attempts and kept(tmp_path) == []
 
 
-def test_no_server_and_no_address(tmp_path: Path, server: Server) -> None:
-    gone = params(server)
+def test_no_server(tmp_path: Path, server: Server) -> None:
     server.shutdown()
     server.server_close()
-    with pytest.raises(DataError, match="in 2 attempts"):
-        fetch_map(gone, FRAME, tmp_path, attempts=2, pause=0.01)
-    with pytest.raises(DataError, match="is no address"):
-        fetch_map(gone.model_copy(update={"overpass_url": "somewhere"}), FRAME, tmp_path)
+    with pytest.raises(DataError, match="gave no buildings of Testville"):
+        get(server, tmp_path)
 
 
 def test_a_city_is_built_from_the_map_or_not_at_all(tmp_path: Path, server: Server) -> None:
     made = build_city("test", params(server), tmp_path, tmp_path / "cities" / "test", seed=3)
     assert made.facts["buildings"] == 2 and made.facts["height_sources"] == {"height": 1, "levels": 1}
-    assert made.facts["map"] == kept(tmp_path)[0]
+    assert made.facts["street_classes"] == {"primary": 1, "residential": 1, "footway": 1} and len(kept(tmp_path)) == 2
     assert made.height_at([15.0, 30.0], [15.0, 30.0]).tolist() == [21.0, 0.0], "the courtyard is open"
     assert made.frame == FRAME and (made.folder / "scene.xml").is_file()
     server.acts = ["400"]
-    with pytest.raises(DataError, match="refuses"):
+    with pytest.raises(DataError, match="parse error"):
         build_city("new", params(server, margin=10.0), tmp_path, tmp_path / "cities" / "new")
     assert not (tmp_path / "cities" / "new").exists()

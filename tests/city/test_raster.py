@@ -4,13 +4,13 @@ import geopandas as gpd
 import numpy as np
 import pytest
 import shapely
-import xarray as xr
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from shapely.geometry import LineString, Polygon, box
 
-from rfloc.city.raster import blocks, rasterize, rasterize_city, write_raster
+from rfloc.city.raster import AreaPooler, cells, city_layers, layer_facts, rasterize
 from rfloc.frames import Grid
+from tests.handmade import make_raster
 
 GRID = Grid(-50.0, -20.0, 1.0, 100, 60)
 EAST_WEST = LineString([(-50, 10), (50, 10)])
@@ -25,19 +25,8 @@ def features(buildings, streets):
     )
 
 
-def read(path):
-    """Layers of a raster as arrays, by name."""
-    with xr.open_zarr(path, consolidated=False, chunks=None) as ds:
-        return {name: ds[name].values for name in ds}
-
-
-@pytest.fixture
-def layers(tmp_path):
-    def make(buildings, streets, grid=GRID, **options):
-        rasterize_city(*features(buildings, streets), grid, tmp_path / "raster.zarr", **options)
-        return read(tmp_path / "raster.zarr")
-
-    return make
+def layers(buildings, streets):
+    return city_layers(*features(buildings, streets), GRID)
 
 
 @given(x=st.integers(-50, 40), y=st.integers(-20, 30), width=st.integers(1, 10), depth=st.integers(1, 10))
@@ -52,8 +41,8 @@ coordinates = st.tuples(millimetres, millimetres)
 
 
 @settings(max_examples=50)
-@given(st.lists(coordinates, min_size=3, max_size=9, unique=True), st.integers(5, 20))
-def test_any_polygon_is_cut_at_cell_centres_whatever_the_block(corners, edge):
+@given(st.lists(coordinates, min_size=3, max_size=9, unique=True))
+def test_any_polygon_is_cut_at_cell_centres(corners):
     shape = shapely.make_valid(Polygon(corners), method="structure")
     assume(shape.area > 1e-3)
     grid = Grid(-16.0, -12.0, 1.0, 31, 25)
@@ -62,10 +51,6 @@ def test_any_polygon_is_cut_at_cell_centres_whatever_the_block(corners, edge):
     sure = shapely.distance(shape.boundary, shapely.points(xs, ys)) > 1e-9
     whole = rasterize([(shape, 1)], grid, "uint8")
     assert np.array_equal(whole[sure] == 1, inside[sure])
-    parts = np.empty_like(whole)
-    for rows, cols in blocks(grid, edge):
-        parts[rows, cols] = rasterize([(shape, 1)], grid.part(rows, cols), "uint8")
-    assert np.array_equal(parts[sure], whole[sure])
 
 
 def test_row_0_is_south():
@@ -73,7 +58,7 @@ def test_row_0_is_south():
     assert got[:2].all() and not got[2:].any()
 
 
-def test_taller_building_wins_whatever_the_order(layers):
+def test_taller_building_wins_whatever_the_order():
     low, high = (box(0, 0, 20, 20), 10.0), (box(10, 10, 30, 30), 25.0)
     for pair in ([low, high], [high, low]):
         height = layers(pair, [(EAST_WEST, 4.0, False)])["height"]
@@ -81,7 +66,7 @@ def test_taller_building_wins_whatever_the_order(layers):
         assert height[row, col].tolist() == [10.0, 25.0, 25.0]
 
 
-def test_street_strip_has_its_width_and_stops_at_buildings(layers):
+def test_street_strip_has_its_width_and_stops_at_buildings():
     got = layers([(box(0, 0, 20, 20), 10.0)], [(EAST_WEST, 4.0, False)])
     road = got["road"] == 1
     assert road[:, 10].sum() == 4 and road[:, 60].sum() == 0
@@ -92,46 +77,91 @@ def test_street_strip_has_its_width_and_stops_at_buildings(layers):
     assert not got["ground"].any()
 
 
-def test_no_ue_stands_in_a_tunnel(layers):
+def test_no_ue_stands_in_a_tunnel():
     got = layers(
         [(box(0, 30, 5, 35), 10.0)], [(EAST_WEST, 4.0, True), (LineString([(-40, -20), (-40, 40)]), 4.0, False)]
     )
     assert got["road"].sum() == 4 * 60
 
 
-@pytest.mark.parametrize("edge", [33, 4096])
-def test_the_block_does_not_matter(layers, edge):
-    """Random buildings with corners on half metres and streets of odd widths: ties at cell centres included."""
-    rng = np.random.default_rng(4)
-    at, span = rng.integers(-120, 100, (60, 2)) / 2, rng.integers(2, 60, (60, 2)) / 2
-    buildings = [(box(*a, *(a + s)), float(h)) for a, s, h in zip(at, span, rng.integers(5, 40, 60), strict=True)]
-    ends = rng.integers(-60, 60, (20, 2, 2))
-    streets = [(LineString(e), float(w), False) for e, w in zip(ends, rng.integers(1, 12, 20), strict=True)]
-    want = layers(buildings, streets, block=GRID.nx)
-    got = layers(buildings, streets, block=edge)
-    for name, values in want.items():
-        assert np.array_equal(got[name], values), name
-    assert 0.2 < want["building"].mean() < 0.9 and want["road"].any()
-
-
-def test_counts_are_those_of_the_arrays(tmp_path):
+def test_counts_are_those_of_the_arrays():
     rng = np.random.default_rng(0)
     height = np.where(rng.random(GRID.shape) < 0.3, rng.uniform(3, 60, GRID.shape), 0).astype(np.float32)
     building = height > 0
     road = ~building & (rng.random(GRID.shape) < 0.5)
-    whole = {"building": building, "road": road, "height": height}
-    parts = [(r, c, {k: v[r, c] for k, v in whole.items()}) for r, c in blocks(GRID, 33)]
-    facts = write_raster(tmp_path / "r.zarr", GRID, parts)
+    facts = layer_facts({"building": building.astype("u1"), "road": road.astype("u1"), "height": height})
     assert facts["cells"] == [100, 60]
     assert facts["built_share"] == round(float(building.mean()), 4)
     assert facts["road_share"] == round(float(road.mean()), 4)
     assert facts["median_height"] == pytest.approx(np.median(height[building]), abs=0.006)
-    got = read(tmp_path / "r.zarr")
-    assert all(np.array_equal(got[name], values) for name, values in whole.items())
-    empty = write_raster(tmp_path / "e.zarr", GRID, [])
-    assert empty["median_height"] == 0.0 and not any(v.any() for v in read(tmp_path / "e.zarr").values())
+    nothing = layer_facts({name: np.zeros(GRID.shape) for name in ("building", "road", "height")})
+    assert nothing["median_height"] == nothing["built_share"] == 0.0
 
 
-def test_what_is_flat_takes_no_space(tmp_path):
-    write_raster(tmp_path / "r.zarr", Grid(0, 0, 1, 9000, 9000), [])
-    assert sum(f.stat().st_size for f in (tmp_path / "r.zarr").rglob("*") if f.is_file()) < 20_000
+@pytest.fixture(scope="module")
+def random_layers():
+    """Buildings, and roads everywhere else, at random in patches of 20 m."""
+    building = np.kron(np.random.default_rng(1).random((60, 65)) < 0.3, np.ones((20, 20), bool)).astype(np.uint8)
+    return {"building": building, "road": 1 - building}
+
+
+@settings(max_examples=40)
+@given(st.integers(-300, 1500), st.integers(-300, 1500), st.integers(1, 700), st.integers(1, 700))
+def test_cells_are_the_slice_padded_with_zeros(random_layers, row, col, rows, cols):
+    layer = random_layers["building"]
+    want = np.pad(layer, 2300)[2300 + row :, 2300 + col :][:rows, :cols]
+    got = cells(layer, row, col, rows, cols)
+    assert np.array_equal(got, want) and got.dtype == np.uint8
+    assert cells(layer, row, col, rows, cols, np.float32).dtype == np.float32
+
+
+def cumulative(building: np.ndarray, x0: float, y0: float, x: float, y: float, size: float, pixels: int) -> np.ndarray:
+    """Area averages by interpolating the integral of the whole raster: (pixels, pixels), row 0 = north."""
+    sums = np.zeros((building.shape[0] + 1, building.shape[1] + 1))
+    sums[1:, 1:] = building.cumsum(0).cumsum(1)
+    edges = [(v - size / 2 - v0) + size / pixels * np.arange(pixels + 1) for v, v0 in ((y, y0), (x, x0))]
+    rows = np.stack([np.interp(edges[0], np.arange(len(sums)), column) for column in sums.T], axis=1)
+    corners = np.stack([np.interp(edges[1], np.arange(sums.shape[1]), row) for row in rows])
+    return np.diff(np.diff(corners, axis=0), axis=1)[::-1] / (size / pixels) ** 2
+
+
+@pytest.mark.parametrize(("x", "y"), [(0.0, 0.0), (301.37, 320.81), (-690.0, 590.25), (5000.0, 0.0)])
+@pytest.mark.parametrize(("size", "pixels"), [(560.0, 112), (601.0, 98), (33.3, 98)])
+def test_windows_pool_as_the_integral_of_the_whole_raster(random_layers, x, y, size, pixels):
+    raster = make_raster(random_layers["building"], x0=-650.0, y0=-600.0).assign(
+        road=(["y", "x"], random_layers["road"])
+    )
+    got = AreaPooler(raster, ["building", "road"]).window(x, y, size, pixels)
+    for part, name in zip(got, ("building", "road"), strict=True):
+        want = cumulative(random_layers[name].astype(float), -650.0, -600.0, x, y, size, pixels)
+        np.testing.assert_allclose(part, want, atol=2e-6)
+
+
+def test_pooling_is_the_mean_of_whole_cells():
+    rng = np.random.default_rng(1)
+    building = rng.random((1000, 1000)) < 0.3
+    pooler = AreaPooler(make_raster(building), ["building"])
+    got = pooler.window(20.0, -40.0, 560, 56)[0]
+    south, west = 500 - 40 - 280, 500 + 20 - 280
+    block = building[south : south + 560, west : west + 560]
+    want = block.reshape(56, 10, 56, 10).mean(axis=(1, 3))[::-1]
+    np.testing.assert_allclose(got, want, atol=1e-6)
+
+
+@settings(max_examples=30)
+@given(st.floats(-400, 400), st.floats(-400, 400), st.sampled_from([(560.0, 56), (97.3, 13), (8.4, 24)]))
+def test_pooling_is_exact_at_any_offset_and_zero_outside(x, y, window):
+    size, pixels = window
+    building = np.zeros((600, 500))
+    building[100:250, 50:320] = 1
+    pooler = AreaPooler(make_raster(building, x0=-250, y0=-300), ["building"])
+    got = pooler.window(x, y, size, pixels)[0]
+    edges_x = x - size / 2 + size / pixels * np.arange(pixels + 1)
+    edges_y = y - size / 2 + size / pixels * np.arange(pixels + 1)
+
+    def overlap(edges, low, high):
+        return np.clip(np.minimum(edges[1:], high) - np.maximum(edges[:-1], low), 0, None) / (size / pixels)
+
+    want = np.outer(overlap(edges_y, -200, -50), overlap(edges_x, -200, 70))[::-1]
+    np.testing.assert_allclose(got, want, atol=1e-5)
+    assert got.min() >= 0 and not got[want == 0].any()  # nothing where nothing is, not even rounding

@@ -1,0 +1,229 @@
+"""A city in its local frame: built from a map or from a scene of Sionna RT into a folder, and read back from it.
+
+A raster is held once however many open its city: training reads several deployments of one patch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+from weakref import WeakValueDictionary
+
+import numpy as np
+import xarray as xr
+from numpy.typing import ArrayLike, NDArray
+
+from rfloc.city.raster import Layers, cells, layer_facts
+from rfloc.config import CityParams, check
+from rfloc.errors import DataError
+from rfloc.files import load_json, save_json, write
+from rfloc.frames import Grid, LocalFrame
+from rfloc.schema import load, save, with_units
+
+#: Cell of the city raster [m].
+CELL = 1.0
+
+#: ITU materials of a city from a map; the paper takes concrete for both.
+BUILDING_MATERIAL = "concrete"
+GROUND_MATERIAL = "medium_dry_ground"
+
+Bounds = tuple[float, float, float, float]
+Points = tuple[NDArray[np.float64], NDArray[np.float64]]
+
+#: Rasters that are open: (folder, when its city was built) -> raster.
+_open: WeakValueDictionary[tuple[Path, int], xr.Dataset] = WeakValueDictionary()
+
+
+@dataclass(frozen=True)
+class City:
+    """One city in its local frame.
+
+    Attributes
+    ----------
+    key : str
+        Its key in `cities` of params.yaml.
+    params : CityParams
+        What it was built from.
+    frame : LocalFrame
+        Frame of all x, y [m].
+    grid : Grid
+        The 1 m grid of the raster, row 0 = south.
+    raster : xarray.Dataset
+        `building`, `road` uint8 (y, x); `height` float32 (y, x) [m above ground], 0 outdoors; `ground` float32 (y, x),
+        z of the ground in the scene [m]. `road` marks where a UE may stand. A layer is read when it is first asked
+        for, and kept.
+    folder : Path
+        Where it lies on disk.
+    """
+
+    key: str
+    params: CityParams
+    frame: LocalFrame
+    grid: Grid
+    raster: xr.Dataset
+    folder: Path
+
+    @property
+    def outdoor(self) -> NDArray[np.bool_]:
+        """Cells that no building covers, shape (ny, nx)."""
+        return self.raster["building"].values == 0
+
+    @property
+    def road(self) -> NDArray[np.bool_]:
+        """Cells where a UE may stand, shape (ny, nx)."""
+        return self.raster["road"].values == 1
+
+    @property
+    def bounds(self) -> Bounds:
+        """(x_min, y_min, x_max, y_max) [m] of the city proper: the box without its margin, or the whole scene."""
+        return self.grid.bounds if self.params.box is None else box_bounds(self.frame, self.params.box)
+
+    @cached_property
+    def facts(self) -> dict[str, Any]:
+        """Counts taken while the city was built (polygons read, repaired, height sources, built-up share, ...)."""
+        return dict(load_json(self.folder / "city.json")["facts"])
+
+    def ground_at(self, x: ArrayLike, y: ArrayLike) -> NDArray[np.float64]:
+        """z of the ground in the scene [m] at x, y [m]; past the edge, that of the nearest cell."""
+        return self._at("ground", x, y)
+
+    def height_at(self, x: ArrayLike, y: ArrayLike) -> NDArray[np.float64]:
+        """Height of the roof above ground [m] at x, y [m], 0 outdoors; past the edge, that of the nearest cell."""
+        return self._at("height", x, y)
+
+    def _at(self, layer: str, x: ArrayLike, y: ArrayLike) -> NDArray[np.float64]:
+        row, col, _ = self.grid.index(x, y)
+        return np.asarray(self.raster[layer].values[row, col], float)
+
+    def window(
+        self, x: float, y: float, size: float, layers: Sequence[str] = ("building", "road")
+    ) -> NDArray[np.number]:
+        """The square of `size` metres round x, y [m], whole cells: (L, n, n), row 0 = south, 0 past the edge.
+
+        With an odd number of cells, x, y lies in the middle one.
+        """
+        n = round(size / self.grid.cell)
+        row, col = (int(np.floor(at - n / 2 + 0.5)) for at in self.grid.to_pixel(x, y))
+        return np.stack([cells(self.raster[name].values, row, col, n, n) for name in layers])
+
+    def street_points(self, n: int, rng: np.random.Generator, within: Bounds | None = None) -> Points:
+        """Draw n UE positions x, y [m] uniformly over the area of the road cells.
+
+        Only cells count whose centre lies in the box `within` (x_min, y_min, x_max, y_max) [m], by default the city
+        proper, :attr:`bounds`. Raises DataError if that holds no road cell.
+        """
+        return self._points("road", 1, n, rng, within)
+
+    def outdoor_points(self, n: int, rng: np.random.Generator, within: Bounds | None = None) -> Points:
+        """Draw UE positions uniformly over the ground that no building covers; else as :meth:`street_points`."""
+        return self._points("building", 0, n, rng, within)
+
+    def _points(self, layer: str, value: int, n: int, rng: np.random.Generator, within: Bounds | None) -> Points:
+        x_min, y_min, x_max, y_max = self.bounds if within is None else within
+        grid = self.grid
+        rows = np.flatnonzero((grid.y >= y_min) & (grid.y <= y_max))
+        cols = np.flatnonzero((grid.x >= x_min) & (grid.x <= x_max))
+        i, j = np.nonzero(self.raster[layer].values[np.ix_(rows, cols)] == value)
+        if not i.size:
+            raise DataError(
+                f"city {self.key!r} has no {'street' if layer == 'road' else 'open ground'} between "
+                f"x {x_min:g}..{x_max:g} m and y {y_min:g}..{y_max:g} m",
+                f"UEs stand on cells whose `{layer}` is {value}, and none lies there",
+                "widen the box, or check the city's streets in a figure",
+            )
+        pick = rng.integers(i.size, size=n)
+        shift = rng.uniform(-0.5, 0.5, size=(2, n)) * grid.cell
+        return grid.x[cols[j[pick]]] + shift[0], grid.y[rows[i[pick]]] + shift[1]
+
+    @property
+    def scene_path(self) -> Path:
+        """The Mitsuba scene file (Sionna's own, or the one in the city folder)."""
+        if self.params.source == "sionna":
+            from rfloc.city.sionna_scenes import scene_file
+
+            return scene_file(str(self.params.scene))
+        return self.folder / "scene.xml"
+
+
+def box_bounds(frame: LocalFrame, box: list[float], margin: float = 0.0) -> Bounds:
+    """(x_min, y_min, x_max, y_max) [m] round a box (lat_min, lat_max, lon_min, lon_max) [deg], `margin` [m] wider."""
+    lat_min, lat_max, lon_min, lon_max = box
+    x, y = frame.to_local([lat_min, lat_min, lat_max, lat_max], [lon_min, lon_max, lon_min, lon_max])
+    return float(x.min()) - margin, float(y.min()) - margin, float(x.max()) + margin, float(y.max()) + margin
+
+
+def build_city(key: str, params: CityParams, data_root: str | Path, folder: str | Path, seed: int = 0) -> City:
+    """Build a city and write its folder, replacing an older one only once the new one is whole.
+
+    Parameters
+    ----------
+    key : str
+        Its key in `cities`.
+    params : CityParams
+        What to build; `source` says from what.
+    data_root : path
+        Folder under which `params.buildings` and `params.streets` are looked for, before the project's `data/`.
+    folder : path
+        Where to write: `raster.zarr`, `city.json` and, for a city from a map, `scene.xml`, `meshes/*.ply`,
+        `buildings.parquet`, `streets.parquet`.
+    seed : int
+        Recorded in `city.json`.
+
+    Raises
+    ------
+    DataError
+        If an input is missing, damaged, or holds nothing in the box.
+    """
+    frame = LocalFrame(*params.centre)
+    with write(folder) as fresh:
+        fresh.mkdir()
+        if params.source == "sionna":
+            from rfloc.city.sionna_scenes import raster_of_scene
+
+            grid, layers, facts = raster_of_scene(str(params.scene))
+        else:
+            grid, layers, facts = _from_map(params, frame, data_root, fresh)
+        facts |= layer_facts(layers)
+        attrs = {"city": key, **grid.to_attrs(), **frame.to_attrs()}
+        raster = xr.Dataset({name: (("y", "x"), values) for name, values in layers.items()}, attrs=attrs)
+        save(with_units(raster, "raster"), fresh / "raster.zarr", "raster")
+        save_json({"key": key, "params": params.model_dump(), "seed": seed, "facts": facts}, fresh / "city.json")
+    return open_city(folder)
+
+
+def _from_map(
+    params: CityParams, frame: LocalFrame, data_root: str | Path, folder: Path
+) -> tuple[Grid, Layers, dict[str, Any]]:
+    """Grid, layers and facts of a city from a map, whose tables and scene are written into `folder`."""
+    from rfloc.city import heights, mesh, osm
+    from rfloc.city.raster import city_layers
+
+    footprints, facts = osm.read_buildings(params, frame, data_root)
+    streets, street_facts = osm.read_streets(params, frame, data_root)
+    footprints = heights.assign_heights(footprints, params.height_prior)
+    footprints["height"] *= params.height_scale
+    sources = {str(k): int(v) for k, v in footprints["height_source"].value_counts().items()}
+    grid = Grid.covering(*box_bounds(frame, params.box or [], params.margin), CELL)
+    roofs = mesh.extrude(footprints)
+    ground = mesh.ground(roofs, grid)
+    mesh.write_scene({"buildings": (roofs, BUILDING_MATERIAL), "ground": (ground, GROUND_MATERIAL)}, folder)
+    footprints.to_parquet(folder / "buildings.parquet")
+    streets.to_parquet(folder / "streets.parquet")
+    facts |= street_facts | {"height_sources": sources, "triangles": len(roofs.faces)}
+    return grid, city_layers(footprints, streets, grid), facts
+
+
+def open_city(folder: str | Path) -> City:
+    """Read a city that :func:`build_city` wrote (raises DataError where there is none)."""
+    folder = Path(folder)
+    about = load_json(folder / "city.json")
+    params = check(CityParams, about["params"], where=f"cities.{about['key']}")
+    version = folder.resolve(), (folder / "city.json").stat().st_mtime_ns
+    raster = _open.get(version)
+    if raster is None:
+        raster = _open[version] = load(folder / "raster.zarr", "raster", lazy=True)
+    frame, grid = LocalFrame.from_attrs(raster.attrs), Grid.from_attrs(raster.attrs)
+    return City(about["key"], params, frame, grid, raster, folder)
