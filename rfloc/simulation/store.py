@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import zarr
+import zarr.codecs
 from numpy.typing import NDArray
 
 from rfloc.errors import SimulationError
