@@ -29,7 +29,7 @@ MODULES = sorted((ROOT / "rfloc").rglob("*.py"))
 
 #: The rooms in the order in which data flows; a room imports rooms before it.
 ROOMS = (
-    ("errors", "files", "config", "schema", "frames", "transfer", "backend"), ("city",), ("stations",), ("splits",),
+    ("errors", "files", "config", "schema", "frames", "backend"), ("city",), ("stations",), ("splits",),
     ("simulation",), ("datasets",), ("calibration",), ("crops",), ("localizers",), ("training",), ("evaluation",),
     ("studies",), ("figures",), ("pipeline",), ("cli", "doctor", "__main__"),
 )  # fmt: skip
