@@ -19,7 +19,7 @@ from rfloc.city.raster import AreaPooler
 from rfloc.config import CropParams
 from rfloc.errors import DataError, SplitError
 from rfloc.frames import LocalFrame
-from rfloc.schema import FEATURES, ROLES, validate, with_units
+from rfloc.schema import FEATURES, validate, with_units
 from rfloc.splits import require_own
 
 Floats = NDArray[np.float64]
@@ -59,20 +59,14 @@ class Batch:
 
 
 def cell_centres(size: ArrayLike, cells: int) -> tuple[Floats, Floats]:
-    """Cell centres of crop grids: x and y relative to their centres [m], each (..., cells, cells), row 0 = north.
-
-    `size` is the edge of a crop [m], or an array of edges of shape (...).
-    """
+    """Cell centres of crops of edge `size` (...): x, y relative to the crop [m], (..., cells, cells), row 0 = north."""
     at = ((np.arange(cells) + 0.5) / cells - 0.5) * np.asarray(size, float)[..., None]
     shape = (*at.shape[:-1], cells, cells)
     return np.broadcast_to(at[..., None, :], shape), np.broadcast_to(-at[..., None], shape)
 
 
 def cell_index(xy: ArrayLike, size: ArrayLike, cells: int) -> Ints:
-    """Flat index of the cell of a crop grid that holds x, y [m] relative to the centre, clipped into the crop.
-
-    `xy` is (..., 2), `size` the edge of the crop [m] or an array of shape (...).
-    """
+    """Flat index of the cell that holds xy (..., 2) [m] in crops of edge `size` (...), clipped into the crop."""
     xy = np.asarray(xy, float)
     col = np.floor((xy[..., 0] / size + 0.5) * cells).astype(np.int64)
     row = np.floor((0.5 - xy[..., 1] / size) * cells).astype(np.int64)
@@ -82,14 +76,8 @@ def cell_index(xy: ArrayLike, size: ArrayLike, cells: int) -> Ints:
 class CropPlacer:
     """Chooses crops for the UEs of links.
 
-    Parameters
-    ----------
-    links : Dataset
-        Of kind "links".
-    crops : CropParams
-        Size, jitter and how many stations a crop must hold.
-    variable : bool
-        Draw each crop's size: half edges are normal (`var_mean`, `var_sd`), redrawn outside `var_range`.
+    Where they are `variable`, each crop has a size of its own: half edges are normal (`var_mean`, `var_sd`), truncated
+    to `var_range`.
     """
 
     def __init__(self, links: xr.Dataset, crops: CropParams, *, variable: bool = False) -> None:
@@ -125,21 +113,8 @@ class CropPlacer:
     ) -> tuple[Floats, Floats, Floats, Bools]:
         """Draw sizes and centres until `min_heard` stations lie inside, at most :data:`ATTEMPTS` times.
 
-        Parameters
-        ----------
-        ue : array of int
-            Shape (n,).
-        rng : Generator
-            Draws all of it.
-        allowed : callable, optional
-            Of centres x, y and edges [m], (m,) each: which of these crops may be used; default: all.
-
-        Returns
-        -------
-        centre_x, centre_y, size : ndarray
-            Shape (n,), in metres.
-        found : ndarray of bool
-            Shape (n,), False where no attempt was eligible; centre and size are then the last ones tried.
+        `allowed` says of centres x, y and edges [m], (m,) each, which crops may be used; default: all. Returns these
+        three and whether a crop was found, (n,) each; where none was, they are the last ones tried.
         """
         ue = np.asarray(ue, int)
         x, y, size = np.empty((3, len(ue)))
@@ -162,17 +137,7 @@ class CropPlacer:
 class CropBatcher(CropPlacer):
     """The only place that turns links, raster and crop centres into model inputs.
 
-    Parameters
-    ----------
-    links, raster : Dataset
-        Of one city, in one frame.
-    crops : CropParams
-        Size, pixels, output cells, number of station slots.
-
-    Raises
-    ------
-    FrameError
-        If links and raster are in different frames.
+    Raises FrameError if links and raster are in different frames.
     """
 
     def __init__(self, links: xr.Dataset, raster: xr.Dataset, crops: CropParams) -> None:
@@ -197,14 +162,10 @@ class CropBatcher(CropPlacer):
         ----------
         ue : array of int
             Shape (B,), positions along `ue` of the links.
-        centre_x, centre_y : array
-            Shape (B,), crop centres in the local frame [m].
-        flip : array of bool, optional
-            Shape (B,): mirror east to west, before turning.
-        turns : array of int, optional
-            Shape (B,): quarter turns counter-clockwise.
-        size : float or array, optional
-            Edge of all crops or of each, shape (B,) [m]; default: `crops.size`.
+        centre_x, centre_y, size : array
+            Shape (B,), crop centres in the local frame and edges [m]; size may be one for all, default `crops.size`.
+        flip, turns : array, optional
+            Shape (B,): mirror east to west (bool), then turn by so many quarters counter-clockwise (int).
 
         Raises
         ------
@@ -222,7 +183,7 @@ class CropBatcher(CropPlacer):
             raise DataError(
                 f"UE {ue[worst]} lies {np.abs(target_xy[worst]).max():.1f} m from the centre of its crop",
                 f"a crop of {edge[worst]:g} m reaches {edge[worst] / 2:g} m",
-                "take centres and sizes from `eligible` or from evaluation crops of the same links",
+                "take centres and sizes from crops of the same links",
             )
         image = np.stack([self._pooler.window(x, y, a, crops.pixels) for (x, y), a in zip(centre, edge, strict=True)])
         inside = self.inside(ue, centre[:, 0], centre[:, 1], edge)
@@ -267,13 +228,22 @@ def turn(xy: Floats, flip: ArrayLike, turns: ArrayLike) -> Floats:
 
 
 def evaluation_crops(
-    links: xr.Dataset, split: xr.Dataset, crops: CropParams, roles: Sequence[str] = ("known", "unknown"), *, seed: int
+    links: xr.Dataset,
+    split: xr.Dataset,
+    crops: CropParams,
+    roles: Sequence[str] = ("known", "unknown"),
+    *,
+    seed: int,
+    variable: bool = False,
 ) -> xr.Dataset:
     """Draw fixed crops for the UEs of some roles: `per_ue` each, with at least `min_heard` heard stations inside.
 
     A UE is tried :data:`ATTEMPTS` times a crop and dropped where one of its crops finds no eligible centre; the
     attributes `<role>_ues`, `<role>_dropped` count them. With `max_eval`, a random subset of the others is kept. A
     UE's crops depend on the seed and the links, not on the roles asked for.
+
+    With `variable`, crops are those of A_var (appendix H), each with an edge in `size` [m], drawn anew together with
+    the centre: sizes follow their law among the crops that can be used. `crop_size` is then the mean edge.
 
     Returns
     -------
@@ -283,21 +253,38 @@ def evaluation_crops(
     Raises
     ------
     SplitError
-        If the split belongs to other links, a role is unknown, or no UE of a role is eligible.
+        If the split belongs to other links, or no UE of a role is eligible.
     """
-    return _draw(CropPlacer(links, crops), split, roles, seed)
-
-
-def variable_crops(
-    links: xr.Dataset, split: xr.Dataset, crops: CropParams, roles: Sequence[str] = ("known", "unknown"), *, seed: int
-) -> xr.Dataset:
-    """Draw crops of A_var (appendix H): as :func:`evaluation_crops`, each with an edge of its own in `size` [m].
-
-    Half edges are N(`var_mean`, `var_sd`) truncated to `var_range`. Size and centre are drawn anew together until the
-    crop holds enough stations, so that sizes follow that law among the crops that can be used. The attribute
-    `crop_size` is the mean edge.
-    """
-    return _draw(CropPlacer(links, crops, variable=True), split, roles, seed)
+    require_own(split, links)
+    placer, n = CropPlacer(links, crops, variable=variable), links.sizes["ue"]
+    rng = np.random.default_rng(seed)
+    tries = [placer.eligible(np.arange(n), rng) for _ in range(crops.per_ue)]
+    found = np.all([t[3] for t in tries], axis=0)
+    order = rng.permutation(n)
+    role_of = split["role"].values.astype(str)
+    kept: list[Ints] = []
+    attrs = {"crop_size": 2 * crops.var_mean if variable else crops.size, "city": links.attrs["city"], "seed": seed}
+    for role in roles:
+        mine = order[role_of[order] == role]
+        able = mine[found[mine]]
+        if not able.size:
+            raise SplitError(
+                f"none of the {mine.size} UEs with role {role!r} has a usable crop",
+                f"a crop of {attrs['crop_size']:g} m must hold {crops.min_heard} stations that its UE hears",
+                "enlarge crops.size, lower crops.min_heard, or choose another share or seed of the split",
+            )
+        attrs |= {f"{role}_ues": int(mine.size), f"{role}_dropped": int(mine.size - able.size)}
+        kept.append(np.sort(able[: crops.max_eval]))
+    ue = np.repeat(np.concatenate(kept), crops.per_ue)
+    which = np.tile(np.arange(crops.per_ue), len(ue) // crops.per_ue)
+    drawn = {"crop_x": 0, "crop_y": 1} | ({"size": 2} if variable else {})
+    columns = {"ue": ue, "x": placer.ue_xy[ue, 0], "y": placer.ue_xy[ue, 1], "role": role_of[ue]}
+    columns |= {name: np.array([t[k] for t in tries])[which, ue] for name, k in drawn.items()}
+    ds = xr.Dataset(
+        {name: ("sample", values) for name, values in columns.items()},
+        attrs=attrs | LocalFrame.from_attrs(links.attrs).to_attrs(),
+    )
+    return validate(with_units(ds, "crops"), "crops")
 
 
 def size_bins(sizes: ArrayLike, crops: CropParams) -> tuple[Ints, Floats]:
@@ -310,47 +297,3 @@ def size_bins(sizes: ArrayLike, crops: CropParams) -> tuple[Ints, Floats]:
     limits = np.minimum(low + crops.var_bin * np.arange(count + 1), high)
     index = np.searchsorted(limits, np.asarray(sizes, float), side="right") - 1
     return np.clip(index, 0, count - 1).astype(np.int64), limits
-
-
-def _draw(placer: CropPlacer, split: xr.Dataset, roles: Sequence[str], seed: int) -> xr.Dataset:
-    links, crops = placer.links, placer.crops
-    strange = [role for role in roles if role not in ROLES]
-    if strange:
-        raise SplitError(f"there is no role {strange[0]!r}", f"roles are {', '.join(ROLES)}")
-    require_own(split, links)
-    n = links.sizes["ue"]
-    rng = np.random.default_rng(seed)
-    tries = [placer.eligible(np.arange(n), rng) for _ in range(crops.per_ue)]
-    found = np.all([t[3] for t in tries], axis=0)
-    order = rng.permutation(n)
-    role_of = split["role"].values.astype(str)
-    kept: list[Ints] = []
-    attrs: dict[str, int] = {}
-    edge = 2 * crops.var_mean if placer.variable else crops.size
-    drawn = ("crop_x", "crop_y", "size") if placer.variable else ("crop_x", "crop_y")
-    for role in roles:
-        mine = order[role_of[order] == role]
-        able = mine[found[mine]]
-        if not able.size:
-            raise SplitError(
-                f"none of the {mine.size} UEs with role {role!r} has a usable crop",
-                f"a crop of {edge:g} m must hold {crops.min_heard} stations that its UE hears",
-                "enlarge crops.size, lower crops.min_heard, or choose another share or seed of the split",
-            )
-        attrs |= {f"{role}_ues": int(mine.size), f"{role}_dropped": int(mine.size - able.size)}
-        kept.append(np.sort(able[: crops.max_eval]))
-    ue = np.repeat(np.concatenate(kept), crops.per_ue)
-    which = np.tile(np.arange(crops.per_ue), len(ue) // crops.per_ue)
-    ds = xr.Dataset(
-        {
-            "ue": ("sample", ue),
-            "x": ("sample", placer.ue_xy[ue, 0]),
-            "y": ("sample", placer.ue_xy[ue, 1]),
-            "role": ("sample", role_of[ue]),
-        }
-        | {name: ("sample", np.array([t[k] for t in tries])[which, ue]) for k, name in enumerate(drawn)},
-        attrs={"crop_size": edge, "city": links.attrs["city"], "seed": seed}
-        | attrs
-        | LocalFrame.from_attrs(links.attrs).to_attrs(),
-    )
-    return validate(with_units(ds, "crops"), "crops")

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from rfloc.config import EvaluationParams
-from rfloc.crops import CropBatcher, evaluation_crops, size_bins, variable_crops
+from rfloc.crops import CropBatcher, evaluation_crops, size_bins
 from rfloc.errors import DataError
 from rfloc.evaluation import evaluate, table1
 from rfloc.localizers import Centre, Centroid, StreetMedian
@@ -70,7 +70,7 @@ def test_centre_errs_in_proportion_to_the_size_of_the_crop():
     links, _ = scattered(2000)
     split = make_split(links, np.full(2000, "unknown"))
     params = crop_params()
-    crops = variable_crops(links, split, params, roles=["unknown"], seed=2)
+    crops = evaluation_crops(links, split, params, roles=["unknown"], seed=2, variable=True)
     batcher = CropBatcher(links, open_raster(100), params)
     found = evaluate(Centre(params), batcher, crops, batch_size=200)
     np.testing.assert_array_equal(found["size"], crops["size"])
@@ -86,7 +86,8 @@ def test_centre_errs_in_proportion_to_the_size_of_the_crop():
 def test_the_oracle_finds_ues_in_crops_of_any_size(method):
     links, _ = scattered(60)
     params = crop_params()
-    crops = variable_crops(links, make_split(links, np.full(60, "known")), params, roles=["known"], seed=2)
+    split = make_split(links, np.full(60, "known"))
+    crops = evaluation_crops(links, split, params, roles=["known"], seed=2, variable=True)
     found = evaluate(Oracle(params.output), CropBatcher(links, open_raster(100), params), crops, method=method)
     off = np.abs(np.stack([found.x_hat - found.x, found.y_hat - found.y]))
     assert (off <= found["size"].values / params.output / 2 + 1e-3).all()
