@@ -4,20 +4,17 @@ import matplotlib
 
 matplotlib.use("Agg")
 
-import geopandas as gpd
 import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 import xarray as xr
 from matplotlib.collections import PolyCollection
 from matplotlib.colors import to_rgb
-from shapely import Polygon, box
+from shapely import Polygon
 
 from rfloc import config, figures, splits
-from rfloc.city.heights import SOURCES
-from rfloc.city.patches import cut
+from rfloc.city import cut
 from rfloc.crops import CropBatcher, cell_centres
-from rfloc.errors import DataError
 from rfloc.evaluation import METHODS
 from rfloc.frames import Grid, LocalFrame
 from rfloc.schema import FEATURES
@@ -85,51 +82,6 @@ def test_box_outline_is_in_the_metres_of_the_frame(ax):
     x, y = ax.lines[0].get_data()
     assert (x[0], y[0]) == (x[-1], y[-1]) == pytest.approx((0, 0), abs=1e-6)
     assert (x.max(), y.max()) == pytest.approx((83.0, 111.1), abs=0.3)
-
-
-@pytest.fixture
-def buildings():
-    shapes = [box(20 * i, 0, 20 * i + 10, 10 + i) for i in range(4)]
-    columns = {"height": [5.0, 10.0, 20.0, 80.0], "height_source": ["height", "levels", "levels", SOURCES[-1]]}
-    return gpd.GeoDataFrame(columns, geometry=shapes, crs=FRAME.crs)
-
-
-def test_footprints_by_height_share_the_limits_of_rasters(ax, buildings, raster):
-    figures.footprints_by_height(ax, buildings)
-    drawn = ax.collections[0]
-    assert drawn.get_array().tolist() == [5.0, 10.0, 20.0, 80.0] and drawn.get_clim() == (0, 40)
-    assert drawn.get_paths()[2].get_extents().bounds == (40, 0, 10, 12)
-    assert any(a.get_ylabel() == "roof above ground [m]" for a in ax.figure.axes)
-
-
-def test_footprints_by_rule_count_the_rules_and_keep_their_colours(ax, buildings):
-    figures.footprints_by_rule(ax, buildings, SOURCES)
-    assert _labels(ax) == ["height (1)", "levels (2)", f"{SOURCES[-1]} (1)"]
-    colours = [patch.get_facecolor()[:3] for patch in ax.get_legend().get_patches()]
-    palette = [to_rgb(figures.cities.RULE_COLOURS[k]) for k in (0, 1, len(SOURCES) - 1)]
-    assert colours == palette and len(set(figures.cities.RULE_COLOURS)) == len(figures.cities.RULE_COLOURS)
-    with pytest.raises(DataError, match="no colour for the rules guess"):
-        figures.footprints_by_rule(ax, buildings.assign(height_source="guess"), SOURCES)
-
-
-def test_raster_layers_show_each_layer_in_place(raster):
-    fig, axes = plt.subplots(1, 3, figsize=(9, 3), layout="constrained")
-    figures.raster_layers(axes, raster)
-    assert [ax.get_title() for ax in axes] == ["building", "road", "height"]
-    for ax in axes:
-        assert ax.images[0].get_extent() == [-300, 300, -250, 250] and "[m]" in ax.get_xlabel()
-    height = axes[2].images[0].get_array()
-    assert height.compressed().size == 100 * 150 and set(height.compressed()) == {15.0}
-    fig.canvas.draw()
-    plt.close(fig)
-
-
-def test_scene_view_looks_at_the_city(ax, toy_city):
-    figures.scene_view(ax, toy_city, resolution=(32, 24), samples=4)
-    picture = ax.images[0].get_array()
-    assert picture.shape == (24, 32, 4) and (picture >= 0).all() and (picture <= 1).all()
-    assert (picture[12, 8:24, 3] > 0.99).all()  # the middle is ground or building, not sky
-    assert picture[..., :3].std() > 0.02
 
 
 def test_split_map_shows_each_role_with_its_count_outside_the_data(ax, raster):

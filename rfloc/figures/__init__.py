@@ -8,10 +8,10 @@ solid line that it has seen measurements. Legends stand outside the data: lay fi
 from rfloc.figures.calibration import azimuth_posterior, convergence, pose_posterior, search_cost
 from rfloc.figures.campaigns import SOURCE_COLOURS, deployment_map, heard_stations, patch_grid, station_positions
 from rfloc.figures.charts import calibration_gain, error_cdf, feature_distributions
-from rfloc.figures.cities import footprints_by_height, footprints_by_rule, raster_layers, roofs_bar, scene_view
 from rfloc.figures.departures import departures
 from rfloc.figures.levels import level_ratios
 from rfloc.figures.maps import (
+    ROOFS,
     box_outline,
     calibration_map,
     city_map,
@@ -20,6 +20,7 @@ from rfloc.figures.maps import (
     map_axes,
     posterior_map,
     radio_map,
+    roofs_bar,
     scale_bar,
     split_map,
     stations,

@@ -10,8 +10,9 @@ import numpy as np
 import shapely
 import xarray as xr
 from matplotlib.axes import Axes
+from matplotlib.cm import ScalarMappable
 from matplotlib.collections import LineCollection
-from matplotlib.colors import LinearSegmentedColormap, ListedColormap
+from matplotlib.colors import LinearSegmentedColormap, ListedColormap, Normalize
 from matplotlib.lines import Line2D
 from numpy.typing import NDArray
 
@@ -51,6 +52,13 @@ def scale_bar(ax: Axes, length: float | None = None) -> Axes:
     above = y + 0.018 * (high - low)
     ax.text(x + length / 2, above, f"{length:g} m", ha="center", va="bottom", bbox=around, zorder=9, fontsize="small")
     return ax
+
+
+def roofs_bar(ax: Axes | Sequence[Axes]) -> None:
+    """Colour bar of roof heights beside an axes, or beside several."""
+    first = ax if isinstance(ax, Axes) else np.ravel(np.asarray(ax))[0]
+    shown = ScalarMappable(Normalize(ROOFS["vmin"], ROOFS["vmax"]), ROOFS["cmap"])
+    first.figure.colorbar(shown, ax=ax, label="roof above ground [m]", extend="max", shrink=0.7)
 
 
 def city_map(ax: Axes, raster: xr.Dataset, *, roofs: bool = False, bar: bool = True) -> Axes:
