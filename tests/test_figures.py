@@ -235,17 +235,6 @@ def test_azimuth_posterior_says_what_is_alike_to_all_sides(ax):
     assert "°" in ax.get_xlabel()
 
 
-def test_level_ratios_mark_every_way_of_holding_out_and_skip_what_is_missing(ax):
-    rows = {
-        "a": {"blocks": {"ratio": 0.9, "lo": 0.8, "hi": 1.0}, "random": {"ratio": 0.7, "lo": None, "hi": None}},
-        "b": {"random": {"ratio": 1.1, "lo": 1.0, "hi": 1.2}},
-    }
-    assert figures.level_ratios(ax, rows) is ax
-    assert [label.get_text() for label in ax.get_yticklabels()] == ["a", "b"]
-    assert sorted(text.get_text() for text in ax.get_legend().get_texts()) == ["blocks", "random"]
-    assert sorted(float(c.lines[0].get_xdata()[0]) for c in ax.containers) == [0.7, 0.9, 1.1]
-
-
 def test_calibration_figures(ax, raster):
     links, _ = scattered(5, 3)
     moved = links.assign_coords(bs_x=links.bs_x + 20)
@@ -292,27 +281,5 @@ def test_departures_draws_a_line_each_and_leaves_out_what_has_no_common_link():
     assert [label.get_text() for label in axes[0].get_yticklabels()] == ["one", "none"]
     spots = [{tuple(line.get_xydata()[0]) for line in ax.lines if len(line.get_xydata()) == 1} for ax in axes]
     assert spots == [{(4.0, 1.0), (18.0, 1.0)}, {(m, k) for m in (150.0, 110.0) for k in (0.0, 1.0)}]
-    fig.canvas.draw()
-    plt.close(fig)
-
-
-def test_sensitivity_draws_a_line_a_factor_and_fills_what_stands_out():
-    def item(value, gap, **more):
-        return {"held_out": value, "held_out_gap": gap, "held_out_gap_ci": [gap - 0.01, gap + 0.01], **more}
-
-    factors = {
-        key: {"label": key, "group": group, "held_out": [0.3, 0.4], "chosen": item(0.41, 0.11)}
-        for key, group in (("rays", "noise"), ("depth", "simulation"), ("azimuth", "stations"))
-    }
-    lines = [item(0.3, 0.0, factor="rays", setting="base", base=True)]
-    lines += [item(0.32, 0.02, factor="depth", setting="0", base=False)]
-    lines += [item(0.4, 0.1, factor="azimuth", setting="90°", base=False)]
-    fig, ax = plt.subplots(layout="constrained")
-    study = {"factors": factors, "settings": lines, "noise": {"held_out": 0.03}}
-    figures.sensitivity([ax], study, ["held_out"], ["ρ"], chosen=["held_out"])
-    assert [label.get_text() for label in ax.get_yticklabels()] == ["rays", "depth", "azimuth"]
-    dots = {tuple(dot.get_xydata()[0]): dot.get_markerfacecolor() for dot in ax.lines if dot.get_marker() == "o"}
-    assert dots[0.32, 1.0] == "white" and dots[0.4, 0.0] != "white"
-    assert sum(line.get_marker() == "D" for line in ax.lines) == 2  # noise has none
     fig.canvas.draw()
     plt.close(fig)

@@ -20,6 +20,12 @@ def block_weights(blocks: NDArray[np.int64], draws: int, rng: np.random.Generato
     return rng.multinomial(n, np.full(n, 1 / n), size=draws)[:, blocks].astype(float)
 
 
+def percentiles(draws: Floats | list[float], level: float) -> tuple[float, float]:
+    """The central `level` of bootstrap draws: (low, high)."""
+    low, high = np.quantile(draws, [(1 - level) / 2, (1 + level) / 2])
+    return float(low), float(high)
+
+
 #: From fewer blocks no interval is stated: a percentile bootstrap of so few clusters is far too narrow.
 MIN_BLOCKS = 8
 
@@ -48,12 +54,7 @@ def block_interval(
     if blocks.max() + 1 < MIN_BLOCKS:
         return dict.fromkeys(statistics)
     weights = block_weights(blocks, draws, np.random.default_rng(seed))
-    tails = [(1 - level) / 2, (1 + level) / 2]
-    result: dict[str, Interval] = {}
-    for name, statistic in statistics.items():
-        low, high = np.quantile([statistic(errors, w) for w in weights], tails)
-        result[name] = (float(low), float(high))
-    return result
+    return {name: percentiles([of(errors, w) for w in weights], level) for name, of in statistics.items()}
 
 
 def paired_difference(

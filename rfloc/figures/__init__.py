@@ -9,7 +9,6 @@ from rfloc.figures.calibration import azimuth_posterior, convergence, pose_poste
 from rfloc.figures.campaigns import SOURCE_COLOURS, deployment_map, heard_stations, patch_grid, station_positions
 from rfloc.figures.charts import calibration_gain, error_cdf, feature_distributions
 from rfloc.figures.departures import departures
-from rfloc.figures.levels import level_ratios
 from rfloc.figures.maps import (
     ROOFS,
     box_outline,
@@ -25,5 +24,4 @@ from rfloc.figures.maps import (
     split_map,
     stations,
 )
-from rfloc.figures.sensitivity import sensitivity
 from rfloc.figures.style import OKABE_ITO, ROLE_COLOURS, ROLE_LABELS, STYLE, legend_outside, method_style

@@ -6,6 +6,7 @@ and simulated (s) fingerprints, those it learns from first.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -16,12 +17,11 @@ from numpy.typing import NDArray
 from scipy.stats import rankdata
 
 from rfloc.config import CropParams, EvaluationParams, RadioParams
-from rfloc.crops import CropBatcher
 from rfloc.datasets.hidden import links_from_gain
 from rfloc.errors import DataError
-from rfloc.evaluation.bootstrap import MIN_BLOCKS, paired_difference
+from rfloc.evaluation.bootstrap import MIN_BLOCKS, Interval, block_weights, paired_difference, percentiles
 from rfloc.evaluation.errors import UEErrors
-from rfloc.localizers.knn import KNearest
+from rfloc.localizers import KNearest
 from rfloc.splits import require_own
 from rfloc.stations import Stations
 
@@ -29,16 +29,12 @@ if TYPE_CHECKING:
     from rfloc.city import City
 
 Floats = NDArray[np.float64]
-Interval = tuple[float, float] | None
 
 #: A station is scored where at least so many UEs report it.
 MIN_UES = 8
 
 #: What k-NN learns from and what it looks up, real (r) or simulated (s), where that depends on the simulation.
 COMBINATIONS = ("ss", "rs", "sr", "rs_levelled", "sr_levelled")
-
-#: What simulated levels are compared with: measured RSSI as in the paper, measured NRSRP, and NRSRP by role.
-CORRELATIONS = ("rssi", "nrsrp", "train", "held_out")
 
 
 def rank_correlation(a: Floats, b: Floats, block: NDArray[np.integer], counts: Floats) -> Floats:
@@ -48,10 +44,8 @@ def rank_correlation(a: Floats, b: Floats, block: NDArray[np.integer], counts: F
 
     Parameters
     ----------
-    a, b : ndarray, shape (n,)
-        Levels.
-    block : ndarray of int, shape (n,)
-        Block of each.
+    a, b, block : ndarray, shape (n,)
+        Levels, and the block of each UE.
     counts : ndarray, shape (draws, blocks)
         How often each block counts.
 
@@ -69,9 +63,12 @@ def rank_correlation(a: Floats, b: Floats, block: NDArray[np.integer], counts: F
 
 @dataclass(frozen=True)
 class Agreement:
-    """How one simulation agrees with the measurements."""
+    """How one simulation agrees with the measurements: with RSSI as in the paper, with NRSRP, and with NRSRP by role.
 
-    rho: dict[str, Floats]  #: a station's correlation, (bs,), by :data:`CORRELATIONS`; NaN with too few UEs
+    Correlations are named "rssi", "nrsrp", "train" and "held_out".
+    """
+
+    rho: dict[str, Floats]  #: a station's correlation, (bs,); NaN with too few UEs
     draws: dict[str, Floats]  #: their mean over stations in bootstrap draws, (draws,); empty with too few blocks
     errors: dict[str, UEErrors]  #: of k-NN at the test UEs, by :data:`COMBINATIONS`
 
@@ -90,27 +87,10 @@ class Judge:
     Simulated levels are powers received from one station, as in the released code; where nothing arrives is the lowest
     rank, so that a simulation cannot win by its silence. k-NN compares NRSRP of the links that the simulation would
     report, city-wide, missing levels filled with the weakest fingerprint. *Levelled*: each station's simulated NRSRP is
-    shifted to the measured mean over the training UEs that hear it in both; a station that none of them hears in both
-    stays as it is.
+    shifted to the measured mean over the training UEs that hear it in both, if there are any.
 
-    Parameters
-    ----------
-    city : City
-        Frame and raster of the crops that k-NN is handed.
-    measured : Dataset of kind "links"
-        Measured links.
-    split : Dataset of kind "split"
-        Of these links: `train` UEs are fingerprints, `known` ones are looked up, `known` and `unknown` are held out.
-    radio : RadioParams
-        Grid, load, noise and sensitivity of the simulated links.
-    crops : CropParams
-        Of no influence but on the size of what is handed over.
-    k : int
-        Neighbours.
-    scoring : EvaluationParams
-        Bootstrap.
-    seed : int
-        Of the bootstrap.
+    `train` UEs of the split are fingerprints, `known` ones are looked up, `known` and `unknown` are held out. `radio`
+    is that of the simulated links, `k` the number of neighbours, `scoring` and `seed` are the bootstrap's.
 
     Raises
     ------
@@ -134,24 +114,19 @@ class Judge:
                 raise DataError(f"no UE has the role {name!r}", "k-NN learns from `train` and looks up `known`")
         self.stations = Stations.from_dataset(measured)
         self.xy: Floats = np.stack([measured["ue_x"].values, measured["ue_y"].values], axis=1).astype(float)
-        heard = measured["heard"].values
-        any_role, held_out = np.ones(len(role), bool), np.isin(role, ["known", "unknown"])
-        self._cases = {
-            "rssi": ("rssi", any_role), "nrsrp": ("nrsrp", any_role), "train": ("nrsrp", role == "train"),
-            "held_out": ("nrsrp", held_out),
-        }  # fmt: skip
+        self._parts = {"train": role == "train", "held_out": np.isin(role, ["known", "unknown"])}
+        everyone = np.ones(len(role), bool)
+        self._cases = {"rssi": ("rssi", everyone), "nrsrp": ("nrsrp", everyone)}
+        self._cases |= {part: ("nrsrp", which) for part, which in self._parts.items()}
         for name, (_, which) in self._cases.items():
-            if not ((heard & which[:, None]).sum(axis=0) >= MIN_UES).any():
+            if not ((measured["heard"].values & which[:, None]).sum(axis=0) >= MIN_UES).any():
                 raise DataError(f"no station is reported by {MIN_UES} UEs ({name})", "a rank correlation needs them")
-        nothing, ones = np.zeros(len(role)), np.ones(len(role), int)
-        everyone = UEErrors(np.arange(len(role)), self.xy, nothing, nothing, ones)
-        self._block = everyone.blocks(scoring.block)
+        self._block = self._errors(np.arange(len(role)), self.xy).blocks(scoring.block)
         n = int(self._block.max()) + 1
         draws = scoring.bootstrap if n >= MIN_BLOCKS else 0
-        drawn = np.random.default_rng(seed).multinomial(n, np.full(n, 1 / n), size=draws)
+        drawn = block_weights(np.arange(n), draws, np.random.default_rng(seed))
         self._counts = np.concatenate([np.ones((1, n)), drawn])
-        self._batch = CropBatcher(measured, city.raster, crops).batch(self.test, *self.xy[self.test].T)
-        self.centre = self._errors(np.broadcast_to(self.xy[self.train].mean(axis=0), (len(self.test), 2)))
+        self.centre = self._errors(self.test, np.broadcast_to(self.xy[self.train].mean(axis=0), (len(self.test), 2)))
         self.real = self._knn(measured, measured)
 
     def __call__(self, gain: Floats) -> Agreement:
@@ -160,46 +135,30 @@ class Judge:
         rho = {name: values[0] for name, values in found.items()}
         draws = {name: np.nanmean(values[1:], axis=1) for name, values in found.items() if len(values) > 1}
         x, y = self.xy.T
-        links = links_from_gain(self.city, gain, self.stations, x, y, self.radio, "simulated, one parameter varied")
+        links = links_from_gain(self.city, gain, self.stations, x, y, self.radio, "simulated")
         real, level = self.measured, self._levelled(links)
-        pairs = {
-            "ss": (links, links), "rs": (real, links), "sr": (links, real), "rs_levelled": (real, level),
-            "sr_levelled": (level, real),
-        }  # fmt: skip
-        return Agreement(rho, draws, {name: self._knn(*pair) for name, pair in pairs.items()})
+        pairs = ((links, links), (real, links), (links, real), (real, level), (level, real))
+        errors = {name: self._knn(*pair) for name, pair in zip(COMBINATIONS, pairs, strict=True)}
+        return Agreement(rho, draws, errors)
 
     def rho_against(self, one: Agreement, other: Agreement, name: str) -> tuple[float, Interval]:
         """Mean correlation of one minus that of the other, with the interval of a paired bootstrap over blocks."""
         gap = one.mean_rho(name) - other.mean_rho(name)
-        if name not in one.draws:
-            return gap, None
-        tails = [(1 - self.scoring.level) / 2, (1 + self.scoring.level) / 2]
-        low, high = np.quantile(one.draws[name] - other.draws[name], tails)
-        return gap, (float(low), float(high))
+        sure = name in one.draws
+        return gap, percentiles(one.draws[name] - other.draws[name], self.scoring.level) if sure else None
 
     def metres_against(self, one: Agreement, other: Agreement, name: str) -> tuple[float, Interval]:
         """Mean error of one minus that of the other [m], with its interval (:func:`paired_difference`)."""
-        scoring = self.scoring
-        options = {"block": scoring.block, "draws": scoring.bootstrap, "level": scoring.level, "seed": self.seed}
-        return paired_difference(one.errors[name], other.errors[name], **options)  # type: ignore[arg-type]
+        of, seed = self.scoring, self.seed
+        a, b = one.errors[name], other.errors[name]
+        return paired_difference(a, b, block=of.block, draws=of.bootstrap, level=of.level, seed=seed)
 
     def chosen(self, gains: Sequence[Floats], found: Sequence[Agreement]) -> Floats:
-        """Of each station the simulation that correlates best with NRSRP of training UEs.
+        """Of each station the simulation whose gain (ue, bs) correlates best with NRSRP of training UEs.
 
-        The first on ties, and where too few training UEs report the station.
-
-        Parameters
-        ----------
-        gains : sequence of ndarray, each (ue, bs)
-        found : sequence of Agreement
-            Of these gains.
-
-        Returns
-        -------
-        ndarray, shape (ue, bs)
+        The first on ties, and where too few training UEs report the station. `found` is what these gains agree to.
         """
-        train = np.nan_to_num(np.stack([a.rho["train"] for a in found]), nan=0.0)
-        best = train.argmax(axis=0)
+        best = np.nan_to_num(np.stack([a.rho["train"] for a in found]), nan=0.0).argmax(axis=0)
         return np.stack([gains[k][:, b] for b, k in enumerate(best)], axis=1)
 
     def by_station(
@@ -212,39 +171,33 @@ class Judge:
         gains : mapping
             Name of a simulation -> path gain, shape (ue, bs).
         base : str
-            The simulation that gains are counted from.
+            The simulation that gains in correlation are counted from.
         over : sequence of int, optional
-            Stations over which the mean is taken; None: all.
+            Stations over which the last row, "mean", is taken, where they are scored; None: all.
 
         Returns
         -------
         list of dict
             `bs_id`, and by feature and role ("rssi_train", "rssi_held_out", "nrsrp_train", "nrsrp_held_out") for each
-            simulation `rho`, its `gain` over the base and the `interval` of that by a paired bootstrap over blocks
-            (None where the UEs lie in too few); the last row, "mean", is the mean over those stations that are scored.
+            simulation `rho`, its `gain` over the base and the `interval` of that by a paired bootstrap over blocks,
+            None where the UEs lie in too few.
         """
-        held_out = np.isin(self.role, ("known", "unknown"))
-        tails = [(1 - self.scoring.level) / 2, (1 + self.scoring.level) / 2]
-        names = [*self.stations.id.tolist(), "mean"]
+        rows: list[dict[str, Any]] = [{"bs_id": name} for name in (*self.stations.id.tolist(), "mean")]
         counted = np.isin(np.arange(self.stations.n), np.arange(self.stations.n) if over is None else over)
-        rows: list[dict[str, Any]] = [{"bs_id": name} for name in names]
-        for feature in ("rssi", "nrsrp"):
-            for part, which in (("train", self.role == "train"), ("held_out", held_out)):
-                found = {name: self._correlations(gain, feature, which) for name, gain in gains.items()}
-                heard = np.isfinite(self.measured[feature].values) & which[:, None]
-                blocks = [len(np.unique(self._block[heard[:, b]])) for b in range(heard.shape[1])]
-                blocks.append(len(np.unique(self._block[heard[:, counted].any(axis=1)])))
-                told = np.isfinite(found[base][0]) & counted
-                for name, rho in found.items():
-                    rho = np.column_stack([rho, rho[:, told].mean(axis=1)])
-                    zero = np.column_stack([found[base], found[base][:, told].mean(axis=1)])
-                    for b, row in enumerate(rows):
-                        gap = rho[:, b] - zero[:, b]
-                        sure = len(gap) > 1 and blocks[b] >= MIN_BLOCKS and np.isfinite(gap).all()
-                        row.setdefault(f"{feature}_{part}", {})[name] = {
-                            "rho": _number(rho[0, b]), "gain": _number(gap[0]),
-                            "interval": [float(v) for v in np.quantile(gap[1:], tails)] if sure else None,
-                        }  # fmt: skip
+        for feature, (part, which) in itertools.product(("rssi", "nrsrp"), self._parts.items()):
+            found = {name: self._correlations(gain, feature, which) for name, gain in gains.items()}
+            told = np.isfinite(found[base][0]) & counted
+            found = {name: np.column_stack([rho, rho[:, told].mean(axis=1)]) for name, rho in found.items()}
+            heard = np.isfinite(self.measured[feature].values) & which[:, None]
+            heard = np.column_stack([heard, heard[:, counted].any(axis=1)])
+            enough = [len(np.unique(self._block[ues])) >= MIN_BLOCKS for ues in heard.T]
+            for (name, rho), (b, row) in itertools.product(found.items(), enumerate(rows)):
+                gap = rho[:, b] - found[base][:, b]
+                sure = enough[b] and len(gap) > 1 and np.isfinite(gap).all()
+                row.setdefault(f"{feature}_{part}", {})[name] = {
+                    "rho": _number(rho[0, b]), "gain": _number(gap[0]),
+                    "interval": list(percentiles(gap[1:], self.scoring.level)) if sure else None,
+                }  # fmt: skip
         return rows
 
     def _correlations(self, gain: Floats, feature: str, which: NDArray[np.bool_]) -> Floats:
@@ -265,11 +218,12 @@ class Judge:
 
     def _knn(self, fingerprints: xr.Dataset, sought: xr.Dataset) -> UEErrors:
         knn = KNearest(fingerprints.isel(ue=self.train), sought, self.crops, k=self.k, features=("nrsrp",))
-        return self._errors(knn.estimate(self._batch) + self._batch.centre)
+        at = self.xy[self.test]
+        return self._errors(self.test, knn.estimate_at(self.test, at) + at)
 
-    def _errors(self, at: Floats) -> UEErrors:
-        gap = at - self.xy[self.test]
-        return UEErrors(self.test, self.xy[self.test], np.hypot(*gap.T), (gap**2).sum(axis=1), np.ones(len(gap), int))
+    def _errors(self, ue: NDArray[np.int64], found: Floats) -> UEErrors:
+        gap = found - self.xy[ue]
+        return UEErrors(ue, self.xy[ue], np.hypot(*gap.T), (gap**2).sum(axis=1), np.ones(len(ue), int))
 
 
 def _number(value: float) -> float | None:

@@ -6,7 +6,7 @@ model may be averaged over candidate poses by their posterior, and what it leave
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -19,7 +19,7 @@ from rfloc.config import LevelParams, RadioParams
 from rfloc.datasets.mixed import Columns, Design, declustered, mixed_model, own_effects
 from rfloc.datasets.radio import SUBCARRIERS
 from rfloc.datasets.shadowing import Means, likeliest_shadowing
-from rfloc.datasets.statistical import fit
+from rfloc.datasets.statistical import fit, regressors
 from rfloc.errors import EvaluationError
 from rfloc.frames import Grid
 from rfloc.stations import Stations
@@ -77,9 +77,12 @@ def pose_tables(stations: Stations, params: LevelParams, seed: int) -> list[Stat
     return tables
 
 
-def ray_regressors(maps: xr.Dataset, x: ArrayLike, y: ArrayLike) -> dict[str, Array]:
-    """Ray-traced path gain [dB] at UEs, (ue, bs): `rays` of the UE's cell, `street` averaged over a window of STREET.
+def level_columns(
+    city: City, stations: Stations, maps: xr.Dataset, x: ArrayLike, y: ArrayLike, radio: RadioParams
+) -> Columns:
+    """Regressors at UEs x, y [m], (ue, bs): :func:`~rfloc.datasets.statistical.regressors`, and path gain by rays [dB].
 
+    `rays` is that of the UE's cell in isotropic `maps` of these stations, `street` its average over a window of STREET.
     A cell without a ray, inside a building for instance, takes the nearest cell's.
 
     Raises
@@ -102,7 +105,8 @@ def ray_regressors(maps: xr.Dataset, x: ArrayLike, y: ArrayLike) -> dict[str, Ar
         level = 10 * np.log10(found[i, j])
         rays.append(level[row, col])
         street.append(ndimage.gaussian_filter(level, STREET / grid.cell)[row, col])
-    return {"rays": np.stack(rays, axis=-1), "street": np.stack(street, axis=-1)}
+    by_rays = {"rays": np.stack(rays, axis=-1), "street": np.stack(street, axis=-1)}
+    return regressors(city, stations, x, y, radio) | by_rays
 
 
 @dataclass(frozen=True)
@@ -165,17 +169,10 @@ class StatisticalPredictor:
         return model.path_gain_db(self.city, stations, x, y, self.radio) + element
 
 
-def level_models(
+def level_predictors(
     poses: Sequence[Columns], links: xr.Dataset, city: City, radio: RadioParams
-) -> Mapping[str, Predictor]:
-    """Every predictor of RECIPES by name, and the statistical simulator.
-
-    Parameters
-    ----------
-    poses : sequence of dict
-        Regressors of every candidate pose, the nominal one first: :func:`rfloc.datasets.statistical.regressors` and
-        :func:`ray_regressors`.
-    """
+) -> dict[str, Predictor]:
+    """Every predictor of RECIPES and the statistical simulator; `poses` are :func:`level_columns`, nominal first."""
     x, y = links["ue_x"].values, links["ue_y"].values
     models: dict[str, Predictor] = {}
     for name, (shared, own, averaged, kriged) in RECIPES.items():

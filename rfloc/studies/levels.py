@@ -8,45 +8,64 @@ over stations; two predictors are compared by the ratio of these on the same lin
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from itertools import combinations
+from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
+from rfloc.config import EvaluationParams, LevelParams, SplitParams
 from rfloc.errors import EvaluationError
-from rfloc.evaluation.bootstrap import MIN_BLOCKS, Interval, block_weights
+from rfloc.evaluation.bootstrap import MIN_BLOCKS, block_weights, percentiles
 from rfloc.splits.areas import area_of_blocks, blocks_of, near
 
 Array = NDArray[np.float64]
 Bools = NDArray[np.bool_]
 Predictor = Callable[[Array], Array]
 
+#: The predictor that takes for each fold the one with the least error on the other folds.
+CHOSEN = "chosen by inner folds"
 
-@dataclass(frozen=True)
-class Fold:
+
+class Fold(NamedTuple):
     """Links that are predicted, and those that are hidden meanwhile: these, and what is too near to them."""
 
     test: Bools  #: (ue, bs)
     hidden: Bools  #: (ue, bs)
 
 
-def block_folds(
-    x: ArrayLike, y: ArrayLike, stations: int, block: float, buffer: float, k: int, seed: int
-) -> list[Fold]:
+def ways_of_holding_out(
+    x: Array, y: Array, stations: int, split: SplitParams, params: LevelParams, seed: int
+) -> dict[str, list[list[Fold]]]:
+    """By way of holding out, allocations of links to folds.
+
+    Blocks of the split's size and of half that edge, with the split's buffer, in `params.draws` random allocations;
+    random positions, dealt into twice as many folds; and a whole station, of which only its row in the table is known.
+
+    Parameters
+    ----------
+    x, y : ndarray, shape (ue,)
+        Positions [m].
+    """
+    ways = {
+        f"blocks of {edge:g} m": [
+            block_folds(x, y, stations, edge, split.buffer, params.folds, seed + draw) for draw in range(params.draws)
+        ]
+        for edge in (split.block, split.block / 2)
+    }
+    ways["random positions"] = [random_folds(x, y, stations, 2 * params.folds, seed)]
+    alone = [np.broadcast_to(np.arange(stations) == b, (len(x), stations)) for b in range(stations)]
+    return ways | {"a whole station": [[Fold(test, test) for test in alone]]}
+
+
+def block_folds(x: Array, y: Array, stations: int, block: float, buffer: float, k: int, seed: int) -> list[Fold]:
     """Folds of whole spatial blocks, dealt out at random; each UE is tested once.
 
     Parameters
     ----------
-    x, y : array_like, shape (ue,)
-        Positions [m].
-    stations : int
-        Number of stations: all links of a UE share its fate.
-    block : float
-        Edge of a block [m].
-    buffer : float
-        UEs this near to a fold's blocks are hidden with it [m].
+    block, buffer : float
+        Edge of a block, and how near to a fold's blocks UEs are hidden with it [m].
     k : int
         Number of folds.
 
@@ -57,24 +76,17 @@ def block_folds(
     """
     blocks, index = np.unique(blocks_of(x, y, block), axis=0, return_inverse=True)
     label = _dealt(len(blocks), k, seed, f"blocks of {block:g} m")
-    folds = []
-    for fold in range(k):
-        hidden = near(area_of_blocks(blocks[label == fold], block), x, y, buffer)
-        folds.append(_of_ues(label[index.ravel()] == fold, hidden, stations))
-    return folds
+    areas = [area_of_blocks(blocks[label == fold], block) for fold in range(k)]
+    return [
+        _of_ues(label[index.ravel()] == fold, near(area, x, y, buffer), stations) for fold, area in enumerate(areas)
+    ]
 
 
-def random_folds(x: ArrayLike, y: ArrayLike, stations: int, k: int, seed: int) -> list[Fold]:
+def random_folds(x: Array, y: Array, stations: int, k: int, seed: int) -> list[Fold]:
     """Folds of random positions [m]; UEs at one position stay together (raises EvaluationError)."""
     positions, index = np.unique(np.column_stack([x, y]), axis=0, return_inverse=True)
     label = _dealt(len(positions), k, seed, "positions")[index.ravel()]
     return [_of_ues(label == fold, label == fold, stations) for fold in range(k)]
-
-
-def station_folds(ues: int, stations: int) -> list[Fold]:
-    """A fold a station: nothing that was measured of it is shown, its row in the table is."""
-    folds = [np.broadcast_to(np.arange(stations) == b, (ues, stations)) for b in range(stations)]
-    return [Fold(test, test) for test in folds]
 
 
 def _dealt(n: int, k: int, seed: int, things: str) -> NDArray[np.int64]:
@@ -89,6 +101,32 @@ def _of_ues(test: Bools, hidden: Bools, stations: int) -> Fold:
     return Fold(*(np.repeat(ues[:, None], stations, axis=1) for ues in (test, hidden | test)))
 
 
+def held_out(
+    measured: Array, models: Mapping[str, Predictor], ways: Mapping[str, Sequence[Sequence[Fold]]]
+) -> tuple[dict[str, dict[str, Array]], list[str]]:
+    """Held-out errors of every predictor by every way, and of :data:`CHOSEN` by the first way.
+
+    Returns
+    -------
+    squares : dict
+        By way and predictor, squared errors [dB^2], shape (allocation, ue, bs); NaN where not measured.
+    choices : list of str
+        Which predictor each fold of the first way got.
+    """
+    squares = {
+        way: {name: np.array([held_out_squares(measured, of, folds) for folds in draws]) for name, of in models.items()}
+        for way, draws in ways.items()
+    }
+    first, choices, chosen = next(iter(ways)), [], []
+    for draw, folds in enumerate(ways[first]):
+        outer = {name: square[draw] for name, square in squares[first].items()}
+        square, names = chosen_within(measured, models, folds, outer)
+        chosen.append(square)
+        choices += names
+    squares[first][CHOSEN] = np.array(chosen)
+    return squares, choices
+
+
 def held_out_squares(measured: Array, predictor: Predictor, folds: Sequence[Fold]) -> Array:
     """Squared error of each link by the fold that holds it out [dB^2], shape (ue, bs); NaN where not measured.
 
@@ -100,49 +138,42 @@ def held_out_squares(measured: Array, predictor: Predictor, folds: Sequence[Fold
     square = np.full(measured.shape, np.nan)
     for fold in folds:
         square[fold.test] = _squares(measured, predictor, fold.hidden)[fold.test]
-    return _whole(square, measured, np.logical_or.reduce([fold.test for fold in folds]))
-
-
-def inner_squares(measured: Array, predictor: Predictor, folds: Sequence[Fold]) -> Array:
-    """For a choice within folds: squared errors of the other folds' links while fold f is hidden too.
-
-    Returns
-    -------
-    ndarray, shape (fold, ue, bs)
-        Entry f says nothing about fold f: NaN there, and what it holds was predicted without f's links [dB^2].
-    """
-    square = np.full((len(folds), *measured.shape), np.nan)
-    for f, g in combinations(range(len(folds)), 2):
-        found = _squares(measured, predictor, folds[f].hidden | folds[g].hidden)
-        for outer, inner in ((f, g), (g, f)):
-            square[outer][folds[inner].test] = found[folds[inner].test]
+        missing = fold.test & np.isfinite(measured) & ~np.isfinite(square)
+        if missing.any():
+            raise EvaluationError(
+                f"{int(missing.sum())} measured links got no level",
+                "errors of different predictors are compared on the same links",
+                "see that the predictor's regressors are finite at every UE",
+            )
     return square
 
 
 def chosen_within(
-    folds: Sequence[Fold], outer: Mapping[str, Array], inner: Mapping[str, Array]
+    measured: Array, models: Mapping[str, Predictor], folds: Sequence[Fold], outer: Mapping[str, Array]
 ) -> tuple[Array, list[str]]:
-    """Squared errors of the predictor that is best on the other folds, chosen anew for every fold.
+    """Squared errors, (ue, bs), of the predictor that is best on the other folds, chosen anew for each; and its names.
 
-    Parameters
-    ----------
-    outer, inner : dict
-        What :func:`held_out_squares` and :func:`inner_squares` gave, by predictor.
-
-    Returns
-    -------
-    square : ndarray, shape (ue, bs)
-    names : list of str
-        Which predictor each fold got.
+    What chooses for a fold was predicted without the links of either that fold or the one it is in. `outer` has the
+    errors of :func:`held_out_squares`, by predictor.
     """
-    names = []
-    for f in range(len(folds)):
-        error = {name: rms(square[f]) for name, square in inner.items()}
-        names.append(min(error, key=error.__getitem__))
-    square = np.full(next(iter(outer.values())).shape, np.nan)
+    error = np.empty((len(models), len(folds)))
+    for k, model in enumerate(models.values()):
+        inner = np.full((len(folds), *measured.shape), np.nan)
+        for f, g in combinations(range(len(folds)), 2):
+            found = _squares(measured, model, folds[f].hidden | folds[g].hidden)
+            for of, at in ((f, g), (g, f)):
+                inner[of][folds[at].test] = found[folds[at].test]
+        error[k] = [rms(square) for square in inner]
+    names = [list(models)[k] for k in error.argmin(axis=0)]
+    square = np.full(measured.shape, np.nan)
     for fold, name in zip(folds, names, strict=True):
         square[fold.test] = outer[name][fold.test]
     return square, names
+
+
+def _squares(measured: Array, predictor: Predictor, hidden: Bools) -> Array:
+    with threadpool_limits(1):  # a fit solves thousands of tiny systems, on which threads wait for each other
+        return np.asarray((predictor(np.where(hidden, np.nan, measured)) - measured) ** 2)
 
 
 def rms(square: Array) -> float:
@@ -159,8 +190,8 @@ def rms(square: Array) -> float:
 
 
 def ratio(
-    square: Array, baseline: Array, blocks: NDArray[np.int64], *, draws: int, level: float, seed: int
-) -> tuple[float, Interval]:
+    square: Array, baseline: Array, blocks: NDArray[np.int64], scoring: EvaluationParams, seed: int
+) -> dict[str, float | None]:
     """Error of one predictor over that of another, with its interval by resampling blocks of UEs for both at once.
 
     Parameters
@@ -169,17 +200,12 @@ def ratio(
         Squared errors on the same links.
     blocks : ndarray of int, shape (ue,)
         Block 0, 1, ... of each UE.
-    draws : int
-        Bootstrap draws.
-    level : float
-        Confidence level.
 
     Returns
     -------
-    ratio : float
-        Below 1: `square` is better.
-    interval : (low, high) or None
-        None with fewer than MIN_BLOCKS blocks. Stations are not resampled: it is about these.
+    dict
+        `ratio`, below 1 where `square` is better; `lo` and `hi`, None with fewer than MIN_BLOCKS blocks. Stations are
+        not resampled: it is about these.
 
     Raises
     ------
@@ -192,14 +218,12 @@ def ratio(
             "a ratio compares two predictors on the same links",
             "hold out the same folds for both",
         )
-    value = rms(square) / rms(baseline)
-    n = int(blocks.max()) + 1
+    n, found = int(blocks.max()) + 1, rms(square) / rms(baseline)
     if n < MIN_BLOCKS:
-        return value, None
-    weights = block_weights(np.arange(n), draws, np.random.default_rng(seed))
-    drawn = [_resampled(errors, blocks, weights) for errors in (square, baseline)]
-    low, high = np.quantile(drawn[0] / drawn[1], [(1 - level) / 2, (1 + level) / 2])
-    return value, (float(low), float(high))
+        return {"ratio": found, "lo": None, "hi": None}
+    weights = block_weights(np.arange(n), scoring.bootstrap, np.random.default_rng(seed))
+    low, high = percentiles(_resampled(square, blocks, weights) / _resampled(baseline, blocks, weights), scoring.level)
+    return {"ratio": found, "lo": low, "hi": high}
 
 
 def _resampled(square: Array, blocks: NDArray[np.int64], weights: Array) -> Array:
@@ -210,19 +234,3 @@ def _resampled(square: Array, blocks: NDArray[np.int64], weights: Array) -> Arra
     with np.errstate(invalid="ignore"):
         root = np.sqrt(np.tensordot(weights, sums, 1) / np.tensordot(weights, counts, 1))
     return np.nanmean(root, axis=(1, 2))
-
-
-def _squares(measured: Array, predictor: Predictor, hidden: Bools) -> Array:
-    with threadpool_limits(1):  # a fit solves thousands of tiny systems, on which threads wait for each other
-        return np.asarray((predictor(np.where(hidden, np.nan, measured)) - measured) ** 2)
-
-
-def _whole(square: Array, measured: Array, tested: Bools) -> Array:
-    missing = tested & np.isfinite(measured) & ~np.isfinite(square)
-    if missing.any():
-        raise EvaluationError(
-            f"{int(missing.sum())} measured links got no level",
-            "errors of different predictors are compared on the same links",
-            "see that the predictor's regressors are finite at every UE",
-        )
-    return square

@@ -6,81 +6,59 @@ line between station and UE, and the rooftop term is computed for the UEs alone:
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from rfloc.config import RadioParams, SensitivityParams, SimulationParams
 from rfloc.errors import SimulationError
+from rfloc.simulation import Plane, Rays, gain_at, sector_gain_db
 from rfloc.simulation.antennas import Pattern, pattern_gain_db
-from rfloc.simulation.maps import gain_at, sector_gain_db
-from rfloc.simulation.plane import Plane, Rays
 from rfloc.stations import Stations
+from rfloc.studies.agreement import COMBINATIONS, Agreement, Judge
 
 Floats = NDArray[np.float64]
 
-#: What the paper holds negligible, what it holds decisive, and the noise of this study itself.
-Group = Literal["noise", "simulation", "stations"]
-
-
-class Factor(NamedTuple):
-    """A factor: its name in tables and the group that it belongs to."""
-
-    label: str
-    group: Group
-
-
-#: The factors, in the order of tables.
-FACTORS: dict[str, Factor] = {
-    "rays": Factor("other rays", "noise"),
-    "depth": Factor("path depth", "simulation"),
-    "specular": Factor("specular reflection", "simulation"),
-    "diffuse": Factor("diffuse reflection", "simulation"),
-    "refraction": Factor("refraction", "simulation"),
-    "diffraction": Factor("diffraction", "simulation"),
-    "rooftop": Factor("rooftop term", "simulation"),
-    "scattering": Factor("scattering coefficient", "simulation"),
-    "carrier": Factor("carrier", "simulation"),
-    "ue_pattern": Factor("UE antenna", "simulation"),
-    "pattern": Factor("station antenna", "stations"),
-    "downtilt": Factor("station downtilt", "stations"),
-    "azimuth": Factor("station azimuth", "stations"),
-    "height": Factor("station height", "stations"),
-    "position": Factor("station position", "stations"),
+#: The factors in the order of tables: label, and what the paper holds negligible ("simulation"), what it holds decisive
+#: ("stations"), and the noise of this study itself.
+FACTORS = {
+    "rays": ("other rays", "noise"),
+    "depth": ("path depth", "simulation"),
+    "specular": ("specular reflection", "simulation"),
+    "diffuse": ("diffuse reflection", "simulation"),
+    "refraction": ("refraction", "simulation"),
+    "diffraction": ("diffraction", "simulation"),
+    "rooftop": ("rooftop term", "simulation"),
+    "scattering": ("scattering coefficient", "simulation"),
+    "carrier": ("carrier", "simulation"),
+    "ue_pattern": ("UE antenna", "simulation"),
+    "pattern": ("station antenna", "stations"),
+    "downtilt": ("station downtilt", "stations"),
+    "azimuth": ("station azimuth", "stations"),
+    "height": ("station height", "stations"),
+    "position": ("station position", "stations"),
 }
+
+#: Correlations that are reported, and scores that are compared with the base's by a paired bootstrap.
+REPORTED = ("rssi", "nrsrp", "held_out")
+COMPARED = ("rssi", "held_out", "sr_levelled")
 
 
 @dataclass(frozen=True)
 class Variant:
-    """One simulation of the study.
+    """One simulation of the study."""
 
-    Parameters
-    ----------
-    factor : str
-        Key of :data:`FACTORS`.
-    setting : str
-        The factor's value, in words and units.
-    sim, radio : SimulationParams, RadioParams
-        How rays are traced and with how many; carrier, UE height and the stations' antenna.
-    stations : Stations
-        Where stations are taken to stand and to look to.
-    seed : int
-        Of the rays.
-    ue_pattern : {"isotropic", "dipole", "tr38901"}
-        Antenna of the UEs, upright; of a directive one the boresight's vertical cut.
-    """
-
-    factor: str
-    setting: str
-    sim: SimulationParams
-    radio: RadioParams
-    stations: Stations
-    seed: int
-    ue_pattern: Pattern = "isotropic"
+    factor: str  #: key of :data:`FACTORS`
+    setting: str  #: the factor's value, in words and units
+    sim: SimulationParams  #: how rays are traced and with how many
+    radio: RadioParams  #: carrier, UE height and the stations' antenna
+    stations: Stations  #: where stations are taken to stand and to look to
+    seed: int  #: of the rays
+    ue_pattern: Pattern = "isotropic"  #: antenna of the UEs, upright; of a directive one the boresight's vertical cut
 
     def same_as(self, other: Variant) -> bool:
         """Both simulate the same, whatever they are called."""
@@ -94,16 +72,9 @@ def variants(
 ) -> list[Variant]:
     """The simulations of the study, factor by factor; every factor has the base among its settings, the first is it.
 
-    A station whose azimuth is unknown radiates alike to all sides at the base and looks to the north where it is turned
-    by 0 degrees. Positions are moved by a distance in random directions, another one a station and draw.
-
-    Raises
-    ------
-    SimulationError
-        If there is no station.
+    A station whose azimuth is unknown is omnidirectional at the base and looks to the north where it is turned by 0
+    degrees. Positions are moved by a distance in random directions, another one a station and draw.
     """
-    if not stations.n:
-        raise SimulationError("there are no stations", "the study varies where they stand and how they radiate")
     base = Variant("base", "base", sim.model_copy(update={"samples": params.samples}), radio, stations, seed)
     found: list[Variant] = []
     for factor, setting, changes in _settings(params, base):
@@ -152,21 +123,12 @@ def _settings(params: SensitivityParams, base: Variant) -> Iterator[tuple[str, s
 
 
 class Simulator:
-    """Path gain of variants at fixed UEs; what rays brought is kept, in memory and in the folder `cache`.
-
-    Parameters
-    ----------
-    plane : Plane
-        Of the radio maps.
-    x, y : array_like, shape (ue,)
-        UE positions [m].
-    cache : path, optional
-        Folder of kept maps (:func:`rfloc.simulation.maps.trace_maps`).
+    """Path gain of variants at UEs x, y [m]; what rays brought is kept, in memory and in the folder `cache`.
 
     Raises
     ------
     SimulationError
-        If a UE stands outside the maps.
+        If a UE stands outside the plane's grid.
     """
 
     def __init__(self, plane: Plane, x: ArrayLike, y: ArrayLike, cache: str | Path | None = None) -> None:
@@ -181,22 +143,76 @@ class Simulator:
                 "give the city a margin, or leave these UEs out",
             )
 
-    def isotropic(self, variant: Variant) -> NDArray[np.float32]:
-        """What maps of isotropic antennas say at the UEs, linear, shape (bs, ue)."""
-        s, radio = variant.stations, variant.radio
-        place = radio.carrier_hz, *(column.tobytes() for column in (s.x, s.y, s.h))
-        key = (variant.sim.model_dump_json(), variant.seed, *place)
-        if key not in self._kept:
-            rays = Rays(variant.sim, radio, variant.sim.samples, variant.seed)
-            gain, _ = gain_at(self.plane, s, rays, self.x, self.y, self.cache)
-            self._kept[key] = gain.T.astype(np.float32)
-        return self._kept[key]
-
     def gain(self, variant: Variant) -> Floats:
         """Path gain with the antennas of both ends, linear, shape (ue, bs); 0 where nothing arrives."""
-        stations, radio = variant.stations.above_roofs(self.plane.city), variant.radio
-        level = sector_gain_db(stations, self.x, self.y, radio)
-        distance = np.hypot(self.x - stations.x[:, None], self.y - stations.y[:, None])
-        elevation = np.degrees(np.arctan2(stations.h[:, None] - radio.ue_height, distance))
+        s, radio = variant.stations, variant.radio
+        key = variant.sim.model_dump_json(), variant.seed, radio.carrier_hz, s.x.tobytes(), s.y.tobytes(), s.h.tobytes()
+        if key not in self._kept:
+            rays = Rays(variant.sim, radio, variant.sim.samples, variant.seed)
+            self._kept[key] = gain_at(self.plane, s, rays, self.x, self.y, self.cache)[0].T.astype(np.float32)
+        lifted = s.above_roofs(self.plane.city)
+        level = sector_gain_db(lifted, self.x, self.y, radio)
+        distance = np.hypot(self.x - lifted.x[:, None], self.y - lifted.y[:, None])
+        elevation = np.degrees(np.arctan2(lifted.h[:, None] - radio.ue_height, distance))
         level += pattern_gain_db(variant.ue_pattern, 0.0, elevation)
-        return (self.isotropic(variant) * 10 ** (level / 10)).T
+        return (self._kept[key] * 10 ** (level / 10)).T
+
+
+def study(variants: Sequence[Variant], simulator: Simulator, judge: Judge) -> dict[str, Any]:
+    """Simulate and judge every variant, the first being the base.
+
+    Returns
+    -------
+    dict
+        For JSON. `settings`: a line a variant (:func:`_line`, with `factor`, `setting` and `base`, whether it is the
+        base). `noise`: by :data:`COMPARED`, the greatest difference that other rays make to the base. `factors`: by
+        factor, `label`, `group`, the least and greatest value over its settings of every correlation, of `sr` and of
+        `sr_levelled`, and `chosen`, the line of a simulation in which every station has the setting that fits its
+        training UEs best.
+    """
+    gains = [simulator.gain(variant) for variant in variants]
+    found: list[Agreement] = []
+    for variant, gain in zip(variants, gains, strict=True):
+        found.append(found[0] if found and variant.same_as(variants[0]) else judge(gain))
+    lines = [
+        {"factor": v.factor, "setting": v.setting, "base": a is found[0], **_line(judge, a, found[0])}
+        for v, a in zip(variants, found, strict=True)
+    ]
+    factors: dict[str, Any] = {}
+    for key in dict.fromkeys(v.factor for v in variants):
+        own = sorted((k for k, v in enumerate(variants) if v.factor == key), key=lambda k: not lines[k]["base"])
+        best = judge(judge.chosen([gains[k] for k in own], [found[k] for k in own]))  # the base first: it wins ties
+        label, group = FACTORS[key]
+        values = {name: [lines[k][name] for k in own] for name in (*REPORTED, "sr", "sr_levelled")}
+        factors[key] = {"label": label, "group": group, **{name: [min(v), max(v)] for name, v in values.items()}}
+        factors[key]["chosen"] = _line(judge, best, found[0])
+    other = [item for item in lines if item["factor"] == "rays"]
+    noise = {name: max((abs(item[f"{name}_gap"]) for item in other), default=0.0) for name in COMPARED}
+    return {"settings": lines, "factors": factors, "noise": noise}
+
+
+def _line(judge: Judge, found: Agreement, base: Agreement) -> dict[str, Any]:
+    """One simulation, to four decimals.
+
+    Mean correlation over stations by :data:`REPORTED` and `<name>_sd`, its standard deviation; mean errors of k-NN by
+    combination [m]; by :data:`COMPARED` `<name>_gap` and `<name>_gap_ci`, the difference to the base and its interval,
+    None with too few blocks.
+    """
+    values: dict[str, Any] = {}
+    for name in REPORTED:
+        values |= {name: found.mean_rho(name), f"{name}_sd": float(np.nanstd(found.rho[name]))}
+    values |= {name: found.metres(name) for name in COMBINATIONS}
+    for name in COMPARED:
+        against = judge.rho_against if name in REPORTED else judge.metres_against
+        gap, interval = against(found, base, name)
+        values |= {f"{name}_gap": gap, f"{name}_gap_ci": interval and list(interval)}
+    return {
+        name: [round(v, 4) for v in value] if isinstance(value, list) else value and round(value, 4)
+        for name, value in values.items()
+    }
+
+
+def stands_out(item: Mapping[str, Any], name: str, noise: float) -> bool:
+    """A line differs from the base by more than other rays do and, where it has an interval, that excludes 0."""
+    interval = item[f"{name}_gap_ci"]
+    return abs(item[f"{name}_gap"]) > noise and (interval is None or interval[0] > 0 or interval[1] < 0)

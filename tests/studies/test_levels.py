@@ -2,8 +2,9 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+import xarray as xr
 
-from rfloc.config import LevelParams, RadioParams
+from rfloc.config import EvaluationParams, LevelParams, RadioParams, SplitParams
 from rfloc.datasets.hidden import links_from_gain
 from rfloc.datasets.mixed import Design
 from rfloc.datasets.statistical import StatisticalModel, regressors
@@ -18,13 +19,14 @@ from rfloc.studies.level_models import (
     RECIPES,
     LevelModel,
     StatisticalPredictor,
+    level_columns,
     pose_tables,
-    ray_regressors,
 )
 from tests.simulation.scenes import FRAME, raster_city
 
 RADIO = RadioParams(sensitivity_dbm=-200.0, detection_db=-300.0)
 PARAMS = LevelParams(candidates=9, radius=150.0, height=[25.0, 45.0], samples=1, draws=1)
+SCORING = EvaluationParams(bootstrap=300, block=300.0)
 N, UES = 6, 700
 
 
@@ -126,19 +128,34 @@ class TestErrors:
 
     def test_the_inner_choice_takes_the_better_and_hides_both_folds(self, at, world):
         folds = levels.block_folds(*at, N, 300.0, 0.0, 4, 0)
-        good, bad = (lambda m: world[0]), (lambda m: world[0] + 5.0)
-        both = {"bad": bad, "good": good}
+        seen = []
+        both = {"bad": lambda m: world[0] + 5.0, "good": lambda m: seen.append(np.isnan(m)) or world[0]}
         outer = {name: levels.held_out_squares(world[1], p, folds) for name, p in both.items()}
-        inner = {name: levels.inner_squares(world[1], p, folds) for name, p in both.items()}
-        assert all(np.isnan(inner["good"][f][fold.test]).all() for f, fold in enumerate(folds))
-        square, names = levels.chosen_within(folds, outer, inner)
+        del seen[:]
+        square, names = levels.chosen_within(world[1], both, folds, outer)
         assert names == ["good"] * 4
         np.testing.assert_array_equal(square, outer["good"])
+        pairs = [folds[f].hidden | folds[g].hidden for f in range(4) for g in range(f + 1, 4)]
+        assert all((hid == pair).all() for hid, pair in zip(seen, pairs, strict=True))
+
+    def test_every_way_of_holding_out_tests_every_link_and_the_first_chooses(self, at, world):
+        split, params = SplitParams(block=300.0, buffer=20.0), PARAMS.model_copy(update={"folds": 3, "draws": 2})
+        ways = levels.ways_of_holding_out(*at, N, split, params, 1)
+        assert list(ways) == ["blocks of 300 m", "blocks of 150 m", "random positions", "a whole station"]
+        assert [len(draws) for draws in ways.values()] == [2, 2, 1, 1]
+        assert all((sum(f.test.astype(int) for f in folds) == 1).all() for draws in ways.values() for folds in draws)
+        both = {"bad": lambda m: world[0] + 5.0, "good": lambda m: world[0]}
+        squares, choices = levels.held_out(world[1], both, ways)
+        assert choices == ["good"] * 6
+        np.testing.assert_array_equal(squares["blocks of 300 m"][levels.CHOSEN], squares["blocks of 300 m"]["good"])
+        assert levels.CHOSEN not in squares["random positions"]
+        assert all(found["good"].shape == (len(ways[way]), UES, N) for way, found in squares.items())
 
 
 class TestRatio:
     def interval(self, square, baseline, at):
-        return levels.ratio(square, baseline, blocks(at), draws=300, level=0.95, seed=0)
+        found = levels.ratio(square, baseline, blocks(at), SCORING, seed=0)
+        return found["ratio"], (found["lo"], found["hi"])
 
     def test_of_a_copy_is_one_with_no_width(self, at, world):
         square = (world[1] - world[0])[None] ** 2
@@ -167,7 +184,8 @@ class TestRatio:
 
     def test_of_too_few_blocks_has_no_interval(self):
         square = np.ones((1, 4, 1))
-        assert levels.ratio(square, square, np.arange(4), draws=9, level=0.9, seed=0) == (1.0, None)
+        found = levels.ratio(square, square, np.arange(4), SCORING, seed=0)
+        assert found == {"ratio": 1.0, "lo": None, "hi": None}
 
 
 class TestModels:
@@ -175,7 +193,7 @@ class TestModels:
         folds = levels.block_folds(*at, N, 300.0, 50.0, 5, 0)
         baseline = levels.held_out_squares(world[1], model(poses, at), folds)[None]
         truth = (world[1] - world[0])[None] ** 2
-        assert 0.9 < levels.ratio(truth, baseline, blocks(at), draws=50, level=0.9, seed=0)[0] < 1.0
+        assert 0.9 < levels.rms(truth) / levels.rms(baseline) < 1.0
         coarse = levels.held_out_squares(world[1], model(poses, at, "one level a station"), folds)[None]
         assert levels.rms(coarse) > 1.2 * levels.rms(baseline)
 
@@ -190,10 +208,10 @@ class TestModels:
         np.testing.assert_allclose(none, 0.0, atol=1e-9)
 
     def test_a_station_left_out_is_predicted_by_the_others(self, at, poses, world):
-        fold = levels.station_folds(UES, N)[2]
-        changed = world[1] + np.where(fold.test, 30.0, 0.0)
+        alone = np.broadcast_to(np.arange(N) == 2, (UES, N))
+        changed = world[1] + np.where(alone, 30.0, 0.0)
         for name in (BASELINE, "hybrid"):
-            first, second = (model(poses, at, name)(np.where(fold.hidden, np.nan, m)) for m in (world[1], changed))
+            first, second = (model(poses, at, name)(np.where(alone, np.nan, m)) for m in (world[1], changed))
             np.testing.assert_array_equal(first, second)
             assert np.isfinite(first).all()
 
@@ -237,22 +255,21 @@ class TestRegressors:
         assert all(((t.h >= 25.0) & (t.h <= 45.0)).all() for t in tables)
         assert max(np.hypot(t.x - stations.x, t.y - stations.y).max() for t in tables) <= 150.0
 
-    def maps(self, gain):
-        import xarray as xr
-
+    def found(self, city, stations, gain, x, y):
         grid = Grid(-20.0, -10.0, 5.0, 8, 4)
-        return xr.Dataset({"path_gain": (("bs", "y", "x"), gain)}, attrs={**FRAME.to_attrs(), **grid.to_attrs()})
+        maps = xr.Dataset({"path_gain": (("bs", "y", "x"), gain)}, attrs={**FRAME.to_attrs(), **grid.to_attrs()})
+        return level_columns(city, stations.take([0]), maps, x, y, RADIO)
 
-    def test_a_dark_cell_takes_the_nearest(self):
+    def test_a_dark_cell_takes_the_nearest(self, city, stations):
         gain = np.full((1, 4, 8), 1e-9)
         gain[0, 1, 3], gain[0, 1, 2] = 0.0, 1e-8
         gain[0, 0, 3] = gain[0, 2, 3] = gain[0, 1, 4] = 1e-8
-        found = ray_regressors(self.maps(gain), [-2.5, 17.5], [-2.5, 7.5])
+        found = self.found(city, stations, gain, [-2.5, 17.5], [-2.5, 7.5])
         np.testing.assert_allclose(found["rays"][:, 0], [-80.0, -90.0])
-        assert (np.abs(found["street"] + 88.0) < 2.0).all()
+        assert (np.abs(found["street"] + 88.0) < 2.0).all() and found["decades"].shape == (2, 1)
 
-    def test_a_ue_outside_and_an_empty_map_are_errors(self):
+    def test_a_ue_outside_and_an_empty_map_are_errors(self, city, stations):
         with pytest.raises(EvaluationError, match="1 UEs lie outside"):
-            ray_regressors(self.maps(np.ones((1, 4, 8))), [500.0], [0.0])
+            self.found(city, stations, np.ones((1, 4, 8)), [500.0], [0.0])
         with pytest.raises(EvaluationError, match="1 maps are empty"):
-            ray_regressors(self.maps(np.zeros((1, 4, 8))), [0.0], [0.0])
+            self.found(city, stations, np.zeros((1, 4, 8)), [0.0], [0.0])
