@@ -1,6 +1,6 @@
 """The datasets that rooms hand to each other: dimensions, units, validation on every write and read.
 
-One schema a kind: `links`, `raster`, `maps`, `paths`, `split`, `crops`, `predictions`. Missing is NaN (with
+One schema a kind: `links`, `raster`, `maps`, `split`, `crops`, `predictions`. Missing is NaN (with
 `heard = False` in links), never a number that stands for missing.
 """
 
@@ -93,17 +93,6 @@ SCHEMAS: dict[str, Schema] = {
         attrs=("carrier_hz",),
         grid=True,
         coords=tuple(_BS),
-    ),
-    "paths": Schema(
-        _variables("bs ue path bs_polarisation ue_polarisation", "transfer (c)")
-        | _variables("bs ue path", "departure_zenith [deg], departure_azimuth [deg], arrival_zenith [deg]")
-        | _variables("bs ue path", "arrival_azimuth [deg], delay [s]")
-        | _variables("bs ue path slant", "power")
-        | _variables("slant", "slant [deg]")
-        | _variables("ue", "ue_x [m], ue_y [m]")
-        | _BS,
-        attrs=("carrier_hz", "samples", "seed", "city"),
-        coords=("ue_x", "ue_y", *_BS),
     ),
     "split": Schema(_variables("ue", "role (UOT)") | _UE, attrs=("seed",), coords=tuple(_UE)),
     "crops": Schema(_CROP, attrs=("crop_size", "city")),

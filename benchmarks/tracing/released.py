@@ -9,53 +9,39 @@ from rfloc.backend import prepare
 from rfloc.city import City
 from rfloc.config import RadioParams, SimulationParams
 from rfloc.frames import sionna_orientation
-from rfloc.simulation.antennas import Antenna
 from rfloc.simulation.maps import place_transmitter, sector_gain_db
+from rfloc.simulation.paths import sector
 from rfloc.simulation.plane import Plane
 from rfloc.simulation.scene import load_scene
 from rfloc.simulation.sionna_patch import interactions
 from rfloc.stations import Stations
+from rfloc.studies.released import ARRAY, BATCH, DIPOLES
 
 prepare()
 import mitsuba as mi  # noqa: E402 - the backend is chosen first
 from sionna.rt import PathSolver, PlanarArray, RadioMapSolver, Receiver, Transmitter  # noqa: E402
 
-#: Elements of the station's array, their distance [wavelengths]: with VH polarisation 72 ports.
-SHAPE, SPACING = (6, 6), (0.7, 0.5)
+Array = NDArray[np.float64]
 
-#: UEs of a solver call, and the paths that a source (one element) keeps for all of them.
-BATCH, MAX_PATHS = 256, 10_000
-
-#: What one element and the UE are in this project's terms.
-ELEMENT, UE = Antenna("tr38901", slants=(0.0, 90.0)), Antenna("dipole", slants=(45.0, -45.0))
+#: Paths that a source (one element) keeps for all UEs of a call.
+MAX_PATHS = 10_000
 
 
 def trace_gain(
-    city: City,
-    stations: Stations,
-    x: NDArray[np.float64],
-    y: NDArray[np.float64],
-    sim: SimulationParams,
-    radio: RadioParams,
-    samples: int,
-    seed: int = 42,
-    shape: tuple[int, int] = SHAPE,
-    explicit: bool = True,
-    max_paths: int = MAX_PATHS,
-    batch: int = BATCH,
-) -> NDArray[np.float64]:
+    city: City, stations: Stations, x: Array, y: Array, sim: SimulationParams, radio: RadioParams, samples: int,
+    seed: int = 42, array: bool = True, max_paths: int = MAX_PATHS, batch: int = BATCH,
+) -> Array:  # fmt: skip
     """Path gain (ue, bs): the one feature, sum of |a|^2 over paths, ports and elements, here shared out to the ports.
 
-    Every solver call has all stations and a batch of UEs. With `explicit` each element of the array sends its own
-    `samples` rays, else the array's middle does.
+    Every solver call has all stations and a batch of UEs. Each element of the array sends its own `samples` rays;
+    without `array` there is one element.
     """
     scene = load_scene(city, radio.carrier_hz, sim.scattering)
-    scene.tx_array = PlanarArray(
-        num_rows=shape[0], num_cols=shape[1], vertical_spacing=SPACING[0], horizontal_spacing=SPACING[1],
-        pattern="tr38901", polarization="VH",
-    )  # fmt: skip
-    scene.rx_array = PlanarArray(num_rows=1, num_cols=1, pattern="hw_dipole", polarization="cross")
+    scene.tx_array = sector(radio, "VH", **(ARRAY if array else {}))
+    scene.rx_array = PlanarArray(num_rows=1, num_cols=1, pattern=DIPOLES[0], polarization=DIPOLES[1])
     height = city.ground_at(stations.x, stations.y) + stations.h
+    for name in list(scene.transmitters):
+        scene.remove(name)
     for k in range(stations.n):
         position = mi.Point3f(float(stations.x[k]), float(stations.y[k]), float(height[k]))
         towards = mi.Point3f(*sionna_orientation(float(stations.azimuth[k])))
@@ -69,7 +55,7 @@ def trace_gain(
             scene.add(Receiver(f"ue{i}", position=mi.Point3f(float(x[i]), float(y[i]), float(z[i]))))
         paths = PathSolver()(
             scene, max_depth=sim.max_depth, max_num_paths_per_src=max_paths, samples_per_src=samples,
-            synthetic_array=not explicit, seed=seed, **interactions(sim),
+            synthetic_array=not array, seed=seed, **interactions(sim),
         )  # fmt: skip
         power = sum(np.asarray(part) ** 2 for part in paths.a)  # (ue, ue port, bs, bs port, path)
         gain[start : start + batch] = power.sum((1, 3, 4)) / power.shape[3]
@@ -77,15 +63,9 @@ def trace_gain(
 
 
 def map_gain(
-    plane: Plane,
-    stations: Stations,
-    x: NDArray[np.float64],
-    y: NDArray[np.float64],
-    sim: SimulationParams,
-    radio: RadioParams,
-    samples: int,
+    plane: Plane, stations: Stations, x: Array, y: Array, sim: SimulationParams, radio: RadioParams, samples: int,
     seed: int = 42,
-) -> NDArray[np.float64]:
+) -> Array:  # fmt: skip
     """Path gain (ue, bs) off radio maps of rays that leave evenly to all sides, sectors applied to what is read."""
     city, grid = plane.city, plane.grid
     scene, (x_min, y_min, x_max, y_max) = load_scene(city, radio.carrier_hz, sim.scattering), grid.bounds

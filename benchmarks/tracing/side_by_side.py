@@ -18,8 +18,8 @@ import drjit as dr  # noqa: E402 - the backend is chosen first
 Array = NDArray[np.float64]
 
 
-def clock(work: Callable[[], Any]) -> tuple[Any, float, float]:
-    """What `work` gives, its time and, taken off it, the time that the ray tracer compiled kernels [s]."""
+def clock(work: Callable[[], Any]) -> tuple[Any, float]:
+    """What `work` gives and its time [s], without that in which the ray tracer compiled kernels."""
     dr.kernel_history_clear()
     with dr.scoped_set_flag(dr.JitFlag.KernelHistory, True):
         start = time.perf_counter()
@@ -28,14 +28,14 @@ def clock(work: Callable[[], Any]) -> tuple[Any, float, float]:
         seconds = time.perf_counter() - start
         kernels = dr.kernel_history()
     compiled = 1e-3 * sum(kernel.get("codegen_time", 0.0) + kernel.get("backend_time", 0.0) for kernel in kernels)
-    return found, max(seconds - compiled, 1e-9), compiled
+    return found, max(seconds - compiled, 1e-9)
 
 
 def in_turns(
     jobs: Mapping[str, Callable[[int], Any]],
     repeats: int,
     warm_up: Callable[[], Any] | None = None,
-) -> tuple[dict[str, list[Any]], dict[str, dict[str, Any]]]:
+) -> tuple[dict[str, list[Any]], dict[str, float]]:
     """Run jobs A B A B ..., and say for each what it gave and how long it took.
 
     Parameters
@@ -52,22 +52,16 @@ def in_turns(
     found : dict
         Name -> what the job gave, one entry a round.
     times : dict
-        Name -> `s` (median), `low_s`, `high_s`, `compile_s` (all rounds and the warm-up's share, not in `s`), `runs`.
+        Name -> median [s], without compilation.
     """
-    warm_up_s = clock(warm_up)[2] if warm_up else 0.0
-    runs: dict[str, list[tuple[Any, float, float]]] = {name: [] for name in jobs}
+    if warm_up:
+        warm_up()
+    runs: dict[str, list[tuple[Any, float]]] = {name: [] for name in jobs}
     for turn in range(repeats):
         for name, job in jobs.items():
             runs[name].append(clock(lambda job=job, turn=turn: job(turn)))
     found = {name: [run[0] for run in done] for name, done in runs.items()}
-    times = {}
-    for name, done in runs.items():
-        taken = [run[1] for run in done]
-        times[name] = {
-            "s": float(np.median(taken)), "low_s": min(taken), "high_s": max(taken), "runs": len(taken),
-            "compile_s": sum(run[2] for run in done) + warm_up_s / len(jobs),
-        }  # fmt: skip
-    return found, times
+    return found, {name: float(np.median([run[1] for run in done])) for name, done in runs.items()}
 
 
 def distance(gain: ArrayLike, truth: ArrayLike) -> dict[str, float]:
@@ -76,8 +70,8 @@ def distance(gain: ArrayLike, truth: ArrayLike) -> dict[str, float]:
     Returns
     -------
     dict
-        `spearman`: over all UEs, a link that is missing ranking lowest, mean over stations; `rms_db`, `bias_db`: on
-        the links that both have; `lost`: share of the converged trace's links that are missing; `links` of these.
+        `spearman`: over all UEs, a link that is missing ranking lowest, mean over stations; `rms_db`: on the links
+        that both have; `lost`: share of the converged trace's links that are missing; `links` of these.
     """
     gain, truth = np.asarray(gain, float), np.asarray(truth, float)
     told = [k for k in range(truth.shape[1]) if np.ptp(truth[:, k]) > 0]
@@ -87,7 +81,6 @@ def distance(gain: ArrayLike, truth: ArrayLike) -> dict[str, float]:
     return {
         "spearman": float(np.mean(ranks)) if ranks else float("nan"),
         "rms_db": float(np.sqrt((error**2).mean())) if error.size else float("nan"),
-        "bias_db": float(error.mean()) if error.size else float("nan"),
         "lost": float(1 - both.sum() / max((truth > 0).sum(), 1)),
         "links": int((truth > 0).sum()),
     }

@@ -177,7 +177,6 @@ class SimulationParams(Section):
     map_batches: int = Field(
         4, ge=2, le=64, description="independent batches of a map's rays; their scatter is its Monte Carlo error"
     )
-    paths_where_missed: bool = Field(False, description="UEs that no ray of a map reaches are traced by paths")
     check_ues: Count = Field(40, description="UEs at which maps are compared with traced paths")
 
 

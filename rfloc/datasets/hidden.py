@@ -16,7 +16,6 @@ from rfloc.schema import FEATURES, links_dataset
 from rfloc.simulation.maps import read_error_db, read_maps, trace_maps
 from rfloc.simulation.plane import Plane, Rays
 from rfloc.simulation.propagation import correlated_shadowing
-from rfloc.simulation.trace import read_or_trace
 from rfloc.stations import ROOF_CLEARANCE, Stations
 
 __all__ = [
@@ -135,7 +134,6 @@ def simulate_links(
     strongest: int | None = None,
     stations: Stations | None = None,
     seed: int = 0,
-    sim: SimulationParams | None = None,
 ) -> xr.Dataset:
     """Read a links dataset off radio maps, with the Monte Carlo error of every link's gain where the maps have one.
 
@@ -155,17 +153,11 @@ def simulate_links(
         Station table to report; default: that of the maps.
     seed : int
         Seed of the shadowing.
-    sim : SimulationParams, optional
-        What the maps were traced with; with its `paths_where_missed`, UEs that no ray reaches are traced by paths.
     """
     city.frame.require_same(type(city.frame).from_attrs(maps.attrs), "these maps")
     x, y = np.asarray(ue_x, float), np.asarray(ue_y, float)
     traced = Stations.from_dataset(maps)
-    error: ArrayLike | None = None
-    if sim is not None and sim.paths_where_missed:
-        gain, error = read_or_trace(city, maps, x, y, sim, radio)
-    else:
-        gain, error = read_maps(maps, x, y, radio), read_error_db(maps, x, y) if "ray_error" in maps else None
+    gain, error = read_maps(maps, x, y, radio), read_error_db(maps, x, y) if "ray_error" in maps else None
     if shadowing_sd:
         rng = np.random.default_rng(seed)
         gain = gain * 10 ** (correlated_shadowing(x, y, shadowing_sd, shadowing_distance, rng, traced.n) / 10)
@@ -256,6 +248,5 @@ def hidden_campaign(
         strongest=params.strongest,
         stations=nominal,
         seed=seed + 1,
-        sim=sim,
     )
     return HiddenCampaign(links, truth, maps)

@@ -1,8 +1,10 @@
 """Simulation: a city and base stations to path gain, and path gain to the four radio features of a links dataset."""
 
 from rfloc.simulation.maps import coverage, gain_at, nrsrp_map, read_error_db, read_maps, sector_gain_db, trace_maps
+from rfloc.simulation.paths import compare_with_maps, trace_gain
 from rfloc.simulation.plane import Plane, Rays
 
 __all__ = [
-    "Plane", "Rays", "coverage", "gain_at", "nrsrp_map", "read_error_db", "read_maps", "sector_gain_db", "trace_maps",
+    "Plane", "Rays", "compare_with_maps", "coverage", "gain_at", "nrsrp_map", "read_error_db", "read_maps",
+    "sector_gain_db", "trace_gain", "trace_maps",
 ]  # fmt: skip

@@ -1,21 +1,15 @@
-"""Antennas, applied to isotropic results after tracing: elements, planar arrays, tilt and polarisation.
+"""Antenna patterns, applied to isotropic maps when they are read.
 
-Angles [deg]: azimuth relative to the boresight (clockwise positive), elevation above the horizon, downtilt below it,
-slant of the polarisation from the vertical, towards the increasing azimuth of TR 38.901 (counter-clockwise from above).
+Angles [deg]: azimuth relative to the boresight (clockwise positive), elevation above the horizon, downtilt below it.
 """
 
 from __future__ import annotations
 
 import functools
-from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy.special import diric
-
-from rfloc.config import RadioParams
-from rfloc.errors import SimulationError
 
 Pattern = Literal["isotropic", "dipole", "tr38901"]
 Array = NDArray[np.float64]
@@ -55,103 +49,48 @@ def dipole_gain_db(zenith_deg: ArrayLike) -> Array:
         return 20 * np.log10(np.abs(level)) + 10 * np.log10(DIPOLE_GAIN)
 
 
-@dataclass(frozen=True)
-class Antenna:
-    """An antenna of one or more equal elements, each port of which radiates the same total power.
+def pattern_gain_db(
+    pattern: Pattern,
+    d_azimuth: ArrayLike,
+    elevation_deg: ArrayLike,
+    downtilt: float = 0.0,
+    attenuation_db: float = ATTENUATION_DB,
+) -> Array:
+    """Gain of a single element towards a direction [dBi].
+
+    Where the azimuth is unknown (NaN) the horizontal cut is replaced by its mean power over azimuth, so that the
+    antenna radiates alike to all sides with the power that it has.
 
     Parameters
     ----------
     pattern : {"isotropic", "dipole", "tr38901"}
-        Element pattern; the dipole is half a wave long and upright.
+        Of the element; the dipole is half a wave long and upright.
+    d_azimuth : array_like
+        Direction's azimuth minus the antenna's [deg]; NaN = the antenna's azimuth is unknown.
+    elevation_deg : array_like
+        Direction's elevation above the horizon [deg].
     downtilt : float
         Mechanical downtilt [deg].
-    slants : tuple of float
-        Polarisation slants [deg], one a port; 0 = vertical, (45, -45) = a cross-polarised pair. Ports share the power.
-    rows, columns : int
-        Elements of a planar array, fed in phase with equal amplitudes.
-    row_spacing, column_spacing : float
-        Distance between elements [wavelengths].
     attenuation_db : float
         Greatest attenuation off boresight of the TR 38.901 element [dB]. In streets, scattering fills the rear of a
         sector, so that measured front-to-back ratios are lower than the antenna's own.
-
-    Raises
-    ------
-    SimulationError
-        If there is no port or no element.
     """
+    azimuth, elevation = np.broadcast_arrays(np.asarray(d_azimuth, float), np.asarray(elevation_deg, float))
+    unknown = np.isnan(azimuth)
+    level = _amplitude(pattern, *_local_angles(np.where(unknown, 0.0, azimuth), elevation, downtilt), attenuation_db)
+    if unknown.any():
+        level = np.where(unknown, level * np.sqrt(_mean_horizontal(pattern, attenuation_db)), level)
+    with np.errstate(divide="ignore"):
+        return 20 * np.log10(level)
 
-    pattern: Pattern = "isotropic"
-    downtilt: float = 0.0
-    slants: tuple[float, ...] = (0.0,)
-    rows: int = 1
-    columns: int = 1
-    row_spacing: float = 0.5
-    column_spacing: float = 0.5
-    attenuation_db: float = ATTENUATION_DB
 
-    def __post_init__(self) -> None:
-        if not self.slants or self.rows < 1 or self.columns < 1:
-            raise SimulationError(
-                f"an antenna of {self.rows} x {self.columns} elements and {len(self.slants)} ports radiates nothing",
-                "it needs one element and one polarisation at least",
-                "give rows, columns >= 1 and a slant",
-            )
-
-    @classmethod
-    def of_station(cls, radio: RadioParams) -> Antenna:
-        """The vertically polarised element that the radio parameters name."""
-        return cls(radio.pattern, radio.downtilt, attenuation_db=radio.front_to_back_db)
-
-    def amplitude(self, d_azimuth: ArrayLike, elevation: ArrayLike) -> Array:
-        """Signed square root of the gain towards a direction, linear; the array's phase centre is its middle.
-
-        Where the azimuth is unknown (NaN) the horizontal cut is replaced by its mean power over azimuth, so that the
-        antenna radiates alike to all sides with the power that it has.
-
-        Parameters
-        ----------
-        d_azimuth : array_like
-            Direction's azimuth minus the antenna's [deg]; NaN = the antenna's azimuth is unknown.
-        elevation : array_like
-            Direction's elevation above the horizon [deg].
-        """
-        azimuth, elevation = np.broadcast_arrays(np.asarray(d_azimuth, float), np.asarray(elevation, float))
-        unknown = np.isnan(azimuth)
-        found = self._boresight_amplitude(*_local_angles(np.where(unknown, 0.0, azimuth), elevation, self.downtilt))
-        if unknown.any():
-            found = np.where(unknown, found * np.sqrt(_mean_horizontal(replace(self, downtilt=0.0))), found)
-        return found
-
-    def gain_db(self, d_azimuth: ArrayLike, elevation: ArrayLike) -> Array:
-        """Gain towards a direction [dBi]; parameters as of :meth:`amplitude`."""
-        with np.errstate(divide="ignore"):
-            return 20 * np.log10(np.abs(self.amplitude(d_azimuth, elevation)))
-
-    def polarisation(self, d_azimuth: ArrayLike, elevation: ArrayLike) -> Array:
-        """Angle by which the tilt turns the field out of the vertical plane [rad] (TR 38.901, eq. 7.1-11 to 7.1-15).
-
-        A port of slant s radiates its field at s plus this angle from the zenith unit vector towards the azimuth unit
-        vector. 0 where the azimuth is unknown.
-        """
-        a, e, t = np.radians(d_azimuth), np.radians(elevation), np.radians(self.downtilt)
-        angle = np.arctan2(-np.sin(t) * np.sin(a), np.cos(t) * np.cos(e) - np.sin(t) * np.sin(e) * np.cos(a))
-        return np.nan_to_num(angle)
-
-    def _boresight_amplitude(self, azimuth: Array, zenith: Array) -> Array:
-        """Signed amplitude towards angles [deg] in the antenna's own frame."""
-        if self.pattern == "tr38901":
-            level = 10 ** (tr38901_gain_db(azimuth, zenith, self.attenuation_db) / 20)
-        elif self.pattern == "dipole":
-            level = 10 ** (dipole_gain_db(zenith) / 20)
-        else:
-            level = np.ones(azimuth.shape)
-        if self.rows * self.columns == 1:
-            return level
-        z, a = np.radians(zenith), np.radians(azimuth)
-        vertical = diric(2 * np.pi * self.row_spacing * np.cos(z), self.rows)
-        horizontal = diric(2 * np.pi * self.column_spacing * np.sin(z) * np.sin(a), self.columns)
-        return level * vertical * horizontal * np.sqrt(self.rows * self.columns)
+def _amplitude(pattern: Pattern, azimuth: Array, zenith: Array, attenuation_db: float) -> Array:
+    """Square root of the gain, linear, towards angles [deg] in the antenna's own frame."""
+    if pattern == "tr38901":
+        return np.asarray(10 ** (tr38901_gain_db(azimuth, zenith, attenuation_db) / 20))
+    if pattern == "dipole":
+        return np.asarray(10 ** (dipole_gain_db(zenith) / 20))
+    return np.ones(azimuth.shape)
 
 
 def _local_angles(azimuth: Array, elevation: Array, downtilt: float) -> tuple[Array, Array]:
@@ -163,19 +102,8 @@ def _local_angles(azimuth: Array, elevation: Array, downtilt: float) -> tuple[Ar
 
 
 @functools.cache
-def _mean_horizontal(antenna: Antenna) -> float:
+def _mean_horizontal(pattern: Pattern, attenuation_db: float) -> float:
     """Mean over azimuth of an untilted antenna's horizontal cut relative to boresight, averaged in linear power."""
     azimuth = np.linspace(-180.0, 180.0, 3600, endpoint=False)
-    power = antenna.amplitude(azimuth, 0.0) ** 2
-    return float(power.mean() / antenna.amplitude(0.0, 0.0) ** 2)
-
-
-def pattern_gain_db(
-    pattern: Pattern,
-    d_azimuth: ArrayLike,
-    elevation_deg: ArrayLike,
-    downtilt: float = 0.0,
-    attenuation_db: float = ATTENUATION_DB,
-) -> Array:
-    """Gain of a single element towards a direction [dBi]: :meth:`Antenna.gain_db` of one."""
-    return Antenna(pattern, downtilt, attenuation_db=attenuation_db).gain_db(d_azimuth, elevation_deg)
+    power = _amplitude(pattern, *_local_angles(azimuth, np.zeros(3600), 0.0), attenuation_db) ** 2
+    return float(power.mean() / power[1800])

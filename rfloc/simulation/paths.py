@@ -1,185 +1,243 @@
-"""What is asked of a path cache: gains through any antenna, responses over frequency.
+"""Path gain path by path: Sionna's path solver with the antennas in the scene.
 
-The power that a path brings from an element slanted by s is a trigonometric polynomial of s. Four slants are traced
-(0, 45, 90, 135 deg), so that power is exact there and interpolated between: a0 + a1 cos 2s + a2 sin 2s + a3 cos 4s.
-Without diffuse reflection the polynomial is of second order and the interpolation exact.
+Slower than maps by orders of magnitude and complete at each UE: the oracle that maps are checked against, and what the
+study of the released code traces. Nothing of it is kept.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import xarray as xr
 from numpy.typing import ArrayLike, NDArray
+from scipy.stats import spearmanr
 
+from rfloc.backend import prepare
 from rfloc.config import RadioParams
 from rfloc.errors import SimulationError
-from rfloc.frames import wrap_degrees
-from rfloc.simulation.antennas import Antenna
+from rfloc.frames import sionna_orientation
+from rfloc.simulation.antennas import BEAMWIDTH, MAX_GAIN_DB
+from rfloc.simulation.maps import read_maps
+from rfloc.simulation.plane import Rays
+from rfloc.simulation.scene import load_scene
+from rfloc.simulation.sionna_patch import candidate_generator, interactions
+from rfloc.stations import Stations
 
-Array = NDArray[np.float64]
-Complex = NDArray[np.complex128]
+if TYPE_CHECKING:
+    from rfloc.city import City
 
-#: What receives where nothing else is said: two isotropic ports, whose powers add.
-ISOTROPIC_UE = Antenna("isotropic", slants=(0.0, 90.0))
+#: Candidate paths that the solver's buffer starts with, and how large it may grow.
+BUFFER, LARGEST_BUFFER = 1 << 19, 1 << 24
+
+#: Largest part of the solver's table of specular chains that a UE has, in entries.
+LARGEST_TABLE = 1 << 20
+
+#: Memory that a call may take [bytes], and what the solver takes for each ray, interaction and UE.
+MEMORY, BYTES_A_TEST = 1_200_000_000, 72
 
 
 @dataclass(frozen=True)
-class Rays:
-    """The paths of some links in a row, without padding; n = number of paths."""
-
-    link: NDArray[np.int64]  #: (n,) bs * number of UEs + ue
-    power: Array  #: (4, n) coefficients a0 to a3 of the power over slant, linear
-    off: Array  #: (n,) azimuth of departure minus the station's [deg], NaN = unknown
-    elevation: Array  #: (n,) elevation of departure [deg]
-
-
-def resource_elements(radio: RadioParams) -> NDArray[np.float64]:
-    """Frequencies of all resource elements [Hz], evenly about the carrier, shape (12 N_RB,)."""
-    count = 12 * radio.resource_blocks
-    return np.asarray(radio.carrier_hz + 15e3 * (np.arange(count) - (count - 1) / 2), dtype=np.float64)
-
-
-def antenna_of(radio: RadioParams | Antenna | None) -> Antenna:
-    """The antenna that is meant; None: isotropic and vertically polarised."""
-    if isinstance(radio, RadioParams):
-        return Antenna.of_station(radio)
-    return radio or Antenna()
-
-
-def _existing(paths: xr.Dataset) -> NDArray[np.bool_]:
-    return np.isfinite(paths["delay"].values)
-
-
-def rays_of(paths: xr.Dataset) -> Rays:
-    """The paths of a cache, station by station and UE by UE."""
-    exists = _existing(paths)
-    bs, ue, _ = np.nonzero(exists)
-    v, up, h, down = paths["power"].values[exists].astype(float).T
-    return Rays(
-        link=bs * paths.sizes["ue"] + ue,
-        power=np.stack([(v + h + up + down) / 4, (v - h) / 2, (up - down) / 2, (v + h - up - down) / 4]),
-        off=wrap_degrees(paths["departure_azimuth"].values[exists] - paths["bs_azimuth"].values[bs]),
-        elevation=90.0 - paths["departure_zenith"].values[exists].astype(float),
-    )
-
-
-def _over_slant(angle: Array) -> Array:
-    """The four trigonometric functions of slant [rad], stacked before the axes of `angle`."""
-    return np.stack([np.ones_like(angle), np.cos(2 * angle), np.sin(2 * angle), np.cos(4 * angle)])
-
-
-def slant_weights(antenna: Antenna, off: Array, elevation: Array) -> Array:
-    """Weights of the coefficients a0 to a3 in the gain towards directions, mean over ports, (4, *off.shape)."""
-    turned = antenna.polarisation(off, elevation)
-    over_slant = np.mean([_over_slant(turned + np.radians(slant)) for slant in antenna.slants], axis=0)
-    return np.asarray(antenna.amplitude(off, elevation) ** 2 * over_slant, dtype=np.float64)
-
-
-def path_gain(
-    paths: xr.Dataset, radio: RadioParams | Antenna | None = None, ue: Antenna | None = None
-) -> NDArray[np.float64]:
-    """Path gain by summing powers over paths, shape (ue, bs), linear.
-
-    The mean over frequency of |H(f)|^2 in a band so wide that no two paths beat.
+class Ends:
+    """The antennas of a link, the powers of whose ports and elements add.
 
     Parameters
     ----------
-    paths : Dataset of kind "paths"
-        The cache.
-    radio : RadioParams or Antenna, optional
-        Antenna of the stations, each turned to its `bs_azimuth`; None: isotropic and vertically polarised.
-    ue : Antenna, optional
-        Antenna of the UEs, facing north; the powers of its ports add. None: isotropic, both polarisations.
+    station : sionna.rt.AntennaArray
+        Of the stations, turned to their azimuth and downtilt.
+    ue : (str, str)
+        Sionna's names of the UE's pattern and polarisation; default, two isotropic ports.
+    orientation : callable
+        Sionna's angles [rad] of an azimuth and a downtilt [deg].
+    explicit : bool
+        Every element of a station's array sends an equal part of its rays; else all leave from its middle.
     """
-    antenna = antenna_of(radio)
-    if ue is None:
-        rays = rays_of(paths)
-        link, power = rays.link, (slant_weights(antenna, rays.off, rays.elevation) * rays.power).sum(0)
-    else:
-        link, coefficient = _coefficients(paths, antenna, ue)
-        power = (np.abs(coefficient) ** 2).sum(-1)
-    shape = (paths.sizes["bs"], paths.sizes["ue"])
-    return np.bincount(link, np.maximum(power, 0.0), shape[0] * shape[1]).astype(np.float64).reshape(shape).T
+
+    station: Any
+    ue: tuple[str, str] = ("iso", "VH")
+    orientation: Callable[[float, float], tuple[float, float, float]] = sionna_orientation
+    explicit: bool = False
 
 
-def _coefficients(paths: xr.Dataset, antenna: Antenna, ue: Antenna) -> tuple[NDArray[np.int64], Complex]:
-    """Link (n,) and coefficient (n, port) of every path, ports being pairs of a UE's and a station's.
+def sector(radio: RadioParams, polarization: str = "V", **shape: Any) -> Any:
+    """A station's antenna as a Sionna array: elements of the radio parameters' pattern, ports of the whole power each.
 
-    The linear transfer gives a field's direction and phase, the power over slant its magnitude.
+    `shape` is that of a planar array: `num_rows`, `num_cols`, `vertical_spacing`, `horizontal_spacing` [wavelengths].
     """
-    exists, rays = _existing(paths), rays_of(paths)
-    transfer = paths["transfer"].values[exists].astype(np.complex128)  # (n, bs polarisation, ue polarisation)
-    amplitude = antenna.amplitude(rays.off, rays.elevation) / np.sqrt(len(antenna.slants))
-    turned = antenna.polarisation(rays.off, rays.elevation)
-    azimuth = paths["arrival_azimuth"].values[exists].astype(float)
-    elevation = 90.0 - paths["arrival_zenith"].values[exists].astype(float)
-    received, facing = ue.amplitude(azimuth, elevation), ue.polarisation(azimuth, elevation)
-    ports = []
-    for slant in np.radians(antenna.slants):
-        angle = turned + slant
-        field = np.cos(angle)[:, None] * transfer[:, 0] + np.sin(angle)[:, None] * transfer[:, 1]
-        level = (np.abs(field) ** 2).sum(-1)
-        power = np.maximum((_over_slant(angle) * rays.power).sum(0), 0.0)
-        field *= (amplitude * np.sqrt(power / np.where(level > 0, level, np.inf)))[:, None]
-        for other in np.radians(ue.slants):
-            ports.append(received * (np.cos(facing + other) * field[:, 0] + np.sin(facing + other) * field[:, 1]))
-    return rays.link, np.stack(ports, -1)
+    prepare()
+    import drjit as dr
+    import mitsuba as mi
+    from sionna.rt import PlanarArray
+    from sionna.rt.antenna_pattern import PolarizedAntennaPattern
+
+    number: Any = mi.Complex2f
+
+    def tr38901(theta: Any, phi: Any) -> Any:
+        """Sionna's own has 30 dB from front to back, whatever is asked for."""
+        least = radio.front_to_back_db
+        off = [dr.minimum(12 * (dr.rad2deg(angle) / BEAMWIDTH) ** 2, least) for angle in (theta - dr.pi / 2, phi)]
+        return number(10 ** ((MAX_GAIN_DB - dr.minimum(off[0] + off[1], least)) / 20), 0)
+
+    named = {"isotropic": "iso", "dipole": "hw_dipole"}.get(radio.pattern, "iso")
+    array = PlanarArray(**({"num_rows": 1, "num_cols": 1} | shape), pattern=named, polarization=polarization)
+    if radio.pattern == "tr38901":
+        array.antenna_pattern = PolarizedAntennaPattern(
+            v_pattern=tr38901, polarization=polarization, polarization_model="tr38901_2"
+        )
+    return array
 
 
-def frequency_response(
-    paths: xr.Dataset,
-    frequencies: ArrayLike,
-    radio: RadioParams | Antenna | None = None,
-    ue: Antenna | None = None,
-) -> Complex:
-    """Channel H(f) = sum over paths of a exp(-j 2 pi f tau), shape (bs, ue, port, f).
+def table_entries(samples: int) -> int:
+    """Entries of one UE's part of the table of specular chains; a function of nothing but the rays of a station."""
+    return min(LARGEST_TABLE, 1 << (16 * samples - 1).bit_length())
+
+
+def ues_a_call(samples: int, max_depth: int) -> int:
+    """Number of UEs that one solver call has memory for, one at least."""
+    return max(1, MEMORY // (samples * max(max_depth, 1) * BYTES_A_TEST + 8 * table_entries(samples)))
+
+
+def trace_gain(
+    city: City,
+    stations: Stations,
+    x: ArrayLike,
+    y: ArrayLike,
+    rays: Rays,
+    ends: Ends | None = None,
+    ues: int | None = None,
+    cap: int | None = None,
+) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
+    """Path gain of links by summing powers over paths, one station and some UEs a solver call.
+
+    A link depends on the scene, the station, the UE and `rays` alone, neither on the other UEs nor on the size of a
+    call. The solver drops paths silently when its buffer is full: it is doubled and the call repeated.
 
     Parameters
     ----------
-    frequencies : array_like, shape (f,)
-        Evenly spaced frequencies [Hz], absolute, not relative to the carrier. Coefficients a are the carrier's.
-    radio, ue
-        As of :func:`path_gain`. Ports are pairs of a station's and a UE's; a station's share its power, so that the
-        sum of |H|^2 over ports is a path gain.
+    stations : Stations
+        Traced where they are, within a building too; for others see :meth:`Stations.above_roofs`.
+    x, y : array_like, shape (ue,)
+        UE positions [m], at `rays.radio.ue_height` above ground.
+    ends : Ends, optional
+        Antennas; default, the sector of the radio parameters and isotropic UEs.
+    ues : int, optional
+        UEs a call; default, as many as memory allows.
+    cap : int, optional
+        Candidate paths that the UEs of a call share, the others being lost.
+
+    Returns
+    -------
+    gain : ndarray, shape (ue, bs)
+        Linear, the mean over frequency of |H(f)|^2 in a band so wide that no two paths beat.
+    paths : ndarray of int, shape (ue, bs)
+        Paths of a link; an explicit array's are counted at every port.
 
     Raises
     ------
     SimulationError
-        If the frequencies are not evenly spaced.
+        If a directive station has no azimuth, or even the largest buffer is full.
     """
-    f = np.atleast_1d(np.asarray(frequencies, float))
-    step = (f[-1] - f[0]) / max(f.size - 1, 1)
-    if not np.allclose(f, f[0] + step * np.arange(f.size), rtol=0, atol=1e-3 * abs(step) + 1e-6):
-        raise SimulationError("the frequencies are not evenly spaced", f"the mean step is {step:g} Hz", "use linspace")
-    link, coefficient = _coefficients(paths, antenna_of(radio), ue or ISOTROPIC_UE)
-    delay = paths["delay"].values[_existing(paths)].astype(float)
-    n_bs, n_ue, ports = paths.sizes["bs"], paths.sizes["ue"], coefficient.shape[1]
-    response = np.zeros((n_bs * n_ue, ports, f.size), np.complex128)
-    edges = np.searchsorted(link, np.arange(n_bs * n_ue + 1))
-    fine = int(np.ceil(np.sqrt(f.size)))
-    coarse = -(-f.size // fine)  # f = f[0] + (i * fine + j) * step: far fewer exponentials than paths x frequencies
-    for k in np.flatnonzero(np.diff(edges)):
-        part = slice(edges[k], edges[k + 1])
-        tau = -2j * np.pi * delay[part, None]
-        rough = np.exp(tau * (f[0] + step * fine * np.arange(coarse)))
-        near = np.exp(tau * (step * np.arange(fine)))
-        left = coefficient[part].T[:, :, None] * rough  # (port, path, coarse)
-        response[k] = (left.transpose(0, 2, 1) @ near).reshape(ports, -1)[:, : f.size]
-    return response.reshape(n_bs, n_ue, ports, f.size)
+    sim, radio, samples = rays.sim, rays.radio, rays.samples
+    if radio.pattern == "tr38901" and np.isnan(stations.azimuth).any():
+        raise SimulationError("a station has no azimuth", "a directive antenna in a scene looks somewhere", "draw one")
+    ends = ends or Ends(sector(radio))
+    import mitsuba as mi
+    from sionna.rt import PlanarArray, Receiver, Transmitter
+
+    scene = load_scene(city, radio.carrier_hz, sim.scattering)
+    scene.tx_array = ends.station
+    scene.rx_array = PlanarArray(num_rows=1, num_cols=1, pattern=ends.ue[0], polarization=ends.ue[1])
+    x, y = np.atleast_1d(np.asarray(x, float)), np.atleast_1d(np.asarray(y, float))
+    at = np.stack([x, y, city.ground_at(x, y) + radio.ue_height], 1)
+    base = np.stack([stations.x, stations.y, city.ground_at(stations.x, stations.y) + stations.h], 1)
+    step = min(ues or ues_a_call(samples, sim.max_depth), max(x.size, 1))
+    if ends.explicit:
+        samples = max(samples // ends.station.array_size, 1)
+    gain, count, buffer = np.zeros((x.size, stations.n)), np.zeros((x.size, stations.n), np.int64), cap or BUFFER
+    for start in range(0, x.size, step):
+        batch = slice(start, min(start + step, x.size))
+        for name in list(scene.receivers):
+            scene.remove(name)
+        for i in range(batch.start, batch.stop):
+            scene.add(Receiver(f"ue{i}", position=mi.Point3f(*at[i].tolist())))
+        for k in range(stations.n):
+            for name in list(scene.transmitters):
+                scene.remove(name)
+            turned = mi.Point3f(*ends.orientation(float(np.nan_to_num(stations.azimuth[k])), radio.downtilt))
+            scene.add(Transmitter("bs", position=mi.Point3f(*base[k].tolist()), orientation=turned))
+            paths, buffer = _solve(scene, replace(rays, samples=samples), not ends.explicit, buffer, cap is None, step)
+            real, imag = (np.array(part, np.float64) for part in paths.a)  # (ue, ue port, 1, port, path)
+            gain[batch, k] = (real**2 + imag**2).sum(axis=(1, 2, 3, 4))
+            count[batch, k] = np.array(paths.valid).reshape(batch.stop - batch.start, -1).sum(axis=1)
+    return gain, count
 
 
-def resource_element_gain(paths: xr.Dataset, radio: RadioParams, ue: Antenna | None = None) -> Array:
-    """Mean over all resource elements of the sum over ports of |H(f)|^2, shape (ue, bs), linear.
+def _solve(scene: Any, rays: Rays, synthetic: bool, buffer: int, grows: bool, ues: int) -> tuple[Any, int]:
+    """The solver's paths from the scene's one transmitter, and the size of the buffer that held them."""
+    from sionna.rt import PathSolver
 
-    What a UE measures as NRSRP is this gain, with the fading of the band, times the power of a resource element;
-    :func:`rfloc.datasets.radio.features` takes it as path gain. Its mean over random phases is :func:`path_gain`.
+    solver = PathSolver(deterministic=True)
+    solver._candidate_generator = generator = candidate_generator(ues, table_entries(rays.samples))
+    while True:
+        paths = solver(
+            scene, max_depth=rays.sim.max_depth, max_num_paths_per_src=buffer, samples_per_src=rays.samples,
+            synthetic_array=synthetic, seed=rays.seed, **interactions(rays.sim),
+        )  # fmt: skip
+        if not grows or generator.stored < buffer:
+            return paths, buffer
+        if buffer >= LARGEST_BUFFER:
+            raise SimulationError(
+                f"more than {buffer} candidate paths between a station and {len(scene.receivers)} UEs",
+                "the solver would drop the others without a word",
+                "trace fewer samples, or switch off diffuse reflection",
+            )
+        buffer *= 2
+
+
+def compare_with_maps(
+    city: City, maps: xr.Dataset, x: ArrayLike, y: ArrayLike, rays: Rays, samples: int = 100_000
+) -> dict[str, float]:
+    """How well isotropic maps agree with paths traced to UEs at x, y [m] by so many of the maps' rays.
+
+    Parameters
+    ----------
+    maps : Dataset of kind "maps"
+        Traced without the rooftop floor, which no path has.
+
+    Returns
+    -------
+    dict
+        `links`: (UE, station) pairs; `paths`, `maps`: shares of them that path tracing, and the maps, reach; `both`:
+        number that both reach, with the `bias_db`, `rms_db` (bias removed) and `spearman` of maps against paths there
+        (NaN under three); `missed`: share of the path-traced links that the maps miss; `spearman_all`: over all pairs,
+        those that one of them does not reach being its weakest.
+
+    Raises
+    ------
+    SimulationError
+        If the maps have the rooftop floor.
     """
-    f = resource_elements(radio)
-    gain = np.empty((paths.sizes["ue"], paths.sizes["bs"]))
-    for start in range(0, len(gain), 64):
-        part = slice(start, start + 64)
-        response = frequency_response(paths.isel(ue=part), f, radio, ue)
-        gain[part] = (np.abs(response) ** 2).sum(2).mean(-1).T
-    return gain
+    if maps.attrs.get("rooftop"):
+        raise SimulationError(
+            "these maps have the rooftop floor", "no traced path has it", "trace them with simulation.rooftop off"
+        )
+    isotropic = rays.radio.model_copy(update={"pattern": "isotropic", "downtilt": 0.0})
+    paths = replace(rays, radio=isotropic, samples=samples)
+    traced, _ = trace_gain(city, Stations.from_dataset(maps), x, y, paths)
+    mapped = read_maps(maps, x, y)
+    both = (traced > 0) & (mapped > 0)
+    error = 10 * np.log10(mapped[both] / traced[both])
+    enough = error.size > 2
+    return {
+        "links": int(traced.size),
+        "paths": float((traced > 0).mean()),
+        "maps": float((mapped > 0).mean()),
+        "both": int(both.sum()),
+        "missed": float(1 - both.sum() / max((traced > 0).sum(), 1)),
+        "bias_db": float(error.mean()) if enough else float("nan"),
+        "rms_db": float(error.std()) if enough else float("nan"),
+        "spearman": float(spearmanr(mapped[both], traced[both]).statistic) if enough else float("nan"),
+        "spearman_all": float(spearmanr(mapped.ravel(), traced.ravel()).statistic) if enough else float("nan"),
+    }

@@ -1,4 +1,4 @@
-"""What is added to Sionna RT's solvers: paths of one element at four slants that ignore other UEs, rays aimed at maps.
+"""Two of Sionna RT's private loops, re-bound: paths that ignore other UEs, and map rays aimed at the map.
 
 The path solver keeps every chain of specular reflections once, by its hash in a table that all UEs of a call share. Two
 chains with one entry lose one of them, so that a path of one UE depends on who else is in the call, by up to several
@@ -7,24 +7,19 @@ dB of a link. Here every UE has a part of the table to itself: a collision is th
 
 from __future__ import annotations
 
-from types import FunctionType, SimpleNamespace
+from importlib.metadata import version
+from types import CodeType, FunctionType, SimpleNamespace
 from typing import Any
 
 import numpy as np
 
 from rfloc.backend import prepare
 from rfloc.config import SimulationParams
+from rfloc.errors import BackendError
 from rfloc.frames import Grid
 
-#: Slants at which the transmitting element is traced [deg]. The power received over slant is a trigonometric
-#: polynomial, of second order for specular paths and of fourth for one or two diffuse reflections: four samples.
-SLANTS = (0.0, 45.0, 90.0, 135.0)
-
-#: Largest part of the table that a UE has, in entries.
-LARGEST_TABLE = 1 << 20
-
-#: Memory that a call may take [bytes], and what the solver takes for each ray, interaction and UE.
-MEMORY, BYTES_A_TEST = 1_200_000_000, 72
+#: Releases of sionna-rt whose loops are known.
+TESTED = "2.2."
 
 #: Share of a map's rays that go up. From 0.1 to 0.25 a map gets worse by a quarter.
 ABOVE = 0.1
@@ -43,39 +38,28 @@ def interactions(sim: SimulationParams) -> dict[str, bool]:
     }
 
 
-def table_entries(samples: int) -> int:
-    """Entries of one UE's part of the table of specular chains; a function of nothing but the rays of a station."""
-    return min(LARGEST_TABLE, 1 << (16 * samples - 1).bit_length())
+def _names(code: CodeType) -> set[str]:
+    """Global and attribute names that a function uses, its inner functions' too."""
+    inner = (_names(part) for part in code.co_consts if isinstance(part, CodeType))
+    return set(code.co_names).union(*inner)
 
 
-def ues_a_call(samples: int, max_depth: int) -> int:
-    """Number of UEs that one solver call has memory for, one at least."""
-    return max(1, MEMORY // (samples * max(max_depth, 1) * BYTES_A_TEST + 8 * table_entries(samples)))
+def rebound(loop: Any, **names: Any) -> FunctionType:
+    """A copy of one of Sionna's functions to which these global names mean something else.
 
-
-def slanted_array() -> Any:
-    """Sionna array of a single isotropic element with one port a slant of :data:`SLANTS`."""
-    prepare()
-    import mitsuba as mi
-    from sionna.rt import AntennaPattern, PlanarArray
-
-    number: Any = mi.Complex2f
-
-    def port(slant: float) -> Any:
-        theta_part, phi_part = float(np.cos(np.radians(slant))), float(np.sin(np.radians(slant)))
-
-        def pattern(theta: Any, phi: Any) -> tuple[Any, Any]:
-            everywhere = 0.0 * theta
-            return number(theta_part + everywhere, 0), number(phi_part + everywhere, 0)
-
-        return pattern
-
-    class Slanted(AntennaPattern):
-        patterns = [port(slant) for slant in SLANTS]  # noqa: RUF012
-
-    array = PlanarArray(num_rows=1, num_cols=1, pattern="iso", polarization="V")
-    array.antenna_pattern = Slanted()
-    return array
+    Raises
+    ------
+    BackendError
+        If another release than the tested ones is installed, or the function uses no such names.
+    """
+    installed, missing = version("sionna-rt"), set(names) - _names(loop.__code__)
+    if missing or not installed.startswith(TESTED):
+        raise BackendError(
+            f"sionna-rt {installed} is not {TESTED}x" + "".join(f", {loop.__name__} has no {name}" for name in missing),
+            "its private loops are re-bound by name, and another release might trace wrongly without a word",
+            f"pip install 'sionna-rt=={TESTED}*'",
+        )
+    return FunctionType(loop.__code__, loop.__globals__ | names, loop.__name__, loop.__defaults__, loop.__closure__)
 
 
 def candidate_generator(ues: int, entries: int) -> Any:
@@ -90,15 +74,11 @@ def candidate_generator(ues: int, entries: int) -> Any:
     def entry(ue: Any, chain: Any, size: Any, source: Any) -> Any:
         return mi.UInt(chain % entries) + entries * ue + size * source
 
-    stock = library.SBDeterministicCandidateGenerator
-    loop = stock._shoot_and_bounce_loop
-    names = vars(library) | {
-        "hash_for_target": entry,
-        "SBCandidateGenerator": SimpleNamespace(MIN_SPEC_COUNT_SIZE=ues * entries),
-    }
+    stock, table = library.SBDeterministicCandidateGenerator, SimpleNamespace(MIN_SPEC_COUNT_SIZE=ues * entries)
+    loop = rebound(stock._shoot_and_bounce_loop, hash_for_target=entry, SBCandidateGenerator=table)
 
     class Generator(stock):  # type: ignore[misc, valid-type]
-        _shoot_and_bounce_loop = FunctionType(loop.__code__, names, loop.__name__, loop.__defaults__, loop.__closure__)
+        _shoot_and_bounce_loop = loop
 
         def __call__(self, **arguments: Any) -> Any:
             paths = super().__call__(**arguments)
@@ -163,10 +143,9 @@ def map_solver(batches: int, seed: int, flat: float) -> Any:
         return isotropic * dr.sqrt(weight)
 
     stock = library.RadioMapSolver
-    loop = stock._shoot_and_bounce
-    names = vars(library) | {"spawn_ray_from_sources": spawn, "antenna_pattern_to_world_implicit": field}
+    loop = rebound(stock._shoot_and_bounce, spawn_ray_from_sources=spawn, antenna_pattern_to_world_implicit=field)
 
     class Solver(stock):  # type: ignore[misc, valid-type]
-        _shoot_and_bounce = FunctionType(loop.__code__, names, loop.__name__, loop.__defaults__, loop.__closure__)
+        _shoot_and_bounce = loop
 
     return Solver()

@@ -13,11 +13,10 @@ from pathlib import Path
 from rfloc.backend import run_on_one_thread
 from rfloc.city import City, open_city
 from rfloc.errors import SimulationError
-from rfloc.simulation.maps import trace_maps
+from rfloc.simulation.maps import read_error_db, read_maps, trace_maps
 from rfloc.simulation.plane import Plane, Rays
 from rfloc.simulation.shards import Part, Shard, differences, files_digest, plan_versions
 from rfloc.simulation.store import Store
-from rfloc.simulation.trace import read_or_trace
 
 #: A process traces one station at a time, however many threads its Dask worker has: they share a scene.
 _TRACING = threading.Lock()
@@ -54,7 +53,7 @@ def _compute_station(root: Path, part: Part, todo: list[Shard], cache: Path | No
     maps = trace_maps(plane, part.stations, Rays(part.sim, part.radio, part.samples, part.seed), cache, False)
     for shard in todo:
         x, y = part.ue_x[shard.start : shard.stop], part.ue_y[shard.start : shard.stop]
-        gain, error = read_or_trace(city, maps, x, y, part.sim, part.radio)
+        gain, error = read_maps(maps, x, y, part.radio), read_error_db(maps, x, y)
         try:
             store.write(shard, gain[:, 0], error[:, 0])
         except OSError as cause:

@@ -19,11 +19,10 @@ from rfloc.config import CityParams, EngineParams, Params, RadioParams, Simulati
 from rfloc.datasets.deployments import deployments
 from rfloc.frames import LocalFrame
 from rfloc.simulation.many import connect
-from rfloc.simulation.maps import trace_maps
+from rfloc.simulation.maps import read_maps, trace_maps
 from rfloc.simulation.plane import Plane, Rays
 from rfloc.simulation.scene import load_scene
 from rfloc.simulation.shards import blocks, files_digest
-from rfloc.simulation.trace import read_or_trace
 from rfloc.simulation.worker import worker_city
 from rfloc.stations import Stations
 
@@ -75,7 +74,7 @@ class Probe:
     map_seconds, ray_seconds : float
         A map takes the first, and the second for every ray.
     read_seconds : float
-        To read a map at 1000 UEs, with the paths of those that it misses where these are asked for.
+        To read a map at 1000 UEs.
     map_bytes : int
         A map in the cache.
     memory_bytes : int
@@ -256,7 +255,7 @@ def _measure(folder: Path, sim: SimulationParams, radio: RadioParams, samples: i
         map_bytes = max(file.stat().st_size for file in cache.iterdir())
         maps = trace_maps(plane, stations.take([0]), Rays(sim, radio, samples, seed), cache, False)
     start = time.perf_counter()
-    read_or_trace(city, maps, x, y, sim, radio)
+    read_maps(maps, x, y, radio)
     return Probe(
         city=city.key,
         load_seconds=loaded,

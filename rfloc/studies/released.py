@@ -1,52 +1,70 @@
 """What the released code chose otherwise than this project, each choice on its own.
 
 Nothing else uses these: they exist so that the effect of each can be measured. Choices that parameters can express are
-parameters here too (`conf/variant/released_code.yaml` has them together).
+parameters here too (`conf/variant/released_code.yaml` has them together). Rays are traced path by path, with the
+antennas in the scene.
 """
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable
-from typing import TYPE_CHECKING, Any
+import shutil
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import xarray as xr
 from numpy.typing import ArrayLike, NDArray
 from scipy.stats import spearmanr
 
-from rfloc.config import RadioParams, SimulationParams
 from rfloc.datasets.hidden import links_from_gain
-from rfloc.schema import FEATURES, links_dataset
-from rfloc.simulation.antennas import Antenna
-from rfloc.simulation.paths import path_gain
+from rfloc.errors import SimulationError
+from rfloc.frames import sionna_orientation
+from rfloc.schema import FEATURES, validate
+from rfloc.simulation.paths import Ends, sector, trace_gain
+from rfloc.simulation.plane import Rays
 from rfloc.stations import Stations
-from rfloc.studies.released_rays import COLUMNS, ROWS, SLANTS, Departure, trace_gain
 
 if TYPE_CHECKING:
     from rfloc.city import City
 
-__all__ = [
-    "DEPARTURES",
-    "Departure",
-    "compare",
-    "one_feature",
-    "rank_of_features",
-    "simulate",
-    "together",
-    "trace_gain",
-]
-
 Array = NDArray[np.float64]
 
-#: The UE's antenna: half-wave dipoles, crossed.
-DIPOLES = Antenna("dipole", slants=(45.0, -45.0))
+#: The station's array: rows and columns of elements, distances between them [wavelengths]; with ports V and H, 72.
+ARRAY = {"num_rows": 6, "num_cols": 6, "vertical_spacing": 0.7, "horizontal_spacing": 0.5}
 
-#: RSSI that stands for "no path" [dBm].
-SENTINEL_DBM = -140.0
+#: The UE's antenna by Sionna's names: half-wave dipoles, crossed.
+DIPOLES = ("hw_dipole", "cross")
 
-#: Noise and interference [dBm], resource blocks and elements: constants of the metrics.
-NOISE_DBM, INTERFERENCE_DBM, BLOCKS, ELEMENTS = -100.0, -110.0, 84, 1008
+#: UEs of a solver call, and the paths that they share, as a part of the rays: 10^4 of 10^6.
+BATCH, PATHS_A_RAY = 256, 0.01
+
+#: RSSI that stands for "no path", noise and interference [dBm], resource blocks and elements: constants of the metrics.
+SENTINEL_DBM, NOISE_DBM, INTERFERENCE_DBM, BLOCKS, ELEMENTS = -140.0, -100.0, -110.0, 84, 1008
+
+
+@dataclass(frozen=True)
+class Departure:
+    """Choices of the released code; what is not named stays as in this project."""
+
+    label: str
+    #: Parameters of these sections that it sets.
+    radio: Mapping[str, Any] = field(default_factory=dict)
+    sim: Mapping[str, Any] = field(default_factory=dict)
+    #: The stations' antenna: a vertical element, or :data:`ARRAY`, the powers of whose ports add without being shared
+    #: out; rays leave from every element (an equal part of them), or from the middle, as if the array had no size.
+    array: Literal["element", "explicit", "synthetic"] = "element"
+    dipoles: bool = False  #: crossed dipoles at the UE instead of isotropic ports
+    roll: bool = False  #: the azimuth turns an antenna about its boresight, which stays where it is: in the east
+    capped: bool = False  #: the UEs of a batch share so many paths; the others are lost
+    fans: bool = False  #: roofs by :func:`fan_city`
+    shift: float = 0.0  #: stations and UEs stand so far east of where the buildings have them [m]
+    one_feature: bool = False  #: NSINR, NRSRP and NRSRQ are RSSI and a constant (:func:`one_feature`)
+    sentinel: bool = False  #: links that are not heard have a level all the same: -140 dBm
+
 
 #: The choices that bear on what a simulated UE hears, by key.
 DEPARTURES: dict[str, Departure] = {
@@ -89,18 +107,7 @@ def one_feature(path_gain: ArrayLike, power_dbm: ArrayLike) -> dict[str, Array]:
     """The metrics of the released code: RSSI is one station's level, the others are constants away from it.
 
     NSINR = RSSI - (noise + interference), both constant; NRSRP = RSSI - 10 log10 1008 + 30; NRSRQ = 10 log10(84/1008).
-
-    Parameters
-    ----------
-    path_gain : array_like, shape (ue, bs)
-        Linear.
-    power_dbm : array_like, shape (bs,)
-        Transmit power [dBm].
-
-    Returns
-    -------
-    dict
-        `rssi nsinr nrsrp nrsrq`, each (ue, bs); RSSI is nowhere under :data:`SENTINEL_DBM`.
+    `path_gain` is linear, (ue, bs), `power_dbm` (bs,); each feature is (ue, bs), RSSI nowhere under the sentinel.
     """
     level = np.asarray(power_dbm, float) + 10 * np.log10(np.maximum(np.asarray(path_gain, float), 1e-30))
     rssi = np.maximum(level, SENTINEL_DBM)
@@ -113,49 +120,83 @@ def one_feature(path_gain: ArrayLike, power_dbm: ArrayLike) -> dict[str, Array]:
     }
 
 
+def roll_orientation(azimuth: float, downtilt: float = 0.0) -> tuple[float, float, float]:
+    """Sionna RT's orientation [rad] with the azimuth [deg] in the third slot, the roll.
+
+    :func:`rfloc.frames.sionna_orientation` is the right one. Rolled, an antenna looks east whatever its azimuth.
+    """
+    return 0.0, float(np.radians(downtilt)), float(np.radians(azimuth))
+
+
+def fan_city(city: City, folder: Path) -> City:
+    """The city with a scene, written to `folder`, whose courtyards are filled and whose roofs are fans of triangles.
+
+    A fan joins every edge of an outline with its first vertex. Where the outline is bent, triangles overlap and spill.
+
+    Raises
+    ------
+    SimulationError
+        If the city has no footprints: it is one of Sionna's scenes.
+    """
+    if not (city.folder / "buildings.parquet").exists():
+        raise SimulationError(f"{city.key!r} has no footprints", "its scene came ready made", "take a city from a map")
+    import geopandas as gpd
+    import shapely
+
+    from rfloc.city.mesh import FOUNDATION, Mesh, write_ply
+
+    footprints = gpd.read_parquet(city.folder / "buildings.parquet")
+    vertices: list[Array] = []
+    faces: list[NDArray[np.int64]] = []
+    start = 0
+    for outline, height in zip(footprints.geometry, footprints["height"], strict=True):
+        ring = shapely.get_coordinates(shapely.orient_polygons(outline).exterior)[:-1]
+        n = len(ring)
+        floor, fan = start + np.arange(n), np.arange(1, n - 1)
+        following, roof = np.roll(floor, -1), start + n + np.stack([0 * fan, fan, fan + 1], 1)
+        walls = [np.stack([floor, following, following + n], 1), np.stack([floor, following + n, floor + n], 1)]
+        vertices += [np.column_stack([ring, np.full(n, z)]) for z in (-FOUNDATION, height)]
+        faces += [*walls, roof, roof[:, ::-1] - n]
+        start += 2 * n
+    shutil.copytree(city.folder / "meshes", folder / "meshes")
+    shutil.copy(city.folder / "scene.xml", folder)
+    write_ply(Mesh(np.concatenate(vertices), np.concatenate(faces)), folder / "meshes" / "buildings.ply")
+    return dataclasses.replace(city, folder=folder)
+
+
 def simulate(
-    city: City,
-    stations: Stations,
-    x: ArrayLike,
-    y: ArrayLike,
-    departure: Departure,
-    sim: SimulationParams,
-    radio: RadioParams,
-    seed: int,
-    paths: xr.Dataset,
+    city: City, stations: Stations, x: ArrayLike, y: ArrayLike, departure: Departure, rays: Rays
 ) -> xr.Dataset:
     """Links of UEs with some of the released code's choices.
 
-    Parameters
-    ----------
-    stations : Stations
-        As traced: clear of roofs.
-    x, y : array_like, shape (ue,)
-        UE positions [m].
-    paths : Dataset of kind "paths"
-        Of these stations and UEs with this project's choices; as many rays are traced where it cannot serve.
-
-    Returns
-    -------
-    Dataset of kind "links"
-        Positions are those that stations and UEs are said to have; the attribute `paths` counts what was found. With
-        metrics of one feature and the sentinel together no level is censored; with either alone, what this project
-        would not report is missing, or -140 dBm.
+    Parameters are those of :func:`~rfloc.simulation.paths.trace_gain`. Positions in the links are those that stations
+    and UEs are said to have; the attribute `paths` counts what was found. With metrics of one feature and the sentinel
+    together no level is censored; with either alone, what this project would not report is missing, or -140 dBm.
     """
-    radio, sim = radio.model_copy(update=dict(departure.radio)), sim.model_copy(update=dict(departure.sim))
-    count = np.isfinite(paths["delay"].values).sum()
-    if departure.traces:
-        gain, found = trace_gain(city, stations, x, y, departure, sim, radio, seed, int(paths.attrs["samples"]))
-        count = found.sum()
-    else:
-        antenna = Antenna.of_station(radio)
-        summed = departure.array == "synthetic"
-        if summed:
-            antenna = dataclasses.replace(antenna, slants=SLANTS)
-        gain = path_gain(paths, antenna, DIPOLES if departure.dipoles else None)
-        gain = gain * (ROWS * COLUMNS * len(SLANTS) if summed else 1)
+    radio, sim = rays.radio.model_copy(update=dict(departure.radio)), rays.sim.model_copy(update=dict(departure.sim))
+    explicit, elements = departure.array == "explicit", int(ARRAY["num_rows"] * ARRAY["num_cols"])
+    ends = Ends(
+        sector(radio) if departure.array == "element" else sector(radio, "VH", **(ARRAY if explicit else {})),
+        DIPOLES if departure.dipoles else ("iso", "VH"),
+        roll_orientation if departure.roll else sionna_orientation,
+        explicit,
+    )
+    shared = round(PATHS_A_RAY * (rays.samples // elements if explicit else rays.samples))
+    with TemporaryDirectory(prefix="rfloc-") as folder:
+        gain, count = trace_gain(
+            fan_city(city, Path(folder)) if departure.fans else city,
+            stations.moved(departure.shift),
+            np.asarray(x, float) + departure.shift,
+            y,
+            dataclasses.replace(rays, sim=sim, radio=radio),
+            ends,
+            BATCH,
+            max(shared, 1) if departure.capped else None,
+        )
+    if departure.array == "synthetic":
+        gain = gain * elements
     links = links_from_gain(city, gain, stations, x, y, radio, source=f"released code: {departure.label}")
-    links.attrs["paths"] = int(count)
+    links.attrs["paths"] = int(count.sum())
     if not (departure.one_feature or departure.sentinel):
         return links
     heard, metrics = links["heard"].values, one_feature(gain, stations.power)
@@ -164,16 +205,9 @@ def simulate(
         metrics = {name: np.where(heard, links[name].values, silent[name]) for name in FEATURES}
     if not departure.sentinel:
         metrics = {name: np.where(heard, value, np.nan) for name, value in metrics.items()}
-    reported = links_dataset(
-        metrics,
-        {"x": links["ue_x"].values, "y": links["ue_y"].values},
-        {name: getattr(stations, name) for name in ("x", "y", "h", "azimuth", "power", "id")},
-        city.frame,
-        source=links.attrs["source"],
-        city=city.key,
-        carrier_hz=radio.carrier_hz,
-    )
-    return reported.assign_attrs(paths=int(count))
+    for name, value in metrics.items():
+        links[name] = links[name].copy(data=value.astype(np.float32))
+    return validate(links.assign(heard=np.isfinite(links["nrsrp"])), "links")
 
 
 def compare(links: xr.Dataset, right: xr.Dataset) -> dict[str, float | int | None]:

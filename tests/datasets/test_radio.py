@@ -9,7 +9,6 @@ from hypothesis.extra.numpy import arrays
 from rfloc.config import RadioParams
 from rfloc.datasets.radio import features, noise_dbm, reportable_dbm
 from rfloc.errors import SimulationError
-from rfloc.simulation.paths import resource_elements
 
 OPEN = RadioParams(sensitivity_dbm=-200.0, detection_db=-300.0)
 gains_db = arrays(float, (5, 4), elements=st.floats(-150, -50))
@@ -18,12 +17,6 @@ gains_db = arrays(float, (5, 4), elements=st.floats(-150, -50))
 def test_thermal_noise_is_minus_174_dbm_per_hertz():
     assert noise_dbm(1.0) == pytest.approx(-174.0, abs=0.03)
     assert noise_dbm(1008 * 15e3, 7.0) == pytest.approx(-173.98 + 71.796 + 7.0, abs=0.01)
-
-
-def test_resource_elements_lie_about_the_carrier():
-    f = resource_elements(OPEN)
-    assert f.size == 1008 and f.mean() == pytest.approx(OPEN.carrier_hz)
-    np.testing.assert_allclose(np.diff(f), 15e3)
 
 
 def test_two_stations_by_hand():
