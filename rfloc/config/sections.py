@@ -103,8 +103,6 @@ class CampaignParams(Section):
         "known", description="nbiot: cells of known position; or place the others from training UEs"
     )
     table: str | None = Field(None, description="table: a row a measurement (.csv, .parquet), under data.root or data/")
-    max_ues: int | None = Field(None, ge=10, description="nbiot, table: keep a random subset of the UE locations")
-    max_bs: int | None = Field(None, ge=1, description="nbiot, table: keep only the stations heard most often")
 
     @model_validator(mode="after")
     def _complete(self) -> CampaignParams:

@@ -30,14 +30,8 @@ def read_cell_table(path: Path) -> tuple[pd.DataFrame, dict[str, Any]]:
     """Read a cell table: a row a cell, its NPCI in its name (`NPCI:<digits>`), and an error ellipse.
 
     `PosErrorLambda1` and `PosErrorLambda2` are taken as the half axes of a one-sigma ellipse [m], unknown where one is
-    not positive; its direction is not used. A cell that is listed more than once counts with its smallest ellipse.
-
-    Returns
-    -------
-    cells : DataFrame
-        As documented in this module, source "table".
-    report : dict
-        `listed`, `cells`, and `rejected`: reason -> entries of the table.
+    not positive; its direction is not used. A cell that is listed more than once counts with its smallest ellipse. The
+    report says `listed`, `cells`, and `rejected`: reason -> entries of the table.
 
     Raises
     ------
@@ -92,22 +86,9 @@ def read_cell_table(path: Path) -> tuple[pd.DataFrame, dict[str, Any]]:
 def published_positions(path: Path, rows: pd.DataFrame) -> tuple[pd.DataFrame, dict[str, int]]:
     """Which cells the positions of a published crop belong to.
 
-    A row of the crop holds the numbers of its row in the .mat file and a station's position, but no cell identity;
-    equal numbers tell the cell.
-
-    Parameters
-    ----------
-    path : Path
-        The crop (.csv).
-    rows : DataFrame
-        Rows of its .mat file (:func:`rfloc.datasets.nbiot.read_mat`).
-
-    Returns
-    -------
-    cells : DataFrame
-        As documented in this module, source "published".
-    report : dict
-        Rows, locations and positions of the crop, `cells`, and how many measured rows of these the .mat file has.
+    A row of the crop (.csv) holds the numbers of its row in the .mat file, of which `rows` are all, and a station's
+    position, but no cell identity; equal numbers tell the cell. The report counts rows, locations and positions of the
+    crop, cells, and measured rows of these cells.
 
     Raises
     ------

@@ -61,24 +61,16 @@ def read_manifest(name: str, project: Path | None = None) -> Manifest:
 
 
 def check_files(name: str, data_root: Path, used: Sequence[str], project: Path | None = None) -> None:
-    """Check files of a data set where they lie: `used`, as paths below `data_root`.
+    """Check files of a data set, `used`, paths below `data_root`.
 
-    Raises
-    ------
-    HashMismatchError, DataError
-        If one is not the published file, or is missing.
-    ConfigError
-        If the data set has no such file.
+    Raises HashMismatchError, DataError or ConfigError if one is not the published file, is missing, or unknown.
     """
     manifest = read_manifest(name, project)
     origins = {f"{manifest.folder}/{origin.name}": origin for origin in manifest.files}
     for file in used:
         if file not in origins:
-            raise ConfigError(
-                f"the data set {name!r} has no file {file}",
-                f"it has {', '.join(origins)}",
-                "set campaign.manifest to null for files of your own",
-            )
+            mend = "set campaign.manifest to null for files of your own"
+            raise ConfigError(f"the data set {name!r} has no file {file}", f"it has {', '.join(origins)}", mend)
         if not (path := data_root / file).is_file():
             raise DataError(
                 f"{path} is missing",
@@ -93,19 +85,8 @@ def fetch(
 ) -> dict[str, str]:
     """Fill `target/<folder>` with the files of a data set, check each, and print a line a file.
 
-    Parameters
-    ----------
-    data_root : Path, optional
-        A folder that holds `<folder>/` already; its files are copied and nothing is downloaded for them.
-    manifest : Manifest, optional
-        Default: the project's of that name.
-    retries : int
-        How often a download that failed is tried again.
-
-    Returns
-    -------
-    dict
-        Where each file came from: "kept" (it was there), "copied" or "downloaded".
+    Files in `data_root/<folder>` are copied; others are downloaded, a failure tried again `retries` times. Returns
+    where each came from: "kept" (it was there), "copied" or "downloaded".
 
     Raises
     ------

@@ -5,7 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pandas as pd
 import xarray as xr
 
@@ -13,36 +12,30 @@ from rfloc.city import City
 from rfloc.config import CampaignParams, RadioParams, input_file
 from rfloc.datasets import cells, nbiot
 from rfloc.datasets.fetch import check_files
-from rfloc.datasets.rows import LINK, Rows, links_from_rows
+from rfloc.datasets.rows import Rows, links_from_rows
 from rfloc.datasets.table import read_table
 from rfloc.errors import ConfigError, DataError
 from rfloc.files import content_hash
 
 
 def read_campaign(
-    params: CampaignParams, radio: RadioParams, data_root: Path, project: Path, city: City, seed: int
+    params: CampaignParams, radio: RadioParams, data_root: Path, project: Path, city: City
 ) -> tuple[xr.Dataset, dict[str, Any]]:
-    """Read the campaign of one city.
+    """Read the campaign of one city: UEs outside its box and stations outside its raster are rejected.
 
     Parameters
     ----------
     params : CampaignParams
-        Kind `nbiot` or `table`, and its files: below `data_root`, a table else below the project's `data/`.
+        Kind `nbiot` or `table`, and its files: below `data_root`, else below the project's `data/`.
     radio : RadioParams
         Carrier and nominal transmit power; the files do not say them.
-    data_root, project : Path
-        Folder of published files; folder of the project.
-    city : City
-        UEs outside its box are rejected, stations outside its raster too.
-    seed : int
-        Of the random subset of UEs, where `max_ues` asks for one.
 
     Returns
     -------
     links : xr.Dataset
         Kind `links`: operators apart, azimuth NaN and height nominal where nobody states them. With
-        `positions = "all"` the cells without position are there with NaN, and
-        :func:`rfloc.datasets.positions.estimate_positions` places them once a split says who trains.
+        `positions = "all"` the cells without position are there with NaN, for
+        :func:`rfloc.datasets.positions.estimate_positions` to place once a split says who trains.
     report : dict
         Counts of every step. `rejected` says reason -> rows; `rows` is their sum and `rows_kept`; `rows_kept` is
         `links` and `rows_averaged_away`. `files` holds the SHA-256 of each file read.
@@ -75,7 +68,6 @@ def read_campaign(
         rows.reject(rows.table["bs_lat"].isna(), "cell without a known position")
     outside = ~_within(rows.table["bs_lat"], rows.table["bs_lon"], city, city.grid.bounds)
     rows.reject(rows.table["bs_lat"].notna() & outside, "station outside the city's raster")
-    _subset(rows, params, seed)
     mend = "check the city's box, and that the cells' latitudes and longitudes are not exchanged"
     rows.require(repr(city.key), mend)
     source = "measured: " + ("NB-IoT campaign, " if params.kind == "nbiot" else "") + Path(names[0]).name
@@ -128,18 +120,3 @@ def _within(lat: pd.Series, lon: pd.Series, city: City, bounds: tuple[float, flo
     x, y = city.frame.to_local(lat.where(possible, 0.0), lon.where(possible, 0.0))
     x_min, y_min, x_max, y_max = bounds
     return possible & (x >= x_min) & (x <= x_max) & (y >= y_min) & (y <= y_max)
-
-
-def _subset(rows: Rows, params: CampaignParams, seed: int) -> None:
-    """Keep the cells heard most often and a random subset of the UE locations."""
-    if params.max_bs is not None:
-        heard = rows.table.drop_duplicates(LINK)["bs_id"].value_counts().sort_index()
-        most = heard.sort_values(ascending=False, kind="stable").index[: params.max_bs]
-        rows.reject(~rows.table["bs_id"].isin(most), "cell beyond max_bs")
-    where = ["ue_lat", "ue_lon"]
-    ues = rows.table[where].drop_duplicates().sort_values(where)
-    if params.max_ues is not None and params.max_ues < len(ues):
-        chosen = np.random.default_rng(seed).choice(len(ues), params.max_ues, replace=False)
-        kept = pd.MultiIndex.from_frame(ues.iloc[np.sort(chosen)])
-        out = pd.Series(~pd.MultiIndex.from_frame(rows.table[where]).isin(kept), index=rows.table.index)
-        rows.reject(out, "UE beyond max_ues")

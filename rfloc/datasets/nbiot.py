@@ -26,24 +26,12 @@ MEASURED, INTERPOLATED = "dataSet", "dataSet_interp"
 
 
 def read_mat(path: Path, *, interpolated: bool = False) -> Rows:
-    """Every row of a campaign that has a level, a cell of known identity and a position.
+    """Every row of a .mat file that has a level, a cell of known identity and a position.
 
-    The time of arrival is not used here, so a row without one is a row like any other.
-
-    Parameters
-    ----------
-    path : Path
-        The .mat file.
-    interpolated : bool
-        Add the interpolated rows of links that were not measured, marked in the column `interpolated`. They were
-        computed from neighbouring locations, whichever role those have in a split.
-
-    Returns
-    -------
-    Rows
-        Besides the columns of :mod:`.rows`, enodeb npci mnc (int) and toa [us]; bs_id is "mnc-enodeb-npci". The report
-        counts locations and rows read; measured rows without time of arrival and complete ones; locations and cells
-        with complete rows.
+    The time of arrival is not used here, so a row without one is a row like any other. Where `interpolated`, rows of
+    links that were not measured are added, marked in the column of that name: they were computed from neighbouring
+    locations, whichever role those have in a split. Besides the columns of :mod:`.rows` there are enodeb npci mnc (int)
+    and toa [us]; bs_id is "mnc-enodeb-npci".
 
     Raises
     ------

@@ -49,18 +49,10 @@ HEARING = tuple((float(a), b) for b in (0.15, 0.3, 0.5) for a in range(-3, 9))
 def estimate_positions(
     links: xr.Dataset, train: NDArray[np.bool_], *, bounds: tuple[float, float, float, float]
 ) -> tuple[xr.Dataset, dict[str, Any]]:
-    """Give every station a position: those without one are estimated, or dropped.
+    """Give every station a position: those without one are estimated, or dropped where that is outside `bounds` [m].
 
-    Interpolated levels are not used: they were computed from neighbours that may be no training UEs.
-
-    Parameters
-    ----------
-    links : xr.Dataset
-        Kind `links`; stations whose `bs_position_source` is "unknown" have NaN bs_x and bs_y.
-    train : ndarray of bool, shape (ue,)
-        UEs whose measurements may be used.
-    bounds : (x_min, y_min, x_max, y_max)
-        Stations estimated outside are dropped [m], for instance outside the city's raster.
+    Only `train`, bool of shape (ue,), says which UEs may be used. Interpolated levels are not: they were computed from
+    neighbours that may be no training UEs.
 
     Returns
     -------

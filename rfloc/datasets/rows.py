@@ -106,22 +106,9 @@ def links_from_rows(
 ) -> tuple[xr.Dataset, dict[str, int]]:
     """Turn rows into a links dataset; duplicates of a link are averaged in linear power.
 
-    Parameters
-    ----------
-    rows : DataFrame
-        Columns as documented in this module; every row has a UE, at a position rounded to `DECIMALS`, a cell and a
-        level.
-    frame, carrier_hz, city, source
-        As of :func:`rfloc.schema.links_dataset`.
-    power_dbm : float
-        Transmit power [dBm] of cells for which the rows say none.
-
-    Returns
-    -------
-    links : xr.Dataset
-        Kind `links`; UEs by campaign and position, cells by name, whatever the order of the rows.
-    report : dict
-        Counts: rows kept, rows averaged away, links, of them interpolated (where rows are marked), UEs, stations.
+    Every row has a UE, at a position rounded to `DECIMALS`, a cell and a level; `power_dbm` is that of cells for which
+    the rows say none, the rest as of :func:`rfloc.schema.links_dataset`. UEs are sorted by campaign and position, cells
+    by name, whatever the order of the rows; the report counts what became of these.
 
     Raises
     ------

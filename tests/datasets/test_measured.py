@@ -40,8 +40,8 @@ def nbiot(**changes: Any) -> CampaignParams:
     return CampaignParams(**own | changes)
 
 
-def read(root: Path, params: CampaignParams, where: City | None = None, seed: int = 0, project: Path = Path("nowhere")):
-    links, report = read_campaign(params, RADIO, root, project, where or city(), seed)
+def read(root: Path, params: CampaignParams, where: City | None = None, project: Path = Path("nowhere")):
+    links, report = read_campaign(params, RADIO, root, project, where or city())
     assert report["rows"] == sum(report["rejected"].values()) + report["rows_kept"]
     assert report["rows_kept"] == report["links"] + report["rows_averaged_away"] == int(links["heard"].sum())
     return links, report
@@ -106,16 +106,6 @@ def test_outside_the_city_is_a_reason(root: Path) -> None:
         read(root, nbiot(published=None, positions="all"))
 
 
-def test_subsets_are_seeded(tmp_path: Path) -> None:
-    root = write_crop(write_mat(tmp_path, 24), 24)
-    some, report = read(root, nbiot(max_ues=10), seed=1)
-    again, _ = read(root, nbiot(max_ues=10), seed=1)
-    other, _ = read(root, nbiot(max_ues=10), seed=2)
-    assert some.sizes["ue"] == 10 and some.identical(again) and not some["ue_x"].equals(other["ue_x"])
-    assert report["rejected"]["UE beyond max_ues"] == 14 * 3
-    assert read(root, nbiot(max_bs=2))[0].sizes["bs"] == 2
-
-
 def test_files_are_looked_for_and_checked(root: Path, project_root: Path) -> None:
     with pytest.raises(DataError, match=r"no file rome/other\.mat[\s\S]*RFLOC_DATA"):
         read(root, nbiot(mat="rome/other.mat"))
@@ -133,7 +123,7 @@ def test_files_are_looked_for_and_checked(root: Path, project_root: Path) -> Non
 
 def test_the_example_table_is_a_campaign_in_the_toy_city(project_root: Path, toy_city: City, tmp_path: Path) -> None:
     params = CampaignParams(kind="table", cities=["home"], table="toy/campaign.csv")
-    links, report = read_campaign(params, RADIO, tmp_path, project_root, toy_city, 0)
+    links, report = read_campaign(params, RADIO, tmp_path, project_root, toy_city)
     assert links.sizes == {"ue": 120, "bs": 5} and report["rejected"]["nrsrp empty"] == 68
     assert report["rows"] == 575 == sum(report["rejected"].values()) + report["rows_kept"]
     assert np.isfinite(links["bs_azimuth"]).all() and set(links["ue_campaign"].values) == {1, 2}
@@ -144,7 +134,7 @@ def test_the_example_table_is_a_campaign_in_the_toy_city(project_root: Path, toy
     with pytest.raises(
         DataError, match=r"with the two exchanged, some would lie in it[\s\S]*exchange ue_lat and ue_lon"
     ):
-        read_campaign(params, RADIO, tmp_path, project_root, toy_city, 0)
+        read_campaign(params, RADIO, tmp_path, project_root, toy_city)
 
 
 @pytest.fixture(scope="module")
@@ -157,7 +147,7 @@ def rome(project_root: Path) -> City:
 def test_published_counts(rome_data: Path, rome: City, project_root: Path) -> None:
     """Every row of the real file, and where it goes; what the published crop leaves out is all explained."""
     real = CampaignParams(kind="nbiot", cities=["home"])
-    links, report = read_campaign(real, RADIO, rome_data, project_root, rome, 7)
+    links, report = read_campaign(real, RADIO, rome_data, project_root, rome)
     counts = {name: value for name, value in report.items() if isinstance(value, int)}
     assert counts == {
         "locations": 2670, "rows": 40100, "rows_without_toa": 119, "rows_complete": 27469, "locations_complete": 2668,
@@ -175,16 +165,14 @@ def test_published_counts(rome_data: Path, rome: City, project_root: Path) -> No
     heard = dict(zip(links["bs_id"].values.tolist(), links["heard"].sum("ue").values.tolist(), strict=True))
     assert sum(heard.values()) == 7333 and heard["10-67589-334"] == 902 and heard["1-300064-35"] == 382
 
-    every, more = read_campaign(real.model_copy(update={"positions": "all"}), RADIO, rome_data, project_root, rome, 7)
+    every, more = read_campaign(real.model_copy(update={"positions": "all"}), RADIO, rome_data, project_root, rome)
     assert dict(every.sizes) == {"ue": 1917, "bs": 120} and more["position_sources"] == {
         "unknown": 109,
         "published": 11,
     }
     assert more["links"] == 7333 + 12435
 
-    filled, most = read_campaign(
-        real.model_copy(update={"interpolated": True}), RADIO, rome_data, project_root, rome, 7
-    )
+    filled, most = read_campaign(real.model_copy(update={"interpolated": True}), RADIO, rome_data, project_root, rome)
     assert most["rows"] == 80200 and most["rejected"]["interpolated, but measured as well"] == 26535
     assert int(filled["interpolated"].sum()) == 10198 - 7333 and filled.sizes["ue"] == 1843
 
@@ -195,7 +183,7 @@ def test_derived_cell_identities_are_the_tabulated_ones(rome_data: Path, rome: C
         pytest.skip("published_bs_to_cell.csv, a table derived elsewhere, is not in the data folder")
     want = pd.read_csv(table / "published_bs_to_cell.csv")
     want.columns = ["enodeb", "npci", "mnc", "bs_lat", "bs_lon", "rows"]
-    links, _ = read_campaign(CampaignParams(kind="nbiot", cities=["home"]), RADIO, rome_data, project_root, rome, 7)
+    links, _ = read_campaign(CampaignParams(kind="nbiot", cities=["home"]), RADIO, rome_data, project_root, rome)
     ids = want[CELL].astype(int).astype(str).agg("-".join, axis=1)
     x, y = rome.frame.to_local(want["bs_lat"], want["bs_lon"])
     order = np.argsort(ids.tolist())
@@ -208,7 +196,7 @@ def test_nrsrq_follows_from_the_resource_blocks_of_the_scale(
 ) -> None:
     """NRSRQ = N_RB * NRSRP / RSSI (TS 36.214): the measured features tell N_RB, and scale rome must have the same."""
     params = config.read(compose(project_root, ["scale=rome_tiny"], tmp_path / "params.yaml"))
-    links, _ = read_campaign(params.campaign, params.radio, rome_data, project_root, rome, 7)
+    links, _ = read_campaign(params.campaign, params.radio, rome_data, project_root, rome)
     gap = (links["nrsrq"] - (links["nrsrp"] - links["rssi"])).values
     blocks = 10 ** (np.nanmedian(gap) / 10)
     assert blocks == pytest.approx(params.radio.resource_blocks, rel=0.05)

@@ -115,7 +115,7 @@ def test_romes_known_cells_are_found_within_the_error_that_is_stated(
     changes = ["scale=rome_tiny", "campaign.positions=all"]
     params = config.read(compose(project_root, changes, tmp_path / "params.yaml"))
     where = city(tuple(params.cities["home"].box), 320.0)
-    links, _ = read_campaign(params.campaign, params.radio, rome_data, project_root, where, params.seed)
+    links, _ = read_campaign(params.campaign, params.radio, rome_data, project_root, where)
     train = (make_split(links, params.splits, params.seed)["role"] == "train").values
     placed, report = estimate_positions(links, train, bounds=where.grid.bounds)
     check = report["position_check"]

@@ -178,7 +178,7 @@ def test_rome_is_predicted_better_than_by_a_constant_a_cell(rome_data, project_r
     rome = build_city("home", params, rome_data, tmp_path / "rome", seed=7)
     radio = RadioParams(resource_blocks=1, power_dbm=23.8, sensitivity_dbm=-120.0, front_to_back_db=12.0)
     campaign = CampaignParams(kind="nbiot", cities=["home"])
-    links, _ = read_campaign(campaign, radio, rome_data, project_root, rome, seed=7)
+    links, _ = read_campaign(campaign, radio, rome_data, project_root, rome)
     stations, measured = Stations.from_dataset(links), links["nrsrp"].values.astype(float)
     blocks = SplitParams(block=300.0, buffer=50.0, unknown=0.25, known=0.0, val=0.0)
     errors = []
