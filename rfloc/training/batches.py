@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 import xarray as xr
@@ -43,19 +42,7 @@ def training_ues(links: xr.Dataset, split: xr.Dataset) -> NDArray[np.bool_]:
 class CropSource:
     """The crops that can be drawn from one dataset: those of training UEs that keep the split's `crop_gap`.
 
-    Parameters
-    ----------
-    source : Source
-        Links, raster, split, simulated.
-    crops : CropParams
-        What a crop holds.
-    seed : int
-        Chooses the centres that are tried to find out which UEs have an eligible crop.
-
-    Raises
-    ------
-    TrainingError
-        If no UE has one.
+    `seed` chooses the centres that are tried to find out which UEs have an eligible crop; TrainingError if none has.
     """
 
     def __init__(self, source: Source, crops: CropParams, seed: int) -> None:
@@ -86,8 +73,7 @@ class CropSource:
             if not again.size:
                 break
             ue[again] = rng.choice(self.ues, again.size)
-            crop = self.batcher.eligible(ue[again], rng, self._allowed)
-            x[again], y[again], size[again], found[again] = crop
+            x[again], y[again], size[again], found[again] = self.batcher.eligible(ue[again], rng, self._allowed)
         else:
             raise TrainingError(
                 f"no crop with {self.batcher.crops.min_heard} stations was found in {ATTEMPTS} rounds of draws",
@@ -130,28 +116,14 @@ def augment(
 
 def concatenate(batches: Sequence[Batch]) -> Batch:
     """Batches of the same crop parameters, one after the other."""
-    first = batches[0]
-    names = [f.name for f in dataclasses.fields(Batch) if isinstance(getattr(first, f.name), np.ndarray)]
-    joined: dict[str, Any] = {name: np.concatenate([getattr(batch, name) for batch in batches]) for name in names}
-    return dataclasses.replace(first, **joined, turned=any(batch.turned for batch in batches))
+    parts = [vars(batch) for batch in batches]
+    arrays = [name for name, value in parts[0].items() if isinstance(value, np.ndarray)]
+    joined = {name: np.concatenate([part[name] for part in parts]) for name in arrays}
+    return dataclasses.replace(batches[0], **joined, turned=any(batch.turned for batch in batches))
 
 
 class TrainingSteps(Dataset[dict[str, Tensor]]):
-    """Some batches of a run, as tensors; a crop's dataset is drawn in proportion to the UEs that it can train on.
-
-    Parameters
-    ----------
-    sources : sequence of CropSource
-        Datasets to mix.
-    crops, training : CropParams, TrainingParams
-        What a crop holds, how it is augmented.
-    batch_size : int
-        Crops a batch.
-    seed : int
-        Seed of the run.
-    numbers : range
-        Which batches of the run.
-    """
+    """The batches `numbers` of a run as tensors; a crop's dataset is drawn in proportion to the UEs that it offers."""
 
     def __init__(
         self,
@@ -187,18 +159,7 @@ class TrainingSteps(Dataset[dict[str, Tensor]]):
 
 
 class ValidationSteps(Dataset[dict[str, Tensor]]):
-    """Fixed crops of the UEs with role "val", as tensors.
-
-    Parameters
-    ----------
-    links, raster, split : Dataset
-        Of one city; the split belongs to these links.
-    crops : CropParams
-        What a crop holds.
-    batch_size : int
-        Crops a batch.
-    seed : int
-        Chooses the centres.
+    """Fixed crops of the UEs with role "val", as tensors; the split belongs to the links, `seed` chooses the centres.
 
     Raises
     ------
@@ -209,14 +170,14 @@ class ValidationSteps(Dataset[dict[str, Tensor]]):
     def __init__(
         self, links: xr.Dataset, raster: xr.Dataset, split: xr.Dataset, crops: CropParams, batch_size: int, seed: int
     ) -> None:
-        self.batcher, self.batch_size = CropBatcher(links, raster, crops), batch_size
-        self.fixed = evaluation_crops(links, split, crops, roles=("val",), seed=seed)
+        self.batcher = CropBatcher(links, raster, crops)
+        self.crops = evaluation_crops(links, split, crops, roles=("val",), seed=seed)
+        self.starts = range(0, self.crops.sizes["sample"], batch_size)
 
     def __len__(self) -> int:
-        return -(-self.fixed.sizes["sample"] // self.batch_size)
+        return len(self.starts)
 
     def __getitem__(self, index: int) -> dict[str, Tensor]:
-        if not 0 <= index < len(self):
-            raise IndexError(index)
-        part = self.fixed.isel(sample=slice(index * self.batch_size, (index + 1) * self.batch_size))
+        start = self.starts[index]
+        part = self.crops.isel(sample=slice(start, start + self.starts.step))
         return as_tensors(self.batcher.batch(part["ue"].values, part["crop_x"].values, part["crop_y"].values))

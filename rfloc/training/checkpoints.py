@@ -104,18 +104,9 @@ def load_checkpoint(path: Path) -> Checkpoint:
 def initial(
     model: ModelParams, crops: CropParams, weights_root: Path | None, seed: int, network: str = DEFAULT
 ) -> Checkpoint:
-    """The model that experiments start from: untrained, or with DINOv2's weights where `model.pretrained`.
+    """The network that experiments start from: untrained, or with DINOv2's weights where `model.pretrained`.
 
-    Parameters
-    ----------
-    model, crops : ModelParams, CropParams
-        Describe the network.
-    weights_root : Path or None
-        Folder of pretrained weights, `<backbone>/` inside in Hugging Face's layout.
-    seed : int
-        Of everything that is not pretrained.
-    network : str
-        Which network.
+    `weights_root` holds them, `<backbone>/` inside in Hugging Face's layout; `seed` is of all that is not pretrained.
 
     Raises
     ------

@@ -46,27 +46,19 @@ def run_experiment(
     seed: int,
     log: Callable[[str], None] = print,
 ) -> dict[str, Any]:
-    """Train one experiment and write its checkpoint.
+    """Train the experiment `key` and write its checkpoint `out`.
 
     An interrupted run continues after its last whole pass when it is called again with the same arguments.
 
     Parameters
     ----------
-    key : str
-        Name of the experiment.
-    experiment : ExperimentParams
-        Network, samples, schedule, factor on the learning rate.
     sources : list of (links, raster, split or None, simulated)
         What to train on. A split of other links, in whatever frame, excludes its held-out and validation blocks.
     val : (links, raster, split) or None
         UEs with role "val" choose the pass whose weights are kept; None keeps the last. Measured UEs here choose with
         real data: a zero-shot experiment takes simulated ones or None.
-    model, crops, training : ModelParams, CropParams, TrainingParams
-        The network, its inputs, how it is trained.
     start : Path or None
         Checkpoint whose weights are trained on; None: the untrained model.
-    out : Path
-        Checkpoint to write.
     seed : int
         Of crops, augmentation and, without `start`, of the weights.
     log : callable
@@ -92,15 +84,9 @@ def run_experiment(
     checkpoint = _start(start, experiment.model, model, crops, seed)
     ready = [CropSource(source, crops, seed) for source in sources]
     fixed = None if val is None else ValidationSteps(*val, crops, training.batch_size, seed)
-    setting = {
-        "key": key,
-        "experiment": experiment.model_dump(),
-        "model": model.model_dump(),
-        "crops": crops.model_dump(),
-        "training": training.model_dump(),
-        "seed": seed,
-        "start": digest({name: value.cpu().numpy() for name, value in checkpoint.state.items()}),
-    }
+    params = {"experiment": experiment, "model": model, "crops": crops, "training": training}
+    setting = {name: section.model_dump() for name, section in params.items()} | {"key": key, "seed": seed}
+    setting["start"] = digest({name: value.cpu().numpy() for name, value in checkpoint.state.items()})
     seen = [_about(*source) for source in sources] + ([] if val is None else [_about(*val)])
     folder = out.parent / f".{key}-{digest(setting, seen)[:16]}"
     network = checkpoint.build()
@@ -117,7 +103,7 @@ def run_experiment(
     summary = {
         "chosen_pass": chosen,
         "val_error": history["val_errors"][chosen - 1],
-        "val_crops": 0 if fixed is None else fixed.fixed.sizes["sample"],
+        "val_crops": 0 if fixed is None else fixed.crops.sizes["sample"],
         "train_ues": sum(len(source.ues) for source in ready),
         "parameters": sum(p.numel() for p in network.parameters()),
     }
@@ -135,12 +121,6 @@ def _start(start: Path | None, network: str, model: ModelParams, crops: CropPara
         if checkpoint.network == network or checkpoint.provenance["key"] != "init":
             checkpoint.require_fit(network, model, crops)
             return checkpoint
-    if model.pretrained:
-        raise TrainingError(
-            "model.pretrained is on, but the experiment has no checkpoint to start from",
-            "pretrained weights enter through the initial checkpoint",
-            "write one with `init_checkpoint` and pass it as `start`",
-        )
     return initial(model, crops, None, seed, network)
 
 

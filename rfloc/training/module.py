@@ -67,22 +67,9 @@ class Plan:
 
 
 class LocalizerModule(pl.LightningModule):
-    """Trains a network; batches are numbered, so a resumed run or another number of workers draws the same ones.
+    """Trains a network in place on `sources`; the fixed crops of `val` choose the pass to keep.
 
-    Parameters
-    ----------
-    network : nn.Module
-        Trained in place.
-    experiment, training, crops : ExperimentParams, TrainingParams, CropParams
-        Schedule and samples; loss, optimiser, augmentation; what a crop holds.
-    sources : sequence of CropSource
-        What to train on.
-    val : ValidationSteps or None
-        Fixed crops that choose the pass to keep.
-    seed : int
-        Of the batches.
-    log : callable
-        Prints a line of progress.
+    Batches are numbered, so a resumed run or another number of workers draws the same ones. `log` prints a line a pass.
     """
 
     def __init__(
