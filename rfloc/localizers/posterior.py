@@ -2,25 +2,26 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
-
 import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
-from scipy.stats import norm, t
+from scipy.stats import t
 
 from rfloc.config import BaselineParams, CropParams, RadioParams
 from rfloc.crops import Batch, cell_centres
 from rfloc.datasets.radio import reportable_dbm
-from rfloc.errors import DataError
 from rfloc.frames import Grid
-from rfloc.localizers.base import jitter_prior, normalised, require_unturned, street_prior
+from rfloc.localizers.base import normalised, require_unturned, street_prior
 from rfloc.schema import FEATURES, require_same_stations
 from rfloc.simulation.maps import nrsrp_map
 
 Floats = NDArray[np.float64]
 
 NRSRP, NSINR = (list(FEATURES).index(name) for name in ("nrsrp", "nsinr"))
+
+
+#: Degrees of freedom of the Student-t residual between measurement and map: some links are far off.
+FREEDOM = 4.0
 
 
 class MapPosterior:
@@ -30,82 +31,50 @@ class MapPosterior:
     that is not among those of the batch contributes the probability of silence: a share `missed` of stations is
     silent at any level, the others are when they fall under the weakest level that could have been reported, or under
     the batch's weakest station when all its slots are taken. The sum of logs is multiplied by `temper`, because
-    residuals of neighbouring stations and cells are correlated.
+    residuals of neighbouring stations and cells are correlated. The UE stands on a street of the central square.
 
     Parameters
     ----------
-    nrsrp : ndarray
-        Shape (n_bs, ny, nx), predicted NRSRP [dBm] in the station order of the links; -inf or NaN where no ray arrives.
-    bs_xy : ndarray
-        Shape (n_bs, 2), the positions at which links carry the stations (which decide what lies inside a crop) [m].
-    grid : Grid
-        Grid of the maps.
-    crops : CropParams
-        Output grid and jitter.
-    sd : float
-        Scale of the residual between measurement and map [dB].
-    temper : float
-        Exponent on the likelihood, in (0, 1].
+    maps : Dataset
+        Of kind "maps".
+    links : Dataset
+        Of the same stations: their positions here decide what lies inside a crop.
     radio : RadioParams
         Sensitivity, load and level of detection, which say what could have been reported.
-    missed : float
-        Probability that a UE does not report a station however strong, in [0, 1).
-    df : float or None
-        Degrees of freedom of a Student-t residual; None: Gaussian.
-    prior : {"street", "square"}
-        Where the UE may stand: streets of the central square, or all of it.
+    crops : CropParams
+        Output grid and jitter.
+    baselines : BaselineParams
+        `posterior_sd` (scale of the residual [dB]), `temper`, `missed`.
+
+    Raises
+    ------
+    SchemaError, FrameError
+        If maps and links have different stations or frames.
     """
 
     def __init__(
         self,
-        nrsrp: NDArray[np.floating],
-        bs_xy: Floats,
-        grid: Grid,
-        crops: CropParams,
-        *,
-        sd: float,
-        temper: float,
+        maps: xr.Dataset,
+        links: xr.Dataset,
         radio: RadioParams,
-        missed: float = 0.0,
-        df: float | None = 4.0,
-        prior: Literal["street", "square"] = "street",
+        crops: CropParams,
+        baselines: BaselineParams,
+        *,
         name: str = "posterior",
     ) -> None:
-        if nrsrp.shape != (len(bs_xy), *grid.shape):
-            raise DataError(f"maps have shape {nrsrp.shape}", f"{len(bs_xy)} stations on the grid make {grid.shape}")
-        self.name, self.crops, self.grid, self.prior = name, crops, grid, prior
-        self.sd, self.temper, self.radio = sd, temper, radio
-        self._law = norm(scale=sd) if df is None else t(df, scale=sd)
+        require_same_stations(links, maps, "the radio maps")
+        self.name, self.radio, self.crops, self.temper = name, radio, crops, baselines.temper
+        self.grid = Grid.from_attrs(maps.attrs)
+        sd, missed = baselines.posterior_sd, baselines.missed
+        self._law = t(FREEDOM, scale=sd)
         self._gaps = np.arange(-30.0, 30.0, 0.01) * sd  # logcdf is slow and smooth: tabulated once
         under = np.log1p(-missed) + self._law.logcdf(self._gaps)
         self._log_silent = np.logaddexp(np.log(missed), under) if missed else under
-        self._bs = np.asarray(bs_xy, float)
+        self._bs: Floats = np.stack([links["bs_x"].values, links["bs_y"].values], axis=1)
         # Where no ray arrives the level is unknown but low: two standard deviations under what can be reported.
-        floor = radio.sensitivity_dbm - 2 * sd
-        self._maps = np.maximum(np.where(np.isnan(nrsrp), -np.inf, nrsrp), floor).astype(np.float32)
-        self._floor = floor
-
-    @classmethod
-    def from_maps(
-        cls, maps: xr.Dataset, links: xr.Dataset, radio: RadioParams, crops: CropParams, baselines: BaselineParams,
-        **options: Any,
-    ) -> MapPosterior:  # fmt: skip
-        """Build from a maps dataset (pattern, azimuth and power applied) for the stations of `links`.
-
-        Raises
-        ------
-        SchemaError, FrameError
-            If maps and links have different stations or frames.
-        """
-        require_same_stations(links, maps, "the radio maps")
-        bs_xy = np.stack([links["bs_x"].values, links["bs_y"].values], axis=1)
-        keywords: dict[str, Any] = {
-            "sd": baselines.posterior_sd,
-            "temper": baselines.temper,
-            "radio": radio,
-            "missed": baselines.missed,
-        }
-        return cls(nrsrp_map(maps, radio), bs_xy, Grid.from_attrs(maps.attrs), crops, **(keywords | options))
+        self._floor = radio.sensitivity_dbm - 2 * sd
+        level = nrsrp_map(maps, radio)
+        self._maps = np.maximum(np.where(np.isnan(level), -np.inf, level), self._floor).astype(np.float32)
 
     def _levels(self, stations: NDArray[np.int64], centre: Floats, x: Floats, y: Floats) -> Floats:
         """Map levels at candidates (x, y) [m] around a centre: (stations, n, n); the floor outside the maps."""
@@ -149,7 +118,6 @@ class MapPosterior:
     def _fine(self, batch: Batch, fine: int) -> Floats:
         """Tempered posterior on a grid of fine x fine cells."""
         x, y = cell_centres(batch.size, fine)
-        prior = street_prior(batch, self.crops, fine) if self.prior == "street" else jitter_prior(self.crops, fine)
         log = np.stack([self._log_likelihood(batch, b, x[b], y[b]) for b in range(len(batch))]) * self.temper
         with np.errstate(divide="ignore"):
-            return normalised(log + np.log(prior))
+            return normalised(log + np.log(street_prior(batch, self.crops, fine)))
