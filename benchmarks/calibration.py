@@ -49,7 +49,7 @@ def measure(name: str, folder: Path) -> dict[str, Any]:
     sizes, backend = SIZES[name], prepare()
     run_on_one_thread()  # as the workers of a calibration do
     params = check(CityParams, yaml.safe_load((project_root() / "conf" / "city" / "munich.yaml").read_text()))
-    build_city("munich", params, folder, folder / "munich", sizes.seed)
+    build_city("munich", params, folder, folder / "munich")
     world = KnownTruth(folder / "munich", sizes)
     world.tracer(0)(world.nominal.take([0]))  # kernels are compiled before a clock runs
     stations, races, everyone = [], [], world.all_train()

@@ -23,7 +23,7 @@ import yaml
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from benchmarks.tracing import growth, links, maps
-from benchmarks.tracing.scene import SEED, SIZES, Bench
+from benchmarks.tracing.scene import SIZES, Bench
 from benchmarks.tracing.side_by_side import rounded
 from rfloc.backend import prepare
 from rfloc.city import build_city, open_city
@@ -40,7 +40,7 @@ def measure(name: str, folder: Path) -> dict[str, Any]:
     revision, dirty = revision_of(project_root())
     sizes, backend = SIZES[name], prepare()
     params = check(CityParams, yaml.safe_load((project_root() / "conf" / "city" / "munich.yaml").read_text()))
-    bench = Bench(build_city("munich", params, folder, folder / "munich", SEED), sizes)
+    bench = Bench(build_city("munich", params, folder, folder / "munich"), sizes)
     result: dict[str, Any] = {}
 
     def step(key: str, work: Callable[[], dict[str, Any]]) -> None:

@@ -190,7 +190,7 @@ def _city_at_hand(root: Path, params: config.Params, key: str, folder: Path) -> 
     if (built / "city.json").is_file() and open_city(built).params == params.cities[key]:
         return built
     data = config.data_root(params.data, root)
-    return build_city(key, params.cities[key], data, folder / key, params.seed).folder
+    return build_city(key, params.cities[key], data, folder / key).folder
 
 
 def _book(args: argparse.Namespace) -> int:

@@ -32,7 +32,7 @@ def toy_city(tmp_path_factory: pytest.TempPathFactory) -> City:
     from rfloc.city import build_city
     from tests.toy import city_params
 
-    return build_city("toy", city_params("toy"), PROJECT / "data", tmp_path_factory.mktemp("cities") / "toy", seed=7)
+    return build_city("toy", city_params("toy"), PROJECT / "data", tmp_path_factory.mktemp("cities") / "toy")
 
 
 @pytest.fixture(scope="session")

@@ -41,28 +41,14 @@ _open: WeakValueDictionary[tuple[Path, int], xr.Dataset] = WeakValueDictionary()
 class City:
     """One city in its local frame.
 
-    Attributes
-    ----------
-    key : str
-        Its key in `cities` of params.yaml.
-    params : CityParams
-        What it was built from.
-    frame : LocalFrame
-        Frame of all x, y [m].
-    grid : Grid
-        The 1 m grid of the raster, row 0 = south.
-    raster : xarray.Dataset
-        `building`, `road` uint8 (y, x); `height` float32 (y, x) [m above ground], 0 outdoors; `ground` float32 (y, x),
-        z of the ground in the scene [m]. `road` marks where a UE may stand. A layer is read when it is first asked
-        for, and kept.
-    folder : Path
-        Where it lies on disk.
+    `raster` (y, x) holds `building`, `road` (where a UE may stand), both uint8; `height` of roofs above ground [m], 0
+    outdoors, and `ground`, its z in the scene [m], both float32. A layer is read when it is first asked for, and kept.
     """
 
-    key: str
-    params: CityParams
-    frame: LocalFrame
-    grid: Grid
+    key: str  #: in `cities` of params.yaml
+    params: CityParams  #: what it was built from
+    frame: LocalFrame  #: of all x, y [m]
+    grid: Grid  #: of the raster, row 0 = south
     raster: xr.Dataset
     folder: Path
 
@@ -98,9 +84,7 @@ class City:
         row, col, _ = self.grid.index(x, y)
         return np.asarray(self.raster[layer].values[row, col], float)
 
-    def window(
-        self, x: float, y: float, size: float, layers: Sequence[str] = ("building", "road")
-    ) -> NDArray[np.number]:
+    def window(self, x: float, y: float, size: float, layers: Sequence[str] = ("building", "road")) -> NDArray[Any]:
         """The square of `size` metres round x, y [m], whole cells: (L, n, n), row 0 = south, 0 past the edge.
 
         With an odd number of cells, x, y lies in the middle one.
@@ -155,7 +139,7 @@ def box_bounds(frame: LocalFrame, box: list[float], margin: float = 0.0) -> Boun
     return float(x.min()) - margin, float(y.min()) - margin, float(x.max()) + margin, float(y.max()) + margin
 
 
-def build_city(key: str, params: CityParams, data_root: str | Path, folder: str | Path, seed: int = 0) -> City:
+def build_city(key: str, params: CityParams, data_root: str | Path, folder: str | Path) -> City:
     """Build a city and write its folder, replacing an older one only once the new one is whole.
 
     Parameters
@@ -165,12 +149,10 @@ def build_city(key: str, params: CityParams, data_root: str | Path, folder: str 
     params : CityParams
         What to build; `source` says from what.
     data_root : path
-        Folder under which `params.buildings` and `params.streets` are looked for, before the project's `data/`.
+        Folder under which its files are looked for, before the project's `data/`.
     folder : path
         Where to write: `raster.zarr`, `city.json` and, for a city from a map, `scene.xml`, `meshes/*.ply`,
         `buildings.parquet`, `streets.parquet`.
-    seed : int
-        Recorded in `city.json`.
 
     Raises
     ------
@@ -190,7 +172,7 @@ def build_city(key: str, params: CityParams, data_root: str | Path, folder: str 
         attrs = {"city": key, **grid.to_attrs(), **frame.to_attrs()}
         raster = xr.Dataset({name: (("y", "x"), values) for name, values in layers.items()}, attrs=attrs)
         save(with_units(raster, "raster"), fresh / "raster.zarr", "raster")
-        save_json({"key": key, "params": params.model_dump(), "seed": seed, "facts": facts}, fresh / "city.json")
+        save_json({"key": key, "params": params.model_dump(), "facts": facts}, fresh / "city.json")
     return open_city(folder)
 
 

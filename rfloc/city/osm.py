@@ -99,9 +99,8 @@ def read_buildings(
         Valid Polygons in `frame` [m], holes are courtyards; a column for each meaning of :data:`BUILDINGS` but
         `height_tagged`, None where the map says nothing.
     facts : dict
-        Counts: `polygons` (features read near the box), `in_box_polygons` of them with their centroid in the box,
-        `repaired`, `duplicates`, `pieces` of cut buildings and the `united` buildings made of them, `dropped` slivers,
-        `buildings` left in box and margin.
+        Counts: `polygons` (read near the box), `in_box_polygons` (with their centroid in it), `repaired`, `duplicates`,
+        `pieces` of cut buildings, the `united` made of them, `dropped` slivers, `buildings` left in box and margin.
 
     Raises
     ------
@@ -147,8 +146,7 @@ def read_streets(
     streets : GeoDataFrame
         Lines in `frame` [m]; columns class, width [m], tunnel, bridge (bool). No UE stands in a tunnel.
     facts : dict
-        Counts: `streets`, `street_classes` (class -> lines), `tunnels`, `bridges`, and `lines_without_ues` of other
-        classes.
+        Counts: `streets`, `street_classes` (class -> lines), `tunnels`, `bridges`, `lines_without_ues`.
 
     Raises
     ------
@@ -300,19 +298,8 @@ def fetch(
     """What Overpass has of a kind in a city's box and margin on `osm_date`: a GeoParquet file with all its tags.
 
     It is looked for in `overpass/` of every data folder, under a name that holds date and box; where none has it, osmnx
-    fetches it into the last one, in at most three attempts.
-
-    Parameters
-    ----------
-    silence : float
-        Longest silence of the server [s].
-    pause : float
-        Before the second attempt [s]; four times that before the third.
-
-    Raises
-    ------
-    DataError
-        If no whole map could be had, or it is empty.
+    fetches it into the last one, in at most three attempts: after `silence` [s] the next one follows, `pause` [s] and
+    four times that later. Raises DataError if no whole map could be had, or it is empty.
     """
     import osmnx
 

@@ -97,7 +97,7 @@ def randomised(patch: Patch, height_scale: float, permittivity_scale: float) -> 
     return Patch(key, patch.region, patch.row, patch.col, patch.params.model_copy(update=scales))
 
 
-def build_patch(patch: Patch, data_root: str | Path, build: str | Path, seed: int) -> City:
+def build_patch(patch: Patch, data_root: str | Path, build: str | Path) -> City:
     """Build a patch into `build/patches/<key>`, or open the city in `build/cities` that it is.
 
     Raises
@@ -107,7 +107,7 @@ def build_patch(patch: Patch, data_root: str | Path, build: str | Path, seed: in
     """
     if patch.is_region:
         return open_city(Path(build) / "cities" / patch.key)
-    return build_city(patch.key, patch.params, data_root, Path(build) / "patches" / patch.key, seed)
+    return build_city(patch.key, patch.params, data_root, Path(build) / "patches" / patch.key)
 
 
 def open_any(build: str | Path, key: str) -> City:

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
+from rfloc.city.raster import Layers
 from rfloc.errors import DataError
 from rfloc.frames import Grid
 
@@ -33,7 +34,7 @@ def scene_file(name: str) -> Path:
     return Path(path)
 
 
-def raster_of_scene(name: str, cell: float = 1.0) -> tuple[Grid, dict[str, NDArray[Any]], dict[str, Any]]:
+def raster_of_scene(name: str, cell: float = 1.0) -> tuple[Grid, Layers, dict[str, Any]]:
     """Raster of a scene: what vertical rays from above and from below meet in every cell's centre.
 
     Returns
@@ -41,10 +42,9 @@ def raster_of_scene(name: str, cell: float = 1.0) -> tuple[Grid, dict[str, NDArr
     grid : Grid
         Over the scene's whole bounding box.
     layers : dict
-        `building`, `road` uint8, `height`, `ground` float32 [m], each (ny, nx), row 0 = south. `road` is
-        :func:`street_mask`.
+        As of :func:`rfloc.city.raster.city_layers`; `road` is :func:`street_mask`.
     facts : dict
-        Scene name, size [m] and share of cells without ground.
+        Scene name, size [m], lowest, median and highest ground [m], share of cells without ground.
     """
     path = scene_file(name)
     import sionna.rt as rt
@@ -56,12 +56,10 @@ def raster_of_scene(name: str, cell: float = 1.0) -> tuple[Grid, dict[str, NDArr
     top = _vertical_hits(scene.mi_scene, grid, z_max + 10.0, -1.0)
     ground = _vertical_hits(scene.mi_scene, grid, z_min - 10.0, 1.0)
     void = np.isnan(ground)
-    if void.all():
-        raise DataError(f"scene {name!r} is empty", "no vertical ray meets anything", "choose another `scene`")
     level = float(np.median(ground[~void]))
     height = np.where(void, 0.0, top - ground)
     building = height > MIN_HEIGHT
-    layers: dict[str, NDArray[Any]] = {
+    layers: Layers = {
         "building": building.astype(np.uint8),
         "road": (street_mask(building, cell) & ~void).astype(np.uint8),
         "height": np.where(building, height, 0.0).astype(np.float32),

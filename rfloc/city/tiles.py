@@ -28,48 +28,41 @@ _EQUATOR = 2 * np.pi * 6378137.0
 
 
 def unite_pieces(pieces: gpd.GeoDataFrame, zoom: int) -> tuple[gpd.GeoDataFrame, NDArray[np.int64]]:
-    """Unite pieces of buildings that were cut at Web Mercator tile borders.
+    """Unite pieces of buildings that were cut at the borders of Web Mercator tiles of a zoom level.
 
     Two pieces belong together where each has an edge on the same border, one on either side, the edges overlap, and all
-    their other columns agree; a building may have pieces in several tiles. Neighbours that only touch elsewhere stay
-    apart.
+    their other columns agree. Neighbours that only touch elsewhere stay apart.
 
     Parameters
     ----------
     pieces : GeoDataFrame
         Valid Polygons, EPSG:4326, and columns of tags.
-    zoom : int
-        Zoom level of the tiles.
 
     Returns
     -------
     buildings : GeoDataFrame
-        One row a building: what no border cut, then what was united. Polygons or, where rounding parts a piece from the
-        rest, MultiPolygons.
+        What no border cut, then what was united: Polygons, or MultiPolygons where rounding parts a piece from the rest.
     count : ndarray of int, one a building
         Pieces of which it consists.
     """
     tags = pieces.drop(columns="geometry")
     said = tags.astype(str).where(tags.notna(), "")  # None and NaN are both silence
     label = pd.factorize(pd.util.hash_pandas_object(said, index=False))[0]
-    edges = _edges_on_borders(pieces.geometry.to_numpy(), zoom)
-    a, b = _facing(edges)
+    shapes, n = pieces.geometry.to_numpy(), len(pieces)
+    a, b = _facing(_edges_on_borders(shapes, zoom))
     same = label[a] == label[b]
-    a, b = a[same], b[same]
-    n = len(pieces)
-    _, building = connected_components(coo_array((np.ones(len(a)), (a, b)), shape=(n, n)), directed=False)
+    links = coo_array((np.ones(same.sum()), (a[same], b[same])), shape=(n, n))
+    building = connected_components(links, directed=False)[1]
     count = np.bincount(building)
-    whole = count[building] == 1
-    parts = np.flatnonzero(~whole)
+    whole = np.flatnonzero(count[building] == 1)
+    parts = np.flatnonzero(count[building] > 1)
     parts = parts[np.argsort(building[parts], kind="stable")]
     first = np.flatnonzero(np.diff(building[parts], prepend=-1))
-    snapped = _snap(pieces.geometry.to_numpy()[parts], zoom)
+    snapped = _snap(shapes[parts], zoom)
     united = [shapely.union_all(group) for group in np.split(snapped, first[1:])] if len(parts) else []
-    out = pieces.iloc[np.concatenate([np.flatnonzero(whole), parts[first]])].reset_index(drop=True)
-    shapes = np.concatenate([pieces.geometry.to_numpy()[whole], np.array(united, dtype=object)])
-    return out.set_geometry(shapes, crs=pieces.crs), np.concatenate(
-        [np.ones(whole.sum(), int), count[building[parts[first]]]]
-    )
+    rows = np.concatenate([whole, parts[first]])
+    out = pieces.iloc[rows].reset_index(drop=True)
+    return out.set_geometry(np.array([*shapes[whole], *united], dtype=object), crs=pieces.crs), count[building[rows]]
 
 
 def _to_tiles(lonlat: NDArray[np.float64], zoom: int) -> NDArray[np.float64]:
@@ -84,13 +77,10 @@ def _metres(lat: NDArray[np.float64], zoom: int) -> NDArray[np.float64]:
 
 
 def _edges_on_borders(shapes: NDArray[np.object_], zoom: int) -> pd.DataFrame:
-    """Edges of polygons that lie on a tile border.
+    """Edges of polygons that lie on a tile border: a row each.
 
-    Returns
-    -------
-    DataFrame
-        `axis` (0: a meridian), `border` (its tile number), `after` (the polygon lies on its side of higher numbers),
-        `low`, `high` (along the border, in tiles), `piece` (row of the polygon).
+    `axis` (0: a meridian), `border` (its tile number), `after` (the polygon lies on its side of higher numbers), `low`,
+    `high` (along the border, in tiles), `piece` (row of the polygon).
     """
     rings, piece = shapely.get_rings(shapes, return_index=True)
     lonlat, ring = shapely.get_coordinates(rings, return_index=True)
@@ -105,18 +95,11 @@ def _edges_on_borders(shapes: NDArray[np.object_], zoom: int) -> pd.DataFrame:
         along = np.column_stack([xy[k, 1 - axis], xy[k + 1, 1 - axis]])
         k, along = (values[np.ptp(along, axis=1) * size[k] >= MIN_LENGTH] for values in (k, along))
         owner = piece[ring[k]]
-        tables.append(
-            pd.DataFrame(
-                {
-                    "axis": axis,
-                    "border": border[k],
-                    "after": middle[owner, axis] > border[k],
-                    "low": along.min(axis=1),
-                    "high": along.max(axis=1),
-                    "piece": owner,
-                }
-            )
-        )
+        edges = {
+            "axis": axis, "border": border[k], "after": middle[owner, axis] > border[k],
+            "low": along.min(axis=1), "high": along.max(axis=1), "piece": owner,
+        }  # fmt: skip
+        tables.append(pd.DataFrame(edges))
     return pd.concat(tables, ignore_index=True)
 
 
@@ -142,9 +125,8 @@ def _snap(shapes: NDArray[np.object_], zoom: int) -> NDArray[np.object_]:
         xy, size = _to_tiles(lonlat, zoom), _metres(lonlat[:, 1], zoom)
         border = np.round(xy)
         n = 2.0**zoom
-        exact = np.column_stack(
-            [border[:, 0] / n * 360.0 - 180.0, np.degrees(np.arctan(np.sinh(np.pi * (1.0 - 2.0 * border[:, 1] / n))))]
-        )
+        lat = np.degrees(np.arctan(np.sinh(np.pi * (1.0 - 2.0 * border[:, 1] / n))))
+        exact = np.column_stack([border[:, 0] / n * 360.0 - 180.0, lat])
         return np.where(np.abs(xy - border) * size[:, None] < TOLERANCE, exact, lonlat)
 
     moved = shapely.transform(shapes, onto)

@@ -178,7 +178,7 @@ def parts_of_c(
             for patch in {p.key: p for p in (*taken, *(q for near in around.values() for q in near))}.values():
                 scene = draw_scene(patch, params, seed)
                 scaled = randomised(patch, scene["height_scale"], scene["permittivity_scale"]) if scene else patch
-                city = build_patch(scaled, data_root, build if patch.key in around else Path(elsewhere), seed)
+                city = build_patch(scaled, data_root, build if patch.key in around else Path(elsewhere))
                 tables[patch.key] = {at: draw_stations(city, params, radio, seed, at) for at in deployments(params)}
                 built[patch.key] = city
         for patch, at in itertools.product(taken, deployments(params)):

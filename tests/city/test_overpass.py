@@ -161,7 +161,7 @@ def test_no_server(tmp_path: Path, server: Server) -> None:
 
 
 def test_a_city_is_built_from_the_map_or_not_at_all(tmp_path: Path, server: Server) -> None:
-    made = build_city("test", params(server), tmp_path, tmp_path / "cities" / "test", seed=3)
+    made = build_city("test", params(server), tmp_path, tmp_path / "cities" / "test")
     assert made.facts["buildings"] == 2 and made.facts["height_sources"] == {"height": 1, "levels": 1}
     assert made.facts["street_classes"] == {"primary": 1, "residential": 1, "footway": 1} and len(kept(tmp_path)) == 2
     assert made.height_at([15.0, 30.0], [15.0, 30.0]).tolist() == [21.0, 0.0], "the courtyard is open"

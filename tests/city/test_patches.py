@@ -49,11 +49,11 @@ def test_one_patch_is_the_city_as_it_is(tmp_path, toy_city):
     (patch,) = cut("munich", city_params("munich"), [1, 1], 500.0)
     assert patch.is_region and patch.params == city_params("munich")
     with pytest.raises(DataError, match="there is no"):
-        build_patch(patch, PROJECT / "data", tmp_path, 0)
+        build_patch(patch, PROJECT / "data", tmp_path)
     (toy,) = cut("toy", city_params("toy"), [1, 1], 500.0)
     (tmp_path / "cities").mkdir()
     (tmp_path / "cities/toy").symlink_to(toy_city.folder)
-    assert build_patch(toy, PROJECT / "data", tmp_path, 0).grid == open_any(tmp_path, "toy").grid == toy_city.grid
+    assert build_patch(toy, PROJECT / "data", tmp_path).grid == open_any(tmp_path, "toy").grid == toy_city.grid
     with pytest.raises(DataError, match="neither a city nor a patch called 'toy-00-00'"):
         open_any(tmp_path, "toy-00-00")
 
@@ -61,7 +61,7 @@ def test_one_patch_is_the_city_as_it_is(tmp_path, toy_city):
 def test_a_patch_has_its_own_frame_and_the_buildings_that_stand_there(tmp_path, toy_city):
     patches = cut("toy", city_params("toy"), [2, 2], 30.0)
     for patch in patches:
-        city = build_patch(patch, PROJECT / "data", tmp_path, 7)
+        city = build_patch(patch, PROJECT / "data", tmp_path)
         assert city.folder == tmp_path / "patches" / patch.key and open_any(tmp_path, patch.key).key == patch.key
         assert city.frame != toy_city.frame
         x_min, y_min, x_max, y_max = city.bounds
@@ -82,7 +82,7 @@ def test_a_scene_of_sionna_is_not_cut():
 
 def test_a_patch_of_rome(rome_data, tmp_path):
     patch = cut("rome", REGION, [80, 80], 100.0)[40 * 80 + 40]
-    city = build_patch(patch, rome_data, tmp_path, 7)
+    city = build_patch(patch, rome_data, tmp_path)
     assert city.facts["buildings"] > 50
     x_min, y_min, x_max, y_max = city.bounds
     assert (x_max - x_min, y_max - y_min) == pytest.approx((33_000 / 80, 25_000 / 80), rel=0.01)
