@@ -27,8 +27,7 @@ class LocalFrame:
         if not (-85.0 <= self.lat0 <= 85.0 and -180.0 <= self.lon0 <= 180.0):
             raise FrameError(
                 f"frame origin lat={self.lat0}, lon={self.lon0} is not on the map",
-                "latitude must lie in [-85, 85] and longitude in [-180, 180] degrees",
-                "check the order: latitude comes first",
+                "latitude lies in [-85, 85], longitude in [-180, 180]; check the order: latitude comes first",
             )
 
     @cached_property
@@ -63,19 +62,15 @@ class LocalFrame:
         try:
             return cls(float(attrs["frame_lat0"]), float(attrs["frame_lon0"]))
         except KeyError as missing:
-            raise FrameError(
-                f"dataset carries no frame: attribute {missing} is missing",
-                "x and y in metres mean nothing without the origin they are measured from",
-                "write it with `ds.attrs.update(frame.to_attrs())`",
-            ) from None
+            mend = "write it with `ds.attrs.update(frame.to_attrs())`"
+            raise FrameError(f"dataset carries no frame: attribute {missing} is missing", "", mend) from None
 
     def require_same(self, other: LocalFrame, what: str = "these data") -> None:
         """Raise :class:`~rfloc.errors.FrameError` unless `other` is this very frame."""
         if self != other:
+            mend = "transform through latitude and longitude first"
             raise FrameError(
-                f"{what} are in frame {other}, not in {self}",
-                "adding or comparing x, y of two frames displaces them by the distance between the origins",
-                "transform through latitude and longitude first",
+                f"{what} are in frame {other}, not in {self}", "x, y of two frames are not comparable", mend
             )
 
 
@@ -95,11 +90,8 @@ class Grid:
 
     def __post_init__(self) -> None:
         if self.cell <= 0 or self.nx < 1 or self.ny < 1:
-            raise FrameError(
-                f"empty grid: {self.nx} x {self.ny} cells of {self.cell} m",
-                "a grid needs at least one cell of positive size",
-                "check that the bounding box is not empty and that its corners are in order",
-            )
+            mend = "check that the bounding box is not empty and that its corners are in order"
+            raise FrameError(f"empty grid: {self.nx} x {self.ny} cells of {self.cell} m", "", mend)
 
     @classmethod
     def covering(cls, x_min: float, y_min: float, x_max: float, y_max: float, cell: float) -> Grid:
@@ -161,16 +153,19 @@ class Grid:
             x0, y0, cell = (float(attrs[f"grid_{name}"]) for name in ("x0", "y0", "cell"))
             return cls(x0, y0, cell, int(attrs["grid_nx"]), int(attrs["grid_ny"]))
         except KeyError as missing:
-            raise FrameError(
-                f"raster carries no grid: attribute {missing} is missing",
-                "cells cannot be placed without the corner and the cell size",
-                "write it with `ds.attrs.update(grid.to_attrs())`",
-            ) from None
+            mend = "write it with `ds.attrs.update(grid.to_attrs())`"
+            raise FrameError(f"raster carries no grid: attribute {missing} is missing", "", mend) from None
 
 
 def bearing(dx: ArrayLike, dy: ArrayLike) -> NDArray[np.float64]:
     """Azimuth of a displacement (dx east, dy north) [m]: degrees clockwise from north in [0, 360)."""
     return np.asarray(np.degrees(np.arctan2(np.asarray(dx, float), np.asarray(dy, float))) % 360.0, dtype=np.float64)
+
+
+def toward(azimuth: ArrayLike) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """East and north of a unit step towards an azimuth [deg]: the inverse of :func:`bearing`."""
+    angle = np.radians(np.asarray(azimuth, float))
+    return np.sin(angle), np.cos(angle)
 
 
 def wrap_degrees(angle: ArrayLike) -> NDArray[np.float64]:

@@ -78,8 +78,7 @@ class Stations:
     def above_roofs(self, city: City) -> Stations:
         """The table with antennas that would be inside or right on a building lifted clear of its roof.
 
-        Positions are wrong by metres, and roofs step: a displaced station may come to lie within a taller building,
-        where its rays would be caught.
+        A position wrong by metres may lie within a taller building, where its rays would be caught.
         """
         return self.replace(h=np.maximum(self.h, city.height_at(self.x, self.y) + ROOF_CLEARANCE))
 

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from pyproj import Geod
 
 from rfloc.errors import FrameError
-from rfloc.frames import Grid, LocalFrame, bearing, sionna_orientation, wrap_degrees
+from rfloc.frames import Grid, LocalFrame, bearing, sionna_orientation, toward, wrap_degrees
 
 ROME = LocalFrame(41.8695, 12.4615)
 origins = st.tuples(st.floats(-80, 80), st.floats(-179, 179))
@@ -125,6 +125,7 @@ def test_shape_extent_and_attributes_agree():
 
 def test_azimuth_runs_clockwise_from_north():
     assert bearing([0, 1, 0, -1], [1, 0, -1, 0]).tolist() == [0, 90, 180, 270]
+    assert np.allclose(toward([0, 90, 180, 270]), ([0, 1, 0, -1], [1, 0, -1, 0]))
 
 
 @given(st.floats(-1e4, 1e4))

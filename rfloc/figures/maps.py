@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from rfloc.crops import Batch
 from rfloc.figures.style import OKABE_ITO, ROLE_COLOURS, ROLE_LABELS, STATION, legend_below, legend_outside
-from rfloc.frames import Grid, LocalFrame
+from rfloc.frames import Grid, LocalFrame, toward
 from rfloc.schema import FEATURES, ROLES
 from rfloc.splits import unknown_area, val_area
 
@@ -114,9 +114,9 @@ def stations(
     """Stations of links or maps as stars of `size` points; a stroke of `length` metres points along a known azimuth."""
     x, y, azimuth = (source[name].values for name in ("bs_x", "bs_y", "bs_azimuth"))
     length = 0.035 * float(np.ptp(ax.get_xlim())) if length is None else length
-    turn = np.radians(azimuth)
+    east, north = toward(azimuth)
     known = np.isfinite(azimuth)
-    ends_x, ends_y = x + length * np.sin(turn), y + length * np.cos(turn)
+    ends_x, ends_y = x + length * east, y + length * north
     ax.plot([x[known], ends_x[known]], [y[known], ends_y[known]], color=colour, linewidth=1.2)
     ax.plot(x, y, **(STATION | {"color": colour}), ms=size, mew=0.06 * size, label=f"base stations ({len(x)})")
     return ax
