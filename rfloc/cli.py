@@ -8,7 +8,6 @@ import os
 import sys
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -157,7 +156,9 @@ def _run(args: argparse.Namespace) -> int:
 
 
 def _cost(args: argparse.Namespace) -> int:
-    from rfloc.studies.cost import campaign_cost, campaign_sizes, probe_city, table
+    import pandas as pd
+
+    from rfloc.studies.cost import estimate, probe_city, sizes
 
     root = config.project_root()
     with tempfile.TemporaryDirectory() as folder:
@@ -170,13 +171,11 @@ def _cost(args: argparse.Namespace) -> int:
         city = _city_at_hand(root, params, key, Path(folder))
         probe = probe_city(city, params.simulation, params.radio, args.samples, params.seed)
         asked = {params.scale: params} | ({} if params.scale == "paper" else {"paper": at("paper")})
-    costs = []
+    costs = {}
     for scale, scaled in asked.items():
-        campaign = scaled.campaign
-        stations = campaign.stations if campaign.kind == "hidden" else args.b_stations
-        sizes = campaign_sizes(scaled, stations)
-        costs += [replace(cost, name=f"{scale} {cost.name}") for cost in campaign_cost(sizes, params.engine, probe)]
-    print(f"{probe}\n\n{table(costs)}")
+        stations = scaled.campaign.stations if scaled.campaign.kind == "hidden" else args.b_stations
+        costs[scale] = estimate(sizes(scaled, stations), scaled.engine, probe)
+    print(f"{probe}\n\n{pd.concat(costs).to_string(float_format='{:,.1f}'.format, sparsify=False)}")
     return 0
 
 

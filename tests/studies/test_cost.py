@@ -1,42 +1,27 @@
 from __future__ import annotations
 
+import pandas as pd
 import pytest
 
 from rfloc import config
 from rfloc.cli import compose
-from rfloc.config import EngineParams, RadioParams
-from rfloc.studies.cost import CampaignSize, Probe, campaign_cost, campaign_sizes, probe_city, table
-from tests.simulation.toy_campaign import SIM
+from rfloc.config import EngineParams, RadioParams, SimulationParams
+from rfloc.studies.cost import Probe, estimate, probe_city, sizes
 
-PROBE = Probe(
-    "toy", load_seconds=2.0, map_seconds=3.0, ray_seconds=1e-6, read_seconds=0.5, map_bytes=1000, memory_bytes=10**8
-)
-B = CampaignSize("B", parts=2, stations=19, ues=64_000, samples=10_000_000)
+PROBE = Probe("toy", load_s=2.0, map_s=3.0, ray_s=1e-6, read_s=0.5, map_bytes=1000, memory_bytes=10**8)
+B = pd.DataFrame({"parts": [2], "stations": [19], "ues": [64_000], "samples": [10_000_000]}, index=["B"])
 
 
 def test_cost_by_hand():
-    (cost,) = campaign_cost([B], EngineParams(workers=4), PROBE)
-    assert (cost.maps, cost.links, cost.shards) == (38, 38 * 64_000, 38 * 7)
-    assert (cost.store_bytes, cost.map_bytes) == (38 * 64_000 * 8, 38_000)
-    assert cost.seconds == pytest.approx((8 * 2.0 + 38 * (3.0 + 10.0) + 38 * 64 * 0.5) / 4)
+    cost = estimate(B, EngineParams(workers=4), PROBE).loc["B"]
+    assert (cost["maps"], cost["links"]) == (38, 38 * 64_000)
+    assert (cost["links [MB]"], cost["kept maps [MB]"]) == pytest.approx((38 * 64_000 * 8 / 1e6, 0.038))
+    assert 60 * cost["time [min]"] == pytest.approx((8 * 2.0 + 38 * (3.0 + 10.0) + 38 * 64 * 0.5) / 4)
 
 
 def test_no_worker_helps_past_the_last_map():
-    many, most = (campaign_cost([B], EngineParams(workers=n), PROBE)[0] for n in (38, 100))
-    assert many.seconds == pytest.approx(most.seconds)
-
-
-def test_workers_of_slurm_are_those_of_a_job():
-    slurm = EngineParams(scheduler="slurm", slurm_cores=16)
-    assert campaign_cost([B], slurm, PROBE)[0].workers == 16
-
-
-def test_the_table_has_a_line_a_campaign():
-    small = CampaignSize("C", 1, 1, 1, 1)
-    head, *lines = table(campaign_cost([B, small], EngineParams(workers=1), PROBE)).splitlines()
-    assert head.split() == ["maps", "shards", "links", "store", "maps", "kept", "workers", "time"]
-    assert lines[0].split() == ["B", "38", "266", "2,432,000", "19.5", "MB", "0.0", "MB", "1", "28.6", "min"]
-    assert lines[1].split()[-2:] == ["5.0", "s"]
+    many, most = (estimate(B, EngineParams(workers=n), PROBE)["time [min]"].item() for n in (38, 100))
+    assert many == pytest.approx(most)
 
 
 @pytest.fixture(scope="module")
@@ -49,19 +34,18 @@ def test_sizes_count_patches_deployments_and_stations_across_borders(paper):
         common = {"c_patches": [10, 10], "c_regions": ["home"], "c_stations": 10, "c_deployments": 2, "c_take": None}
         return paper.model_copy(update={"synthetic": paper.synthetic.model_copy(update=common | values)})
 
-    alone = campaign_sizes(synthetic(c_dense=None, c_border=0.0), 19.0)
-    assert [size.name for size in alone] == ["B", "C"]
-    assert alone[0].stations == 19.0
-    assert (alone[1].parts, alone[1].stations) == (200, 10.0)
-    bordered = campaign_sizes(synthetic(c_dense=600.0, c_border=100.0, c_take=7), 19.0)[1]
+    alone = sizes(synthetic(c_dense=None, c_border=0.0), 19.0)
+    assert list(alone.index) == ["B", "C"] and alone.stations["B"] == 19.0
+    assert (alone.parts["C"], alone.stations["C"]) == (200, 10.0)
+    bordered = sizes(synthetic(c_dense=600.0, c_border=100.0, c_take=7), 19.0).loc["C"]
     assert bordered.parts == 7 * 2 * 2 and 10.0 < bordered.stations < 90.0
-    assert campaign_sizes(synthetic(c_patches=[1, 1], c_border=100.0), 19.0)[1].stations == 10.0
-    assert len(campaign_sizes(synthetic(c_source="statistical"), 19.0)) == 1
+    assert sizes(synthetic(c_patches=[1, 1], c_border=100.0), 19.0).stations["C"] == 10.0
+    assert list(sizes(synthetic(c_source="statistical"), 19.0).index) == ["B"]
 
 
-def test_a_probe_measures_a_city(toy_city, client):
-    probe = probe_city(toy_city.folder, SIM, RadioParams(), 200_000, 1, client)
-    assert probe.city == "toy"
-    assert min(probe.load_seconds, probe.map_seconds, probe.ray_seconds, probe.read_seconds) > 0
+def test_a_probe_measures_a_city(toy_city):
+    sim = SimulationParams(cell=20.0, samples=4000, max_depth=1, map_batches=2)
+    probe = probe_city(toy_city.folder, sim, RadioParams(), 200_000, 1)
+    assert min(probe.load_s, probe.map_s, probe.ray_s, probe.read_s) > 0
     assert probe.map_bytes > 100 and probe.memory_bytes > 10**8
-    assert "one worker in toy: scene" in str(probe)
+    assert "one worker in toy" in str(probe)
