@@ -17,7 +17,6 @@ from rfloc.city import City
 from rfloc.cli import compose
 from rfloc.config import CampaignParams, CityParams, RadioParams
 from rfloc.datasets.measured import read_campaign
-from rfloc.datasets.nbiot import CELL
 from rfloc.errors import ConfigError, DataError, HashMismatchError
 from tests.datasets.files import (
     CROP,
@@ -145,9 +144,13 @@ def rome(project_root: Path) -> City:
 
 
 def test_published_counts(rome_data: Path, rome: City, project_root: Path) -> None:
-    """Every row of the real file, and where it goes; what the published crop leaves out is all explained."""
-    real = CampaignParams(kind="nbiot", cities=["home"])
-    links, report = read_campaign(real, RADIO, rome_data, project_root, rome)
+    """Every row of the real file, and where it goes."""
+
+    def read_rome(**changes: Any):
+        params = CampaignParams(kind="nbiot", cities=["home"]).model_copy(update=changes)
+        return read_campaign(params, RADIO, rome_data, project_root, rome)
+
+    links, report = read_rome()
     counts = {name: value for name, value in report.items() if isinstance(value, int)}
     assert counts == {
         "locations": 2670, "rows": 40100, "rows_without_toa": 119, "rows_complete": 27469, "locations_complete": 2668,
@@ -164,31 +167,12 @@ def test_published_counts(rome_data: Path, rome: City, project_root: Path) -> No
     }  # fmt: skip
     heard = dict(zip(links["bs_id"].values.tolist(), links["heard"].sum("ue").values.tolist(), strict=True))
     assert sum(heard.values()) == 7333 and heard["10-67589-334"] == 902 and heard["1-300064-35"] == 382
-
-    every, more = read_campaign(real.model_copy(update={"positions": "all"}), RADIO, rome_data, project_root, rome)
-    assert dict(every.sizes) == {"ue": 1917, "bs": 120} and more["position_sources"] == {
-        "unknown": 109,
-        "published": 11,
-    }
-    assert more["links"] == 7333 + 12435
-
-    filled, most = read_campaign(real.model_copy(update={"interpolated": True}), RADIO, rome_data, project_root, rome)
+    every, more = read_rome(positions="all")
+    assert dict(every.sizes) == {"ue": 1917, "bs": 120} and more["links"] == 7333 + 12435
+    assert more["position_sources"] == {"unknown": 109, "published": 11}
+    filled, most = read_rome(interpolated=True)
     assert most["rows"] == 80200 and most["rejected"]["interpolated, but measured as well"] == 26535
     assert int(filled["interpolated"].sum()) == 10198 - 7333 and filled.sizes["ue"] == 1843
-
-
-def test_derived_cell_identities_are_the_tabulated_ones(rome_data: Path, rome: City, project_root: Path) -> None:
-    table = next((f for f in (rome_data / "rome", rome_data) if (f / "published_bs_to_cell.csv").is_file()), None)
-    if table is None:
-        pytest.skip("published_bs_to_cell.csv, a table derived elsewhere, is not in the data folder")
-    want = pd.read_csv(table / "published_bs_to_cell.csv")
-    want.columns = ["enodeb", "npci", "mnc", "bs_lat", "bs_lon", "rows"]
-    links, _ = read_campaign(CampaignParams(kind="nbiot", cities=["home"]), RADIO, rome_data, project_root, rome)
-    ids = want[CELL].astype(int).astype(str).agg("-".join, axis=1)
-    x, y = rome.frame.to_local(want["bs_lat"], want["bs_lon"])
-    order = np.argsort(ids.tolist())
-    assert links["bs_id"].values.tolist() == sorted(ids)
-    assert np.allclose(links["bs_x"], x[order], atol=0.01) and np.allclose(links["bs_y"], y[order], atol=0.01)
 
 
 def test_nrsrq_follows_from_the_resource_blocks_of_the_scale(
