@@ -279,7 +279,7 @@ def test_departures_draws_a_line_each_and_leaves_out_what_has_no_common_link():
     fig, axes = plt.subplots(1, 2, layout="constrained")
     figures.departures(axes, rows, floor=row | {"metres": 100.0}, centre=250.0)
     assert [label.get_text() for label in axes[0].get_yticklabels()] == ["one", "none"]
-    spots = [{tuple(line.get_xydata()[0]) for line in ax.lines if len(line.get_xydata()) == 1} for ax in axes]
-    assert spots == [{(4.0, 1.0), (18.0, 1.0)}, {(m, k) for m in (150.0, 110.0) for k in (0.0, 1.0)}]
+    drawn = [{x for line in ax.lines if line.get_linestyle() == "None" for x in line.get_xdata()} for ax in axes]
+    assert {x for x in drawn[0] if np.isfinite(x)} == {4.0, 18.0} and drawn[1] == {150.0, 110.0}
     fig.canvas.draw()
     plt.close(fig)

@@ -6,22 +6,24 @@ solid line that it has seen measurements. Legends stand outside the data: lay fi
 """
 
 from rfloc.figures.calibration import azimuth_posterior, convergence, pose_posterior, search_cost
-from rfloc.figures.campaigns import SOURCE_COLOURS, deployment_map, heard_stations, patch_grid, station_positions
-from rfloc.figures.charts import calibration_gain, error_cdf, feature_distributions
-from rfloc.figures.departures import departures
+from rfloc.figures.charts import calibration_gain, departures, error_cdf, feature_distributions, heard_stations
 from rfloc.figures.maps import (
     ROOFS,
+    SOURCE_COLOURS,
     box_outline,
     calibration_map,
     city_map,
     crop_input,
+    deployment_map,
     held_out_areas,
     map_axes,
+    patch_grid,
     posterior_map,
     radio_map,
     roofs_bar,
     scale_bar,
     split_map,
+    station_positions,
     stations,
 )
 from rfloc.figures.style import OKABE_ITO, ROLE_COLOURS, ROLE_LABELS, STYLE, legend_outside, method_style

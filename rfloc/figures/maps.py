@@ -11,13 +11,16 @@ import shapely
 import xarray as xr
 from matplotlib.axes import Axes
 from matplotlib.cm import ScalarMappable
-from matplotlib.collections import LineCollection
+from matplotlib.collections import EllipseCollection, LineCollection
 from matplotlib.colors import LinearSegmentedColormap, ListedColormap, Normalize
+from matplotlib.image import AxesImage
 from matplotlib.lines import Line2D
+from matplotlib.patches import Rectangle
 from numpy.typing import NDArray
 
+from rfloc.city import Patch
 from rfloc.crops import Batch
-from rfloc.figures.style import OKABE_ITO, ROLE_COLOURS, ROLE_LABELS, STATION, legend_below, legend_outside
+from rfloc.figures.style import OKABE_ITO, ROLE_COLOURS, ROLE_LABELS, STATION, legend_outside
 from rfloc.frames import Grid, LocalFrame, toward
 from rfloc.schema import FEATURES, ROLES
 from rfloc.splits import unknown_area, val_area
@@ -30,6 +33,16 @@ DENSITY = LinearSegmentedColormap.from_list(
 ROOFS: dict[str, Any] = {"cmap": "viridis", "vmin": 0.0, "vmax": 40.0}
 #: A map is drawn from at most so many cells along an edge.
 MOST_PIXELS = 1500
+#: Colour of each source of station positions.
+SOURCE_COLOURS = {
+    "published": OKABE_ITO["black"],
+    "table": OKABE_ITO["blue"],
+    "estimated": OKABE_ITO["vermilion"],
+    "nominal": OKABE_ITO["grey"],
+}
+
+#: Outlines of the areas in which stations and UEs of a dense deployment stand.
+AREA_COLOURS = (OKABE_ITO["purple"], OKABE_ITO["green"])
 
 
 def map_axes(ax: Axes) -> None:
@@ -61,6 +74,11 @@ def roofs_bar(ax: Axes | Sequence[Axes]) -> None:
     first.figure.colorbar(shown, ax=ax, label="roof above ground [m]", extend="max", shrink=0.7)
 
 
+def _raster(ax: Axes, values: NDArray[Any], grid: Grid, **look: Any) -> AxesImage:
+    """Cells of a grid, row 0 = south, in their place."""
+    return ax.imshow(values, extent=grid.extent, origin="lower", interpolation="nearest", **look)
+
+
 def city_map(ax: Axes, raster: xr.Dataset, *, roofs: bool = False, bar: bool = True) -> Axes:
     """Buildings grey, or by the height of their `roofs`; places where a UE may stand pale. Large cities are thinned."""
     grid = Grid.from_attrs(raster.attrs)
@@ -68,11 +86,9 @@ def city_map(ax: Axes, raster: xr.Dataset, *, roofs: bool = False, bar: bool = T
     thin = raster.isel(y=slice(None, None, step), x=slice(None, None, step))
     built = thin["building"].values > 0
     tone = np.where(built, 2, np.where(thin["road"].values > 0, 1, 0))
-    colours = ListedColormap(["white", "#EFEBDD", "#B9B9B9"])
-    ax.imshow(tone, cmap=colours, vmin=0, vmax=2, extent=grid.extent, origin="lower", interpolation="nearest")
+    _raster(ax, tone, grid, cmap=ListedColormap(["white", "#EFEBDD", "#B9B9B9"]), vmin=0, vmax=2)
     if roofs:
-        height = np.ma.masked_where(~built, thin["height"].values)
-        ax.imshow(height, extent=grid.extent, origin="lower", interpolation="nearest", **ROOFS)
+        _raster(ax, np.ma.masked_where(~built, thin["height"].values), grid, **ROOFS)
     map_axes(ax)
     return scale_bar(ax) if bar else ax
 
@@ -133,21 +149,11 @@ def radio_map(
 ) -> Axes:
     """One station's map, (ny, nx) with row 0 = south, over the city; buildings stay grey, cells without a ray blank."""
     city_map(ax, raster, bar=False)
-    shown = np.ma.masked_invalid(level)
-    picture = ax.imshow(
-        shown,
-        extent=grid.extent,
-        origin="lower",
-        cmap="viridis",
-        vmin=limits[0],
-        vmax=limits[1],
-        interpolation="nearest",
-    )
+    shown, (low, high) = np.ma.masked_invalid(level), limits
+    picture = _raster(ax, shown, grid, cmap="viridis", vmin=low, vmax=high)
     city = Grid.from_attrs(raster.attrs)
-    walls = np.ma.masked_equal(raster["building"].values > 0, False)
-    ax.imshow(walls, extent=city.extent, origin="lower", cmap=ListedColormap(["#B9B9B9"]), interpolation="nearest")
-    ax.set_xlim(*city.extent[:2])
-    ax.set_ylim(*city.extent[2:])
+    _raster(ax, np.ma.masked_equal(raster["building"].values > 0, False), city, cmap=ListedColormap(["#B9B9B9"]))
+    ax.set(xlim=city.extent[:2], ylim=city.extent[2:])
     ax.figure.colorbar(picture, ax=ax, label=label, extend="both", shrink=0.85)
     return scale_bar(ax)
 
@@ -168,16 +174,14 @@ def crop_input(ax: Axes, batch: Batch, b: int = 0, *, feature: str = "nrsrp") ->
     ax.figure.colorbar(dots, ax=ax, label=f"{feature.upper()} [{FEATURES[feature].unit}]", shrink=0.7, location="right")
     ax.plot(*batch.target_xy[b], "x", color=OKABE_ITO["green"], ms=10, mew=2.5, label="UE", zorder=5)
     _crop_axes(ax, half)
-    legend_below(ax)
     return ax
 
 
 def _crop_axes(ax: Axes, half: float) -> None:
-    ax.set_xlim(-half, half)
-    ax.set_ylim(-half, half)
-    ax.set_aspect("equal")
-    ax.set_xlabel("east of the crop's centre [m]")
-    ax.set_ylabel("north of the crop's centre [m]")
+    """Axes of a crop, and the legend under it."""
+    ax.set(xlim=(-half, half), ylim=(-half, half), aspect="equal")
+    ax.set(xlabel="east of the crop's centre [m]", ylabel="north of the crop's centre [m]")
+    ax.legend(loc="upper center", bbox_to_anchor=(0.5, -0.17), ncols=4, borderaxespad=0.0, handletextpad=0.3)
 
 
 def posterior_map(
@@ -208,7 +212,6 @@ def posterior_map(
     ticks = np.array([0, 0.01, 0.1, 0.25, 0.5, 1.0])
     bar.set_ticks(list(np.sqrt(ticks)), labels=[f"{t:g}" for t in ticks])
     _crop_axes(ax, half)
-    legend_below(ax)
     return ax
 
 
@@ -229,3 +232,69 @@ def calibration_map(ax: Axes, raster: xr.Dataset, poses: Mapping[str, xr.Dataset
     ]
     legend_outside(ax, handles)
     return scale_bar(ax)
+
+
+def station_positions(ax: Axes, raster: xr.Dataset, links: xr.Dataset) -> Axes:
+    """Stations over the city, coloured by where their positions come from; a circle of one stated error (1 sigma).
+
+    Stations outside the raster are counted in the legend and not shown.
+    """
+    city_map(ax, raster)
+    x, y, error = links["bs_x"].values, links["bs_y"].values, links["bs_position_error"].values
+    source = links["bs_position_source"].values.astype(str)
+    (left, right), (low, high) = ax.get_xlim(), ax.get_ylim()
+    handles = []
+    for name, colour in SOURCE_COLOURS.items():
+        mine = source == name
+        if not mine.any():
+            continue
+        known = mine & np.isfinite(error)
+        size = 2 * error[known]
+        circles = EllipseCollection(
+            size, size, np.zeros(known.sum()), offsets=np.column_stack([x, y])[known], units="xy",
+            transOffset=ax.transData, facecolor="none", edgecolor=colour, linewidth=0.7,
+        )  # fmt: skip
+        ax.add_collection(circles, autolim=False)
+        look = STATION | {"color": colour}
+        ax.plot(x[mine], y[mine], **look, ms=10, mew=0.6)
+        outside = int((mine & ~((x >= left) & (x <= right) & (y >= low) & (y <= high))).sum())
+        label = f"{name} ({mine.sum()}" + (f", {outside} outside)" if outside else ")")
+        handles.append(Line2D([], [], **look, ms=10, mew=0.6, label=label))
+    ax.set_xlim(left, right)
+    ax.set_ylim(low, high)
+    legend_outside(ax, handles, title="position from")
+    return ax
+
+
+def patch_grid(ax: Axes, frame: LocalFrame, patches: Sequence[Patch], datasets: Sequence[xr.Dataset]) -> Axes:
+    """Patches of a region in the metres of `frame`; stations and areas of links where there are some (paper, figure 2)."""
+    used = {links.attrs["city"] for links in datasets}
+    for patch in sorted(patches, key=lambda patch: patch.key in used):
+        look = {"color": "black", "linewidth": 1.2} if patch.key in used else {"color": "0.8", "linewidth": 0.6}
+        box_outline(ax, frame, patch.params.box or [], **look)
+    for links in datasets:
+        home = LocalFrame.from_attrs(links.attrs)
+        x, y = frame.to_local(*home.to_geographic(links["bs_x"].values, links["bs_y"].values))
+        ax.plot(x, y, ".", color=OKABE_ITO["vermilion"], ms=2.5)
+        for colour, (west, south, east, north) in _dense_areas(links):
+            x, y = frame.to_local(*home.to_geographic([west, east, east, west], [south, south, north, north]))
+            ax.fill(x, y, facecolor="none", edgecolor=colour, linewidth=1.0)
+    map_axes(ax)
+    return scale_bar(ax)
+
+
+def deployment_map(ax: Axes, raster: xr.Dataset, links: xr.Dataset) -> Axes:
+    """UEs and stations of invented links over their city, and the areas in which they stand."""
+    city_map(ax, raster)
+    ax.plot(links["ue_x"], links["ue_y"], ".", ms=1.0, color=OKABE_ITO["blue"], label=f"UEs ({links.sizes['ue']:,})")
+    for colour, (west, south, east, north) in _dense_areas(links):
+        ax.add_patch(Rectangle((west, south), east - west, north - south, fill=False, edgecolor=colour, linewidth=1.5))
+    stations(ax, links)
+    legend_outside(ax, markerscale=1.6)
+    return ax
+
+
+def _dense_areas(links: xr.Dataset) -> list[tuple[str, list[float]]]:
+    """The areas of a dense deployment with a colour each; none where UEs stand all over the patch."""
+    areas = links.attrs["areas"] if links.attrs["dense"] else []
+    return [(AREA_COLOURS[k % len(AREA_COLOURS)], area) for k, area in enumerate(areas)]

@@ -66,8 +66,3 @@ def legend_outside(ax: Axes, handles: Sequence[Any] | None = None, **options: An
     """Put the legend to the right of the axes."""
     extra = {} if handles is None else {"handles": handles}
     ax.legend(loc="upper left", bbox_to_anchor=(1.02, 1.0), borderaxespad=0.0, **extra, **options)
-
-
-def legend_below(ax: Axes) -> None:
-    """Put the legend under the axes and their label."""
-    ax.legend(loc="upper center", bbox_to_anchor=(0.5, -0.17), ncols=4, borderaxespad=0.0, handletextpad=0.3)
