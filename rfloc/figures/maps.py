@@ -267,7 +267,7 @@ def station_positions(ax: Axes, raster: xr.Dataset, links: xr.Dataset) -> Axes:
 
 
 def patch_grid(ax: Axes, frame: LocalFrame, patches: Sequence[Patch], datasets: Sequence[xr.Dataset]) -> Axes:
-    """Patches of a region in the metres of `frame`; stations and areas of links where there are some (paper, figure 2)."""
+    """Patches of a region in the metres of `frame`, stations and areas of their links (paper, figure 2)."""
     used = {links.attrs["city"] for links in datasets}
     for patch in sorted(patches, key=lambda patch: patch.key in used):
         look = {"color": "black", "linewidth": 1.2} if patch.key in used else {"color": "0.8", "linewidth": 0.6}
