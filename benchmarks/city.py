@@ -37,9 +37,6 @@ from rfloc.files import save_json
 from rfloc.frames import Grid, LocalFrame
 from rfloc.simulation.scene import load_radio_scene
 
-#: What the scene of whole Rome, and a crop, may cost on two cores.
-LIMITS = {"scene_s": 180.0, "scene_gb": 6.0, "crop_ms": 2.0}
-
 #: Edge of a crop [cells].
 CROP = 601
 
@@ -227,7 +224,6 @@ def measure(key: str, folder: Path) -> dict[str, Any]:
         "facts": facts,
         "steps": steps.taken,
         "osm_to_scene": {"s": round(sum(s["s"] for s in chain), 1), "peak_gb": max(s["peak_gb"] for s in chain)},
-        "limits": LIMITS,
         "rays": sky_rays(scene, buildings, 200_000, rng),
         "crops": crops(city, 500, rng),
         "triangulators": triangulators(buildings.geometry.to_numpy()),
