@@ -239,8 +239,8 @@ def evaluation_crops(
     """Draw fixed crops for the UEs of some roles: `per_ue` each, with at least `min_heard` heard stations inside.
 
     A UE is tried :data:`ATTEMPTS` times a crop and dropped where one of its crops finds no eligible centre; the
-    attributes `<role>_ues`, `<role>_dropped` count them. With `max_eval`, a random subset of the others is kept. A
-    UE's crops depend on the seed and the links, not on the roles asked for.
+    attributes `<role>_ues`, `<role>_dropped` count them. A UE's crops depend on the seed and the links,
+    not on the roles asked for.
 
     With `variable`, crops are those of A_var (appendix H), each with an edge in `size` [m], drawn anew together with
     the centre: sizes follow their law among the crops that can be used. `crop_size` is then the mean edge.
@@ -274,7 +274,7 @@ def evaluation_crops(
                 "enlarge crops.size, lower crops.min_heard, or choose another share or seed of the split",
             )
         attrs |= {f"{role}_ues": int(mine.size), f"{role}_dropped": int(mine.size - able.size)}
-        kept.append(np.sort(able[: crops.max_eval]))
+        kept.append(np.sort(able))
     ue = np.repeat(np.concatenate(kept), crops.per_ue)
     which = np.tile(np.arange(crops.per_ue), len(ue) // crops.per_ue)
     drawn = {"crop_x": 0, "crop_y": 1} | ({"size": 2} if variable else {})

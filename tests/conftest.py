@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
+import yaml
 from hypothesis import settings
+
+from rfloc import config
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 # Timings of property tests vary with what else the machine does.
@@ -18,6 +21,25 @@ if TYPE_CHECKING:
     from rfloc.city import City
 
 PROJECT = Path(__file__).resolve().parents[1]
+
+
+def _defaults() -> None:
+    """Give sections that tests build by hand the values of conf/config.yaml for what they leave out.
+
+    Only the constructor does: what is checked (`config.check`) must be complete, here as everywhere.
+    """
+    conf = yaml.safe_load((PROJECT / "conf/config.yaml").read_text())
+    conf["splits"] = yaml.safe_load((PROJECT / "conf/splits/blocks.yaml").read_text())
+    values = {info.annotation: conf[name] for name, info in config.Params.model_fields.items() if name in conf}
+    plain = config.Section.__init__
+
+    def filled(self: config.Section, **given: Any) -> None:
+        plain(self, **(values.get(type(self), {}) | given))
+
+    config.Section.__init__ = filled  # type: ignore[method-assign]
+
+
+_defaults()
 
 
 @pytest.fixture(scope="session")

@@ -112,14 +112,14 @@ def _roles(n):
 
 def test_evaluation_crops_hold_enough_stations_and_repeat():
     links, bs = scattered()
-    params = crop_params(min_heard=3, per_ue=2, max_eval=7)
+    params = crop_params(min_heard=3, per_ue=2)
     split = make_split(links, _roles(60))
     ds = evaluation_crops(links, split, params, seed=3)
     assert ds.identical(evaluation_crops(links, split, params, seed=3))
     assert not np.array_equal(ds.crop_x, evaluation_crops(links, split, params, seed=4).crop_x)
     for role in ("known", "unknown"):
         mine = ds.isel(sample=ds.role.values == role)
-        assert len(set(mine.ue.values)) == 7 and mine.sizes["sample"] == 14
+        assert mine.sizes["sample"] == 2 * len(set(mine.ue.values)) > 0
     inside = CropBatcher(links, open_raster(), params).inside(ds.ue, ds.crop_x, ds.crop_y)
     assert inside.sum(axis=1).min() >= 3
     near = np.abs(bs - np.stack([ds.crop_x, ds.crop_y], axis=1)[:, None]).max(axis=2) <= 280

@@ -17,75 +17,19 @@ from typing import Any, TypeVar
 import yaml
 from pydantic import BaseModel, ValidationError
 
-from rfloc.config.base import Box, Count, Fraction, Positive, Section
-from rfloc.config.calibration import CalibrationParams, LevelParams, SensitivityParams
-from rfloc.config.sections import (
-    BaselineParams,
-    CampaignParams,
-    CityParams,
-    CropParams,
-    DataParams,
-    EngineParams,
-    EvaluationParams,
-    ExperimentParams,
-    Leak,
-    ModelParams,
-    Params,
-    RadioParams,
-    SimulationParams,
-    SplitParams,
-    SyntheticParams,
-    TrainingParams,
-)
+from rfloc.config.sections import *  # noqa: F403 - every section is to be had here
+from rfloc.config.sections import DataParams, Params, Section
 from rfloc.errors import ConfigError, DataError, nearest
 
-__all__ = [
-    "KNOBS",
-    "SECTIONS",
-    "BaselineParams",
-    "Box",
-    "CalibrationParams",
-    "CampaignParams",
-    "CityParams",
-    "Count",
-    "CropParams",
-    "DataParams",
-    "EngineParams",
-    "EvaluationParams",
-    "ExperimentParams",
-    "Fraction",
-    "Leak",
-    "LevelParams",
-    "ModelParams",
-    "Params",
-    "Positive",
-    "RadioParams",
-    "Section",
-    "SensitivityParams",
-    "SimulationParams",
-    "SplitParams",
-    "SyntheticParams",
-    "TrainingParams",
-    "check",
-    "data_root",
-    "load",
-    "overlay",
-    "project_root",
-    "read",
-    "weights_root",
-]
-
-#: The sections of params.yaml that a notebook may ask for, by name.
-SECTIONS: dict[str, type[Section]] = {
+_SECTIONS: dict[str, type[Section]] = {
     name: info.annotation
     for name, info in Params.model_fields.items()
     if isinstance(info.annotation, type) and issubclass(info.annotation, Section)
 }
-
 #: Where the value of each knob lies, by the name that pages and command lines give it: (section, key).
 KNOBS: dict[str, tuple[str, str]] = {
     **{name: ("", name) for name in ("scale", "seed")},
-    **{f"{section}_{key}": (section, key) for section, model in SECTIONS.items() for key in model.model_fields},
+    **{f"{section}_{key}": (section, key) for section, model in _SECTIONS.items() for key in model.model_fields},
 }
 
 _LITERALS = (bool, int, float, str, list, dict, type(None))
@@ -95,19 +39,11 @@ S = TypeVar("S", bound=BaseModel)
 
 
 def _known_keys(model: Any, path: tuple[str | int, ...]) -> list[str]:
-    """The keys that are allowed at the parent of `path`, walking through nested sections and dictionaries."""
+    """The keys that are allowed at the parent of `path`, through nested sections and dictionaries."""
     for part in path[:-1]:
         fields = getattr(model, "model_fields", None)
-        if fields is None:
-            break
-        info = fields.get(part)
-        if info is None:
-            return []
-        model = info.annotation
-        args = getattr(model, "__args__", ())
-        if args and getattr(model, "__origin__", None) is dict:
-            return list(getattr(args[1], "model_fields", {}))
-    return list(getattr(model, "model_fields", {}))
+        model = fields[part].annotation if fields else model.__args__[1]
+    return list(model.model_fields)
 
 
 def check(model: type[S], values: Mapping[str, Any], where: str = "") -> S:
@@ -193,7 +129,7 @@ def load(variables: Mapping[str, Any]) -> Params:
 
 def like_a_knob(name: str) -> bool:
     """Whether a name begins like a knob, or is nearly one."""
-    return name.startswith(tuple(f"{s}_" for s in SECTIONS)) or bool(difflib.get_close_matches(name, KNOBS, 1, 0.9))
+    return name.startswith(tuple(f"{s}_" for s in _SECTIONS)) or bool(difflib.get_close_matches(name, KNOBS, 1, 0.9))
 
 
 def overlay(params: Params, values: Mapping[str, Any]) -> Params:

@@ -1,63 +1,90 @@
-"""One pydantic model a section of params.yaml: what each knob means and what it may be."""
+"""One pydantic model a section of params.yaml: what each knob means and what it may be.
+
+Defaults stand in conf/config.yaml alone; what a city or an experiment does not say of itself has its default here.
+"""
 
 from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import Field, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
-from rfloc.config.base import Box, Count, Fraction, Positive, Range, Section, check_box
-from rfloc.config.calibration import CalibrationParams, LevelParams, SensitivityParams
+
+def _rises(values: list[float]) -> list[float]:
+    if sorted(values) != values:
+        raise ValueError(f"{values} does not rise: it is [low, ..., high]")
+    return values
+
+
+def _on_the_map(box: list[float]) -> list[float]:
+    lat_min, lat_max, lon_min, lon_max = box
+    order = "its order is lat_min, lat_max, lon_min, lon_max"
+    if not (lat_min < lat_max and lon_min < lon_max):
+        raise ValueError(f"box {box} is empty: {order}")
+    if not (lat_min >= -85 and lat_max <= 85 and lon_min >= -180 and lon_max <= 180):
+        raise ValueError(f"box {box} is not on the map: {order}")
+    return box
+
+
+Positive = Annotated[float, Field(gt=0)]
+NotNegative = Annotated[float, Field(ge=0)]
+Fraction = Annotated[float, Field(ge=0, le=1)]
+Hertz = Annotated[float, Field(ge=1e8, le=1e11)]
+Tilt = Annotated[float, Field(ge=-20, le=45)]
+Count = Annotated[int, Field(ge=1)]
+Whole = Annotated[int, Field(ge=0)]
+Depth = Annotated[int, Field(ge=0, le=20)]
+#: lat_min, lat_max, lon_min, lon_max [deg]
+Box = Annotated[list[float], Field(min_length=4, max_length=4), AfterValidator(_on_the_map)]
+Range = Annotated[list[Positive], Field(min_length=2, max_length=2), AfterValidator(_rises)]
+
+
+class Section(BaseModel):
+    """Base of every section: unknown keys are errors, and values are not coerced from other types."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, protected_namespaces=())
 
 
 class DataParams(Section):
     """Where the inputs that git does not hold are found."""
 
-    root: str | None = Field(None, description="folder of published files; null: $RFLOC_DATA, then data/")
-    weights: str | None = Field(None, description="folder of pretrained weights; null: $RFLOC_WEIGHTS")
+    root: str | None  #: folder of published files; null: $RFLOC_DATA, then data/
+    weights: str | None  #: folder of pretrained weights; null: $RFLOC_WEIGHTS
 
 
 class CityParams(Section):
     """One city: where its geometry comes from and how its frame lies on the earth."""
 
-    name: str = Field(description="name shown in figures")
-    source: Literal["sionna", "file", "overpass"] = Field(
-        description="one of Sionna RT's scenes; footprints and streets from files; OpenStreetMap by Overpass"
+    name: str  #: shown in figures
+    source: Literal["sionna", "file", "overpass"]  #: footprints of a Sionna RT scene, of files, of OpenStreetMap
+    scene: str | None = None  #: sionna: name of the scene
+    buildings: str | None = None  #: file: footprints (.parquet, .gpkg, .geojson, .osm, .osm.pbf)
+    streets: str | None = None  #: file: street centre lines; may be the file of the footprints
+    tile_zoom: Depth | None = None  #: file: cut at Web Mercator tiles of this zoom level
+    #: overpass: state of the map [UTC]
+    osm_date: Annotated[str, Field(pattern=r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ$")] | None = None
+    #: overpass: which server is asked
+    overpass_url: str = Field("https://overpass-api.de/api/interpreter", pattern="^https?://")
+    box: Box | None = None  #: file, overpass: what is taken
+    margin: NotNegative = 0.0  #: raster and mesh reach this far past the box [m]
+    origin: Annotated[list[float], Field(min_length=2, max_length=2)] | None = (
+        None  #: lat, lon of the frame; null: centre of the box
     )
-    scene: str | None = Field(None, description="sionna: name of the scene")
-    buildings: str | None = Field(None, description="file: footprints (.parquet, .gpkg, .geojson, .osm, .osm.pbf)")
-    streets: str | None = Field(None, description="file: street centre lines; may be the file of the footprints")
-    tile_zoom: int | None = Field(None, ge=0, le=20, description="file: cut at Web Mercator tiles of this zoom level")
-    osm_date: str | None = Field(
-        None, pattern=r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ$", description="overpass: state of the map [UTC]"
-    )
-    overpass_url: str = Field(
-        "https://overpass-api.de/api/interpreter", pattern="^https?://", description="overpass: which server is asked"
-    )
-    box: Box | None = Field(None, description="file, overpass: lat_min, lat_max, lon_min, lon_max [deg]")
-    margin: float = Field(0.0, ge=0, description="raster and mesh reach this far past the box [m]")
-    origin: Annotated[list[float], Field(min_length=2, max_length=2)] | None = Field(
-        None, description="frame origin lat, lon [deg]; null: centre of the box"
-    )
-    height_prior: Positive | None = Field(
-        None, description="median of measured building heights here [m], for untagged ones; null: by footprint area"
-    )
-    height_scale: Positive = Field(1.0, description="factor on every height: a sensitivity switch")
-    permittivity_scale: Positive = Field(1.0, description="factor on relative permittivities: a sensitivity switch")
-    patches_only: bool = Field(False, description="a region: never built whole, only patches of it are")
+    #: Median of measured building heights here [m], for untagged ones; null: by footprint area.
+    height_prior: Positive | None = None
+    height_scale: Positive = 1.0  #: factor on every height
+    permittivity_scale: Positive = 1.0  #: factor on relative permittivities
+    patches_only: bool = False  #: a region: never built whole, only patches of it are
 
     @model_validator(mode="after")
     def _complete(self) -> CityParams:
-        wanted = {
-            "sionna": ("scene", "origin"),
-            "file": ("buildings", "streets", "box"),
-            "overpass": ("osm_date", "box"),
+        needs = {
+            "sionna": ["scene", "origin"],
+            "file": ["buildings", "streets", "box"],
+            "overpass": ["osm_date", "box"],
         }
-        missing = [k for k in wanted[self.source] if getattr(self, k) is None]
-        if missing:
+        if missing := [k for k in needs[self.source] if getattr(self, k) is None]:
             raise ValueError(f"a city with source {self.source!r} needs {', '.join(missing)}")
-        if self.box is not None:
-            check_box(self.box)
         return self
 
     @property
@@ -72,37 +99,23 @@ class CityParams(Section):
 class CampaignParams(Section):
     """Dataset A: the measured campaign, real or with hidden parameters."""
 
-    kind: Literal["hidden", "nbiot", "table"] = Field(
-        description="hidden: simulated reality; nbiot: a .mat file; table: CSV or Parquet"
-    )
-    cities: list[str] = Field(description="cities with a campaign: the first is home, others are tested zero-shot")
-    stations: Count = Field(20, description="hidden: base stations a city")
-    height: Annotated[list[float], Field(min_length=2, max_length=2)] = Field(
-        [28.0, 42.0], description="hidden: mast height range [m]"
-    )
-    ues: Count = Field(2600, description="hidden: UE locations a city")
-    position_sd: float = Field(12.0, ge=0, description="hidden: true minus nominal station position, per axis [m]")
-    azimuth_sd: float = Field(25.0, ge=0, description="hidden: true minus nominal azimuth [deg]")
-    gain_sd: float = Field(3.0, ge=0, description="hidden: true minus nominal power [dB]")
-    shadowing_sd: float = Field(6.0, ge=0, description="hidden: shadowing [dB]")
-    shadowing_distance: Positive = Field(
-        40.0, description="hidden: distance at which shadowing decorrelates to 1/e [m]"
-    )
-    step: float = Field(1.0, ge=0, description="hidden: quantisation of the reports [dB]")
-    strongest: Count = Field(10, description="hidden: at most this many stations are reported")
-    mat: str = Field(
-        "rome/Campaign_data_NBIoT_1_2_3_4_5_6_interpolated.mat", description="nbiot: file, under data.root"
-    )
-    manifest: str | None = Field("rome", description="nbiot: check the files against conf/data/<manifest>.json")
-    published: str | None = Field(
-        "rome/rome_crop_knn_ready.csv", description="nbiot: station positions, joined by cell"
-    )
-    cell_table: str | None = Field(None, description="nbiot: table of cells with positions and error ellipses (.xlsx)")
-    interpolated: bool = Field(False, description="nbiot: also take interpolated rows, marked")
-    positions: Literal["known", "all"] = Field(
-        "known", description="nbiot: cells of known position; or place the others from training UEs"
-    )
-    table: str | None = Field(None, description="table: a row a measurement (.csv, .parquet), under data.root or data/")
+    kind: Literal["hidden", "nbiot", "table"]  #: hidden: simulated reality; nbiot: a .mat file; table: CSV or Parquet
+    cities: list[str]  #: cities with a campaign: the first is home, others are tested zero-shot
+    stations: Count  #: hidden: base stations a city
+    height: Range  #: hidden: mast height range [m]
+    ues: Count  #: hidden: UE locations a city
+    position_sd: NotNegative  #: hidden: true minus nominal station position, per axis [m]
+    azimuth_sd: NotNegative  #: hidden: true minus nominal azimuth [deg]
+    gain_sd: NotNegative  #: hidden: true minus nominal power [dB]
+    shadowing_sd: NotNegative  #: hidden: shadowing [dB]
+    shadowing_distance: Positive  #: hidden: distance at which shadowing decorrelates to 1/e [m]
+    mat: str  #: nbiot: file, under data.root
+    manifest: str | None  #: nbiot: check the files against conf/data/<manifest>.json
+    published: str | None  #: nbiot: station positions, joined by cell
+    cell_table: str | None  #: nbiot: table of cells with positions and error ellipses (.xlsx)
+    interpolated: bool  #: nbiot: also take interpolated rows, marked
+    positions: Literal["known", "all"]  #: nbiot: cells of known position; or place the others from training UEs
+    table: str | None  #: table: a row a measurement (.csv, .parquet), under data.root or data/
 
     @model_validator(mode="after")
     def _complete(self) -> CampaignParams:
@@ -122,208 +135,227 @@ Leak = Literal["positions", "buffer", "crops", "calibration", "stations", "inter
 class SplitParams(Section):
     """Known streets, unknown streets and what lies between."""
 
-    kind: Literal["blocks", "boxes"] = Field("blocks", description="blocks: drawn at random; boxes: those named below")
-    test_box: Box | None = Field(None, description="boxes: unknown streets; lat_min, lat_max, lon_min, lon_max [deg]")
-    val_box: Box | None = Field(None, description="boxes: validation; lat_min, lat_max, lon_min, lon_max [deg]")
-    block: Positive = Field(150.0, description="edge of a spatial block [m]")
-    unknown: Fraction = Field(0.2, description="share of UEs in held-out blocks: unknown streets")
-    known: Fraction = Field(0.1, description="share of the other UEs held out at random: known streets")
-    val: Fraction = Field(0.1, description="share of the others in blocks that choose checkpoints")
-    buffer: float = Field(20.0, ge=0, description="training UEs keep this distance from held-out areas [m]")
-    crop_gap: float | None = Field(
-        None, ge=0, description="training crops keep this distance from held-out areas [m]; null: they may overlap"
-    )
-    allow: list[Leak] = Field(["crops"], description="leaks that are reported; every other one is an error")
+    kind: Literal["blocks", "boxes"]  #: blocks: drawn at random; boxes: those named below
+    test_box: Box | None  #: boxes: unknown streets
+    val_box: Box | None  #: boxes: validation
+    block: Positive  #: edge of a spatial block [m]
+    unknown: Fraction  #: share of UEs in held-out blocks: unknown streets
+    known: Fraction  #: share of the other UEs held out at random: known streets
+    val: Fraction  #: share of the others in blocks that choose checkpoints
+    buffer: NotNegative  #: training UEs keep this distance from held-out areas [m]
+    crop_gap: NotNegative | None  #: training crops keep this distance from held-out areas [m]; null: may overlap
+    allow: list[Leak]  #: leaks that are reported; every other one is an error
 
     @model_validator(mode="after")
     def _complete(self) -> SplitParams:
-        if self.kind == "boxes":
-            if self.test_box is None or self.val_box is None:
-                raise ValueError("a split by boxes needs test_box and val_box")
-            check_box(self.test_box), check_box(self.val_box)
+        if self.kind == "boxes" and (self.test_box is None or self.val_box is None):
+            raise ValueError("a split by boxes needs test_box and val_box")
         return self
 
 
 class RadioParams(Section):
     """The radio interface: carrier, grid and receiver."""
 
-    carrier_hz: float = Field(0.8e9, ge=1e8, le=1e11, description="carrier frequency [Hz]")
-    power_dbm: float = Field(43.0, ge=-30, le=80, description="transmit power of a station [dBm]")
-    resource_blocks: Count = Field(84, description="N_RB, 12 subcarriers of 15 kHz each")
-    noise_figure_db: float = Field(7.0, ge=0, le=30, description="receiver noise figure [dB]")
-    load: Fraction = Field(0.2, description="share of resource elements that other cells occupy")
-    sensitivity_dbm: float = Field(-118.0, ge=-200, le=0, description="weakest NRSRP that is reported [dBm]")
-    detection_db: float = Field(-20.0, ge=-300, le=30, description="weakest NSINR at which a station is detected [dB]")
-    ue_height: Positive = Field(1.5, description="antenna height of a UE [m]")
-    pattern: Literal["isotropic", "dipole", "tr38901"] = Field("tr38901", description="element pattern of a station")
-    front_to_back_db: float = Field(30.0, ge=0, le=60, description="greatest attenuation off boresight [dB]")
-    downtilt: float = Field(6.0, ge=-20, le=45, description="downtilt of a station [deg]")
+    carrier_hz: Hertz  #: carrier frequency [Hz]
+    power_dbm: float = Field(ge=-30, le=80)  #: transmit power of a station [dBm]
+    resource_blocks: Count  #: N_RB, 12 subcarriers of 15 kHz each
+    noise_figure_db: float = Field(ge=0, le=30)  #: receiver noise figure [dB]
+    load: Fraction  #: share of resource elements that other cells occupy
+    sensitivity_dbm: float = Field(ge=-200, le=0)  #: weakest NRSRP that is reported [dBm]
+    detection_db: float = Field(ge=-300, le=30)  #: weakest NSINR at which a station is detected [dB]
+    ue_height: Positive  #: antenna height of a UE [m]
+    pattern: Literal["isotropic", "dipole", "tr38901"]  #: element pattern of a station
+    front_to_back_db: float = Field(ge=0, le=60)  #: greatest attenuation off boresight [dB]
+    downtilt: Tilt  #: downtilt of a station [deg]
 
 
 class SimulationParams(Section):
     """How rays are traced, into radio maps and paths."""
 
-    cell: Positive = Field(5.0, description="cell of a radio map [m]")
-    samples: Count = Field(4_000_000, description="rays a station")
-    max_depth: int = Field(5, ge=0, le=20, description="interactions a ray")
-    specular: bool = Field(True, description="specular reflection")
-    diffuse: bool = Field(True, description="diffuse reflection")
-    refraction: bool = Field(False, description="transmission through walls")
-    diffraction: bool = Field(False, description="first-order edge diffraction by the tracer")
-    rooftop: bool = Field(True, description="power-sum a path over the rooftops (COST 231 Walfisch-Ikegami)")
-    scattering: Fraction = Field(0.4, description="scattering coefficient of all materials")
+    cell: Positive  #: cell of a radio map [m]
+    samples: Count  #: rays a station
+    max_depth: Depth  #: interactions a ray
+    specular: bool  #: specular reflection
+    diffuse: bool  #: diffuse reflection
+    refraction: bool  #: transmission through walls
+    diffraction: bool  #: first-order edge diffraction by the tracer
+    rooftop: bool  #: power-sum a path over the rooftops (COST 231 Walfisch-Ikegami)
+    scattering: Fraction  #: scattering coefficient of all materials
     map_batches: int = Field(
-        4, ge=2, le=64, description="independent batches of a map's rays; their scatter is its Monte Carlo error"
-    )
-    check_ues: Count = Field(40, description="UEs at which maps are compared with traced paths")
+        ge=2, le=64
+    )  #: independent batches of a map's rays; their scatter is its Monte Carlo error
+    check_ues: Count  #: UEs at which maps are compared with traced paths
 
 
 class SyntheticParams(Section):
     """Datasets B, with the measured stations, and C, with invented ones (paper 4.2, 4.3)."""
 
-    b_cities: list[str] = Field(["home"], description="cities of dataset B")
-    b_ues: Count = Field(6000, description="UEs a city of dataset B")
-    b_where: Literal["streets", "outdoor", "box"] = Field(
-        "streets", description="UEs of B stand on streets, on all outdoor ground, or anywhere in the box (the paper's)"
-    )
-    c_regions: list[str] = Field(["home"], description="cities that dataset C cuts into patches")
-    c_patches: Annotated[list[Count], Field(min_length=2, max_length=2)] = Field(
-        [1, 1], description="rows and columns of patches a region; 1 x 1: the city as it is"
-    )
-    c_take: int | None = Field(None, ge=1, description="patches a region, drawn at random; null: all")
-    c_deployments: Count = Field(3, description="random deployments, each with a seed of its own, a region")
-    c_stations: Count = Field(20, description="stations a patch")
-    c_ues: Count = Field(3000, description="UEs a patch")
-    c_height: Annotated[list[float], Field(min_length=2, max_length=2)] = Field(
-        [28.0, 42.0], description="mast height range [m]"
-    )
-    c_samples: Count = Field(2_000_000, description="rays a station")
-    c_margin: float = Field(320.0, ge=0, description="raster and mesh of a patch reach this far past it [m]")
-    c_border: float = Field(0.0, ge=0, description="stations of other patches this near to a patch are heard in it [m]")
-    c_dense: float | None = Field(
-        None, gt=0, description="dense twins: stations and UEs in sub-regions of this edge [m]; null: none"
-    )
-    c_source: Literal["rays", "statistical"] = Field("rays", description="what computes the signals of C")
-    c_randomise: bool = Field(False, description="draw heights, materials, powers, clutter anew for every patch")
-    c_random_height: Range = Field([0.7, 1.4], description="randomised: factor on building heights")
-    c_random_scattering: Range = Field([0.1, 0.6], description="randomised: scattering coefficient")
-    c_random_permittivity: Range = Field([0.6, 1.6], description="randomised: factor on relative permittivity")
-    c_random_power_sd: float = Field(3.0, ge=0, description="randomised: power of a station [dB]")
-    c_random_clutter_sd: float = Field(6.0, ge=0, description="randomised: loss added to all links of a patch [dB]")
+    b_cities: list[str]  #: cities of dataset B
+    b_ues: Count  #: UEs a city of dataset B
+    b_where: Literal["streets", "outdoor", "box"]  #: UEs of B: on streets, all outdoor ground, anywhere (the paper's)
+    c_regions: list[str]  #: cities that dataset C cuts into patches
+    c_patches: Annotated[list[Count], Field(min_length=2, max_length=2)]  #: rows and columns a region; 1 x 1: as it is
+    c_take: Count | None  #: patches a region, drawn at random; null: all
+    c_deployments: Count  #: random deployments, each with a seed of its own, a region
+    c_stations: Count  #: stations a patch
+    c_ues: Count  #: UEs a patch
+    c_height: Range  #: mast height range [m]
+    c_samples: Count  #: rays a station
+    c_margin: NotNegative  #: raster and mesh of a patch reach this far past it [m]
+    c_border: NotNegative  #: stations of other patches this near to a patch are heard in it [m]
+    c_dense: Positive | None  #: dense twins: stations and UEs in sub-regions of this edge [m]; null: none
+    c_source: Literal["rays", "statistical"]  #: what computes the signals of C
+    c_randomise: bool  #: draw heights, materials, powers, clutter anew for every patch
+    c_random_height: Range  #: randomised: factor on building heights
+    c_random_scattering: Range  #: randomised: scattering coefficient
+    c_random_permittivity: Range  #: randomised: factor on relative permittivity
+    c_random_power_sd: NotNegative  #: randomised: power of a station [dB]
+    c_random_clutter_sd: NotNegative  #: randomised: loss added to all links of a patch [dB]
 
     @model_validator(mode="after")
     def _complete(self) -> SyntheticParams:
-        for name in ("c_height", "c_random_height", "c_random_scattering", "c_random_permittivity"):
-            low, high = getattr(self, name)
-            if low > high:
-                raise ValueError(f"{name} [{low}, {high}] does not rise: it is [low, high]")
         if self.c_border > self.c_margin:
-            raise ValueError(
-                f"c_border {self.c_border:g} m is more than c_margin {self.c_margin:g} m, where a scene ends"
-            )
+            said = f"c_border {self.c_border:g} m is more than c_margin {self.c_margin:g} m, where a scene ends"
+            raise ValueError(said)
         if self.c_take is not None and self.c_take > self.c_patches[0] * self.c_patches[1]:
             raise ValueError(f"c_take {self.c_take} is more than the patches of a region: {self.c_patches}")
         return self
 
 
 class EngineParams(Section):
-    """Where campaigns run, on Dask."""
+    """Where stations are traced, on Dask."""
 
-    scheduler: str = Field("local", description="local, slurm, or the address of a Dask scheduler")
-    workers: int | None = Field(None, ge=1, description="worker processes of one thread; null: one a core")
-    shard_links: Count = Field(10_000, description="most links of a shard (paper, appendix I)")
-    slurm_queue: str | None = Field(None, description="slurm: partition; null: the default one")
-    slurm_cores: Count = Field(1, description="slurm: cores a job")
-    slurm_memory_gb: Positive = Field(8.0, description="slurm: memory a job [GB]")
-    slurm_walltime: str = Field("04:00:00", pattern=r"^\d+:\d\d:\d\d$", description="slurm: time limit a job")
+    scheduler: str  #: local, slurm, or the address of a Dask scheduler
+    workers: Count | None  #: worker processes of one thread; null: one a core
+    shard_links: Count  #: most links of a shard (paper, appendix I)
+    slurm_queue: str | None  #: slurm: partition; null: the default one
+    slurm_cores: Count  #: slurm: cores a job
+    slurm_memory_gb: Positive  #: slurm: memory a job [GB]
+    slurm_walltime: str = Field(pattern=r"^\d+:\d\d:\d\d$")  #: slurm: time limit a job
+
+
+class CalibrationParams(Section):
+    """Base-station poses from training measurements (paper section 5.2)."""
+
+    radius: Positive  #: positions searched: this far east, west, north, south of nominal [m]
+    position_sd: Positive | None  #: prior of a position that states no error of its own, per axis [m]
+    height: Range  #: antenna heights searched [m above ground]
+    candidates: int = Field(ge=8)  #: candidate poses of a site, screened without rays
+    traces: int = Field(ge=4)  #: candidate poses of a site that are traced
+    samples: Count  #: rays a trace
+    azimuth_step: float = Field(gt=0, le=90)  #: step of the exact azimuth scan [deg]
+    min_ues: int = Field(ge=8)  #: stations heard by fewer training UEs stay nominal
+    n_calls: int = Field(ge=11)  #: evaluations of the paper's search
+    paper_stations: Whole | None  #: stations for which the paper's search runs; null: all
+    bp_draws: Whole  #: poses drawn from their uncertainty for B′; 0: the calibrated ones
+
+
+class SensitivityParams(Section):
+    """One simulation parameter varied at a time, from the base that the other sections give (paper 5.1)."""
+
+    samples: Count  #: rays a station
+    seeds: Count  #: other rays at the base: how sure all is
+    depths: list[Depth]  #: interactions a ray
+    scatterings: list[Fraction]  #: scattering coefficients
+    carriers_hz: list[Hertz]  #: carriers [Hz]
+    downtilts: list[Tilt]  #: downtilts [deg]
+    azimuth_step: float = Field(gt=0, le=180)  #: step in which all stations are turned [deg]
+    heights: list[Positive]  #: mast heights, of all stations alike [m]
+    shifts: list[Positive]  #: distances by which all stations are moved [m]
+    directions: Count  #: draws of random directions a distance
+
+
+class LevelParams(Section):
+    """How well levels are predicted where nothing was measured (beyond the paper)."""
+
+    candidates: Count  #: candidate poses a station, the nominal one included
+    radius: Positive  #: they lie within this distance of the nominal position [m]
+    height: Range  #: their mast height range [m]
+    samples: Count  #: rays a candidate
+    folds: int = Field(ge=3)  #: folds of blocks; random positions are dealt into twice as many
+    draws: Count  #: random allocations of blocks to folds
 
 
 class CropParams(Section):
     """Crops: what a localizer sees."""
 
-    size: Positive = Field(560.0, description="edge of a crop [m]")
-    jitter: float = Field(0.9, ge=0, le=1, description="UE lies uniformly in this central share of the crop")
-    min_heard: Count = Field(3, description="stations that must be heard inside the crop")
-    max_bs: Count = Field(10, description="strongest stations kept")
-    pixels: Count = Field(112, description="edge of the model's image [px]")
-    output: Count = Field(56, description="edge of the posterior grid [cells]")
-    per_ue: Count = Field(1, description="evaluation crops a UE")
-    max_eval: int | None = Field(None, ge=1, description="evaluation UEs a role (random subset); null: all")
-    var_mean: Positive = Field(300.0, description="A_var: mean half edge of a crop [m]")
-    var_sd: Positive = Field(100.0, description="A_var: standard deviation of the half edge [m]")
-    var_range: Annotated[list[float], Field(min_length=2, max_length=2)] = Field(
-        [100.0, 600.0], description="A_var: smallest and largest half edge [m]"
-    )
-    var_bin: Positive = Field(200.0, description="A_var: width of a bin of edges [m]")
+    size: Positive  #: edge of a crop [m]
+    jitter: Fraction  #: UE lies uniformly in this central share of the crop
+    min_heard: Count  #: stations that must be heard inside the crop
+    max_bs: Count  #: strongest stations kept
+    pixels: Count  #: edge of the model's image [px]
+    output: Count  #: edge of the posterior grid [cells]
+    per_ue: Count  #: evaluation crops a UE
+    var_mean: Positive  #: A_var: mean half edge of a crop [m]
+    var_sd: Positive  #: A_var: standard deviation of the half edge [m]
+    var_range: Range  #: A_var: smallest and largest half edge [m]
+    var_bin: Positive  #: A_var: width of a bin of edges [m]
 
 
 class ModelParams(Section):
     """MapRadioFormer+ (paper section 6)."""
 
-    backbone: Literal["small", "dinov2-small", "dinov2-base", "dinov2-large"] = Field(
-        "small", description="image trunk"
-    )
-    pretrained: bool = Field(False, description="load DINOv2 weights from data.weights")
-    width: Count = Field(128, description="small: hidden width")
-    depth: Count = Field(4, description="small: transformer layers")
-    heads: Count = Field(4, description="small: attention heads")
-    patch: Count = Field(14, description="patch edge [px]")
-    mlp: Annotated[list[int], Field(min_length=1)] = Field([256, 1024], description="widths of the radio MLP")
+    backbone: Literal["small", "dinov2-small", "dinov2-base", "dinov2-large"]  #: image trunk
+    pretrained: bool  #: load DINOv2 weights from data.weights
+    width: Count  #: small: hidden width
+    depth: Count  #: small: transformer layers
+    heads: Count  #: small: attention heads
+    patch: Count  #: patch edge [px]
+    mlp: list[int] = Field(min_length=1)  #: widths of the radio MLP
 
 
 class TrainingParams(Section):
     """How every experiment is trained."""
 
-    batch_size: Count = Field(32, description="crops a step")
-    lr: Positive = Field(1.2e-3, description="peak learning rate")
-    weight_decay: float = Field(0.05, ge=0, description="AdamW weight decay")
-    warmup: Fraction = Field(0.05, description="share of steps that warm up")
-    decay: Fraction = Field(0.5, description="share of steps that decay")
-    max_epochs: Count = Field(20, description="passes; a pass draws samples / max_epochs crops")
-    loss: Literal["softmax", "bce"] = Field("softmax", description="softmax cross-entropy, or the paper's pixel BCE")
-    noise_db: float = Field(8.0, ge=0, description="noise added to simulated features [dB]")
-    dropout_bs: Fraction = Field(0.4, description="up to this share of heard stations is dropped")
-    flips: bool = Field(True, description="random flips and quarter turns of a crop")
-    bf16: bool = Field(False, description="bfloat16 autocast")
-    devices: Count = Field(1, description="devices; more than one trains with DDP")
+    batch_size: Count  #: crops a step
+    lr: Positive  #: peak learning rate
+    weight_decay: NotNegative  #: AdamW weight decay
+    warmup: Fraction  #: share of steps that warm up
+    max_epochs: Count  #: passes; a pass draws samples / max_epochs crops
+    loss: Literal["softmax", "bce"]  #: softmax cross-entropy, or the paper's pixel BCE
+    noise_db: NotNegative  #: noise added to simulated features [dB]
+    dropout_bs: Fraction  #: up to this share of heard stations is dropped
+    flips: bool  #: random flips and quarter turns of a crop
+    bf16: bool  #: bfloat16 autocast
+    devices: Count  #: more than one trains with DDP
 
 
 class ExperimentParams(Section):
     """One row of Table 1."""
 
-    label: str = Field(description="name in tables")
-    start: str = Field(description="experiment whose checkpoint it starts from; init: the untrained model")
-    data: Literal["A", "B", "Bp", "C"] = Field(description="dataset it trains on")
-    samples: Count = Field(description="crops drawn in all")
-    model: str = Field("map_radioformer", description="network, as rfloc.localizers.networks names it")
-    lr_scale: Positive = Field(1.0, description="factor on training.lr")
-    schedule: Literal["wsd", "linear"] = Field("wsd", description="learning-rate schedule")
+    label: str  #: name in tables
+    start: str  #: experiment whose checkpoint it starts from; init: the untrained model
+    data: Literal["A", "B", "Bp", "C"]  #: dataset it trains on
+    samples: Count  #: crops drawn in all
+    model: str = "map_radioformer"  #: network, as rfloc.localizers.networks names it
+    lr_scale: Positive = 1.0  #: factor on training.lr
+    schedule: Literal["wsd", "linear"] = "wsd"  #: learning-rate schedule
 
 
 class BaselineParams(Section):
     """Trivial predictors, k-NN and the posterior on radio maps (paper section 7.1)."""
 
-    k: Count = Field(5, description="neighbours")
-    fill_db: float = Field(-25.0, description="RSSI filled in for stations not heard, k-NN as published [dBm]")
-    posterior_sd: Positive = Field(9.0, description="residual of measurement against map [dB]")
-    temper: float = Field(0.5, gt=0, le=1, description="exponent on the likelihood")
-    missed: float = Field(0.02, ge=0, lt=1, description="share of strong stations that a UE does not report")
+    k: Count  #: neighbours
+    fill_db: float  #: RSSI filled in for stations not heard, k-NN as published [dBm]
+    posterior_sd: Positive  #: residual of measurement against map [dB]
+    temper: float = Field(gt=0, le=1)  #: exponent on the likelihood
+    missed: float = Field(ge=0, lt=1)  #: share of strong stations that a UE does not report
 
 
 class EvaluationParams(Section):
     """Metrics and their uncertainty."""
 
-    bootstrap: Count = Field(2000, description="bootstrap draws")
-    block: Positive = Field(150.0, description="blocks that are resampled [m]")
-    level: float = Field(0.95, gt=0, lt=1, description="confidence level")
+    bootstrap: Count  #: bootstrap draws
+    block: Positive  #: blocks that are resampled [m]
+    level: float = Field(gt=0, lt=1)  #: confidence level
 
 
 class Params(Section):
     """All of params.yaml."""
 
-    scale: Literal["smoke", "demo", "rome", "rome_tiny", "paper"] = Field(description="which conf/scale composed this")
-    variant: Literal["default", "released_code"] = Field("default", description="which conf/variant composed this")
-    seed: int = Field(7, ge=0, description="seed of everything random")
+    scale: str  #: which conf/scale composed this
+    variant: str  #: which conf/variant composed this
+    seed: Whole  #: seed of everything random
     data: DataParams
     cities: dict[str, CityParams]
     campaign: CampaignParams
@@ -344,17 +376,16 @@ class Params(Section):
 
     @model_validator(mode="after")
     def _consistent(self) -> Params:
-        for where, names in (
-            ("campaign.cities", self.campaign.cities),
-            ("synthetic.b_cities", self.synthetic.b_cities),
-            ("synthetic.c_regions", self.synthetic.c_regions),
+        campaign, synthetic, patched = self.campaign, self.synthetic, self.synthetic.c_patches != [1, 1]
+        for where, names, cut in (
+            ("campaign.cities", campaign.cities, False),
+            ("synthetic.b_cities", synthetic.b_cities, False),
+            ("synthetic.c_regions", synthetic.c_regions, patched),
         ):
             for name in names:
                 if name not in self.cities:
                     raise ValueError(f"{where} names the city {name!r}, but cities are {', '.join(self.cities)}")
-                if self.cities[name].patches_only and (
-                    not where.endswith("c_regions") or self.synthetic.c_patches == [1, 1]
-                ):
+                if self.cities[name].patches_only and not cut:
                     raise ValueError(f"{where} names {name!r}, of which only patches are built")
         for key, experiment in self.experiments.items():
             if experiment.start != "init" and experiment.start not in self.experiments:

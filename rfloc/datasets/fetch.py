@@ -14,7 +14,7 @@ import pooch
 import requests
 from pydantic import Field
 
-from rfloc.config import Count, Section, check, project_root
+from rfloc.config import Section, check, project_root
 from rfloc.errors import ConfigError, DataError, HashMismatchError
 from rfloc.files import content_hash, load_json, write
 
@@ -23,7 +23,7 @@ class Origin(Section):
     """One file of a manifest."""
 
     name: str = Field(pattern=r"^[\w.-]+$")
-    bytes: Count
+    bytes: int = Field(ge=1)
     sha256: str = Field(pattern="^[0-9a-f]{64}$")
     origin: str | None
     licence: str

@@ -29,6 +29,8 @@ __all__ = [
 
 #: Added to the seed of a reality's rays, so that no simulation of it shares their noise.
 OTHER_RAYS = 10_000
+#: Reports are quantised to this step [dB] and limited to this many stations, the strongest: what scanners do.
+STEP_DB, STRONGEST = 1.0, 10
 
 
 @dataclass(frozen=True)
@@ -224,7 +226,8 @@ def hidden_campaign(
     """Simulate a measured campaign with parameters that calibration and localization are not told.
 
     Hidden: the stations' positions (the nominal ones are off by `position_sd` an axis), azimuths and powers, and
-    correlated shadowing. Reports are censored at the sensitivity, quantised to `step` and limited to the `strongest`.
+    correlated shadowing. Reports are censored at the sensitivity, quantised to :data:`STEP_DB` and limited to the
+    :data:`STRONGEST`.
     """
     rng = np.random.default_rng(seed)
     truth = place_stations(city, params.stations, params.height, radio.power_dbm, None, rng).above_roofs(city)
@@ -244,8 +247,8 @@ def hidden_campaign(
         source="simulated reality: ray-traced maps of hidden stations, shadowing, censoring, quantisation",
         shadowing_sd=params.shadowing_sd,
         shadowing_distance=params.shadowing_distance,
-        step=params.step,
-        strongest=params.strongest,
+        step=STEP_DB,
+        strongest=STRONGEST,
         stations=nominal,
         seed=seed + 1,
     )

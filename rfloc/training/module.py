@@ -22,6 +22,10 @@ from rfloc.training.batches import CropSource, TrainingSteps, ValidationSteps
 SERIES = ("steps", "samples", "losses", "learning_rates", "val_errors", "samples_per_s")
 
 
+#: Share of training over which the rate falls in the end.
+DECAY = 0.5
+
+
 def wsd(progress: float, warmup: float, decay: float) -> float:
     """Warm-up, stable, decay (section 6.3): factor on the peak learning rate after a share `progress` of training.
 
@@ -94,7 +98,7 @@ class LocalizerModule(pl.LightningModule):
         """The experiment's schedule: factor on the peak learning rate."""
         if self.experiment.schedule == "linear":
             return wsd(progress, 0.0, 1.0)
-        return wsd(progress, self.training_params.warmup, self.training_params.decay)
+        return wsd(progress, self.training_params.warmup, DECAY)
 
     def configure_optimizers(self) -> OptimizerLRSchedulerConfig:
         """AdamW; matrices and kernels decay, biases, norms and embeddings of positions do not."""

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from rfloc.config import CampaignParams, RadioParams, SimulationParams
-from rfloc.datasets.hidden import HiddenCampaign, Stations, hidden_campaign, place_stations, simulate_links
+from rfloc.datasets.hidden import STRONGEST, HiddenCampaign, Stations, hidden_campaign, place_stations, simulate_links
 from rfloc.datasets.radio import features
 from rfloc.errors import SimulationError
 from rfloc.schema import FEATURES, validate
@@ -12,7 +12,7 @@ from rfloc.simulation.maps import read_error_db, read_maps
 
 RADIO = RadioParams()
 SIM = SimulationParams(cell=10.0, samples=20_000, max_depth=2)
-CAMPAIGN = CampaignParams(kind="hidden", cities=["toy"], stations=6, height=[22.0, 32.0], ues=150, strongest=4)
+CAMPAIGN = CampaignParams(kind="hidden", cities=["toy"], stations=6, height=[22.0, 32.0], ues=150)
 
 
 @pytest.fixture(scope="module")
@@ -48,7 +48,7 @@ def test_the_report_hides_the_truth(campaign: HiddenCampaign):
 def test_reports_are_censored_quantised_and_few(campaign: HiddenCampaign):
     links = campaign.links
     heard = links["heard"].values
-    assert np.median(heard.sum(1)) >= 1 and heard.sum(1).max() <= CAMPAIGN.strongest
+    assert np.median(heard.sum(1)) >= 1 and heard.sum(1).max() <= STRONGEST
     for name in FEATURES:
         values = links[name].values[heard]
         np.testing.assert_array_equal(values, np.round(values))

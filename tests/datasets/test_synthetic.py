@@ -206,7 +206,7 @@ def test_ues_of_b_stand_where_they_are_asked_to(toy_city, where):
 
 def test_nothing_stands_where_another_city_tests(parts, build):
     links = dict(synthetic.simulate(parts[:1], "statistical", build, EngineParams(), seed=1))[parts[0].part.name]
-    split = make_split(links, SplitParams(block=40.0, unknown=0.3, buffer=5.0), 1)
+    split = make_split(links, SplitParams(block=40.0, unknown=0.3, known=0.1, val=0.1, buffer=5.0), 1)
     assert split.attrs["city"] == parts[0].city.key
     inside = held_out(split, links.ue_x, links.ue_y) | near(val_area(split), links.ue_x, links.ue_y)
     mine = links.ue_x.values, links.ue_y.values
@@ -223,9 +223,9 @@ def test_nothing_stands_where_another_city_tests(parts, build):
 
 
 def test_parameters_that_contradict_each_other_are_refused():
-    with pytest.raises(ConfigError, match="c_border 600 m is more than c_margin 320 m"):
-        config.check(SyntheticParams, {"c_border": 600.0})
     params = config.read(PROJECT / "params.yaml").model_dump()
+    with pytest.raises(ConfigError, match="c_border 600 m is more than c_margin 320 m"):
+        config.check(SyntheticParams, params["synthetic"] | {"c_border": 600.0})
     params["cities"]["home"]["patches_only"] = True
     with pytest.raises(ConfigError, match="of which only patches are built"):
         config.check(config.Params, params)

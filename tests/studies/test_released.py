@@ -19,7 +19,7 @@ from rfloc.studies import released
 from rfloc.studies.released import DEPARTURES, Departure, fan_city, roll_orientation
 from tests.simulation.scenes import one_station, small_city
 
-RADIO = RadioParams(downtilt=0.0)
+RADIO = RadioParams(downtilt=0.0, front_to_back_db=30.0)
 SIM = SimulationParams(max_depth=1, rooftop=False, diffuse=False, scattering=0.0)
 X, Y = np.array([40.0, 0.0, -60.0, 25.0, 8.0]), np.array([0.0, 50.0, 10.0, -35.0, 0.1])
 PLAIN = Departure("")
