@@ -247,6 +247,5 @@ def _likeliest_azimuths(
     for turn in turns:
         pattern = sector_gain_db(stations.replace(azimuth=np.full(stations.n, turn)), x, y, radio)
         log.append(own_effects(rest - pattern, design.own, precision, model.spread)[1])
-    sides, omni = np.array(log[:-1]), log[-1]
-    some_side = logsumexp(sides, axis=0) - np.log(len(sides))
-    return np.where(some_side > omni, turns[sides.argmax(axis=0)], np.nan)
+    sides = np.array(log[:-1]) - log[-1]
+    return np.where(logsumexp(sides, axis=0) > np.log(len(sides)), turns[sides.argmax(axis=0)], np.nan)
