@@ -1,7 +1,5 @@
 from __future__ import annotations
 
-from dataclasses import replace
-
 import geopandas as gpd
 import numpy as np
 import pytest
@@ -11,7 +9,7 @@ from shapely import Polygon
 
 from rfloc.city import build_city, open_city
 from rfloc.config import CityParams, check
-from rfloc.errors import DataError, FrameError
+from rfloc.errors import DataError
 from rfloc.simulation.scene import load_scene
 from tests import toy
 from tests.toy import city_params
@@ -70,37 +68,6 @@ def test_a_failed_build_leaves_the_old_city(tmp_path, project_root):
     assert open_city(city.folder).raster.identical(city.raster)
 
 
-def test_frames_of_two_cities_do_not_mix(toy_city):
-    other = replace(toy_city.frame, lon0=11.0)
-    with pytest.raises(FrameError):
-        toy_city.frame.require_same(other)
-
-
-def test_a_patch_15_km_from_the_origin_has_its_buildings_round_its_ues(toy_city, tmp_path, project_root):
-    """One map in two frames, the second with its origin 15 km away: same roofs, roads and crops at the same places."""
-    lat, lon = toy_city.frame.to_geographic(-10_600.0, -10_600.0)
-    params = toy_city.params.model_copy(update={"origin": [float(lat), float(lon)]})
-    far = build_city("far", params, project_root / "data", tmp_path / "far")
-    assert np.hypot(*np.mean(np.reshape(far.bounds, (2, 2)), axis=0)) == pytest.approx(15_000, rel=0.01)
-    walls = gpd.read_parquet(toy_city.folder / "buildings.parquet").boundary.union_all()
-    x, y = np.random.default_rng(0).uniform(-170, 170, (2, 3000))
-    sure = shapely.distance(walls, shapely.points(x, y)) > 1.5  # a cell is that far from its own corner, twice
-    assert np.array_equal(far.height_at(*_seen(toy_city, far, x, y))[sure], toy_city.height_at(x, y)[sure])
-    assert 500 < (toy_city.height_at(x, y)[sure] > 0).sum() < 2000
-    ue = far.street_points(2000, np.random.default_rng(1))
-    row, col, inside = far.grid.index(*ue)
-    assert inside.all() and far.road[row, col].all()
-    row, col, _ = toy_city.grid.index(*_seen(far, toy_city, *ue))
-    assert toy_city.road[row, col].mean() > 0.95  # but for those on the outermost half metre of a street
-    near, distant = toy_city.window(-60.0, 60.0, 101), far.window(*map(float, _seen(toy_city, far, -60.0, 60.0)), 101)
-    assert (near == distant).mean() > 0.97 and 0.2 < near[0].mean() < 0.8
-
-
-def _seen(city, other, x, y):
-    """x, y [m] of a place of one city in the frame of another."""
-    return other.frame.to_local(*city.frame.to_geographic(x, y))
-
-
 def test_ues_stand_on_streets_and_uniformly(toy_city):
     x, y = toy_city.street_points(4000, np.random.default_rng(3))
     row, col, inside = toy_city.grid.index(x, y)
@@ -139,48 +106,6 @@ def test_ues_stay_in_the_box_asked_for(toy_city):
     assert x.min() >= -70.5 and x.max() <= 0.5 and y.min() >= -70.5
     with pytest.raises(DataError, match="no street"):
         toy_city.street_points(1, np.random.default_rng(3), within=(-20.0, -20.0, 20.0, 20.0))
-
-
-@pytest.fixture(scope="module")
-def toy_map(toy_city):
-    """Radio map of the toy city without interactions, 5 m cells: linear path gain (72, 72), and the station."""
-    scene = load_scene(toy_city, CARRIER, 0.4)
-    import mitsuba as mi
-    import sionna.rt as rt
-
-    station = np.array([-57.5, -57.5, 10.0])
-    scene.tx_array = scene.rx_array = rt.PlanarArray(num_rows=1, num_cols=1, pattern="iso", polarization="V")
-    scene.add(rt.Transmitter("bs", mi.Point3f(station.tolist())))
-    solved = rt.RadioMapSolver()(
-        scene,
-        center=mi.Point3f(0.0, 0.0, 1.5),
-        size=mi.Point2f(360.0, 360.0),
-        orientation=mi.Point3f(0.0, 0.0, 0.0),
-        cell_size=mi.Point2f(5.0, 5.0),
-        samples_per_tx=500_000,
-        max_depth=0,
-    )
-    return np.array(solved.path_gain)[0], station
-
-
-def test_line_of_sight_follows_friis(toy_map):
-    gain, station = toy_map
-    centre = -180 + 5 * (np.arange(72) + 0.5)
-    along = (centre > -20) & (centre < 120)  # the street at y = -60, eastwards
-    distance = np.hypot(centre[along] - station[0], station[2] - 1.5)
-    friis = (299_792_458.0 / CARRIER / (4 * np.pi * distance)) ** 2
-    got = gain[24, along]  # row 24: y = -57.5
-    assert 10 * np.abs(np.log10(got / friis)).max() < 2.0
-    assert 10 * abs(np.log10(np.median(got / friis))) < 0.3
-
-
-def test_buildings_block(toy_map, toy_city):
-    gain, _ = toy_map
-    built = toy_city.raster["building"].values.reshape(72, 5, 72, 5).mean(axis=(1, 3))
-    assert (gain[built == 1.0] == 0.0).all(), "nothing reaches the inside"
-    assert gain[62, 60] == 0.0 and built[62, 60] == 1.0
-    behind = 36, 36  # the courtyard, 21 m walls all round
-    assert built[behind] == 0.0 and gain[behind] == 0.0
 
 
 @pytest.fixture(scope="module")

@@ -137,17 +137,6 @@ def test_windows_pool_as_the_integral_of_the_whole_raster(random_layers, x, y, s
         np.testing.assert_allclose(part, want, atol=2e-6)
 
 
-def test_pooling_is_the_mean_of_whole_cells():
-    rng = np.random.default_rng(1)
-    building = rng.random((1000, 1000)) < 0.3
-    pooler = AreaPooler(make_raster(building), ["building"])
-    got = pooler.window(20.0, -40.0, 560, 56)[0]
-    south, west = 500 - 40 - 280, 500 + 20 - 280
-    block = building[south : south + 560, west : west + 560]
-    want = block.reshape(56, 10, 56, 10).mean(axis=(1, 3))[::-1]
-    np.testing.assert_allclose(got, want, atol=1e-6)
-
-
 @settings(max_examples=30)
 @given(st.floats(-400, 400), st.floats(-400, 400), st.sampled_from([(560.0, 56), (97.3, 13), (8.4, 24)]))
 def test_pooling_is_exact_at_any_offset_and_zero_outside(x, y, window):
