@@ -61,7 +61,7 @@ BUILDINGS = Kind(
 STREETS = Kind(
     "streets", "highway", "LineString",
     ("streets", "street", "roads", "road", "highways", "transportation", "lines"),
-    {"class": ("class", "highway"), "tunnel": ("tunnel",), "bridge": ("bridge",), "brunnel": ("brunnel",)},
+    {"class": ("highway", "class"), "tunnel": ("tunnel",), "bridge": ("bridge",), "brunnel": ("brunnel",)},
 )  # fmt: skip
 
 #: Full width [m] of the strip along a street's centre line where a UE may be, by class (OpenMapTiles or OSM `highway`).
@@ -246,8 +246,8 @@ def _read_file(path: Path, kind: Kind, area: gpd.GeoSeries | None) -> gpd.GeoDat
         return None if area is None else tuple(area.to_crs(crs).total_bounds)
 
     if path.suffix.lower() == ".parquet":
-        about = json.loads((pyarrow.parquet.read_schema(path).metadata or {}).get(b"geo", b"null"))
-        if about is None:
+        about = json.loads((pyarrow.parquet.read_schema(path).metadata or {}).get(b"geo", b"{}"))
+        if not about:
             raise ValueError("a plain Parquet table, no GeoParquet: its metadata name no geometry")
         column = about["columns"][about["primary_column"]]
         near = bounds(column.get("crs", "OGC:CRS84"))
@@ -293,7 +293,7 @@ def _tag(layer: gpd.GeoDataFrame, name: str) -> Any:
 
 
 def fetch(
-    params: CityParams, kind: Kind, frame: LocalFrame, data_root: str | Path, *, silence: float = 300, pause: float = 15
+    params: CityParams, kind: Kind, frame: LocalFrame, data_root: str | Path, *, silence: float = 330, pause: float = 15
 ) -> Path:
     """What Overpass has of a kind in a city's box and margin on `osm_date`: a GeoParquet file with all its tags.
 
@@ -323,11 +323,8 @@ def fetch(
             layer = osmnx.features_from_bbox((west, south, east, north), {kind.tag: True})
             break
         except (requests.RequestException, ValueError) as error:  # ValueError: nothing there, in osmnx's words
-            if (
-                wait is None
-                or not isinstance(error, requests.RequestException)
-                or isinstance(error, requests.HTTPError)
-            ):
+            refused = not isinstance(error, requests.RequestException) or isinstance(error, requests.HTTPError)
+            if wait is None or refused:
                 raise DataError(
                     f"{params.overpass_url} gave no {kind.name} of {params.name} on {params.osm_date}",
                     f"{type(error).__name__}: {error}",

@@ -178,7 +178,7 @@ class TestStreets:
 
     def test_streets_without_class_or_of_unknown_classes_are_errors(self, tmp_path):
         line = [LineString([(0, 0), (50, 0)])]
-        with pytest.raises(DataError, match=r"known class[\s\S]*by class or highway: none"):
+        with pytest.raises(DataError, match=r"known class[\s\S]*by highway or class: none"):
             streets(write(tmp_path / "a.parquet", line, kind_of_road=["big"]))
         with pytest.raises(DataError, match="rail"):
             streets(write(tmp_path / "b.parquet", line, highway=["rail"]))
