@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from rfloc.datasets.fetch import Manifest, Origin, check_files, fetch, read_manifest
+from rfloc.datasets.fetch import check_files, fetch, read_manifest
 from rfloc.errors import ConfigError, DataError, HashMismatchError
 
 BODY = bytes(range(256)) * 1000
@@ -47,10 +47,10 @@ def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
 def get(target: Path, *origins: str | None, data_root: Path | None = None, retries: int = 0) -> dict[str, str]:
     digest = hashlib.sha256(BODY).hexdigest()
     files = [
-        Origin(name=f"file{i}.bin", bytes=len(BODY), sha256=digest, origin=origin, licence="ours")
+        {"name": f"file{i}.bin", "bytes": len(BODY), "sha256": digest, "origin": origin, "licence": "ours"}
         for i, origin in enumerate(origins)
     ]
-    return fetch("rome", data_root, target, Manifest(folder="rome", files=files), retries=retries)
+    return fetch("rome", data_root, target, {"folder": "rome", "files": files}, retries=retries)
 
 
 def put(root: Path, content: bytes) -> Path:
@@ -100,24 +100,24 @@ def test_wrong_content_is_refused_and_leaves_nothing(tmp_path: Path, server: str
 
 def test_a_file_that_differs_is_never_overwritten_nor_copied(tmp_path: Path, server: str) -> None:
     mine = put(tmp_path, b"mine")
-    with pytest.raises(HashMismatchError, match=r"file0.bin is not the published"):
+    with pytest.raises(HashMismatchError, match=r"file0.bin is not the published file"):
         get(mine, f"{server}/good")
-    with pytest.raises(HashMismatchError, match=r"file0.bin is not the published"):
+    with pytest.raises(HashMismatchError, match=r"file0.bin is not the published file"):
         get(tmp_path / "data", None, data_root=mine)
     assert (mine / FILE).read_bytes() == b"mine" and left(tmp_path / "data") == [] and Handler.asked == []
 
 
 def test_the_projects_manifest_agrees_with_the_files(project_root: Path, rome_data: Path, tmp_path: Path) -> None:
     rome = read_manifest("rome", project_root)
-    assert {file.name for file in rome.files} >= {"rome_crop_knn_ready.csv", "buildings.parquet", "roads.parquet"}
+    assert {f["name"] for f in rome["files"]} >= {"rome_crop_knn_ready.csv", "buildings.parquet", "roads.parquet"}
     assert set(fetch("rome", rome_data, tmp_path, rome).values()) == {"copied"}
-    assert all((tmp_path / "rome" / f.name).stat().st_size == f.bytes for f in rome.files)
+    assert all((tmp_path / "rome" / f["name"]).stat().st_size == f["bytes"] for f in rome["files"])
     with pytest.raises(ConfigError, match=r"'oslo'.*\n.*knows rome\n.*manifest to null"):
         read_manifest("oslo", project_root)
 
 
 def test_files_are_checked_where_they_lie(tmp_path: Path, rome_data: Path, project_root: Path) -> None:
-    used = [f"rome/{origin.name}" for origin in read_manifest("rome", project_root).files]
+    used = [f"rome/{file['name']}" for file in read_manifest("rome", project_root)["files"]]
     check_files("rome", rome_data, used, project_root)
     with pytest.raises(DataError, match=r"is missing[\s\S]*rfloc fetch rome"):
         check_files("rome", tmp_path, used, project_root)
