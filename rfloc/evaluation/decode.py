@@ -28,8 +28,8 @@ def _metres(size: ArrayLike) -> Floats:
 
 def argmax(posterior: NDArray[np.floating], size: ArrayLike) -> Floats:
     """Centre of the most probable cell, (B, 2): what the paper decodes (the first one on ties)."""
-    flat = posterior.reshape(len(posterior), -1)
-    return _metres(size) * _centres(posterior.shape[-1])[flat.argmax(axis=1)]
+    best = posterior.reshape(len(posterior), -1).argmax(axis=1)
+    return _metres(size) * _centres(posterior.shape[-1])[best]
 
 
 def mean(posterior: NDArray[np.floating], size: ArrayLike) -> Floats:

@@ -53,9 +53,7 @@ def evaluate(
         raise DataError(f"crops of {crops.attrs['crop_size']} m, batches of {batcher.crops.size} m")
     size = crops["size"].values if "size" in crops else np.full(len(ue), batcher.crops.size)
     centre = np.stack([crops["crop_x"].values, crops["crop_y"].values], axis=1)
-    at: list[np.ndarray] = []
-    area: list[np.ndarray] = []
-    inside: list[np.ndarray] = []
+    columns: list[tuple[np.ndarray, ...]] = []
     kept: list[np.ndarray] = []
     for start in range(0, len(ue), batch_size):
         part = slice(start, start + batch_size)
@@ -70,22 +68,14 @@ def evaluate(
                 f"return (B, {cells}, {cells}) probabilities that sum to 1",
             )
         own = localizer.estimate(batch) if isinstance(localizer, Estimator) else None
-        at.append(decode(posterior, batch.size, method) if own is None else own)
-        part_area, part_inside = hpd(posterior, batch.target)
-        area.append(part_area)
-        inside.append(part_inside)
+        columns.append((decode(posterior, batch.size, method) if own is None else own, *hpd(posterior, batch.target)))
         kept.extend(posterior[: max(keep - start, 0)].astype(np.float32))
-    xy_hat = np.concatenate(at) + centre
+    at, area, inside = (np.concatenate(column) for column in zip(*columns, strict=True))
+    found = dict(zip(("x_hat", "y_hat"), (at + centre).T, strict=True)) | {"area90": area, "inside90": inside}
     names = ("ue", "x", "y", "crop_x", "crop_y", "role", "size")
-    copied = {name: crops[name] for name in names if name in crops}
     ds = xr.Dataset(
-        copied
-        | {
-            "x_hat": ("sample", xy_hat[:, 0]),
-            "y_hat": ("sample", xy_hat[:, 1]),
-            "area90": ("sample", np.concatenate(area)),
-            "inside90": ("sample", np.concatenate(inside)),
-        },
+        {name: crops[name] for name in names if name in crops}
+        | {name: ("sample", values) for name, values in found.items()},
         attrs={"localizer": localizer.name, "crop_size": crops.attrs["crop_size"], "city": crops.attrs["city"]}
         | LocalFrame.from_attrs(crops.attrs).to_attrs(),
     )

@@ -134,9 +134,7 @@ def score(predictions: xr.Dataset, centre: xr.Dataset, street: str, params: Eval
                 "evaluate both on one crops dataset",
             )
     errors = ue_errors(predictions, street)
-    options: dict[str, Any] = {
-        "block": params.block, "draws": params.bootstrap, "level": params.level, "seed": seed,
-    }  # fmt: skip
+    options: dict[str, Any] = {"block": params.block, "draws": params.bootstrap, "level": params.level, "seed": seed}
     low, high = block_interval(errors, {"mean": mean_error}, **options)["mean"] or (None, None)
     gain, interval = paired_difference(ue_errors(centre, street), errors, **options)
     gain_low, gain_high = interval or (None, None)

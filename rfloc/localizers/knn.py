@@ -6,7 +6,7 @@ distance weights, and the count of stations that the UE, the fingerprint or both
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import xarray as xr
@@ -19,6 +19,10 @@ from rfloc.localizers.base import jitter_prior, normalised, require_unturned
 from rfloc.schema import FEATURES, require_same_stations
 
 Floats = NDArray[np.float64]
+
+
+#: Smallest standard deviation per axis of a neighbour's contribution to the posterior [m].
+BANDWIDTH = 20.0
 
 
 class KNearest:
@@ -41,11 +45,6 @@ class KNearest:
         inside it; a crop without fingerprints is answered with its centre.
     features : tuple of str
         Features compared; several are scaled by their standard deviation among the fingerprints.
-    normalise : bool
-        Divide the distance by the number of stations heard by either.
-    bandwidth : float
-        Each neighbour contributes a Gaussian to the posterior whose standard deviation is that of the neighbours'
-        positions per axis, at least this [m].
 
     Raises
     ------
@@ -63,16 +62,12 @@ class KNearest:
         fill_db: float | None = None,
         within: Literal["city", "square"] = "city",
         features: tuple[str, ...] = ("rssi",),
-        normalise: bool = True,
-        bandwidth: float = 20.0,
-        name: str = "",
+        name: str = "knn",
     ) -> None:
         require_same_stations(links, fingerprints, "the fingerprints")
         if not fingerprints.sizes["ue"]:
             raise DataError("there are no fingerprints", "k-NN answers with places where somebody measured")
-        self.name = name or ("knn" if within == "city" else "knn_square")
-        self.crops, self.k, self.within = crops, k, within
-        self.normalise, self.bandwidth = normalise, bandwidth
+        self.name, self.crops, self.k, self.within = name, crops, k, within
         self._bs: Floats = np.stack([links["bs_x"].values, links["bs_y"].values], axis=1)
         self._at: Floats = np.stack([fingerprints["ue_x"].values, fingerprints["ue_y"].values], axis=1)
         train, query = (np.stack([d[f].values for f in features], axis=2).astype(float) for d in (fingerprints, links))
@@ -95,10 +90,8 @@ class KNearest:
         distances = np.empty((len(ue), len(self._at)))
         for b, (which, cells) in enumerate(zip(ue, use, strict=True)):
             gap = self._train[:, cells] - self._query[which][cells]
-            distances[b] = np.sqrt((gap**2).sum(axis=(1, 2)))
-            if self.normalise:
-                both = self._train_heard[:, cells] | self._query_heard[which][cells]
-                distances[b] /= np.maximum(both.sum(axis=1), 1)
+            either = self._train_heard[:, cells] | self._query_heard[which][cells]
+            distances[b] = np.sqrt((gap**2).sum(axis=(1, 2))) / np.maximum(either.sum(axis=1), 1)
         if self.within == "square":
             distances[~(np.abs(self._at - centre[:, None]) <= half).all(axis=2)] = np.inf
         return distances
@@ -140,7 +133,7 @@ class KNearest:
         square = (x[:, None] - xy[..., 0, None, None]) ** 2 + (y[:, None] - xy[..., 1, None, None]) ** 2
         mean = np.einsum("bk,bkc->bc", weight, xy)
         variance = np.einsum("bk,bkc->b", weight, (xy - mean[:, None]) ** 2) / 2
-        variance = np.maximum(variance, self.bandwidth**2)[:, None, None, None]
+        variance = np.maximum(variance, BANDWIDTH**2)[:, None, None, None]
         log = np.log(np.where(weight > 0, weight, 1e-300))[..., None, None] - square / (2 * variance)
         top = log.max(axis=1)
         mixture = normalised(top + np.log(np.exp(log - top[:, None]).sum(axis=1)))
@@ -158,11 +151,11 @@ def fingerprinting(
     fingerprints = links.isel(ue=split["role"].values == "train")
     measured = tuple(name for name in FEATURES if fingerprints[name].notnull().any())
     level = ("rssi" if "rssi" in measured else "nrsrp",)
-    published: dict = {"k": params.k, "fill_db": params.fill_db, "features": level}
+    options: dict[str, dict[str, Any]] = {
+        "knn": {"features": level, "fill_db": params.fill_db},
+        "knn_square": {"features": level, "fill_db": params.fill_db, "within": "square"},
+        "knn_square_4": {"features": measured, "within": "square"},
+    }
     return {
-        "knn": KNearest(fingerprints, links, crops, **published),
-        "knn_square": KNearest(fingerprints, links, crops, **published, within="square"),
-        "knn_square_4": KNearest(
-            fingerprints, links, crops, k=params.k, features=measured, within="square", name="knn_square_4"
-        ),
+        name: KNearest(fingerprints, links, crops, k=params.k, name=name, **option) for name, option in options.items()
     }

@@ -39,12 +39,9 @@ def normalise(rf: Tensor, there: Tensor) -> Tensor:
 
 
 def encode_image(image: Tensor, bs_xy: Tensor, rf: Tensor, rf_mask: Tensor, bs_mask: Tensor, size: Tensor) -> Tensor:
-    """The image that the trunk sees: building, road, scale [px/m] with the stations' marks; arguments as `forward`'s.
+    """The image that the trunk sees, (batch, 3, pixels, pixels): building, road, scale [px/m], stations drawn in.
 
-    Returns
-    -------
-    Tensor
-        Shape (batch, 3, pixels, pixels), row 0 = north.
+    Arguments are those of :meth:`MapRadioFormer.forward`.
     """
     scale = (image.shape[-1] / size).to(image.dtype).reshape(-1, 1, 1, 1).expand(-1, 1, *image.shape[2:])
     level = normalise(rf, rf_mask & bs_mask.unsqueeze(-1))[..., 0]
@@ -78,7 +75,7 @@ class MapRadioFormer(nn.Module):
     def forward(
         self, image: Tensor, bs_xy: Tensor, rf: Tensor, rf_mask: Tensor, bs_mask: Tensor, size: Tensor
     ) -> Tensor:
-        """Logits over the crop grid.
+        """Logits over the crop grid, shape (batch, output, output), row 0 = north.
 
         Parameters
         ----------
@@ -92,15 +89,9 @@ class MapRadioFormer(nn.Module):
             Which features, which stations are there, bool, shapes (batch, station, 4) and (batch, station).
         size : Tensor
             Edge of each crop [m], shape (batch,).
-
-        Returns
-        -------
-        Tensor
-            Shape (batch, output, output), row 0 = north.
         """
-        patches = self.embeddings(
-            encode_image(image, bs_xy, rf, rf_mask, bs_mask, size)
-        )  # [batch, CLS + patches^2, width]
+        seen_image = encode_image(image, bs_xy, rf, rf_mask, bs_mask, size)
+        patches = self.embeddings(seen_image)  # [batch, CLS + patches^2, width]
         there = rf_mask & bs_mask.unsqueeze(-1)
         rf, xy = normalise(rf, there), torch.where(bs_mask.unsqueeze(-1), bs_xy / size.reshape(-1, 1, 1), 0.0)
         radio = self.radio(torch.cat((xy, rf, there.to(rf.dtype)), -1))
@@ -121,12 +112,8 @@ class MapRadioFormer(nn.Module):
 def build_model(model: ModelParams, crops: CropParams, weights: Path | None = None) -> MapRadioFormer:
     """The network that the parameters describe, initialised from PyTorch's global random state.
 
-    Parameters
-    ----------
-    model, crops : ModelParams, CropParams
-        Only `crops.pixels` and `crops.output` count.
-    weights : Path, optional
-        Folder with `<backbone>/` in Hugging Face's layout, from which a DINOv2 trunk is loaded; default: untrained.
+    `weights` is a folder with `<backbone>/` in Hugging Face's layout, from which a DINOv2 trunk is loaded; default:
+    untrained. Of the crops, `pixels` and `output` count.
 
     Raises
     ------
@@ -167,15 +154,10 @@ def build_model(model: ModelParams, crops: CropParams, weights: Path | None = No
                 "model.pretrained is on, and the trunk starts from DINOv2's weights",
                 f"put Hugging Face's facebook/{model.backbone} there, or set model.pretrained to false",
             )
-        bars = logging.is_progress_bar_enabled()
-        logging.disable_progress_bar()
-        try:
-            trunk = Dinov2Model.from_pretrained(
-                weights / model.backbone, dtype=torch.float32, local_files_only=True, attn_implementation="sdpa"
-            )
-        finally:
-            if bars:
-                logging.enable_progress_bar()
+        logging.disable_progress_bar()  # pages show none
+        trunk = Dinov2Model.from_pretrained(
+            weights / model.backbone, dtype=torch.float32, local_files_only=True, attn_implementation="sdpa"
+        )
     return MapRadioFormer(trunk, model.mlp, crops.pixels, model.patch, crops.output)
 
 

@@ -53,26 +53,15 @@ def to_posterior(logits: Tensor, loss: str) -> Tensor:
 
 
 class NetLocalizer:
-    """A trained network as a localizer.
+    """A trained network as a localizer, on a GPU if there is one.
 
-    Parameters
-    ----------
-    network : nn.Module
-        The network.
-    name : str
-        Name of the localizer.
-    loss : str
-        What it was trained with: "softmax" logits are normalised over the grid, "bce" ones are cell probabilities
-        each, which are scaled to sum to one.
-    device : torch.device or str, optional
-        Default: a GPU if there is one.
+    Logits that were trained with the loss "softmax" are normalised over the grid; those of "bce" are probabilities of
+    each cell, which are scaled to sum to one.
     """
 
-    def __init__(
-        self, network: nn.Module, name: str, loss: str = "softmax", device: torch.device | str | None = None
-    ) -> None:
+    def __init__(self, network: nn.Module, name: str, loss: str) -> None:
         self.name, self.loss = name, loss
-        self.device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+        self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         self.network = network.to(self.device).eval()
 
     def posterior(self, batch: Batch) -> np.ndarray:

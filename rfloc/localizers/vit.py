@@ -14,25 +14,11 @@ BLOB = 7
 
 
 def sinusoids(xy: Tensor, width: int, cells: int) -> Tensor:
-    """Two-dimensional sinusoidal encoding of positions.
+    """Two-dimensional sinusoidal encoding, (..., width), of positions (..., 2) from the crop's centre in crop edges.
 
-    The first half of the dimensions encodes y, the second x, sine and cosine interleaved. Angular frequencies grow
-    geometrically from pi (the crop is half a turn) to pi * `cells` (a cell is half a turn): unlike the released code's
-    coordinate times 10,000, nothing turns faster than the grid resolves.
-
-    Parameters
-    ----------
-    xy : Tensor
-        Positions relative to the crop's centre in crop edges, shape (..., 2).
-    width : int
-        Dimensions of the encoding, a multiple of 4.
-    cells : int
-        Edge of the output grid.
-
-    Returns
-    -------
-    Tensor
-        Shape (..., width).
+    The first half of the dimensions, a multiple of 4, encodes y, the second x, sine and cosine interleaved. Angular
+    frequencies grow geometrically from pi (the crop is half a turn) to pi * `cells` (a cell of the output grid is):
+    unlike the released code's coordinate times 10,000, nothing turns faster than the grid resolves.
     """
     frequencies = math.pi * torch.logspace(0, math.log10(cells), width // 4, device=xy.device)
     angle = xy.flip(-1).unsqueeze(-1) * frequencies  # [..., 2, width/4]
@@ -52,11 +38,6 @@ def draw_stations(image: Tensor, xy: Tensor, level: Tensor, mask: Tensor) -> Ten
         Normalised RSSI, shape (batch, station).
     mask : Tensor
         Which stations exist, shape (batch, station). Earlier stations cover later ones.
-
-    Returns
-    -------
-    Tensor
-        Shape (batch, 3, pixels, pixels).
     """
     image = image.clone()
     pixels = image.shape[-1]
@@ -73,22 +54,11 @@ def draw_stations(image: Tensor, xy: Tensor, level: Tensor, mask: Tensor) -> Ten
 
 
 def unpatch(tokens: Tensor, channels: int) -> Tensor:
-    """Rearrange patch tokens to an image (appendix G).
+    """Patch tokens (batch, channels * p * p, h, w) as an image (batch, channels, p * h, p * w) (appendix G).
 
-    Parameters
-    ----------
-    tokens : Tensor
-        Shape (batch, channels * p * p, h, w); token channel c*p*p + r*p + s is pixel (p*i + r, p*j + s) of channel c.
-    channels : int
-        Channels of the image.
-
-    Returns
-    -------
-    Tensor
-        Shape (batch, channels, p*h, p*w).
+    Channel c*p*p + r*p + s of token (i, j) is pixel (p*i + r, p*j + s) of the image's channel c.
     """
-    p = math.isqrt(tokens.shape[1] // channels)
-    return nn.functional.pixel_shuffle(tokens, p)
+    return nn.functional.pixel_shuffle(tokens, math.isqrt(tokens.shape[1] // channels))
 
 
 class Head(nn.Module):

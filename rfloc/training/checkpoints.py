@@ -139,7 +139,7 @@ def init_checkpoint(path: Path, model: ModelParams, crops: CropParams, weights_r
     return save_checkpoint(initial(model, crops, weights_root, seed), path)
 
 
-def load_localizer(path: Path, device: str | None = None) -> NetLocalizer:
+def load_localizer(path: Path) -> NetLocalizer:
     """A checkpoint as a localizer, named after its experiment (raises TrainingError)."""
     checkpoint = load_checkpoint(path)
-    return NetLocalizer(checkpoint.build(), checkpoint.provenance["key"], checkpoint.provenance["loss"], device)
+    return NetLocalizer(checkpoint.build(), checkpoint.provenance["key"], checkpoint.provenance["loss"])

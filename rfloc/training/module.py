@@ -127,7 +127,7 @@ class LocalizerModule(pl.LightningModule):
         return DataLoader(self.val, batch_size=None)
 
     def on_train_epoch_start(self) -> None:
-        """Start the clock of a pass."""
+        """Start the clock of a pass, which stops when validation starts."""
         self._started = time.perf_counter()
         self._losses: list[Tensor] = []
         self._errors: list[Tensor] = []

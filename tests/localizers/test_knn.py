@@ -27,7 +27,8 @@ def _batch(links, ue, shift=(0.0, 0.0)):
 def test_plain_case_equals_scikit_learn(city):
     links, train, test = city
     batch = _batch(links, test, (30.0, -80.0))
-    ours = KNearest(train, links, crop_params(), k=5, fill_db=-25.0, normalise=False).estimate(batch) + batch.centre
+    train, links = (ds.assign(heard=ds["heard"] | True) for ds in (train, links))  # every count alike
+    ours = KNearest(train, links, crop_params(), k=5, fill_db=-25.0).estimate(batch) + batch.centre
     reference = KNeighborsRegressor(5, weights="distance")
     reference.fit(np.nan_to_num(train.rssi.values, nan=-25.0), np.stack([train.ue_x, train.ue_y], axis=1))
     np.testing.assert_allclose(ours, reference.predict(np.nan_to_num(links.rssi.values[test], nan=-25.0)), rtol=1e-6)
@@ -65,7 +66,6 @@ def test_square_uses_only_what_lies_inside():
     square = KNearest(train, links, crop_params(), k=1, within="square")
     np.testing.assert_allclose(city.estimate(batch), [[700, 0]])  # may leave the crop
     np.testing.assert_allclose(square.estimate(batch), [[100, 0]])
-    assert (city.name, square.name) == ("knn", "knn_square")
     edge = city.posterior(batch)[0]
     np.testing.assert_allclose(edge.sum(), 1)
     assert edge[:, -1].sum() > 0.9
