@@ -30,7 +30,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from benchmarks.posing import searches
 from benchmarks.posing.world import SIZES, KnownTruth
 from benchmarks.tracing.side_by_side import rounded
-from rfloc.backend import prepare, run_on_one_thread
+from rfloc.backend import prepare
 from rfloc.city import build_city
 from rfloc.config import CityParams, check, project_root
 from rfloc.files import save_json
@@ -47,7 +47,6 @@ GOALS: dict[str, tuple[float, float]] = {
 @threadpool_limits.wrap(limits=1)
 def measure(name: str, folder: Path) -> dict[str, Any]:
     sizes, backend = SIZES[name], prepare()
-    run_on_one_thread()  # as the workers of a calibration do
     params = check(CityParams, yaml.safe_load((project_root() / "conf" / "city" / "munich.yaml").read_text()))
     build_city("munich", params, folder, folder / "munich")
     world = KnownTruth(folder / "munich", sizes)

@@ -13,10 +13,9 @@ from numpy.typing import NDArray
 from rfloc.calibration.candidates import Site
 from rfloc.calibration.reports import Reports, reports_of
 from rfloc.calibration.tracing import Tracer, World
+from rfloc.city import open_city
 from rfloc.config import CalibrationParams, CampaignParams, RadioParams, SimulationParams, SplitParams
 from rfloc.datasets.hidden import hidden_campaign
-from rfloc.simulation.shards import files_digest
-from rfloc.simulation.worker import worker_city
 from rfloc.splits import make_split
 from rfloc.stations import Stations
 
@@ -61,7 +60,7 @@ class KnownTruth:
 
     def __init__(self, folder: Path, sizes: Sizes) -> None:
         self.sizes, self.radio, self.sim = sizes, RadioParams(), SimulationParams()
-        city = worker_city(folder, files_digest(folder))
+        city = open_city(folder)
         campaign = CampaignParams(
             kind="hidden", cities=["munich"], stations=sizes.stations, gain_sd=3.0, shadowing_sd=6.0
         )

@@ -78,25 +78,6 @@ def neighbours(patch: Patch, patches: list[Patch]) -> list[Patch]:
     return [p for p in patches if p != patch and max(abs(p.row - patch.row), abs(p.col - patch.col)) <= 1]
 
 
-def randomised(patch: Patch, height_scale: float, permittivity_scale: float) -> Patch:
-    """A patch with other heights and materials.
-
-    Raises
-    ------
-    ConfigError
-        If it is one of Sionna's scenes and heights would change.
-    """
-    if patch.params.source == "sionna" and height_scale != 1.0:
-        raise ConfigError(
-            f"heights of {patch.key!r} can't be scaled by {height_scale:.2f}",
-            "it is one of Sionna RT's scenes, and its heights are its mesh's",
-            "set synthetic.c_random_height to [1.0, 1.0], or take a city of source file",
-        )
-    scales = {"height_scale": patch.params.height_scale * height_scale, "permittivity_scale": permittivity_scale}
-    key = f"{patch.key}-00-00" if patch.is_region else patch.key
-    return Patch(key, patch.region, patch.row, patch.col, patch.params.model_copy(update=scales))
-
-
 def build_patch(patch: Patch, data_root: str | Path, build: str | Path) -> City:
     """Build a patch into `build/patches/<key>`, or open the city in `build/cities` that it is.
 

@@ -73,7 +73,6 @@ class CityParams(Section):
     #: Median of measured building heights here [m], for untagged ones; null: by footprint area.
     height_prior: Positive | None = None
     height_scale: Positive = 1.0  #: factor on every height
-    permittivity_scale: Positive = 1.0  #: factor on relative permittivities
     patches_only: bool = False  #: a region: never built whole, only patches of it are
 
     @model_validator(mode="after")
@@ -204,13 +203,6 @@ class SyntheticParams(Section):
     c_margin: NotNegative  #: raster and mesh of a patch reach this far past it [m]
     c_border: NotNegative  #: stations of other patches this near to a patch are heard in it [m]
     c_dense: Positive | None  #: dense twins: stations and UEs in sub-regions of this edge [m]; null: none
-    c_source: Literal["rays", "statistical"]  #: what computes the signals of C
-    c_randomise: bool  #: draw heights, materials, powers, clutter anew for every patch
-    c_random_height: Range  #: randomised: factor on building heights
-    c_random_scattering: Range  #: randomised: scattering coefficient
-    c_random_permittivity: Range  #: randomised: factor on relative permittivity
-    c_random_power_sd: NotNegative  #: randomised: power of a station [dB]
-    c_random_clutter_sd: NotNegative  #: randomised: loss added to all links of a patch [dB]
 
     @model_validator(mode="after")
     def _complete(self) -> SyntheticParams:
@@ -227,11 +219,6 @@ class EngineParams(Section):
 
     scheduler: str  #: local, slurm, or the address of a Dask scheduler
     workers: Count | None  #: worker processes of one thread; null: one a core
-    shard_links: Count  #: most links of a shard (paper, appendix I)
-    slurm_queue: str | None  #: slurm: partition; null: the default one
-    slurm_cores: Count  #: slurm: cores a job
-    slurm_memory_gb: Positive  #: slurm: memory a job [GB]
-    slurm_walltime: str = Field(pattern=r"^\d+:\d\d:\d\d$")  #: slurm: time limit a job
 
 
 class CalibrationParams(Section):

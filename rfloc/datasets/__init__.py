@@ -1,7 +1,12 @@
 """Links datasets: who fills the arrays, by measurement or simulation; and nothing else differs."""
 
-from rfloc.datasets.hidden import hidden_campaign
+from rfloc.datasets.build import links_from_gain, links_from_maps
+from rfloc.datasets.hidden import OTHER_RAYS, hidden_campaign
 from rfloc.datasets.measured import read_campaign
 from rfloc.datasets.positions import estimate_positions
+from rfloc.datasets.synthetic import part_of_b, parts_of_c, require_unseen, simulate
 
-__all__ = ["estimate_positions", "hidden_campaign", "read_campaign"]
+__all__ = [
+    "OTHER_RAYS", "estimate_positions", "hidden_campaign", "links_from_gain", "links_from_maps", "part_of_b",
+    "parts_of_c", "read_campaign", "require_unseen", "simulate",
+]  # fmt: skip

@@ -1,4 +1,4 @@
-"""What dataset C invents in a patch: stations, UEs, and in its randomised form the scene's own parameters.
+"""What dataset C invents in a patch: stations and UEs.
 
 Every draw has a generator of its own, seeded by the seed, the patch and the deployment: it does not depend on which
 other patches are taken.
@@ -14,7 +14,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rfloc.city import Bounds, City
-from rfloc.city.patches import Patch
 from rfloc.config import RadioParams, SyntheticParams
 from rfloc.datasets.hidden import place_stations
 from rfloc.errors import SimulationError
@@ -49,27 +48,6 @@ def rng_of(seed: int, *words: object) -> np.random.Generator:
     """A generator of its own for every seed and words."""
     digest = hashlib.sha256("/".join(map(str, words)).encode()).digest()
     return np.random.default_rng([seed, *np.frombuffer(digest, np.uint32).tolist()])
-
-
-def draw_scene(patch: Patch, params: SyntheticParams, seed: int) -> dict[str, float]:
-    """Factors and offsets of a patch's scene from the `c_random_*` priors; empty where nothing is randomised.
-
-    Returns
-    -------
-    dict
-        `height_scale`, `permittivity_scale` (log-uniform), `scattering` (uniform), `clutter_db` (normal) [dB].
-    """
-    if not params.c_randomise:
-        return {}
-    rng = rng_of(seed, patch.key, "scene")
-    height, permittivity = np.log([params.c_random_height, params.c_random_permittivity])
-    low, high = params.c_random_scattering
-    return {
-        "height_scale": float(np.exp(rng.uniform(*height))),
-        "permittivity_scale": float(np.exp(rng.uniform(*permittivity))),
-        "scattering": float(rng.uniform(low, high)),
-        "clutter_db": float(rng.normal(0.0, params.c_random_clutter_sd)),
-    }
 
 
 def areas(city: City, params: SyntheticParams, seed: int, at: Deployment) -> list[Bounds]:
@@ -109,7 +87,7 @@ def areas(city: City, params: SyntheticParams, seed: int, at: Deployment) -> lis
 def draw_stations(city: City, params: SyntheticParams, radio: RadioParams, seed: int, at: Deployment) -> Stations:
     """The stations of a patch: on its roofs, and where these have no room, masts on open ground.
 
-    Azimuths are random; powers are the nominal one, in the randomised form with a normal error each.
+    Azimuths are random, powers the nominal one.
 
     Raises
     ------
@@ -122,8 +100,7 @@ def draw_stations(city: City, params: SyntheticParams, radio: RadioParams, seed:
         for n, box in zip(_shares(params.c_stations, len(boxes)), boxes, strict=True)
     ]
     table = join(tables)
-    power = table.power + rng.normal(0.0, params.c_random_power_sd * params.c_randomise, table.n)
-    return table.replace(power=power, id=[f"{city.key}-{k:02d}" for k in range(table.n)])
+    return table.replace(id=[f"{city.key}-{k:02d}" for k in range(table.n)])
 
 
 def draw_ues(city: City, params: SyntheticParams, seed: int, at: Deployment) -> tuple[Floats, Floats]:

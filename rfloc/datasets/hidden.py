@@ -1,31 +1,21 @@
-"""From path gain to links, and the hidden campaign: a simulated reality whose true parameters nobody is told."""
+"""The hidden campaign: a simulated reality whose true parameters nobody is told."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import xarray as xr
-from numpy.typing import ArrayLike
 
 from rfloc.city import Bounds, City
-from rfloc.config import CampaignParams, RadioParams, SimulationParams
-from rfloc.datasets.radio import features
+from rfloc.config import CampaignParams, EngineParams, RadioParams, SimulationParams
+from rfloc.datasets.build import links_from_gain
 from rfloc.errors import SimulationError
-from rfloc.schema import FEATURES, links_dataset
 from rfloc.simulation.maps import read_error_db, read_maps, trace_maps
 from rfloc.simulation.plane import Plane, Rays
 from rfloc.simulation.propagation import correlated_shadowing
 from rfloc.stations import ROOF_CLEARANCE, Stations
-
-__all__ = [
-    "HiddenCampaign",
-    "Stations",
-    "hidden_campaign",
-    "links_from_gain",
-    "place_stations",
-    "simulate_links",
-]
 
 #: Added to the seed of a reality's rays, so that no simulation of it shares their noise.
 OTHER_RAYS = 10_000
@@ -123,104 +113,14 @@ def place_stations(
     )
 
 
-def simulate_links(
-    city: City,
-    maps: xr.Dataset,
-    ue_x: ArrayLike,
-    ue_y: ArrayLike,
-    radio: RadioParams,
-    source: str,
-    shadowing_sd: float = 0.0,
-    shadowing_distance: float = 40.0,
-    step: float = 0.0,
-    strongest: int | None = None,
-    stations: Stations | None = None,
-    seed: int = 0,
-) -> xr.Dataset:
-    """Read a links dataset off radio maps, with the Monte Carlo error of every link's gain where the maps have one.
-
-    Parameters
-    ----------
-    ue_x, ue_y : array_like, shape (ue,)
-        UE positions in the city's frame [m].
-    source : str
-        Who filled the arrays, in words.
-    shadowing_sd, shadowing_distance : float
-        Shadowing [dB] and its decorrelation distance [m], an independent field a station.
-    step : float
-        Quantisation of all four features [dB]; 0 = none.
-    strongest : int, optional
-        Report at most this many stations a UE.
-    stations : Stations, optional
-        Station table to report; default: that of the maps.
-    seed : int
-        Seed of the shadowing.
-    """
-    city.frame.require_same(type(city.frame).from_attrs(maps.attrs), "these maps")
-    x, y = np.asarray(ue_x, float), np.asarray(ue_y, float)
-    traced = Stations.from_dataset(maps)
-    gain, error = read_maps(maps, x, y, radio), read_error_db(maps, x, y) if "ray_error" in maps else None
-    if shadowing_sd:
-        rng = np.random.default_rng(seed)
-        gain = gain * 10 ** (correlated_shadowing(x, y, shadowing_sd, shadowing_distance, rng, traced.n) / 10)
-    return links_from_gain(city, gain, traced, x, y, radio, source, step, strongest, stations, error)
-
-
-def links_from_gain(
-    city: City,
-    path_gain: ArrayLike,
-    stations: Stations,
-    ue_x: ArrayLike,
-    ue_y: ArrayLike,
-    radio: RadioParams,
-    source: str,
-    step: float = 0.0,
-    strongest: int | None = None,
-    table: Stations | None = None,
-    gain_error: ArrayLike | None = None,
-) -> xr.Dataset:
-    """Turn path gain into the links that UEs would report: features, censoring, quantisation.
-
-    Parameters
-    ----------
-    path_gain : array_like, shape (ue, bs)
-        Linear, antenna patterns applied.
-    stations : Stations
-        Who transmits, with which power.
-    table : Stations, optional
-        Station table to report; default: `stations`.
-    gain_error : array_like, optional
-        Monte Carlo standard error of `path_gain` [dB], shape (ue, bs), NaN where unknown.
-
-    Other parameters are those of :func:`simulate_links`.
-    """
-    values = features(path_gain, stations.power, radio)
-    heard = np.isfinite(values["nrsrp"])
-    if strongest is not None and strongest < stations.n:
-        order = np.argsort(np.argsort(-np.where(heard, values["nrsrp"], -np.inf), axis=1), axis=1)
-        heard &= order < strongest
-    if step:
-        values = {name: np.round(values[name] / step) * step for name in FEATURES}
-    table = stations if table is None else table
-    return links_dataset(
-        values,
-        {"x": np.asarray(ue_x, float), "y": np.asarray(ue_y, float)},
-        {name: getattr(table, name) for name in ("x", "y", "h", "azimuth", "power", "id")},
-        city.frame,
-        source=source,
-        city=city.key,
-        carrier_hz=radio.carrier_hz,
-        heard=heard,
-        gain_error=None if gain_error is None else np.asarray(gain_error, float),
-    )
-
-
 def hidden_campaign(
     city: City,
     params: CampaignParams,
     sim: SimulationParams,
     radio: RadioParams,
     seed: int,
+    cache: Path | None = None,
+    engine: EngineParams | None = None,
     progress: bool = True,
 ) -> HiddenCampaign:
     """Simulate a measured campaign with parameters that calibration and localization are not told.
@@ -228,6 +128,7 @@ def hidden_campaign(
     Hidden: the stations' positions (the nominal ones are off by `position_sd` an axis), azimuths and powers, and
     correlated shadowing. Reports are censored at the sensitivity, quantised to :data:`STEP_DB` and limited to the
     :data:`STRONGEST`.
+    `cache`, `engine` and `progress` are those of :func:`~rfloc.simulation.maps.trace_maps`.
     """
     rng = np.random.default_rng(seed)
     truth = place_stations(city, params.stations, params.height, radio.power_dbm, None, rng).above_roofs(city)
@@ -235,21 +136,15 @@ def hidden_campaign(
         azimuth=(truth.azimuth + rng.normal(0.0, params.azimuth_sd, truth.n)) % 360.0
     )
     truth = truth.replace(power=truth.power + rng.normal(0.0, params.gain_sd, truth.n))
-    ue_x, ue_y = city.street_points(params.ues, rng)
+    x, y = city.street_points(params.ues, rng)
     rays = Rays(sim, radio, sim.samples, seed + OTHER_RAYS)
-    maps = trace_maps(Plane(city, sim.cell, radio.ue_height), truth, rays, progress=progress)
-    links = simulate_links(
-        city,
-        maps,
-        ue_x,
-        ue_y,
-        radio,
-        source="simulated reality: ray-traced maps of hidden stations, shadowing, censoring, quantisation",
-        shadowing_sd=params.shadowing_sd,
-        shadowing_distance=params.shadowing_distance,
-        step=STEP_DB,
-        strongest=STRONGEST,
-        stations=nominal,
-        seed=seed + 1,
+    maps = trace_maps(Plane(city, sim.cell, radio.ue_height), truth, rays, cache, engine, progress)
+    shadowing = correlated_shadowing(
+        x, y, params.shadowing_sd, params.shadowing_distance, np.random.default_rng(seed + 1), truth.n
     )
+    source = "simulated reality: ray-traced maps of hidden stations, shadowing, censoring, quantisation"
+    links = links_from_gain(
+        city, read_maps(maps, x, y, radio) * 10 ** (shadowing / 10), truth, x, y, radio, source, STEP_DB,
+        STRONGEST, nominal, read_error_db(maps, x, y),
+    )  # fmt: skip
     return HiddenCampaign(links, truth, maps)

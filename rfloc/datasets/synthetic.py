@@ -1,4 +1,4 @@
-"""Datasets B and C (paper 4.2, 4.3): which parts they have, and links made of their gains.
+"""Datasets B and C (paper 4.2, 4.3): which parts they have, and links read off their stations' maps.
 
 B has the stations of measured campaigns and new UEs. C invents the stations as well, in patches of a region, see
 :mod:`.deployments`; stations of other patches near the border are heard, and stand where their own patch puts them.
@@ -6,9 +6,7 @@ B has the stations of measured campaigns and new UEs. C invents the stations as 
 
 from __future__ import annotations
 
-import hashlib
 import itertools
-import json
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -20,24 +18,14 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from rfloc.city import City
-from rfloc.city.patches import Patch, build_patch, cut, neighbours, randomised
+from rfloc.city.patches import Patch, build_patch, cut, neighbours
 from rfloc.config import CityParams, EngineParams, RadioParams, SimulationParams, SyntheticParams
-from rfloc.datasets.deployments import (
-    across_border,
-    areas,
-    deployments,
-    draw_scene,
-    draw_stations,
-    draw_ues,
-    join,
-    rng_of,
-)
-from rfloc.datasets.hidden import links_from_gain
-from rfloc.datasets.statistical import StatisticalModel
+from rfloc.datasets.build import links_from_gain
+from rfloc.datasets.deployments import across_border, areas, deployments, draw_stations, draw_ues, join, rng_of
 from rfloc.errors import SplitError
 from rfloc.frames import LocalFrame
-from rfloc.simulation.engine import Part, read_part, run_campaign
-from rfloc.simulation.shards import describe
+from rfloc.simulation.maps import gain_at, sector_gain_db, trace_ahead
+from rfloc.simulation.plane import Plane, Rays
 from rfloc.splits import held_out, roles_by_area
 from rfloc.stations import Stations
 
@@ -45,74 +33,55 @@ Floats = NDArray[np.floating]
 
 
 @dataclass(frozen=True)
-class SyntheticPart:
-    """Links to be: what is simulated, and what its links say about themselves.
+class Part:
+    """Links to be: stations and UEs in one city, how rays are traced, and what the links say about themselves.
 
     Parameters
     ----------
-    part : Part
-        Stations, UEs, and how rays are traced.
-    city : City
-        Where; in dataset C a patch.
+    name : str
+        Of the links.
+    plane, stations, rays
+        Whose maps are traced; in dataset C the city is a patch.
+    x, y : ndarray, shape (ue,)
+        UEs [m].
     source : str
         Who invents what, in words.
     drawn : dict
-        Attributes of the links: the patch, and everything that was drawn for it.
+        Attributes of the links: the patch, and what was drawn for it.
     """
 
-    part: Part
-    city: City
+    name: str
+    plane: Plane
+    stations: Stations
+    rays: Rays
+    x: Floats
+    y: Floats
     source: str
     drawn: dict[str, Any] = field(default_factory=dict)
 
-    def links(self, path_gain: Floats, gain_error: Floats | None, how: str) -> xr.Dataset:
-        """Links from gains (linear) and their errors [dB], shape (ue, bs); the patch's loss by clutter comes on top."""
-        part, loss = self.part, 10 ** (-self.drawn.get("clutter_db", 0.0) / 10)
-        links = links_from_gain(
-            self.city, path_gain * loss, part.stations, part.ue_x, part.ue_y, part.radio, f"{self.source}, {how}",
-            gain_error=gain_error,
-        )  # fmt: skip
+    @property
+    def city(self) -> City:
+        """Where."""
+        return self.plane.city
+
+    def links(self, cache: Path | None) -> xr.Dataset:
+        """Links read off the maps of the stations, kept in `cache` or traced now."""
+        stations, radio, at = self.stations, self.rays.radio, (self.x, self.y)
+        gain, error = gain_at(self.plane, stations, self.rays, *at, cache)
+        sectors = 10 ** (sector_gain_db(stations.above_roofs(self.city), *at, radio).T / 10)
+        gain, error = (gain.astype(np.float32) * sectors).astype(np.float32), error.astype(np.float32)
+        source = f"{self.source}, traced by rays"
+        links = links_from_gain(self.city, gain, stations, *at, radio, source, gain_error=error)
         return links.assign_attrs(self.drawn)
 
 
 def simulate(
-    parts: Sequence[SyntheticPart],
-    source: str,
-    folder: Path,
-    engine: EngineParams,
-    seed: int,
-    cache: Path | None = None,
-    progress: bool = True,
+    parts: Sequence[Part], cache: Path, engine: EngineParams, progress: bool = True
 ) -> Iterator[tuple[str, xr.Dataset]]:
-    """Name and links of every part, one after the other.
-
-    Parameters
-    ----------
-    source : {"rays", "statistical"}
-        Rays run as one campaign. The statistical simulator draws a model from its priors for every part, recorded in
-        the links' attributes.
-    folder : Path
-        Stores of campaigns, each named by the hash of its plan: one that was interrupted goes on where it stopped.
-    engine, cache, progress
-        As :func:`rfloc.simulation.engine.run_campaign`.
-    seed : int
-        Of the statistical models.
-    """
-    if source == "rays":
-        traced = [each.part for each in parts]
-        plan = json.dumps(describe(traced, engine.shard_links), sort_keys=True)
-        store = folder / f"{hashlib.sha256(plan.encode()).hexdigest()[:16]}.zarr"
-        run_campaign(traced, store, engine, cache=cache, progress=progress)
-        for each in parts:
-            yield each.part.name, each.links(*read_part(store, each.part), "traced by rays")
-        return
-    for each in parts:
-        part, rng = each.part, rng_of(seed, each.part.name, "model")
-        model = StatisticalModel.draw(rng)
-        numbers = {f"model_{key}": value for key, value in vars(model).items() if isinstance(value, float)}
-        own = model.for_stations(part.stations, rng)
-        gain = own.path_gain(each.city, part.stations, part.ue_x, part.ue_y, part.radio, part.seed)
-        yield part.name, each.links(gain, None, f"statistical, {model.source}").assign_attrs(numbers)
+    """Name and links of every part, once the maps of all are traced (:func:`~rfloc.simulation.maps.trace_ahead`)."""
+    trace_ahead([(part.plane, part.stations, part.rays) for part in parts], cache, engine, progress)
+    for part in parts:
+        yield part.name, part.links(cache)
 
 
 def part_of_b(
@@ -123,7 +92,7 @@ def part_of_b(
     radio: RadioParams,
     seed: int,
     splits: Sequence[xr.Dataset] = (),
-) -> SyntheticPart:
+) -> Part:
     """Dataset B in one city: UEs in the central 80 % of the box that the stations span, where `b_where` says.
 
     Parameters
@@ -138,8 +107,8 @@ def part_of_b(
         draw = city.street_points if params.b_where == "streets" else city.outdoor_points
         x, y = draw(params.b_ues, rng, within=box)
     kept = outside_held_out(city, x, y, splits)
-    part = Part(city.key, city.folder, stations, x[kept], y[kept], sim, radio, seed, sim.samples)
-    return SyntheticPart(part, city, "measured stations, simulated signals (B)")
+    plane, rays = Plane(city, sim.cell, radio.ue_height), Rays(sim, radio, sim.samples, seed)
+    return Part(city.key, plane, stations, rays, x[kept], y[kept], "measured stations, simulated signals (B)")
 
 
 def parts_of_c(
@@ -151,11 +120,10 @@ def parts_of_c(
     data_root: str | Path,
     build: Path,
     splits: Sequence[xr.Dataset] = (),
-) -> list[SyntheticPart]:
+) -> list[Part]:
     """Dataset C: build the patches that are taken, and draw their deployments.
 
-    With `c_border`, the neighbours of a patch are built too, for as long as it takes to place their stations. Where
-    patches have heights of their own (`c_randomise`), a neighbour's mast is lifted above the roofs of this one.
+    With `c_border`, the neighbours of a patch are built too, for as long as it takes to place their stations.
 
     Parameters
     ----------
@@ -168,7 +136,7 @@ def parts_of_c(
     splits : sequence of Dataset
         See :func:`outside_held_out`.
     """
-    parts: list[SyntheticPart] = []
+    parts: list[Part] = []
     for region in params.c_regions:
         patches = cut(region, cities[region], params.c_patches, params.c_margin)
         taken = take(patches, params.c_take, rng_of(seed, region, "take"))
@@ -176,31 +144,34 @@ def parts_of_c(
         built, tables = {}, {}
         with tempfile.TemporaryDirectory() as elsewhere:
             for patch in {p.key: p for p in (*taken, *(q for near in around.values() for q in near))}.values():
-                scene = draw_scene(patch, params, seed)
-                scaled = randomised(patch, scene["height_scale"], scene["permittivity_scale"]) if scene else patch
-                city = build_patch(scaled, data_root, build if patch.key in around else Path(elsewhere))
+                city = build_patch(patch, data_root, build if patch.key in around else Path(elsewhere))
                 tables[patch.key] = {at: draw_stations(city, params, radio, seed, at) for at in deployments(params)}
                 built[patch.key] = city
+        planes = {patch.key: Plane(built[patch.key], sim.cell, radio.ue_height) for patch in taken}
         for patch, at in itertools.product(taken, deployments(params)):
-            city, scene = built[patch.key], draw_scene(patch, params, seed)
-            stations = [tables[patch.key][at]]
+            city, stations = built[patch.key], [tables[patch.key][at]]
             for near in around[patch.key]:
                 stations.append(across_border(tables[near.key][at], built[near.key], city, params.c_border))
             x, y = draw_ues(city, params, seed, at)
             kept = outside_held_out(city, x, y, splits)
-            part = Part(
-                f"{city.key}-{at}", city.folder, join(stations).above_roofs(city), x[kept], y[kept],
-                sim.model_copy(update={"scattering": scene.get("scattering", sim.scattering)}), radio,
-                int(rng_of(seed, city.key, at, "rays").integers(2**31)), params.c_samples,
+            rays = Rays(sim, radio, params.c_samples, int(rng_of(seed, city.key, at, "rays").integers(2**31)))
+            drawn = {
+                "region": region,
+                "deployment": at.number,
+                "dense": at.dense,
+                "areas": areas(city, params, seed, at),
+            }
+            parts.append(
+                Part(
+                    f"{city.key}-{at}", planes[patch.key], join(stations).above_roofs(city), rays, x[kept], y[kept],
+                    "invented stations (C)", drawn,
+                )
             )  # fmt: skip
-            drawn = {"region": region, "deployment": at.number, "dense": at.dense, **scene}
-            drawn["areas"] = areas(city, params, seed, at)
-            parts.append(SyntheticPart(part, city, "invented stations (C)", drawn))
     return parts
 
 
 def take(patches: list[Patch], n: int | None, rng: np.random.Generator) -> list[Patch]:
-    """So many of the patches, drawn at random, or all of them; what fewer hold, more hold too."""
+    """So many of the patches, drawn at random, or all of them; a larger `n` adds to those of a smaller one."""
     chosen = rng.permutation(len(patches))[:n]
     return [patches[k] for k in sorted(chosen)]
 

@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import os
 from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from rfloc.backend import cuda_devices, run_on_one_thread
+from rfloc.backend import cuda_devices, one_thread
 from rfloc.config import EngineParams
 from rfloc.errors import RFLocError, SimulationError
 
@@ -39,14 +40,14 @@ def each(
     names : sequence of str
         What errors call the jobs.
     engine : EngineParams or None
-        None, or a single job: here.
+        None, a single job or a single worker of this machine: here.
 
     Raises
     ------
     SimulationError
         Naming the job that failed on a worker.
     """
-    if engine is None or len(jobs) < 2:
+    if engine is None or len(jobs) < 2 or (engine.scheduler == "local" and _workers(engine) == 1):
         for k, job in enumerate(jobs):
             yield k, task(*job)
         return
@@ -62,8 +63,8 @@ def each(
 
 
 def _on_worker(task: Callable[..., Result], *job: Any) -> Result:
-    run_on_one_thread()
-    return task(*job)
+    with one_thread():
+        return task(*job)
 
 
 def _failure(name: str, error: BaseException | None, status: str) -> SimulationError:
@@ -91,7 +92,7 @@ def connect(engine: EngineParams) -> Iterator[Client]:
     with contextlib.ExitStack() as stack:
         target: Any = engine.scheduler
         if target == "local":
-            target = stack.enter_context(_local(engine.workers))
+            target = stack.enter_context(_local(_workers(engine)))
         elif target == "slurm":
             target = stack.enter_context(_slurm(engine.workers))
         try:
@@ -107,11 +108,17 @@ def connect(engine: EngineParams) -> Iterator[Client]:
         yield client
 
 
-def _local(workers: int | None) -> Any:
+def _workers(engine: EngineParams) -> int:
+    """Processes of this machine."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    return engine.workers or (1 if cuda_devices() else cores or 1)
+
+
+def _local(workers: int) -> Any:
     from distributed import LocalCluster
 
     return LocalCluster(
-        n_workers=workers or (1 if cuda_devices() else None),
+        n_workers=workers,
         threads_per_worker=1,
         processes=True,
         scheduler_kwargs={"dashboard": False, "dashboard_address": ":0"},

@@ -10,7 +10,9 @@ the station's name nor its azimuth nor its power.
 from __future__ import annotations
 
 import functools
+import sys
 import time
+from collections.abc import Iterable
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,12 +20,15 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import xarray as xr
 from numpy.typing import ArrayLike, NDArray
+from tqdm import tqdm
 
-from rfloc.config import RadioParams
+from rfloc.backend import one_thread
+from rfloc.config import EngineParams, RadioParams
 from rfloc.files import Arrays, digest, kept
 from rfloc.frames import Grid, bearing, wrap_degrees
 from rfloc.schema import validate, with_units
 from rfloc.simulation.antennas import pattern_gain_db
+from rfloc.simulation.many import each
 from rfloc.simulation.plane import Plane, Rays
 from rfloc.simulation.rooftop import rooftop_gain
 from rfloc.simulation.scene import MATERIALS, load_scene
@@ -44,7 +49,12 @@ _SOLVER = {"max_depth", "specular", "diffuse", "refraction", "diffraction", "sca
 
 
 def trace_maps(
-    plane: Plane, stations: Stations, rays: Rays, cache: str | Path | None = None, progress: bool = True
+    plane: Plane,
+    stations: Stations,
+    rays: Rays,
+    cache: Path | None = None,
+    engine: EngineParams | None = None,
+    progress: bool = True,
 ) -> xr.Dataset:
     """Trace isotropic radio maps, one station a solver call, over the rooftop floor.
 
@@ -54,8 +64,10 @@ def trace_maps(
 
     Parameters
     ----------
-    cache : path, optional
+    cache : Path, optional
         Folder of kept maps: what rays brought is read from there, or traced and put there.
+    engine : EngineParams, optional
+        Where those that are not kept yet are traced in parallel; None: here. The numbers are the same.
     progress : bool
         Print a line when done.
 
@@ -71,6 +83,8 @@ def trace_maps(
     start = time.perf_counter()
     city, grid, sim, radio = plane.city, plane.grid, rays.sim, rays.radio
     stations = stations.above_roofs(city)
+    if cache is not None:
+        trace_ahead([(plane, stations, rays)], cache, engine, False)
     gain, bare, error = _ray_maps(plane, stations, rays, cache)
     middle = time.perf_counter()
     row, column = np.nonzero(plane.outdoors[0] > 0)
@@ -95,7 +109,7 @@ def trace_maps(
 
 
 def gain_at(
-    plane: Plane, stations: Stations, rays: Rays, x: ArrayLike, y: ArrayLike, cache: str | Path | None = None
+    plane: Plane, stations: Stations, rays: Rays, x: ArrayLike, y: ArrayLike, cache: Path | None = None
 ) -> tuple[Array, Array]:
     """Isotropic path gain at UEs and its error, as whole maps would say; the rooftop floor for their cells alone.
 
@@ -103,7 +117,7 @@ def gain_at(
     ----------
     x, y : array_like, shape (ue,)
         Positions [m].
-    cache : path, optional
+    cache : Path, optional
         As :func:`trace_maps`.
 
     Returns
@@ -117,7 +131,7 @@ def gain_at(
     gain, bare, error = (part[:, row, column].astype(float) for part in _ray_maps(plane, stations, rays, cache))
     gain = _over_rooftops(plane, stations, rays, gain, row, column)
     found = np.where(inside, gain[:, which.ravel()], 0.0).T
-    return found, _error_db(found, bare[:, which.ravel()].T, error[:, which.ravel()].T)
+    return found, _error_db(found.astype(np.float32), bare[:, which.ravel()].T, error[:, which.ravel()].T)
 
 
 def _over_rooftops(
@@ -142,13 +156,13 @@ def joined(gain: NDArray[np.floating], floor: NDArray[np.floating], clear: NDArr
 
 
 def _ray_maps(
-    plane: Plane, stations: Stations, rays: Rays, cache: str | Path | None
+    plane: Plane, stations: Stations, rays: Rays, cache: Path | None
 ) -> tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.float32]]:
     """What rays bring to the open part of each cell, pooled; unpooled; its relative error, NaN for none; (bs, y, x)."""
     share = plane.outdoors[0]
     gain, bare, error = np.empty((3, stations.n, *plane.grid.shape), np.float32)
     for k in range(stations.n):
-        found = ray_map(plane, stations.take([k]), rays, cache)
+        found = _ray_map(plane, stations.take([k]), rays, cache)
         bare[k] = np.where(share > 0, found["gain"] / np.maximum(share, 1e-3), 0.0)
         gain[k], error[k] = bare[k], np.where(bare[k] > 0, found["error"], np.nan)
         if rays.sim.diffuse:
@@ -156,22 +170,51 @@ def _ray_maps(
     return gain, bare, error
 
 
-def ray_map(plane: Plane, station: Stations, rays: Rays, cache: str | Path | None = None) -> Arrays:
+def trace_ahead(
+    asked: Iterable[tuple[Plane, Stations, Rays]], cache: Path, engine: EngineParams | None, progress: bool = True
+) -> None:
+    """Trace the maps that are not kept yet, station by station, in parallel where there is an engine.
+
+    A run that is killed, at any moment, leaves whole maps: the next one traces the others.
+
+    Raises
+    ------
+    SimulationError
+        Naming the station whose map could not be traced.
+    """
+    every = ((plane, stations.above_roofs(plane.city).take([k]), rays, Path(cache).resolve())
+             for plane, stations, rays in asked for k in range(stations.n))  # fmt: skip
+    jobs = [job for job in every if not _file(*job).exists()]
+    names = [f"the map of {station.id[0]} in {plane.city.key}" for plane, station, *_ in jobs]
+    pause = 0.5 if sys.stdout.isatty() else 60.0  # a log, or a notebook, keeps every state of the bar
+    bar = {"unit": " maps", "leave": False, "file": sys.stdout, "mininterval": pause, "delay": pause}
+    for _ in tqdm(each(_keep, jobs, names, engine), "traced", len(jobs), disable=not progress, **bar):
+        pass
+
+
+def _keep(plane: Plane, station: Stations, rays: Rays, cache: Path) -> None:
+    _ray_map(plane, station, rays, cache)
+
+
+def _ray_map(plane: Plane, station: Stations, rays: Rays, cache: Path | None) -> Arrays:
     """What one station's rays bring, averaged over whole cells, and its relative error: `gain`, `error` (y, x)."""
-    antenna, sim, carrier_hz = _antenna(plane.city, station, 0), rays.sim, float(rays.radio.carrier_hz)
 
     def trace() -> Arrays:
-        scene = load_scene(plane.city, carrier_hz, sim.scattering)
-        place_transmitter(scene, plane.city, station, 0, copies=sim.map_batches)
-        return _solve(scene, plane, rays, flatness(antenna[2] - plane.z, plane.grid))
+        with one_thread():
+            scene = load_scene(plane.city, float(rays.radio.carrier_hz), rays.sim.scattering)
+            place_transmitter(scene, plane.city, station, 0, copies=rays.sim.map_batches)
+            return _solve(scene, plane, rays, flatness(_antenna(plane.city, station, 0)[2] - plane.z, plane.grid))
 
-    if cache is None:
-        return trace()
+    return kept(None if cache is None else _file(plane, station, rays, cache), trace)
+
+
+def _file(plane: Plane, station: Stations, rays: Rays, cache: Path) -> Path:
+    """Where a station's map is kept."""
     key = digest(
-        tracer(), MATERIALS, plane.scene_digest, plane.grid, plane.z, antenna, sim.model_dump(include=_SOLVER),
-        carrier_hz, rays.samples, rays.seed,
+        tracer(), MATERIALS, plane.scene_digest, plane.grid, plane.z, _antenna(plane.city, station, 0),
+        rays.sim.model_dump(include=_SOLVER), float(rays.radio.carrier_hz), rays.samples, rays.seed,
     )  # fmt: skip
-    return kept(Path(cache) / f"{key}.npz", trace)
+    return cache / f"{key}.npz"
 
 
 @functools.cache

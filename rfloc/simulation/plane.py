@@ -122,7 +122,7 @@ class Plane:
     def scene_digest(self) -> str:
         """Hash of the files of the scene that rays are traced in."""
         scene = self.city.scene_path
-        return digest(scene, scene.parent / "meshes", self.city.params.permittivity_scale)
+        return digest(scene, scene.parent / "meshes")
 
     def __reduce__(self) -> tuple[Callable[..., Plane], tuple[Any, ...]]:
         folder = self.city.folder.resolve()

@@ -1,17 +1,16 @@
-"""Radio materials by ITU-R P.2040, at any carrier.
+"""A city's scene with radio materials by ITU-R P.2040, at any carrier.
 
 eps_r = a f^b and sigma = c f^d [S/m] with f in GHz (Recommendation ITU-R P.2040-3, Table 3). The table's fits start at
 1 GHz for most materials, and Sionna RT refuses a carrier below that. Here the formula is extrapolated: to 0.8 GHz, the
 carrier of NB-IoT in LTE band 20, permittivity stays as at 1 GHz where b = 0 and conductivity falls by 0.8^d.
-:func:`is_extrapolated` says where that is done.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from rfloc.backend import prepare
 from rfloc.errors import DataError, SimulationError
 
 if TYPE_CHECKING:
@@ -19,59 +18,36 @@ if TYPE_CHECKING:
 
     from rfloc.city import City
 
-
-@dataclass(frozen=True)
-class Material:
-    """Coefficients of one material in P.2040-3 Table 3 and the range they were fitted in [GHz]."""
-
-    a: float
-    b: float
-    c: float
-    d: float
-    f_min: float
-    f_max: float
-
-
-#: P.2040-3 Table 3, the lowest frequency range of each material.
-MATERIALS: dict[str, Material] = {
-    "vacuum": Material(1.0, 0.0, 0.0, 0.0, 0.001, 100.0),
-    "concrete": Material(5.24, 0.0, 0.0462, 0.7822, 1.0, 100.0),
-    "brick": Material(3.91, 0.0, 0.0238, 0.16, 1.0, 40.0),
-    "plasterboard": Material(2.73, 0.0, 0.0085, 0.9395, 1.0, 100.0),
-    "wood": Material(1.99, 0.0, 0.0047, 1.0718, 0.001, 100.0),
-    "glass": Material(6.31, 0.0, 0.0036, 1.3394, 0.1, 100.0),
-    "marble": Material(7.074, 0.0, 0.0055, 0.9262, 1.0, 60.0),
-    "metal": Material(1.0, 0.0, 1e7, 0.0, 1.0, 100.0),
-    "very_dry_ground": Material(3.0, 0.0, 0.00015, 2.52, 1.0, 10.0),
-    "medium_dry_ground": Material(15.0, -0.1, 0.035, 1.63, 1.0, 10.0),
-    "wet_ground": Material(30.0, -0.4, 0.15, 1.30, 1.0, 10.0),
+#: a, b, c, d of P.2040-3 Table 3, the lowest frequency range of each material.
+MATERIALS: dict[str, tuple[float, float, float, float]] = {
+    "vacuum": (1.0, 0.0, 0.0, 0.0),
+    "concrete": (5.24, 0.0, 0.0462, 0.7822),
+    "brick": (3.91, 0.0, 0.0238, 0.16),
+    "plasterboard": (2.73, 0.0, 0.0085, 0.9395),
+    "wood": (1.99, 0.0, 0.0047, 1.0718),
+    "glass": (6.31, 0.0, 0.0036, 1.3394),
+    "marble": (7.074, 0.0, 0.0055, 0.9262),
+    "metal": (1.0, 0.0, 1e7, 0.0),
+    "very_dry_ground": (3.0, 0.0, 0.00015, 2.52),
+    "medium_dry_ground": (15.0, -0.1, 0.035, 1.63),
+    "wet_ground": (30.0, -0.4, 0.15, 1.30),
 }
 
 
-def _material(name: str) -> Material:
+def itu_parameters(name: str, carrier_hz: float) -> tuple[float, float]:
+    """Relative permittivity and conductivity [S/m] of a material at a carrier [Hz] (raises SimulationError)."""
     if name not in MATERIALS:
         raise SimulationError(
             f"no material is called {name!r}",
             f"ITU-R P.2040's table here has {', '.join(MATERIALS)}",
             "name one of these in the scene file",
         )
-    return MATERIALS[name]
-
-
-def itu_parameters(name: str, carrier_hz: float) -> tuple[float, float]:
-    """Relative permittivity and conductivity [S/m] of a material at a carrier [Hz] (raises SimulationError)."""
-    m = _material(name)
+    a, b, c, d = MATERIALS[name]
     f = carrier_hz / 1e9
-    return m.a * f**m.b, m.c * f**m.d
+    return a * f**b, c * f**d
 
 
-def is_extrapolated(name: str, carrier_hz: float) -> bool:
-    """Whether a carrier [Hz] lies outside the range that the material's coefficients were fitted in."""
-    m = _material(name)
-    return not m.f_min <= carrier_hz / 1e9 <= m.f_max
-
-
-def load_radio_scene(path: str | Path, carrier_hz: float, scattering: float, permittivity_scale: float = 1.0) -> Scene:
+def load_radio_scene(path: str | Path, carrier_hz: float, scattering: float) -> Scene:
     """Load a Mitsuba scene whose materials are ITU materials and set them for a carrier.
 
     Parameters
@@ -82,9 +58,6 @@ def load_radio_scene(path: str | Path, carrier_hz: float, scattering: float, per
         Carrier [Hz], also below 1 GHz.
     scattering : float
         Scattering coefficient S of every material, 0 to 1 (Lambertian).
-    permittivity_scale : float
-        Factor on the relative permittivity of every material, which stays 1 at least; conductivities are left as they
-        are.
 
     Raises
     ------
@@ -95,10 +68,6 @@ def load_radio_scene(path: str | Path, carrier_hz: float, scattering: float, per
     """
     if not Path(path).is_file():
         raise DataError(f"there is no scene at {path}", "the city was not built here", "run `dvc repro`")
-    if not 0.0 <= scattering <= 1.0:
-        raise SimulationError(f"scattering={scattering} is no scattering coefficient", "it lies between 0 and 1")
-    from rfloc.backend import prepare
-
     prepare()
     import mitsuba as mi
     import sionna.rt as rt
@@ -112,9 +81,8 @@ def load_radio_scene(path: str | Path, carrier_hz: float, scattering: float, per
                 "its permittivity at the carrier is unknown",
                 'give it type "itu-radio-material" in the scene file',
             )
-        permittivity, conductivity = itu_parameters(kind, carrier_hz)
-        parameters = max(permittivity_scale * permittivity, 1.0), conductivity
-        material.frequency_update_callback = lambda _f, p=parameters: (mi.Float(p[0]), mi.Float(p[1]))
+        at_carrier = itu_parameters(kind, carrier_hz)
+        material.frequency_update_callback = lambda _f, p=at_carrier: (mi.Float(p[0]), mi.Float(p[1]))
         material.scattering_coefficient = scattering
     scene.frequency = carrier_hz
     return scene
@@ -131,8 +99,8 @@ def load_scene(city: City, carrier_hz: float, scattering: float) -> Scene:
     """
     global _last
     path = city.scene_path
-    asked = path, path.is_file() and path.stat().st_mtime_ns, carrier_hz, scattering, city.params.permittivity_scale
+    asked = path, path.is_file() and path.stat().st_mtime_ns, carrier_hz, scattering
     if _last[0] != asked:
         _last = None, None  # before the next one is loaded: two may not fit
-        _last = asked, load_radio_scene(path, carrier_hz, scattering, city.params.permittivity_scale)
+        _last = asked, load_radio_scene(path, carrier_hz, scattering)
     return _last[1]

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from scipy.stats import rankdata
 
 from rfloc.config import CropParams, EvaluationParams, RadioParams
-from rfloc.datasets.hidden import links_from_gain
+from rfloc.datasets.build import links_from_gain
 from rfloc.errors import DataError
 from rfloc.evaluation.bootstrap import MIN_BLOCKS, Interval, block_weights, paired_difference, percentiles
 from rfloc.evaluation.errors import UEErrors

@@ -12,7 +12,6 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from rfloc.backend import run_on_one_thread
 from rfloc.city import box_bounds, open_city
 from rfloc.config import CityParams, EngineParams, Params, RadioParams, SimulationParams, SyntheticParams, check
 from rfloc.datasets.deployments import deployments
@@ -48,16 +47,15 @@ class Probe:
 
 
 def sizes(params: Params, b_stations: float) -> pd.DataFrame:
-    """Rows of what datasets B (`b_stations` stations a city) and, if rays compute it, C ask for.
+    """Rows of what datasets B (`b_stations` stations a city) and C ask for.
 
     Columns: `parts`, and in each of them `stations` on average, `ues`, and `samples`, rays a station.
     """
     s = params.synthetic
     rows = {"B": (len(s.b_cities), b_stations, s.b_ues, params.simulation.samples)}
-    if s.c_source == "rays":
-        heard = np.mean([_stations_heard(params.cities[region], s) for region in s.c_regions])
-        parts = len(s.c_regions) * (s.c_take or int(np.prod(s.c_patches))) * len(deployments(s))
-        rows["C"] = (parts, float(heard), s.c_ues, s.c_samples)
+    heard = np.mean([_stations_heard(params.cities[region], s) for region in s.c_regions])
+    parts = len(s.c_regions) * (s.c_take or int(np.prod(s.c_patches))) * len(deployments(s))
+    rows["C"] = (parts, float(heard), s.c_ues, s.c_samples)
     return pd.DataFrame(rows, index=["parts", "stations", "ues", "samples"]).T
 
 
@@ -98,7 +96,6 @@ def probe_city(folder: Path, sim: SimulationParams, radio: RadioParams, samples:
 
 
 def _measure(folder: Path, sim: SimulationParams, radio: RadioParams, samples: int, seed: int) -> Probe:
-    run_on_one_thread()
     scene = open_city(folder).scene_path
     load_radio_scene(scene, radio.carrier_hz, sim.scattering)  # what is imported is imported once
     start = time.perf_counter()
@@ -115,13 +112,13 @@ def _measure(folder: Path, sim: SimulationParams, radio: RadioParams, samples: i
             spent = []
             for k in range(stations.n):
                 start = time.perf_counter()
-                trace_maps(plane, stations.take([k]), Rays(sim, radio, rays, seed), kept, progress=False)
+                trace_maps(plane, stations.take([k]), Rays(sim, radio, rays, seed), Path(kept), progress=False)
                 spent.append(time.perf_counter() - start)
             return min(spent[1:])
 
         rest, whole = seconds(sim.map_batches), seconds(samples)
         map_bytes = max(file.stat().st_size for file in Path(kept).iterdir())
-        maps = trace_maps(plane, stations.take([0]), Rays(sim, radio, samples, seed), kept, progress=False)
+        maps = trace_maps(plane, stations.take([0]), Rays(sim, radio, samples, seed), Path(kept), progress=False)
     start = time.perf_counter()
     read_maps(maps, x, y, radio)
     read = time.perf_counter() - start

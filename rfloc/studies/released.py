@@ -20,7 +20,7 @@ import xarray as xr
 from numpy.typing import ArrayLike, NDArray
 from scipy.stats import spearmanr
 
-from rfloc.datasets.hidden import links_from_gain
+from rfloc.datasets.build import links_from_gain
 from rfloc.errors import SimulationError
 from rfloc.frames import sionna_orientation
 from rfloc.schema import FEATURES, validate

@@ -131,7 +131,7 @@ class Simulator:
         If a UE stands outside the plane's grid.
     """
 
-    def __init__(self, plane: Plane, x: ArrayLike, y: ArrayLike, cache: str | Path | None = None) -> None:
+    def __init__(self, plane: Plane, x: ArrayLike, y: ArrayLike, cache: Path | None = None) -> None:
         self.plane, self.cache = plane, cache
         self.x, self.y = np.asarray(x, float), np.asarray(y, float)
         self._kept: dict[Any, NDArray[np.float32]] = {}

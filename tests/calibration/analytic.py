@@ -7,7 +7,7 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from rfloc.config import CalibrationParams, RadioParams
-from rfloc.datasets.hidden import links_from_gain
+from rfloc.datasets.build import links_from_gain
 from rfloc.schema import links_dataset
 from rfloc.simulation.maps import sector_gain_db
 from rfloc.simulation.propagation import free_space_gain

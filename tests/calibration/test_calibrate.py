@@ -16,11 +16,10 @@ from rfloc.calibration.likelihood import believed_db
 from rfloc.calibration.paper import calibrate_as_paper
 from rfloc.calibration.tracing import World
 from rfloc.city import City
-from rfloc.config import CalibrationParams, CampaignParams, EngineParams, RadioParams, SimulationParams, SplitParams
+from rfloc.config import CalibrationParams, CampaignParams, RadioParams, SimulationParams, SplitParams
 from rfloc.datasets.hidden import hidden_campaign
 from rfloc.datasets.statistical import decades_db
-from rfloc.errors import CalibrationError, SimulationError, SplitError
-from rfloc.simulation.many import each
+from rfloc.errors import CalibrationError, SplitError
 from rfloc.simulation.maps import nrsrp_map, read_maps, sector_gain_db
 from rfloc.simulation.plane import Plane
 from rfloc.splits import make_split
@@ -228,18 +227,3 @@ def test_the_papers_search_runs_on_the_same_rays(toy_city: City, campaign: Campa
     assert list(fits) == [0]
     assert len(fits[0].spearman) == PARAMS.n_calls
     assert -1.0 <= fits[0].spearman.min() <= fits[0].spearman.max() <= 1.0
-
-
-def _double(number: int) -> int:
-    if number == 3:
-        raise ValueError("three")
-    return 2 * number
-
-
-def test_jobs_run_on_workers_and_a_failure_names_its_job() -> None:
-    engine = EngineParams(workers=1)
-    assert dict(each(_double, [(1,), (2,)], ["a", "b"], engine)) == {0: 2, 1: 4}
-    with pytest.raises(SimulationError, match="c failed") as error:
-        list(each(_double, [(1,), (3,)], ["b", "c"], engine))
-    assert "ValueError: three" in str(error.value)
-    assert dict(each(_double, [(1,), (2,)], ["a", "b"], None)) == {0: 2, 1: 4}

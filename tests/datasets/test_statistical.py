@@ -10,7 +10,7 @@ import yaml
 
 from rfloc.city import City, build_city
 from rfloc.config import CampaignParams, CityParams, RadioParams, SplitParams, check
-from rfloc.datasets.hidden import links_from_gain
+from rfloc.datasets.build import links_from_gain
 from rfloc.datasets.measured import read_campaign
 from rfloc.datasets.statistical import PRIORS, StatisticalModel, fit
 from rfloc.errors import FrameError, SimulationError

@@ -13,11 +13,12 @@ from rfloc.city.patches import cut
 from rfloc.config import EngineParams, RadioParams, SimulationParams, SplitParams, SyntheticParams
 from rfloc.datasets import deployments as deploying
 from rfloc.datasets import synthetic
-from rfloc.datasets.deployments import Deployment, areas, draw_scene, draw_stations, draw_ues
+from rfloc.datasets.build import links_from_gain, links_from_maps
+from rfloc.datasets.deployments import Deployment, areas, draw_stations, draw_ues
 from rfloc.datasets.hidden import place_stations
-from rfloc.datasets.statistical import PRIORS
 from rfloc.errors import ConfigError, SimulationError, SplitError
 from rfloc.schema import FEATURES, validate
+from rfloc.simulation.maps import trace_maps
 from rfloc.splits import held_out, make_split, val_area
 from rfloc.splits.areas import near
 from rfloc.stations import ROOF_CLEARANCE, Stations
@@ -33,13 +34,13 @@ C = SyntheticParams(
 )  # fmt: skip
 
 
-def parts_of_c(params: SyntheticParams, folder: Path, splits=(), seed: int = 3) -> list[synthetic.SyntheticPart]:
+def parts_of_c(params: SyntheticParams, folder: Path, splits=(), seed: int = 3) -> list[synthetic.Part]:
     return synthetic.parts_of_c(TOY, params, SIM, RADIO, seed, PROJECT / "data", folder, splits)
 
 
-def places(part: synthetic.SyntheticPart) -> dict[str, tuple[float, ...]]:
+def places(part: synthetic.Part) -> dict[str, tuple[float, ...]]:
     """Station -> latitude, longitude, height, azimuth, power."""
-    table = part.part.stations
+    table = part.stations
     lat, lon = part.city.frame.to_geographic(table.x, table.y)
     rows = zip(lat, lon, table.h, table.azimuth, table.power, strict=True)
     return dict(zip(table.id.tolist(), rows, strict=True))
@@ -51,18 +52,18 @@ def build(tmp_path_factory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def parts(build) -> list[synthetic.SyntheticPart]:
+def parts(build) -> list[synthetic.Part]:
     return parts_of_c(C, build)
 
 
 def test_every_patch_has_every_deployment(parts, build):
     keys = [patch.key for patch in cut("toy", TOY["toy"], [2, 2], 70.0)]
-    assert [part.part.name for part in parts] == [f"{k}-{d}" for k in keys for d in ("0", "0-dense", "1", "1-dense")]
+    assert [part.name for part in parts] == [f"{k}-{d}" for k in keys for d in ("0", "0-dense", "1", "1-dense")]
     assert sorted(path.name for path in (build / "patches").iterdir()) == keys
     for part in parts:
-        assert part.part.ue_x.size == 60 and part.part.city == part.city.folder
-        assert (np.char.startswith(part.part.stations.id, part.city.key)).sum() == 3
-    assert len({part.part.seed for part in parts}) == len(parts)
+        assert part.x.size == 60
+        assert (np.char.startswith(part.stations.id, part.city.key)).sum() == 3
+    assert len({part.rays.seed for part in parts}) == len(parts)
 
 
 def test_patches_agree_about_the_stations_at_their_border(parts):
@@ -87,9 +88,9 @@ def test_a_patch_does_not_depend_on_which_others_are_taken(parts, tmp_path):
     some = parts_of_c(C.model_copy(update={"c_take": 1}), tmp_path)
     assert len(some) == 4 and len(list((tmp_path / "patches").iterdir())) == 1, "neighbours are not kept"
     for part in some:
-        (same,) = (other for other in parts if other.part.name == part.part.name)
-        assert places(part) == places(same) and part.drawn == same.drawn and part.part.seed == same.part.seed
-        np.testing.assert_array_equal([part.part.ue_x, part.part.ue_y], [same.part.ue_x, same.part.ue_y])
+        (same,) = (other for other in parts if other.name == part.name)
+        assert places(part) == places(same) and part.drawn == same.drawn and part.rays.seed == same.rays.seed
+        np.testing.assert_array_equal([part.x, part.y], [same.x, same.y])
     patches = cut("toy", TOY["toy"], [5, 5], 0.0)
     few, more = ({p.key for p in synthetic.take(patches, n, np.random.default_rng(1))} for n in (4, 9))
     assert len(few) == 4 and few < more
@@ -97,11 +98,11 @@ def test_a_patch_does_not_depend_on_which_others_are_taken(parts, tmp_path):
 
 def test_stations_are_clear_of_roofs_and_ues_on_streets(parts):
     for part in parts:
-        table = part.part.stations.take(np.char.startswith(part.part.stations.id, part.city.key))
+        table = part.stations.take(np.char.startswith(part.stations.id, part.city.key))
         roof = part.city.height_at(table.x, table.y)
         assert (table.h >= roof + ROOF_CLEARANCE * (roof > 0)).all() and (table.h <= 30.0).all() and table.h.min() >= 25
         x_min, y_min, x_max, y_max = part.city.bounds
-        x, y = part.part.ue_x, part.part.ue_y
+        x, y = part.x, part.y
         assert (x >= x_min - 1).all() and (x <= x_max + 1).all() and (y >= y_min - 1).all() and (y <= y_max + 1).all()
         row, col, inside = part.city.grid.index(x, y)
         assert inside.all() and part.city.road[row, col].all()
@@ -135,68 +136,26 @@ def test_dense_areas_bring_stations_together(toy_city):
         areas(toy_city, params.model_copy(update={"c_dense": 400.0}), 5, Deployment(0, True))
 
 
-def test_randomised_scenes_stay_within_their_priors(tmp_path):
-    params = C.model_copy(
-        update={"c_randomise": True, "c_deployments": 1, "c_dense": None, "c_border": 0.0, "c_take": 2}
-    )
-    patches = cut("toy", TOY["toy"], [20, 20], 0.0)
-    drawn = {
-        key: np.array([draw_scene(p, params, 1)[key] for p in patches]) for key in draw_scene(patches[0], params, 1)
-    }
-    for name, key in (("height", "height_scale"), ("permittivity", "permittivity_scale"), ("scattering", "scattering")):
-        low, high = getattr(params, f"c_random_{name}")
-        assert low <= drawn[key].min() < drawn[key].max() <= high and np.ptp(drawn[key]) > 0.9 * (high - low)
-    assert drawn["clutter_db"].std() == pytest.approx(params.c_random_clutter_sd, rel=0.15)
-    assert draw_scene(patches[0], C, 1) == {}
-    for part in parts_of_c(params, tmp_path):
-        scene = {key: part.drawn[key] for key in drawn}
-        assert part.city.params.height_scale == scene["height_scale"]
-        assert part.city.params.permittivity_scale == scene["permittivity_scale"]
-        assert part.part.sim.scattering == scene["scattering"] != SIM.scattering
-        assert part.part.stations.power.std() > 0
-        gain = np.full((part.part.ue_x.size, part.part.stations.n), 1e-9)
-        links = part.links(gain, None, "as given")
-        level = RADIO.power_dbm - 90 - 10 * np.log10(1008) - scene["clutter_db"]
-        assert (links.nrsrp - links.bs_power).mean() + RADIO.power_dbm == pytest.approx(level, abs=1e-3)
-
-
-def test_statistical_links_come_from_the_priors(parts):
+def test_links_are_read_off_kept_maps(parts, tmp_path):
     some = parts[:2]
-    found = dict(synthetic.simulate(some, "statistical", Path("nowhere"), EngineParams(), seed=9))
-    assert list(found) == [part.part.name for part in some]
-    for part, links in zip(some, found.values(), strict=True):
-        assert validate(links, "links").attrs["city"] == part.city.key
-        assert links.heard.any() and "statistical, drawn from priors" in links.attrs["source"]
-        np.testing.assert_allclose(
-            part.city.frame.to_local(links.ue_lat, links.ue_lon), [part.part.ue_x, part.part.ue_y], atol=1e-6
-        )
-        assert all(low <= links.attrs[f"model_{name}"] <= high for name, (low, high) in PRIORS.items())
-    again = dict(synthetic.simulate(some[1:], "statistical", Path("nowhere"), EngineParams(), seed=9))
-    (name,) = again
-    for feature in FEATURES:
-        np.testing.assert_array_equal(again[name][feature], found[name][feature])
-
-
-def test_rays_go_through_one_campaign_a_plan(parts, tmp_path, monkeypatch):
-    asked = []
-    monkeypatch.setattr(synthetic, "run_campaign", lambda traced, store, *_, **__: asked.append((traced, store)))
-    monkeypatch.setattr(synthetic, "read_part", lambda _, p: (np.full((p.ue_x.size, p.stations.n), 1e-9),) * 2)
-    for plan in (parts[:2], parts[:2], parts[1:2]):
-        found = dict(synthetic.simulate(plan, "rays", tmp_path, EngineParams(), seed=9))
-        assert [part.part.name for part in plan] == list(found)
-        assert all(np.isfinite(links.gain_error).all() for links in found.values())
-    (first, same, other), sizes = [store for _, store in asked], [len(traced) for traced, _ in asked]
-    assert first == same != other and sizes == [2, 2, 1] and first.parent == tmp_path
+    for part, (name, links) in zip(some, synthetic.simulate(some, tmp_path, EngineParams(workers=1)), strict=True):
+        assert name == part.name and validate(links, "links").attrs["city"] == part.city.key
+        maps = trace_maps(part.plane, part.stations, part.rays, tmp_path, progress=False)
+        want = links_from_maps(part.city, maps, part.x, part.y, RADIO, "maps")
+        for variable in (*FEATURES, "gain_error"):
+            np.testing.assert_allclose(links[variable], want[variable], rtol=1e-4, atol=1e-4)
+        assert links.heard.any()
+    assert len(list(tmp_path.iterdir())) == sum(part.stations.n for part in some)
 
 
 @pytest.mark.parametrize("where", ["streets", "outdoor", "box"])
 def test_ues_of_b_stand_where_they_are_asked_to(toy_city, where):
     corners = np.array([-150.0, 150.0])
     stations = Stations(corners, corners, [30, 30], [np.nan] * 2, [43, 43], ["a", "b"])  # type: ignore[arg-type]
-    part = synthetic.part_of_b(toy_city, stations, SyntheticParams(b_ues=400, b_where=where), SIM, RADIO, 1).part
-    assert part.ue_x.size == 400 and (part.seed, part.samples) == (1, SIM.samples)
-    assert max(abs(part.ue_x).max(), abs(part.ue_y).max()) <= 120.5
-    row, col, _ = toy_city.grid.index(part.ue_x, part.ue_y)
+    part = synthetic.part_of_b(toy_city, stations, SyntheticParams(b_ues=400, b_where=where), SIM, RADIO, 1)
+    assert part.x.size == 400 and (part.rays.seed, part.rays.samples) == (1, SIM.samples)
+    assert max(abs(part.x).max(), abs(part.y).max()) <= 120.5
+    row, col, _ = toy_city.grid.index(part.x, part.y)
     on_road, outdoors = toy_city.road[row, col].mean(), toy_city.outdoor[row, col].mean()
     assert (on_road == 1.0) == (where == "streets") and (outdoors == 1.0) == (where != "box")
     if where == "outdoor":
@@ -205,7 +164,9 @@ def test_ues_of_b_stand_where_they_are_asked_to(toy_city, where):
 
 
 def test_nothing_stands_where_another_city_tests(parts, build):
-    links = dict(synthetic.simulate(parts[:1], "statistical", build, EngineParams(), seed=1))[parts[0].part.name]
+    part = parts[0]
+    gain = np.full((part.x.size, part.stations.n), 1e-9)
+    links = links_from_gain(part.city, gain, part.stations, part.x, part.y, RADIO, "as given")
     split = make_split(links, SplitParams(block=40.0, unknown=0.3, known=0.1, val=0.1, buffer=5.0), 1)
     assert split.attrs["city"] == parts[0].city.key
     inside = held_out(split, links.ue_x, links.ue_y) | near(val_area(split), links.ue_x, links.ue_y)
@@ -213,8 +174,8 @@ def test_nothing_stands_where_another_city_tests(parts, build):
     assert inside.any() and synthetic.outside_held_out(parts[0].city, *mine, [split]).all(), "its own roles see to it"
     split.attrs["city"] = "elsewhere"
     np.testing.assert_array_equal(synthetic.outside_held_out(parts[0].city, *mine, [split]), ~inside)
-    less = parts_of_c(C.model_copy(update={"c_deployments": 1}), build, [split])[0].part
-    assert less.ue_x.tolist() == links.ue_x.values[~inside].tolist()
+    less = parts_of_c(C.model_copy(update={"c_deployments": 1}), build, [split])[0]
+    assert less.x.tolist() == links.ue_x.values[~inside].tolist()
 
     with pytest.raises(SplitError, match="are held out of 'elsewhere'"):
         synthetic.require_unseen(links, [split])

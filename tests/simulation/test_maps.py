@@ -1,7 +1,5 @@
 from __future__ import annotations
 
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -11,15 +9,17 @@ from rfloc.city import City
 from rfloc.config import RadioParams, SimulationParams
 from rfloc.errors import SimulationError
 from rfloc.frames import Grid
+from rfloc.simulation import maps
 from rfloc.simulation.maps import (
     coverage,
+    gain_at,
     joined,
     nrsrp_map,
     place_transmitter,
     read_error_db,
     read_maps,
 )
-from rfloc.simulation.plane import Plane
+from rfloc.simulation.plane import Plane, Rays
 from rfloc.simulation.propagation import free_space_gain
 from rfloc.simulation.scene import load_scene
 from tests.simulation.scenes import one_station, small_city, traced
@@ -164,38 +164,44 @@ def test_error_in_db_is_that_of_the_rays_in_what_is_read(free_space):
     assert np.isnan(error[1:]).all()  # no ray came; outside the map
 
 
-ONE_THREAD = """
-import hashlib, sys
-from pathlib import Path
-from rfloc.config import SimulationParams
-from rfloc.backend import run_on_one_thread
-from tests.simulation.scenes import one_station, small_city, traced
-run_on_one_thread()
-city = small_city(Path(sys.argv[1]), ground="concrete", boxes=((10.0, -30.0, 20.0, 30.0, 20.0),))
-sim = SimulationParams(cell=10.0, samples=40_000, max_depth=2, rooftop=False)
-maps = traced(city, one_station(-30.0, 5.0, 15.0), sim, 1)
-digest = hashlib.sha256(b"".join(maps[name].values.tobytes() for name in maps)).hexdigest()
-"""
+def test_a_map_is_kept_for_all_that_it_depends_on_and_for_nothing_else(tmp_path: Path, monkeypatch):
+    city, cache = small_city(tmp_path / "city", boxes=((10.0, -20.0, 20.0, 20.0, 12.0),)), tmp_path / "cache"
+    station, sim = one_station(x=-30.0, h=15.0, azimuth=20.0), SIM.model_copy(update={"samples": 20_000})
+    without, first = traced(city, station, sim, 1), traced(city, station, sim, 1, cache=cache)
+    assert len(list(cache.iterdir())) == 1
+
+    def refuse(*_):
+        raise AssertionError("traced again")
+
+    monkeypatch.setattr(maps, "_solve", refuse)
+    turned = station.replace(azimuth=[200.0], power=[10.0], id=["other"])
+    same = small_city(tmp_path / "same", boxes=((10.0, -20.0, 20.0, 20.0, 12.0),))
+    for again in (traced(city, turned, sim, 1, cache=cache), traced(same, station, sim, 1, cache=cache)):
+        for name in ("path_gain", "ray_gain", "ray_error"):
+            assert again[name].values.tobytes() == first[name].values.tobytes() == without[name].values.tobytes()
+    taller = small_city(tmp_path / "taller", boxes=((10.0, -20.0, 20.0, 20.0, 12.5),))
+    for one, other, how, seed, samples in (
+        (city, station.moved(0.01), sim, 1, None),
+        (city, station.replace(h=[15.01]), sim, 1, None),
+        (city, station, sim.model_copy(update={"max_depth": 2}), 1, None),
+        (city, station, sim, 2, None),
+        (city, station, sim, 1, 20_001),
+        (taller, station, sim, 1, None),
+    ):
+        with pytest.raises(AssertionError, match="traced again"):
+            traced(one, other, how, seed, samples, cache=cache)
 
 
-def test_two_processes_of_one_thread_trace_the_same_bytes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    """So that a campaign that was broken off ends as it would have."""
-    import drjit
-
-    from rfloc.backend import prepare
-
-    if prepare().kind == "cuda":
-        pytest.skip("a GPU sums in no fixed order")
-    monkeypatch.setattr(sys, "argv", ["-c", str(tmp_path / "here")])
-    threads, here = drjit.thread_count(), {}
-    try:
-        exec(ONE_THREAD, here)
-    finally:
-        drjit.set_thread_count(threads)
-    command = [sys.executable, "-c", ONE_THREAD + "print(digest)", str(tmp_path / "there")]
-    there = subprocess.run(command, capture_output=True, text=True, timeout=300)
-    assert there.returncode == 0, there.stderr
-    assert there.stdout.strip() == here["digest"]
+@pytest.mark.parametrize("rooftop", [True, False])
+def test_gain_at_ues_is_what_whole_maps_say(toy_city: City, rooftop: bool):
+    sim = SIM.model_copy(update={"rooftop": rooftop, "samples": 20_000, "cell": 20.0})
+    x, y = np.random.default_rng(0).uniform(-200.0, 200.0, (2, 300))
+    station = one_station(20.0, -60.0, 26.0)
+    gain, error = gain_at(Plane(toy_city, 20.0, 1.5), station, Rays(sim, RADIO, 20_000, 1), x, y)
+    whole = traced(toy_city, station, sim, 1)
+    np.testing.assert_allclose(gain, read_maps(whole, x, y), rtol=1e-6)
+    np.testing.assert_allclose(error, read_error_db(whole, x, y), rtol=1e-5)
+    assert (gain == 0).any() and (gain > 0).any()
 
 
 def test_in_sight_the_direct_path_stands_in_where_rays_missed_it():

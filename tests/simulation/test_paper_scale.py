@@ -25,7 +25,6 @@ def test_datasets_b_and_c_have_the_papers_sizes(paper: config.Params) -> None:
     assert (synthetic.c_patches, synthetic.c_take, synthetic.c_deployments) == ([10, 10], None, 2)
     assert (synthetic.c_stations, synthetic.c_ues, synthetic.c_height) == (10, 5_000, [40.0, 40.0])
     assert synthetic.c_dense is not None
-    assert paper.engine.shard_links == 10_000
     assert paper.calibration.n_calls == 90
     assert paper.calibration.paper_stations is None
 

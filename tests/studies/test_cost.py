@@ -40,7 +40,6 @@ def test_sizes_count_patches_deployments_and_stations_across_borders(paper):
     bordered = sizes(synthetic(c_dense=600.0, c_border=100.0, c_take=7), 19.0).loc["C"]
     assert bordered.parts == 7 * 2 * 2 and 10.0 < bordered.stations < 90.0
     assert sizes(synthetic(c_patches=[1, 1], c_border=100.0), 19.0).stations["C"] == 10.0
-    assert list(sizes(synthetic(c_source="statistical"), 19.0).index) == ["B"]
 
 
 def test_a_probe_measures_a_city(toy_city):

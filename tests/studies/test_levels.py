@@ -5,7 +5,7 @@ import pytest
 import xarray as xr
 
 from rfloc.config import EvaluationParams, LevelParams, RadioParams, SplitParams
-from rfloc.datasets.hidden import links_from_gain
+from rfloc.datasets.build import links_from_gain
 from rfloc.datasets.mixed import Design
 from rfloc.datasets.statistical import StatisticalModel, regressors
 from rfloc.errors import EvaluationError, SimulationError

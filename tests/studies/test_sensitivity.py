@@ -5,7 +5,7 @@ import pytest
 from scipy.stats import spearmanr
 
 from rfloc.config import EvaluationParams, RadioParams, SensitivityParams, SimulationParams
-from rfloc.datasets.hidden import links_from_gain
+from rfloc.datasets.build import links_from_gain
 from rfloc.errors import DataError, SimulationError, SplitError
 from rfloc.simulation.maps import read_maps, trace_maps
 from rfloc.simulation.plane import Plane, Rays

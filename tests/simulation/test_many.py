@@ -1,0 +1,102 @@
+"""Stations in parallel: the same numbers as here, kept when a run is killed."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from rfloc.config import EngineParams
+from rfloc.errors import SimulationError
+from rfloc.simulation import many
+from rfloc.simulation.maps import trace_ahead
+from rfloc.simulation.plane import open_plane
+from tests.conftest import PROJECT
+from tests.simulation.toy_campaign import ENGINE, STATIONS, asked
+
+
+def kept(cache: Path) -> dict[str, tuple[bytes, int]]:
+    """Content and time of every kept map."""
+    return {file.name: (file.read_bytes(), file.stat().st_mtime_ns) for file in cache.glob("*.npz")}
+
+
+def test_a_killed_run_keeps_its_maps_and_ends_as_one_that_was_not(toy_city, tmp_path):
+    here, there = tmp_path / "here", tmp_path / "there"
+    samples = 3_000_000  # so many that they are at it for a while
+    command = [sys.executable, "-m", "tests.simulation.toy_campaign", str(toy_city.folder), str(there), str(samples)]
+    run = subprocess.Popen(command, cwd=PROJECT, start_new_session=True)
+    deadline = time.monotonic() + 120
+    while len(kept(there)) < 2 and run.poll() is None and time.monotonic() < deadline:
+        time.sleep(0.01)
+    os.killpg(run.pid, signal.SIGKILL)
+    run.wait()
+    before = kept(there)
+    assert 2 <= len(before) < STATIONS, "it was killed half-way"
+    trace_ahead([asked(toy_city.folder, samples)], there, None, progress=False)
+    trace_ahead([asked(toy_city.folder, samples)], here, None, progress=False)
+    after = kept(there)
+    assert len(after) == STATIONS and before.items() <= after.items(), "nothing is traced twice"
+    if not many.cuda_devices():  # on a GPU sums come in no order
+        assert {name: content for name, (content, _) in after.items()} == {
+            name: content for name, (content, _) in kept(here).items()
+        }
+
+
+def _double(number: int) -> int:
+    if number == 3:
+        raise ValueError("three")
+    return 2 * number
+
+
+@pytest.fixture(scope="module")
+def address():
+    with many.connect(ENGINE) as client:
+        yield client.scheduler.address
+
+
+def test_jobs_run_where_they_are_told_to_and_a_failure_names_its_job(address):
+    engine = EngineParams(scheduler=address)
+    for where in (None, EngineParams(workers=1), engine):
+        assert dict(many.each(_double, [(1,), (2,)], ["a", "b"], where)) == {0: 2, 1: 4}
+    with pytest.raises(SimulationError, match="c failed") as error:
+        list(many.each(_double, [(1,), (3,)], ["b", "c"], engine))
+    assert "ValueError: three" in str(error.value)
+
+
+def test_a_worker_refuses_another_city(toy_city, address):
+    plane, _, _ = asked(toy_city.folder)
+    make, about = plane.__reduce__()
+    assert make(*about).grid == plane.grid
+    with many.connect(EngineParams(scheduler=address)) as client:
+        assert client.submit(lambda plane: plane.city.key, plane).result() == toy_city.key
+    with pytest.raises(SimulationError, match="is not the one"):
+        open_plane(toy_city.folder, 20.0, 1.5, "another hash")
+
+
+def test_a_scheduler_that_is_not_there_is_said(monkeypatch):
+    monkeypatch.setattr(many, "PATIENCE", 0.5)
+    with (
+        pytest.raises(SimulationError, match=r"no Dask scheduler with a worker answers at tcp://127\.0\.0\.1:1"),
+        many.connect(EngineParams(scheduler="tcp://127.0.0.1:1")),
+    ):
+        pass
+
+
+def test_slurm_needs_a_description_of_its_jobs():
+    pytest.importorskip("dask_jobqueue")
+    with pytest.raises(SimulationError, match="jobs of SLURM"), many.connect(EngineParams(scheduler="slurm")):
+        pass
+
+
+def test_numbers_of_workers_do_not_matter(toy_city, tmp_path):
+    found = []
+    for k, engine in enumerate((None, ENGINE)):
+        trace_ahead([asked(toy_city.folder)], tmp_path / str(k), engine, progress=False)
+        found.append([np.load(file)["gain"].tobytes() for file in sorted((tmp_path / str(k)).iterdir())])
+    assert found[0] == found[1] or many.cuda_devices()
