@@ -195,7 +195,7 @@ def configured(key: str) -> CityParams:
 
 
 def measure(key: str, folder: Path) -> dict[str, Any]:
-    params, data = configured(key), data_root(DataParams(), project_root())
+    params, data = configured(key), data_root(DataParams(root=None, weights=None), project_root())
     frame, rng, steps = LocalFrame(*params.centre), np.random.default_rng(SEED), Steps()
     print(f"{params.name}, box {params.box}")
     with steps("read"):
