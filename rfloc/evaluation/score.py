@@ -7,34 +7,17 @@ import xarray as xr
 
 from rfloc.crops import CropBatcher
 from rfloc.errors import DataError
-from rfloc.evaluation.decode import Method, decode, hpd
+from rfloc.evaluation.decode import geometric_median, hpd
 from rfloc.frames import LocalFrame
 from rfloc.localizers import Estimator, Localizer
 from rfloc.schema import validate, with_units
 
 
-def evaluate(
-    localizer: Localizer,
-    batcher: CropBatcher,
-    crops: xr.Dataset,
-    batch_size: int = 32,
-    *,
-    method: Method = "median",
-    keep: int = 0,
-) -> xr.Dataset:
-    """Run a localizer on evaluation crops.
+def evaluate(localizer: Localizer, batcher: CropBatcher, crops: xr.Dataset, batch_size: int = 32) -> xr.Dataset:
+    """Run a localizer on evaluation crops of kind "crops"; `batcher` is of the links that they index.
 
-    Parameters
-    ----------
-    localizer : Localizer
-        Its own point estimate is taken where it has one (:class:`~rfloc.localizers.Estimator`), else its posterior is
-        decoded by `method`.
-    batcher : CropBatcher
-        Of the links that `crops` index.
-    crops : Dataset
-        Of kind "crops"; each sample's `size`, where they have it, is that of its crop.
-    keep : int
-        Posteriors of the first `keep` samples are kept as `posterior` (kept, row, col), row 0 = north.
+    Its own point estimate is taken where it has one (:class:`~rfloc.localizers.Estimator`), else the geometric median
+    of its posterior.
 
     Returns
     -------
@@ -54,7 +37,6 @@ def evaluate(
     size = crops["size"].values if "size" in crops else np.full(len(ue), batcher.crops.size)
     centre = np.stack([crops["crop_x"].values, crops["crop_y"].values], axis=1)
     columns: list[tuple[np.ndarray, ...]] = []
-    kept: list[np.ndarray] = []
     for start in range(0, len(ue), batch_size):
         part = slice(start, start + batch_size)
         batch = batcher.batch(ue[part], centre[part, 0], centre[part, 1], size=size[part])
@@ -67,9 +49,11 @@ def evaluate(
                 f"its shape is {posterior.shape}, its sums lie in [{total.min():.4g}, {total.max():.4g}]",
                 f"return (B, {cells}, {cells}) probabilities that sum to 1",
             )
-        own = localizer.estimate(batch) if isinstance(localizer, Estimator) else None
-        columns.append((decode(posterior, batch.size, method) if own is None else own, *hpd(posterior, batch.target)))
-        kept.extend(posterior[: max(keep - start, 0)].astype(np.float32))
+        if isinstance(localizer, Estimator):
+            point = localizer.estimate(batch)
+        else:
+            point = geometric_median(posterior, batch.size)
+        columns.append((point, *hpd(posterior, batch.target)))
     at, area, inside = (np.concatenate(column) for column in zip(*columns, strict=True))
     found = dict(zip(("x_hat", "y_hat"), (at + centre).T, strict=True)) | {"area90": area, "inside90": inside}
     names = ("ue", "x", "y", "crop_x", "crop_y", "role", "size")
@@ -79,6 +63,4 @@ def evaluate(
         attrs={"localizer": localizer.name, "crop_size": crops.attrs["crop_size"], "city": crops.attrs["city"]}
         | LocalFrame.from_attrs(crops.attrs).to_attrs(),
     )
-    if kept:
-        ds["posterior"] = (("kept", "row", "col"), np.stack(kept))
     return validate(with_units(ds, "predictions"), "predictions")

@@ -46,11 +46,10 @@ def test_the_oracle_errs_by_less_than_a_cell(setting):
     assert found.inside90.all() and np.allclose(found.area90, 1 / params.output**2)
 
 
-def test_batches_do_not_matter_and_posteriors_can_be_kept(setting, tmp_path):
+def test_batches_do_not_matter(setting, tmp_path):
     batcher, crops, params = setting
-    a = evaluate(StreetMedian(params), batcher, crops, batch_size=7, keep=9)
-    b = evaluate(StreetMedian(params), batcher, crops, batch_size=64, keep=9)
-    assert a.posterior.shape == (9, params.output, params.output)
+    a = evaluate(StreetMedian(params), batcher, crops, batch_size=7)
+    b = evaluate(StreetMedian(params), batcher, crops, batch_size=64)
     np.testing.assert_allclose(a.x_hat, b.x_hat)
     assert load(save(a, tmp_path / "p.zarr", "predictions"), "predictions").sizes == a.sizes
 
@@ -82,13 +81,12 @@ def test_centre_errs_in_proportion_to_the_size_of_the_crop():
         assert mine.mean() == pytest.approx((np.sqrt(2) + np.arcsinh(1)) / 6, abs=4 * 0.1424 / np.sqrt(len(mine)))
 
 
-@pytest.mark.parametrize("method", ["median", "mean", "argmax"])
-def test_the_oracle_finds_ues_in_crops_of_any_size(method):
+def test_the_oracle_finds_ues_in_crops_of_any_size():
     links, _ = scattered(60)
     params = crop_params()
     split = make_split(links, np.full(60, "known"))
     crops = evaluation_crops(links, split, params, roles=["known"], seed=2, variable=True)
-    found = evaluate(Oracle(params.output), CropBatcher(links, open_raster(100), params), crops, method=method)
+    found = evaluate(Oracle(params.output), CropBatcher(links, open_raster(100), params), crops)
     off = np.abs(np.stack([found.x_hat - found.x, found.y_hat - found.y]))
     assert (off <= found["size"].values / params.output / 2 + 1e-3).all()
 
