@@ -44,27 +44,13 @@ MIN_SQUARES = 20
 
 @dataclass(frozen=True)
 class Design:
-    """Regressors of a mixed model at one place of each station, or at several, and what is known beforehand.
+    """Regressors of a mixed model at one place of each station, or at several, and what is known beforehand."""
 
-    Parameters
-    ----------
-    shared : ndarray, shape (..., bs, ue, p)
-        Regressors that stations share; leading dimensions are places.
-    own : ndarray, shape (..., bs, ue, q)
-        Regressors of a station's effects.
-    shared_sd : ndarray, shape (p,)
-        Standard deviation of each shared coefficient, about 0; inf: nothing is known.
-    spread_of : ndarray of int, shape (q,)
-        Which spread each effect has: the two coefficients of a harmonic share one.
-    scales : ndarray
-        Of each spread.
-    """
-
-    shared: Array
-    own: Array
-    shared_sd: Array
-    spread_of: NDArray[np.intp]
-    scales: Array
+    shared: Array  #: (..., bs, ue, p) regressors that stations share; leading dimensions are places
+    own: Array  #: (..., bs, ue, q) regressors of a station's effects
+    shared_sd: Array  #: (p,) standard deviation of each shared coefficient, about 0; inf: nothing is known
+    spread_of: NDArray[np.intp]  #: (q,) which spread each effect has: both coefficients of a harmonic share one
+    scales: Array  #: of each spread
 
     @classmethod
     def of(cls, places: Sequence[Columns], shared: Sequence[str], effects: Sequence[str]) -> Self:
@@ -147,21 +133,15 @@ def own_effects(rest: Array, own: Array, precision: ArrayLike, spread: ArrayLike
 
     Parameters
     ----------
-    rest : ndarray, shape (..., ue)
-        What shared coefficients leave of the measurements [dB].
-    own : ndarray, shape (..., ue, q)
-        Regressors of the effects.
-    precision : array_like, broadcastable to (..., ue)
-        Weight over variance of each measurement [dB^-2]; 0 where missing.
-    spread : array_like, shape (q,)
-        Standard deviation of each effect beforehand.
+    rest, own : ndarray, shape (..., ue), (..., ue, q)
+        What shared coefficients leave of the measurements [dB], and regressors of the effects.
+    precision, spread : array_like, broadcastable to (..., ue); shape (q,)
+        Weight over variance of each measurement [dB^-2], 0 where missing; standard deviation of each effect beforehand.
 
     Returns
     -------
-    effects : ndarray, shape (..., q)
-        Expected values.
-    log_likelihood : ndarray, shape (...)
-        Up to what `spread` and `precision` alone determine.
+    effects, log_likelihood : ndarray, shape (..., q), (...)
+        Expected values; up to what `spread` and `precision` alone determine.
     """
     scaled = own * np.broadcast_to(precision, own.shape[:-1])[..., None]
     cov = np.linalg.inv(scaled.swapaxes(-1, -2) @ own + np.diag(np.asarray(spread, float) ** -2.0))
@@ -172,12 +152,9 @@ def own_effects(rest: Array, own: Array, precision: ArrayLike, spread: ArrayLike
 
 
 def declustered(x: Array, y: Array, used: NDArray[np.bool_]) -> Array:
-    """Weight of each measurement: one over the number of its station's in its square of SQUARE metres (ue, bs).
+    """Weight of each measurement, (ue, bs): one over the number of its station's in its square of SQUARE metres.
 
-    Raises
-    ------
-    SimulationError
-        If the measurements lie in fewer than MIN_SQUARES squares.
+    Raises SimulationError where they lie in fewer than MIN_SQUARES squares.
     """
     square = np.unique(np.floor(np.column_stack([x, y]) / SQUARE), axis=0, return_inverse=True)[1]
     count = np.zeros((square.max(initial=-1) + 1, used.shape[1]))

@@ -33,11 +33,9 @@ def obstructed_fraction(
     Parameters
     ----------
     stations : Stations
-        Antennas at `h` above ground [m]; one below the roof it stands on starts inside that building.
+        One below the roof it stands on starts inside that building.
     x, y : array_like, shape (ue,)
-        UE positions [m].
-    ue_height : float
-        Height of a UE above ground [m].
+        UE positions [m], `ue_height` above ground.
 
     Returns
     -------

@@ -16,6 +16,7 @@ blocks of Rome: its held-out errors are optimistic by that choice.
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -29,7 +30,6 @@ from rfloc.datasets.mixed import Design, MixedModel, declustered, mixed_model, o
 from rfloc.datasets.obstruction import obstructed_fraction
 from rfloc.datasets.radio import SUBCARRIERS
 from rfloc.datasets.shadowing import COMMON, Means, likeliest_shadowing
-from rfloc.errors import SimulationError
 from rfloc.frames import bearing
 from rfloc.simulation.maps import sector_gain_db
 from rfloc.simulation.propagation import correlated_shadowing, free_space_gain
@@ -66,9 +66,8 @@ PRIORS: dict[str, tuple[float, float]] = {
 
 @dataclass(frozen=True)
 class StationEffects:
-    """How single stations differ from the average one."""
+    """How single stations differ from the average one, each (bs,)."""
 
-    id: NDArray[np.str_]  #: (bs,)
     level_db: Array  #: level over the average station's [dB]; errors of the nominal power end up here
     exponent: Array  #: path loss exponent minus the shared one
     azimuth: Array  #: of the boresight [deg clockwise from north]; NaN: omnidirectional
@@ -90,18 +89,16 @@ class StatisticalModel:
     source: str = "given"  #: of the numbers, in words
 
     def path_gain_db(self, city: City, stations: Stations, x: ArrayLike, y: ArrayLike, radio: RadioParams) -> Array:
-        """Expected path gain at x, y [m], (ue, bs) [dB]; antennas inside a building are lifted above its roof.
+        """Expected path gain at x, y [m], (ue, bs) [dB], of the stations that the effects are of.
 
-        Raises
-        ------
-        SimulationError
-            If the model has effects, but not of all these stations.
+        Antennas inside a building are lifted above its roof.
         """
         x, y = np.atleast_1d(np.asarray(x, float)), np.atleast_1d(np.asarray(y, float))
-        stations, own = stations.above_roofs(city), self._effects_of(stations)
+        own = self.effects or StationEffects(np.zeros(stations.n), np.zeros(stations.n), stations.azimuth)
+        stations = stations.above_roofs(city).replace(azimuth=own.azimuth)
         gain = 10 * np.log10(free_space_gain(REFERENCE, radio.carrier_hz)) + self.level_db + own.level_db
         gain = gain + (self.exponent + own.exponent) * decades_db(stations, x, y, radio.ue_height)
-        gain += sector_gain_db(stations.replace(azimuth=own.azimuth), x, y, radio).T
+        gain += sector_gain_db(stations, x, y, radio).T
         if self.obstruction_db:
             gain -= self.obstruction_db * obstructed_fraction(city, stations, x, y, radio.ue_height)
         return gain
@@ -109,7 +106,7 @@ class StatisticalModel:
     def path_gain(
         self, city: City, stations: Stations, x: ArrayLike, y: ArrayLike, radio: RadioParams, seed: int
     ) -> Array:
-        """Path gain with shadowing and noise, linear, (ue, bs); permuting the UEs permutes it (raises as above)."""
+        """Path gain with shadowing and noise, linear, (ue, bs); permuting the UEs permutes it."""
         x, y = np.atleast_1d(np.asarray(x, float)), np.atleast_1d(np.asarray(y, float))
         rng = np.random.default_rng(seed)
         gain = self.path_gain_db(city, stations, x, y, radio)
@@ -117,25 +114,11 @@ class StatisticalModel:
         gain[np.lexsort((y, x))] += self.noise_sd * rng.standard_normal(gain.shape)
         return 10 ** (gain / 10)
 
-    def _effects_of(self, stations: Stations) -> StationEffects:
-        if self.effects is None:
-            return StationEffects(stations.id, np.zeros(stations.n), np.zeros(stations.n), stations.azimuth)
-        strange = np.setdiff1d(stations.id, self.effects.id)
-        if len(strange):
-            raise SimulationError(
-                f"the model knows no station {', '.join(strange)}",
-                "level, exponent and azimuth of each station are its own",
-                "draw them with `for_stations`, or fit the model to links of these stations",
-            )
-        index = [self.effects.id.tolist().index(name) for name in stations.id]
-        own = self.effects
-        return StationEffects(own.id[index], own.level_db[index], own.exponent[index], own.azimuth[index])
-
     def for_stations(self, stations: Stations, rng: np.random.Generator) -> StatisticalModel:
         """The model with effects drawn for other stations; an unknown azimuth is uniform, a stated one kept."""
         level, exponent = rng.normal(0.0, (self.level_sd, self.exponent_sd), (stations.n, 2)).T
         azimuth = np.where(np.isnan(stations.azimuth), rng.uniform(0.0, 360.0, stations.n), stations.azimuth)
-        return dataclasses.replace(self, effects=StationEffects(stations.id, level, exponent, azimuth))
+        return dataclasses.replace(self, effects=StationEffects(level, exponent, azimuth))
 
     @classmethod
     def draw(cls, rng: np.random.Generator) -> StatisticalModel:
@@ -190,10 +173,8 @@ def fit(links: xr.Dataset, train: ArrayLike, city: City, radio: RadioParams) -> 
 
     Raises
     ------
-    SimulationError
-        If the measurements lie in too few squares.
-    FrameError
-        If links and city are in different frames.
+    SimulationError, FrameError
+        If the measurements lie in too few squares; if links and city are in different frames.
     """
     city.frame.require_same(type(city.frame).from_attrs(links.attrs), "these links")
     stations = Stations.from_dataset(links).above_roofs(city)
@@ -207,17 +188,16 @@ def fit(links: xr.Dataset, train: ArrayLike, city: City, radio: RadioParams) -> 
         for effects in (("level", "exponent", "harmonic"), ("level", "exponent"))
     )
 
-    def under_pattern(azimuth: Array) -> tuple[Array, MixedModel]:
-        rest = gain - sector_gain_db(stations.replace(azimuth=azimuth), x, y, radio).T
-        return rest, mixed_model(rest, design, weight)
+    def pattern(azimuth: Array) -> Array:
+        return sector_gain_db(stations.replace(azimuth=azimuth), x, y, radio)  # (bs, ue)
 
     north, east = mixed_model(gain, whole, weight).effects[:, 2:].T
     azimuth = bearing(east, north)
-    rest, found = under_pattern(azimuth)
+    found = mixed_model(gain - pattern(azimuth).T, design, weight)
     for _ in range(ROUNDS):
-        azimuth = _likeliest_azimuths(gain, weight, design, found, stations, x, y, radio)
-        rest, found = under_pattern(azimuth)
-    left = rest - found.levels(design)
+        azimuth = _likeliest_azimuths(gain, weight, design, found, pattern)
+        found = mixed_model(gain - pattern(azimuth).T, design, weight)
+    left = gain - pattern(azimuth).T - found.levels(design)
     shadowing = likeliest_shadowing([Means.of(x, y, residual, POINT) for residual in left.T])
     return StatisticalModel(
         level_db=float(found.shared[0]),
@@ -228,24 +208,22 @@ def fit(links: xr.Dataset, train: ArrayLike, city: City, radio: RadioParams) -> 
         noise_sd=shadowing.noise * float(np.sqrt(1 + COMMON)),
         level_sd=float(found.spread[0]),
         exponent_sd=float(found.spread[1]),
-        effects=StationEffects(stations.id, found.effects[:, 0], found.effects[:, 1], azimuth),
+        effects=StationEffects(found.effects[:, 0], found.effects[:, 1], azimuth),
         source=f"fitted to {int(np.isfinite(gain).sum())} links of {len(x)} training UEs, {links.attrs['source']}",
     )
 
 
 def _likeliest_azimuths(
-    gain: Array, weight: Array, design: Design, model: MixedModel, stations: Stations, x: Array, y: Array,
-    radio: RadioParams,
-) -> Array:  # fmt: skip
+    gain: Array, weight: Array, design: Design, model: MixedModel, pattern: Callable[[Array], Array]
+) -> Array:
     """Likeliest azimuth of each station's pattern [deg], (bs,); NaN where an omnidirectional one is likelier.
 
     Each of the two has half the prior probability, azimuths share theirs alike.
     """
-    turns, log = np.append(np.arange(0.0, 360.0, AZIMUTH_STEP), np.nan), []
+    turns = np.append(np.arange(0.0, 360.0, AZIMUTH_STEP), np.nan)
     precision = weight.T / model.residual_sd**2
     rest = np.nan_to_num(gain).T - design.shared @ model.shared  # (bs, ue); where missing, the weight is 0
-    for turn in turns:
-        pattern = sector_gain_db(stations.replace(azimuth=np.full(stations.n, turn)), x, y, radio)
-        log.append(own_effects(rest - pattern, design.own, precision, model.spread)[1])
-    sides = np.array(log[:-1]) - log[-1]
+    turned = (rest - pattern(np.full(len(rest), turn)) for turn in turns)
+    log = np.array([own_effects(left, design.own, precision, model.spread)[1] for left in turned])
+    sides = log[:-1] - log[-1]
     return np.where(logsumexp(sides, axis=0) > np.log(len(sides)), turns[sides.argmax(axis=0)], np.nan)

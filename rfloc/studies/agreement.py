@@ -47,11 +47,7 @@ def rank_correlation(a: Floats, b: Floats, block: NDArray[np.integer], counts: F
     a, b, block : ndarray, shape (n,)
         Levels, and the block of each UE.
     counts : ndarray, shape (draws, blocks)
-        How often each block counts.
-
-    Returns
-    -------
-    ndarray, shape (draws,)
+        How often each block counts; the result is of shape (draws,).
     """
     p, q = (rankdata(v) - (len(a) + 1) / 2 for v in (a, b))
     moments = np.stack([np.bincount(block, m, counts.shape[1]) for m in (np.ones(len(a)), p, q, p * p, q * q, p * q)])
@@ -109,18 +105,17 @@ class Judge:
         self.scoring, self.seed = scoring, seed
         role = self.role = split["role"].values.astype(str)
         self.train, self.test = np.flatnonzero(role == "train"), np.flatnonzero(role == "known")
-        for ues, name in ((self.train, "train"), (self.test, "known")):
-            if not len(ues):
-                raise DataError(f"no UE has the role {name!r}", "k-NN learns from `train` and looks up `known`")
+        if missing := {"train", "known"} - set(role):
+            raise DataError(f"no UE has the role {missing.pop()!r}", "k-NN learns from `train` and looks up `known`")
         self.stations = Stations.from_dataset(measured)
         self.xy: Floats = np.stack([measured["ue_x"].values, measured["ue_y"].values], axis=1).astype(float)
         self._parts = {"train": role == "train", "held_out": np.isin(role, ["known", "unknown"])}
         everyone = np.ones(len(role), bool)
         self._cases = {"rssi": ("rssi", everyone), "nrsrp": ("nrsrp", everyone)}
         self._cases |= {part: ("nrsrp", which) for part, which in self._parts.items()}
-        for name, (_, which) in self._cases.items():
-            if not ((measured["heard"].values & which[:, None]).sum(axis=0) >= MIN_UES).any():
-                raise DataError(f"no station is reported by {MIN_UES} UEs ({name})", "a rank correlation needs them")
+        for part, which in self._parts.items():
+            if measured["heard"].values[which].sum(axis=0).max() < MIN_UES:
+                raise DataError(f"no station is reported by {MIN_UES} UEs ({part})", "a rank correlation needs them")
         self._block = self._errors(np.arange(len(role)), self.xy).blocks(scoring.block)
         n = int(self._block.max()) + 1
         draws = scoring.bootstrap if n >= MIN_BLOCKS else 0
@@ -154,10 +149,7 @@ class Judge:
         return paired_difference(a, b, block=of.block, draws=of.bootstrap, level=of.level, seed=seed)
 
     def chosen(self, gains: Sequence[Floats], found: Sequence[Agreement]) -> Floats:
-        """Of each station the simulation whose gain (ue, bs) correlates best with NRSRP of training UEs.
-
-        The first on ties, and where too few training UEs report the station. `found` is what these gains agree to.
-        """
+        """Of each station the gain (ue, bs) that correlates best with NRSRP of training UEs; the first on ties."""
         best = np.nan_to_num(np.stack([a.rho["train"] for a in found]), nan=0.0).argmax(axis=0)
         return np.stack([gains[k][:, b] for b, k in enumerate(best)], axis=1)
 
@@ -166,14 +158,8 @@ class Judge:
     ) -> list[dict[str, Any]]:
         """Rank correlation of every station with RSSI and NRSRP, on training and on held-out UEs, a row a station.
 
-        Parameters
-        ----------
-        gains : mapping
-            Name of a simulation -> path gain, shape (ue, bs).
-        base : str
-            The simulation that gains in correlation are counted from.
-        over : sequence of int, optional
-            Stations over which the last row, "mean", is taken, where they are scored; None: all.
+        Gains in correlation are counted from the simulation `base`; the last row, "mean", is over the scored stations
+        among `over` (None: all).
 
         Returns
         -------

@@ -62,10 +62,9 @@ _GOLDEN_ANGLE = np.pi * (3.0 - np.sqrt(5.0))
 
 
 def pose_tables(stations: Stations, params: LevelParams, seed: int) -> list[Stations]:
-    """Candidate poses: the nominal one, then a sunflower spread over a disc, each with a height of its range.
+    """Candidate poses: the nominal one, then a sunflower over a disc, turned at random for each station.
 
-    The spread is turned by a random angle for each station; heights follow the golden ratio, which fills the range
-    evenly whatever the number.
+    Heights follow the golden ratio, which fills their range evenly whatever the number.
     """
     low, high = params.height
     turn = np.random.default_rng(seed).uniform(0.0, 2.0 * np.pi, stations.n)
@@ -152,23 +151,6 @@ class LevelModel:
         return likely / likely.sum(axis=0), effects, nominal.shared
 
 
-@dataclass(frozen=True)
-class StatisticalPredictor:
-    """The statistical simulator (:mod:`rfloc.datasets.statistical`) as a predictor; its sector is the element."""
-
-    links: xr.Dataset
-    city: City
-    radio: RadioParams
-
-    def __call__(self, measured: Array) -> Array:
-        """Levels of all links, (ue, bs), from those shown, NaN where hidden."""
-        stations, x, y = Stations.from_dataset(self.links), self.links["ue_x"].values, self.links["ue_y"].values
-        shown = self.links.assign(nrsrp=(("ue", "bs"), measured.astype(np.float32)))
-        model = fit(shown, np.ones(len(x), bool), self.city, self.radio)
-        element = stations.power - 10 * np.log10(SUBCARRIERS * self.radio.resource_blocks)
-        return model.path_gain_db(self.city, stations, x, y, self.radio) + element
-
-
 def level_predictors(
     poses: Sequence[Columns], links: xr.Dataset, city: City, radio: RadioParams
 ) -> dict[str, Predictor]:
@@ -177,4 +159,11 @@ def level_predictors(
     models: dict[str, Predictor] = {}
     for name, (shared, own, averaged, kriged) in RECIPES.items():
         models[name] = LevelModel(Design.of(poses if averaged else poses[:1], shared, own), x, y, kriged)
-    return models | {"statistical simulator": StatisticalPredictor(links, city, radio)}
+
+    def statistical(measured: Array) -> Array:
+        shown = links.assign(nrsrp=(("ue", "bs"), measured.astype(np.float32)))
+        model, stations = fit(shown, np.ones(len(x), bool), city, radio), Stations.from_dataset(links)
+        element = stations.power - 10 * np.log10(SUBCARRIERS * radio.resource_blocks)
+        return model.path_gain_db(city, stations, x, y, radio) + element
+
+    return models | {"statistical simulator": statistical}

@@ -38,15 +38,10 @@ class Fold(NamedTuple):
 def ways_of_holding_out(
     x: Array, y: Array, stations: int, split: SplitParams, params: LevelParams, seed: int
 ) -> dict[str, list[list[Fold]]]:
-    """By way of holding out, allocations of links to folds.
+    """By way of holding out, allocations of links of UEs at x, y [m] to folds.
 
     Blocks of the split's size and of half that edge, with the split's buffer, in `params.draws` random allocations;
     random positions, dealt into twice as many folds; and a whole station, of which only its row in the table is known.
-
-    Parameters
-    ----------
-    x, y : ndarray, shape (ue,)
-        Positions [m].
     """
     ways = {
         f"blocks of {edge:g} m": [
@@ -60,33 +55,23 @@ def ways_of_holding_out(
 
 
 def block_folds(x: Array, y: Array, stations: int, block: float, buffer: float, k: int, seed: int) -> list[Fold]:
-    """Folds of whole spatial blocks, dealt out at random; each UE is tested once.
+    """k folds of whole spatial blocks, dealt out at random; each UE is tested once.
 
-    Parameters
-    ----------
-    block, buffer : float
-        Edge of a block, and how near to a fold's blocks UEs are hidden with it [m].
-    k : int
-        Number of folds.
-
-    Raises
-    ------
-    EvaluationError
-        If there are fewer blocks than folds.
+    UEs within `buffer` of a fold's blocks, of edge `block` [m], are hidden with it. Raises EvaluationError where there
+    are fewer blocks than folds.
     """
     blocks, index = np.unique(blocks_of(x, y, block), axis=0, return_inverse=True)
     label = _dealt(len(blocks), k, seed, f"blocks of {block:g} m")
     areas = [area_of_blocks(blocks[label == fold], block) for fold in range(k)]
-    return [
-        _of_ues(label[index.ravel()] == fold, near(area, x, y, buffer), stations) for fold, area in enumerate(areas)
-    ]
+    ues = label[index.ravel()]
+    return [_fold(ues == fold, (ues == fold) | near(area, x, y, buffer), stations) for fold, area in enumerate(areas)]
 
 
 def random_folds(x: Array, y: Array, stations: int, k: int, seed: int) -> list[Fold]:
-    """Folds of random positions [m]; UEs at one position stay together (raises EvaluationError)."""
+    """k folds of random positions [m]; UEs at one position stay together (raises EvaluationError)."""
     positions, index = np.unique(np.column_stack([x, y]), axis=0, return_inverse=True)
-    label = _dealt(len(positions), k, seed, "positions")[index.ravel()]
-    return [_of_ues(label == fold, label == fold, stations) for fold in range(k)]
+    ues = _dealt(len(positions), k, seed, "positions")[index.ravel()]
+    return [_fold(ues == fold, ues == fold, stations) for fold in range(k)]
 
 
 def _dealt(n: int, k: int, seed: int, things: str) -> NDArray[np.int64]:
@@ -97,8 +82,8 @@ def _dealt(n: int, k: int, seed: int, things: str) -> NDArray[np.int64]:
     return np.random.default_rng(seed).permutation(n) % k
 
 
-def _of_ues(test: Bools, hidden: Bools, stations: int) -> Fold:
-    return Fold(*(np.repeat(ues[:, None], stations, axis=1) for ues in (test, hidden | test)))
+def _fold(test: Bools, hidden: Bools, stations: int) -> Fold:
+    return Fold(*(np.repeat(ues[:, None], stations, axis=1) for ues in (test, hidden)))
 
 
 def held_out(
@@ -128,23 +113,10 @@ def held_out(
 
 
 def held_out_squares(measured: Array, predictor: Predictor, folds: Sequence[Fold]) -> Array:
-    """Squared error of each link by the fold that holds it out [dB^2], shape (ue, bs); NaN where not measured.
-
-    Raises
-    ------
-    EvaluationError
-        If the predictor leaves a measured link without a level.
-    """
+    """Squared error of each link by the fold that holds it out [dB^2], shape (ue, bs); NaN where not measured."""
     square = np.full(measured.shape, np.nan)
     for fold in folds:
         square[fold.test] = _squares(measured, predictor, fold.hidden)[fold.test]
-        missing = fold.test & np.isfinite(measured) & ~np.isfinite(square)
-        if missing.any():
-            raise EvaluationError(
-                f"{int(missing.sum())} measured links got no level",
-                "errors of different predictors are compared on the same links",
-                "see that the predictor's regressors are finite at every UE",
-            )
     return square
 
 
@@ -177,12 +149,9 @@ def _squares(measured: Array, predictor: Predictor, hidden: Bools) -> Array:
 
 
 def rms(square: Array) -> float:
-    """Root mean square error of each station, averaged over stations that were measured, and over allocations [dB].
+    """Root mean square of errors [dB], squared (..., ue, bs), by station and allocation; averaged over these.
 
-    Parameters
-    ----------
-    square : ndarray, shape (..., ue, bs)
-        Squared errors, NaN where there is none; leading dimensions are allocations.
+    NaN where there is no error; a station that was not measured is left out.
     """
     count = np.isfinite(square).sum(-2)
     mean = np.nansum(square, axis=-2)[count > 0] / count[count > 0]
@@ -210,7 +179,7 @@ def ratio(
     Raises
     ------
     EvaluationError
-        If the two are not errors of the same links.
+        If the two are not errors of the same links: one predictor leaves some without a level.
     """
     if square.shape != baseline.shape or (np.isfinite(square) != np.isfinite(baseline)).any():
         raise EvaluationError(

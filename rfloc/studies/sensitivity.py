@@ -164,11 +164,10 @@ def study(variants: Sequence[Variant], simulator: Simulator, judge: Judge) -> di
     Returns
     -------
     dict
-        For JSON. `settings`: a line a variant (:func:`_line`, with `factor`, `setting` and `base`, whether it is the
-        base). `noise`: by :data:`COMPARED`, the greatest difference that other rays make to the base. `factors`: by
-        factor, `label`, `group`, the least and greatest value over its settings of every correlation, of `sr` and of
-        `sr_levelled`, and `chosen`, the line of a simulation in which every station has the setting that fits its
-        training UEs best.
+        For JSON. `settings`: :func:`_line` of each variant, with `factor`, `setting` and `base`, whether it is the
+        base. `noise`: by :data:`COMPARED`, the greatest difference that other rays make. `factors`: by factor, `label`,
+        `group`, least and greatest value of correlations, `sr` and `sr_levelled` over its settings, and `chosen`, the
+        line of a simulation in which every station has the setting that fits its training UEs best.
     """
     gains = [simulator.gain(variant) for variant in variants]
     found: list[Agreement] = []
