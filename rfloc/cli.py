@@ -64,7 +64,7 @@ def _parser() -> argparse.ArgumentParser:
     cost.add_argument("--b-stations", type=float, default=19.0, help="stations a city of B, where they are measured")
     cost.set_defaults(run=_cost)
 
-    book = commands.add_parser("book", help="build the book from what the pipeline made, and check its pages")
+    book = commands.add_parser("book", help="build the book from what the pipeline made")
     book.set_defaults(run=_book)
 
     verify = commands.add_parser("verify", help="check that results/ is what the pipeline wrote")

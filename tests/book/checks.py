@@ -11,8 +11,6 @@ from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
-from rfloc.pipeline.pages import book_problems
-
 FLAGS = [
     "--no-sandbox",
     "--disable-gpu",
@@ -71,11 +69,6 @@ def served(folder: Path) -> Iterator[str]:
             yield f"http://127.0.0.1:{server.server_port}"
         finally:
             server.shutdown()
-
-
-def static_problems(html: Path) -> list[str]:
-    """Broken links, anchors and images, headings, missing descriptions, anything loaded from elsewhere."""
-    return book_problems(html)
 
 
 def _visit(page: Any, address: str, home: str) -> list[str]:

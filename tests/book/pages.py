@@ -5,11 +5,9 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
 from urllib.parse import unquote, urlsplit
 
-if TYPE_CHECKING:
-    from bs4 import BeautifulSoup
+from bs4 import BeautifulSoup
 
 #: What a style sheet fetches from another site.
 _CSS = re.compile(r"(?:@import\s*|url\()[\s'\"]*((?:https?:)?//[^'\")\s]+)")
@@ -24,8 +22,6 @@ def book_problems(html: str | Path) -> list[str]:
     `<h1>`; images without alternative text; double braces that nothing filled. Links to other sites that a reader may
     follow are no defects: nothing is fetched until they are clicked.
     """
-    from bs4 import BeautifulSoup
-
     html = Path(html).resolve()
     if not (html / "index.html").is_file():
         return [f"{html} has no index.html"]
