@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 
 from rfloc.city import box_bounds, open_city
-from rfloc.config import CityParams, EngineParams, Params, RadioParams, SimulationParams, SyntheticParams, check
+from rfloc.config import CityParams, EngineParams, Params, RadioParams, SimulationParams, SyntheticParams
 from rfloc.datasets.deployments import deployments
 from rfloc.frames import LocalFrame
 from rfloc.simulation.many import connect
@@ -90,7 +90,7 @@ def estimate(asked: pd.DataFrame, engine: EngineParams, probe: Probe) -> pd.Data
 
 def probe_city(folder: Path, sim: SimulationParams, radio: RadioParams, samples: int, seed: int) -> Probe:
     """Measure what a worker needs in the city of a folder, by maps with hardly any rays and with many (`samples`)."""
-    with connect(check(EngineParams, {"workers": 1})) as client:
+    with connect(EngineParams(scheduler="local", workers=1)) as client:
         probe: Probe = client.submit(_measure, folder.resolve(), sim, radio, samples, seed, pure=False).result()
     return probe
 
