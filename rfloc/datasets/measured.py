@@ -14,7 +14,7 @@ from rfloc.datasets import cells, nbiot
 from rfloc.datasets.fetch import check_files
 from rfloc.datasets.rows import Rows, links_from_rows
 from rfloc.datasets.table import read_table
-from rfloc.errors import ConfigError, DataError
+from rfloc.errors import DataError
 from rfloc.files import content_hash
 
 
@@ -42,25 +42,19 @@ def read_campaign(
 
     Raises
     ------
-    ConfigError
-        If the kind is not one that is read from files.
     DataError
         If a file is missing, damaged or not what it should be, or nothing of it lies in the city.
     """
-    if params.kind not in ("nbiot", "table"):
-        raise ConfigError(
-            f"a campaign of kind {params.kind!r} is not read from files",
-            "it is simulated",
-            "set campaign.kind to nbiot or table, and name its files",
-        )
-    published = [params.mat, *([params.published] if params.published else [])]
-    names = published + ([params.cell_table] if params.cell_table else [])
     if params.kind == "table":
-        published, names = [], [str(params.table)]
-    if params.manifest and published:
-        check_files(params.manifest, data_root, published, project)
-    paths = {name: input_file(name, data_root, project) for name in names}
-    rows = read_table(paths[names[0]]) if params.kind == "table" else _read_nbiot(params, paths)
+        paths = {str(params.table): input_file(str(params.table), data_root, project)}
+        rows, source = read_table(*paths.values()), f"measured: {Path(str(params.table)).name}"
+    else:
+        published = [name for name in (params.mat, params.published) if name]
+        if params.manifest:
+            check_files(params.manifest, data_root, published, project)
+        names = [*published, params.cell_table] if params.cell_table else published
+        paths = {name: input_file(name, data_root, project) for name in names}
+        rows, source = _read_nbiot(params, paths), f"measured: NB-IoT campaign, {Path(params.mat).name}"
 
     rows.require(repr(city.key), "check which files section `campaign` of params.yaml names")
     _in_city(rows, city)
@@ -70,14 +64,13 @@ def read_campaign(
     rows.reject(rows.table["bs_lat"].notna() & outside, "station outside the city's raster")
     mend = "check the city's box, and that the cells' latitudes and longitudes are not exchanged"
     rows.require(repr(city.key), mend)
-    source = "measured: " + ("NB-IoT campaign, " if params.kind == "nbiot" else "") + Path(names[0]).name
     links, counts = links_from_rows(
         rows.table, city.frame, radio.carrier_hz, city.key, source=source, power_dbm=radio.power_dbm
     )
     sources = pd.Series(links["bs_position_source"].values).value_counts()
     return links, rows.report | counts | {
         "rejected": rows.rejected,
-        "position_sources": {source: int(n) for source, n in sources.items()},
+        "position_sources": {name: int(n) for name, n in sources.items()},
         "files": {name: content_hash(path) for name, path in paths.items()},
     }
 

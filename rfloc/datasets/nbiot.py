@@ -104,15 +104,11 @@ def _load(path: Path, name: str) -> np.ndarray:
     try:
         held = [variable for variable, *_ in whosmat(path)]
         cells = loadmat(path, variable_names=[name]).get(name)
-    except NotImplementedError:
+    except (MatReadError, NotImplementedError, ValueError, TypeError, IndexError, OSError, zlib.error) as error:
         raise DataError(
-            f"{path.name} is a .mat file of version 7.3", "versions 5 to 7 are read", "save it in MATLAB with -v7"
-        ) from None
-    except (MatReadError, ValueError, TypeError, IndexError, OSError, zlib.error) as error:
-        raise DataError(
-            f"{path.name} is damaged or no .mat file",
+            f"{path.name} is damaged or no .mat file of versions 5 to 7",
             f"{type(error).__name__}: {error}",
-            "fetch it again, with `rfloc fetch` where a manifest names it",
+            "fetch it again, with `rfloc fetch` where a manifest names it; one of version 7.3 save in MATLAB with -v7",
         ) from None
     if cells is None:
         raise DataError(

@@ -15,7 +15,6 @@ import xarray as xr
 from numpy.typing import ArrayLike, NDArray
 from shapely.geometry.base import BaseGeometry
 
-from rfloc.errors import SplitError
 from rfloc.frames import LocalFrame
 
 Bools = NDArray[np.bool_]
@@ -55,12 +54,12 @@ def squares(centre_x: ArrayLike, centre_y: ArrayLike, size: ArrayLike) -> NDArra
 
 def unknown_area(split: xr.Dataset) -> BaseGeometry:
     """The held-out area (unknown streets) in the split's frame [m], maybe of several parts, or empty."""
-    return _stored(split, "unknown_area")
+    return _parsed(split.attrs["unknown_area"])
 
 
 def val_area(split: xr.Dataset) -> BaseGeometry:
     """The area whose UEs validate, in the split's frame [m]; where it meets the held-out one, the latter counts."""
-    return _stored(split, "val_area")
+    return _parsed(split.attrs["val_area"])
 
 
 def held_out(split: xr.Dataset, x: ArrayLike, y: ArrayLike) -> Bools:
@@ -79,13 +78,6 @@ def crosses(split: xr.Dataset, centre_x: ArrayLike, centre_y: ArrayLike, size: A
     if gap is None:
         return np.zeros(np.broadcast(np.atleast_1d(centre_x), centre_y, size).shape, bool)
     return overlaps(split, centre_x, centre_y, size, float(gap))
-
-
-def _stored(split: xr.Dataset, name: str) -> BaseGeometry:
-    """An area from the split's attributes."""
-    if name not in split.attrs:
-        raise SplitError(f"the split does not say its {name}", "an area is part of a split", "make the split anew")
-    return _parsed(split.attrs[name])
 
 
 @lru_cache(maxsize=64)

@@ -103,10 +103,7 @@ def roles_by_area(split: xr.Dataset, frame: LocalFrame, x: ArrayLike, y: ArrayLi
 
 
 def _draw(order: NDArray[np.int64], ues: NDArray[np.int64], share: float, most: float) -> NDArray[np.int64]:
-    """Blocks, taken in `order` until they hold a share of the UEs; a block holds at most `most` of what is wanted.
-
-    With `most` of a half, a share is spread over two blocks at least. Where every block holds more, the first is taken.
-    """
+    """Blocks in `order` until they hold a share of the UEs, each at most `most` of it; the first, if all hold more."""
     wanted, held, chosen = share * ues[order].sum(), 0, []
     for block in order:
         if held < wanted and ues[block] <= most * wanted:

@@ -116,8 +116,6 @@ def test_files_are_looked_for_and_checked(root: Path, project_root: Path) -> Non
         read(root, nbiot(manifest="rome", mat=published), project=project_root)
     with pytest.raises(ConfigError, match=r"no file rome/campaign\.mat[\s\S]*manifest to null"):
         read(root, nbiot(manifest="rome"), project=project_root)
-    with pytest.raises(ConfigError, match="'hidden' is not read from files"):
-        read(root, CampaignParams(kind="hidden", cities=["home"]))
 
 
 def test_the_example_table_is_a_campaign_in_the_toy_city(project_root: Path, toy_city: City, tmp_path: Path) -> None:
