@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from rfloc.config import CropParams, TrainingParams
-from rfloc.crops import ATTEMPTS, Batch, CropBatcher, evaluation_crops
+from rfloc.crops import Batch, CropBatcher, evaluation_crops
 from rfloc.errors import TrainingError
 from rfloc.frames import LocalFrame
 from rfloc.localizers.networks import as_tensors
@@ -68,18 +68,9 @@ class CropSource:
         """A batch of `n` crops of UEs drawn with replacement, each with `min_heard` stations inside."""
         ue = rng.choice(self.ues, n)
         x, y, size, found = self.batcher.eligible(ue, rng, self._allowed)
-        for _ in range(ATTEMPTS):
-            again = np.flatnonzero(~found)
-            if not again.size:
-                break
+        while len(again := np.flatnonzero(~found)):  # each UE has an eligible crop, and is likely to find one
             ue[again] = rng.choice(self.ues, again.size)
             x[again], y[again], size[again], found[again] = self.batcher.eligible(ue[again], rng, self._allowed)
-        else:
-            raise TrainingError(
-                f"no crop with {self.batcher.crops.min_heard} stations was found in {ATTEMPTS} rounds of draws",
-                "hardly any UE of this dataset hears enough stations inside a crop that may be trained on",
-                "lower crops.min_heard or the split's crop_gap, or enlarge crops.size",
-            )
         if not flips:
             return self.batcher.batch(ue, x, y, size=size)
         return self.batcher.batch(ue, x, y, flip=rng.random(n) < 0.5, turns=rng.integers(0, 4, n), size=size)
@@ -90,18 +81,8 @@ def augment(
 ) -> Batch:
     """Add noise to the features of simulated crops and drop stations of all.
 
-    Parameters
-    ----------
-    batch : Batch
-        B crops; not changed.
-    noisy : ndarray of bool
-        Shape (B,): which crops get noise of `noise_db`, a share :data:`COMMON` of its variance common to a station.
-    training : TrainingParams
-        `noise_db`, `dropout_bs`: each crop draws a share up to the latter, then drops each station with that chance.
-    min_heard : int
-        The strongest so many stations stay.
-    rng : Generator
-        Draws all of it.
+    Crops that are `noisy`, bool (B,), get noise of `noise_db`, of which stations have a share :data:`COMMON` in common.
+    Each crop draws a share up to `dropout_bs` and drops each station with that chance; the `min_heard` strongest stay.
     """
     common = rng.standard_normal((*batch.rf.shape[:2], 1)) * np.sqrt(COMMON)
     own = rng.standard_normal(batch.rf.shape) * np.sqrt(1 - COMMON)

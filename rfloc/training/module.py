@@ -40,8 +40,8 @@ def wsd(progress: float, warmup: float, decay: float) -> float:
 def heatmap_loss(logits: Tensor, target: Tensor, loss: str) -> Tensor:
     """Mean loss of logits (batch, G, G) against flat target cells (batch,).
 
-    "softmax" is the cross-entropy of one distribution over the grid; "bce" the binary cross-entropy of every cell
-    against a heatmap that is 1 in the target's cell (section 6.3).
+    "softmax": cross-entropy of one distribution over the grid; "bce": binary cross-entropy of every cell against a
+    heatmap that is 1 in the target's cell (section 6.3).
     """
     flat = logits.float().flatten(1)
     if loss == "softmax":
