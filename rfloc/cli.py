@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import argparse
-import difflib
 import os
 import sys
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
-
-import yaml
 
 from rfloc import __version__, config
-from rfloc.errors import ConfigError, RFLocError
+from rfloc.errors import ConfigError, RFLocError, nearest
+
+#: Stations a city of B where they are measured, of which `rfloc cost` reads nothing: the paper's.
+MEASURED_STATIONS = 19.0
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -33,42 +32,28 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=__version__)
     commands = parser.add_subparsers(required=True, metavar="command")
 
-    doctor = commands.add_parser("doctor", help="say what was found on this machine and how to mend what is missing")
-    doctor.set_defaults(run=_doctor)
+    def command(name: str, run: Callable[[argparse.Namespace], int], said: str) -> argparse.ArgumentParser:
+        made = commands.add_parser(name, help=said)
+        made.set_defaults(run=run)
+        return made
 
-    fetch = commands.add_parser("fetch", help="fill data/ with published files, each checked by its SHA-256")
+    command("doctor", _doctor, "say what was found on this machine and how to mend what is missing")
+    fetch = command("fetch", _fetch, "fill data/ with published files, each checked by its SHA-256")
     fetch.add_argument("name", help="data set, e.g. rome")
-    fetch.add_argument(
-        "--data-root", type=Path, help="folder that has the files (default: data.root, then $RFLOC_DATA)"
-    )
-    fetch.set_defaults(run=_fetch)
-
-    params = commands.add_parser("params", help="compose params.yaml from conf/")
+    fetch.add_argument("--data-root", type=Path, help="folder that has the files (default: data.root, $RFLOC_DATA)")
+    params = command("params", _params, "compose params.yaml from conf/")
     params.add_argument("--scale", default="demo", help="one of conf/scale (default: demo)")
     params.add_argument("overrides", nargs="*", metavar="key=value", help="as Hydra takes them, e.g. training.lr=1e-3")
-    params.set_defaults(run=_params)
-
-    run = commands.add_parser("run", help="run a notebook with the parameters of params.yaml")
+    run = command("run", _run, "run a notebook with the parameters of params.yaml")
     run.add_argument("notebook", type=Path)
     run.add_argument("--out", type=Path, required=True, help="the executed notebook")
     run.add_argument("--stage", default="", help="name in the provenance (default: the stem of --out)")
     run.add_argument("-p", "--set", action="append", default=[], metavar="name=value", help="override one parameter")
-    run.set_defaults(run=_run)
-
-    cost = commands.add_parser(
-        "cost", help="say what datasets B and C would cost, at this scale and at the paper's, from a measured probe"
-    )
-    cost.add_argument("--scale", help="one of conf/scale (default: what params.yaml holds)")
-    cost.add_argument("--city", help="city in which the probe traces (default: the first of synthetic.b_cities)")
+    cost = command("cost", _cost, "say what B and C would cost at two scales, from a measured probe")
+    cost.add_argument("--scale", default="paper", help="beside that of params.yaml, one of conf/scale (default: paper)")
     cost.add_argument("--samples", type=int, default=1_000_000, help="rays a station of the probe (default: 1000000)")
-    cost.add_argument("--b-stations", type=float, default=19.0, help="stations a city of B, where they are measured")
-    cost.set_defaults(run=_cost)
-
-    book = commands.add_parser("book", help="build the book from what the pipeline made")
-    book.set_defaults(run=_book)
-
-    verify = commands.add_parser("verify", help="check that results/ is what the pipeline wrote")
-    verify.set_defaults(run=_verify)
+    command("book", _book, "build the book from what the pipeline made")
+    command("verify", _verify, "check that results/ is what the pipeline wrote")
     return parser
 
 
@@ -88,15 +73,7 @@ def _fetch(args: argparse.Namespace) -> int:
 
 
 def _params(args: argparse.Namespace) -> int:
-    here = Path.cwd()
-    root = next((folder for folder in (here, *here.parents) if (folder / "conf" / "config.yaml").is_file()), None)
-    if root is None:
-        raise ConfigError(
-            f"{here} lies in no RF-Loc project",
-            "params.yaml is composed from conf/config.yaml",
-            "run from inside a clone",
-        )
-    path = compose(root, [f"scale={args.scale}", *args.overrides])
+    path = compose(config.project_root(), [f"scale={args.scale}", *args.overrides])
     print(f"{path}: scale {args.scale}" + "".join(f", {o}" for o in args.overrides))
     return 0
 
@@ -122,30 +99,19 @@ def compose(root: Path, overrides: Sequence[str], target: Path | None = None) ->
             said = f"{error}\n{error.__cause__ or ''}".partition("Config search path")[0]
             why = " ".join(line.strip() for line in said.splitlines() if line.strip())
             raise ConfigError(
-                f"conf/ cannot be composed with {' '.join(overrides)}", why, _nearest_keys(root, overrides)
+                f"conf/ cannot be composed with {' '.join(overrides)}", why, _nearest_keys(overrides)
             ) from None
         config.read(part)
         part.replace(target)
     return target
 
 
-def _nearest_keys(root: Path, overrides: Sequence[str]) -> str:
-    """For each override that names no key of conf/config.yaml, the nearest one."""
-    known = set(_flatten(yaml.safe_load((root / "conf" / "config.yaml").read_text())))
-    hints = []
-    for override in overrides:
-        key = override.partition("=")[0].lstrip("+~")
-        near = difflib.get_close_matches(key, known, n=1)
-        if key not in known and near:
-            hints.append(f"instead of {key}, did you mean {near[0]}?")
-    return " ".join(hints) or "conf/config.yaml lists every key, conf/scale every scale"
-
-
-def _flatten(values: Mapping[str, Any], prefix: str = "") -> Iterator[str]:
-    for key, value in values.items():
-        yield f"{prefix}{key}"
-        if isinstance(value, dict):
-            yield from _flatten(value, f"{prefix}{key}.")
+def _nearest_keys(overrides: Sequence[str]) -> str:
+    """For the overrides that name no key, the nearest one."""
+    known = {".".join(filter(None, path)) for path in config.KNOBS.values()}
+    keys = [override.partition("=")[0].lstrip("+~") for override in overrides]
+    unknown = [key for key in keys if "." in key and key not in known and "@" not in key]
+    return "; ".join(f"{key}: {nearest(key, known)}" for key in unknown) or "conf/ lists every key and every scale"
 
 
 def _run(args: argparse.Namespace) -> int:
@@ -161,35 +127,19 @@ def _cost(args: argparse.Namespace) -> int:
     from rfloc.studies.cost import estimate, probe_city, sizes
 
     root = config.project_root()
+    params = config.read(root / "params.yaml")
+    city = root / "build/cities" / params.synthetic.b_cities[0]
+    if not (city / "city.json").is_file():
+        raise ConfigError(f"there is no city in {city}", "the probe traces in it", "run `dvc repro cities`")
     with tempfile.TemporaryDirectory() as folder:
-
-        def at(scale: str) -> config.Params:
-            return config.read(compose(root, [f"scale={scale}"], Path(folder) / f"{scale}.yaml"))
-
-        params = at(args.scale) if args.scale else config.read(root / "params.yaml")
-        key = args.city or params.synthetic.b_cities[0]
-        city = _city_at_hand(root, params, key, Path(folder))
-        probe = probe_city(city, params.simulation, params.radio, args.samples, params.seed)
-        asked = {params.scale: params} | ({} if params.scale == "paper" else {"paper": at("paper")})
+        other = config.read(compose(root, [f"scale={args.scale}"], Path(folder) / "params.yaml"))
+    probe = probe_city(city, params.simulation, params.radio, args.samples, params.seed)
     costs = {}
-    for scale, scaled in asked.items():
-        stations = scaled.campaign.stations if scaled.campaign.kind == "hidden" else args.b_stations
-        costs[scale] = estimate(sizes(scaled, stations), scaled.engine, probe)
+    for scale, asked in {params.scale: params, args.scale: other}.items():
+        stations = asked.campaign.stations if asked.campaign.kind == "hidden" else MEASURED_STATIONS
+        costs[scale] = estimate(sizes(asked, stations), asked.engine, probe)
     print(f"{probe}\n\n{pd.concat(costs).to_string(float_format='{:,.1f}'.format, sparsify=False)}")
     return 0
-
-
-def _city_at_hand(root: Path, params: config.Params, key: str, folder: Path) -> Path:
-    """Folder of a city as `params` describe it: the one in build/, else a new one in `folder`."""
-    from rfloc.city import build_city, open_city
-
-    if key not in params.cities:
-        raise ConfigError(f"there is no city {key!r}", f"cities are {', '.join(params.cities)}", "name one of them")
-    built = root / "build" / "cities" / key
-    if (built / "city.json").is_file() and open_city(built).params == params.cities[key]:
-        return built
-    data = config.data_root(params.data, root)
-    return build_city(key, params.cities[key], data, folder / key).folder
 
 
 def _book(args: argparse.Namespace) -> int:

@@ -7,9 +7,8 @@ import platform
 import shutil
 import sys
 from collections.abc import Iterator
-from dataclasses import dataclass
 from importlib import metadata
-from pathlib import Path
+from typing import NamedTuple
 
 from rfloc import backend, config
 from rfloc.errors import ConfigError
@@ -17,28 +16,14 @@ from rfloc.errors import ConfigError
 #: Oldest Python that the project runs on.
 OLDEST_PYTHON = (3, 11)
 
-_SETUP = "make setup"
 
-
-@dataclass(frozen=True)
-class Finding:
-    """One line of the report."""
+class Finding(NamedTuple):
+    """One line of the report; without a `mend` all is well, and `needed` says whether the demo needs it."""
 
     name: str
     found: str
     mend: str = ""
-    needed: bool = True  #: whether the demo needs it
-
-    @property
-    def ok(self) -> bool:
-        """Whether nothing has to be mended."""
-        return not self.mend
-
-
-def chromium() -> str | None:
-    """Path of a Chromium or Chrome for the checks of the book's pages."""
-    names = ("chromium", "chromium-browser", "google-chrome", "chrome")
-    return next((path for path in map(shutil.which, names) if path), None)
+    needed: bool = True
 
 
 def findings() -> Iterator[Finding]:
@@ -46,51 +31,28 @@ def findings() -> Iterator[Finding]:
     python = f"{platform.python_version()} at {sys.executable}"
     yield Finding("Python", python, "" if sys.version_info >= OLDEST_PYTHON else "make setup PYTHON=python3.11")
     facts = backend.describe()
-    tracer = " ".join(str(facts[k]) for k in ("backend", "llvm", "library") if facts.get(k))
-    problem = facts.get("problem", "")
-    yield Finding("ray tracing", problem.splitlines()[0] if problem else tracer, _mend(problem) if problem else "")
-    for package in ("sionna-rt", "mitsuba", "torch", "jupyter-book", "papermill", "dvc"):
-        yield _package(package)
-    yield _gpu()
-    yield _git()
-    yield from _project()
-    browser = chromium()
+    problem, _, mend = facts.get("problem", "").partition("mend:")
+    tracer = " ".join(str(facts[key]) for key in ("backend", "llvm", "library") if facts.get(key))
     yield Finding(
-        "Chromium",
-        browser or "not found",
-        "" if browser else "apt-get install chromium (for the checks of the book's pages)",
-        needed=False,
+        "ray tracing", problem.partition("\n")[0] or tracer, (mend.strip() or "make setup") if problem else ""
     )
+    for package in ("sionna-rt", "mitsuba", "torch", "jupyter-book", "papermill", "dvc"):
+        try:
+            yield Finding(package, metadata.version(package))
+        except metadata.PackageNotFoundError:
+            yield Finding(package, "not installed", "make setup")
+    if importlib.util.find_spec("torch"):
+        import torch
 
-
-def _mend(problem: str) -> str:
-    """The mend that an error's text carries."""
-    _, _, mend = problem.partition("mend:")
-    return mend.strip() or _SETUP
-
-
-def _package(name: str) -> Finding:
-    try:
-        return Finding(name, metadata.version(name))
-    except metadata.PackageNotFoundError:
-        return Finding(name, "not installed", _SETUP)
-
-
-def _gpu() -> Finding:
-    if importlib.util.find_spec("torch") is None:
-        return Finding("GPU for training", "unknown: no torch", needed=False)
-    import torch
-
-    return Finding(
-        "GPU for training",
-        torch.cuda.get_device_name() if torch.cuda.is_available() else "none: training runs on the CPU",
-        needed=False,
-    )
-
-
-def _git() -> Finding:
-    found = shutil.which("git")
-    return Finding("git", found or "not found", "" if found else "apt-get install git (DVC needs it)")
+        gpu = torch.cuda.get_device_name() if torch.cuda.is_available() else "none: training runs on the CPU"
+        yield Finding("GPU for training", gpu)
+    git = shutil.which("git")
+    yield Finding("git", git or "not found", "" if git else "apt-get install git (DVC needs it)")
+    yield from _project()
+    names = ("chromium", "chromium-browser", "google-chrome", "chrome")
+    browser = next((path for path in map(shutil.which, names) if path), None)
+    mend = "" if browser else "apt-get install chromium (for the checks of the book's pages)"
+    yield Finding("Chromium", browser or "not found", mend, needed=False)
 
 
 def _project() -> Iterator[Finding]:
@@ -102,16 +64,16 @@ def _project() -> Iterator[Finding]:
         yield Finding("project", error.what, error.mend)
         return
     yield Finding("project", f"{root}, scale {params.scale}")
-    data = config.data_root(params.data, root) / "rome"
-    yield _folder("Rome data", data, "set data.root or RFLOC_DATA, or run `rfloc fetch rome` (scale rome only)")
-    weights = config.weights_root(params.data)
-    mend = "set data.weights or RFLOC_WEIGHTS (pretrained DINOv2 only)"
-    yield _folder("weights", weights, mend) if weights else Finding("weights", "no folder named", mend, needed=False)
-
-
-def _folder(name: str, path: Path, mend: str) -> Finding:
-    there = path.is_dir() and any(path.iterdir())
-    return Finding(name, str(path) if there else f"nothing at {path}", "" if there else mend, needed=False)
+    for name, folder, mend in (
+        (
+            "Rome data",
+            config.data_root(params.data, root) / "rome",
+            "set data.root or RFLOC_DATA, or `rfloc fetch rome`",
+        ),
+        ("weights", config.weights_root(params.data), "set data.weights or RFLOC_WEIGHTS (pretrained DINOv2 only)"),
+    ):
+        there = folder is not None and folder.is_dir() and any(folder.iterdir())
+        yield Finding(name, str(folder) if there else f"nothing at {folder}", "" if there else mend, needed=False)
 
 
 def report() -> int:
@@ -119,10 +81,10 @@ def report() -> int:
     lines = list(findings())
     width = max(len(line.name) for line in lines)
     for line in lines:
-        mark = "ok  " if line.ok else ("MEND" if line.needed else "    ")
+        mark = "ok  " if not line.mend else ("MEND" if line.needed else "    ")
         print(f"{mark} {line.name:{width}}  {line.found}")
-        if not line.ok:
+        if line.mend:
             print(f"     {'':{width}}  -> {line.mend}")
-    missing = [line.name for line in lines if line.needed and not line.ok]
+    missing = [line.name for line in lines if line.needed and line.mend]
     print(f"The demo cannot run before this is mended: {', '.join(missing)}." if missing else "The demo can run here.")
     return 1 if missing else 0

@@ -49,7 +49,7 @@ def test_params_are_composed_where_there_are_none_yet(clone):
 @pytest.mark.parametrize(
     ("args", "said"),
     [
-        (["trainig.lr=1.0"], "did you mean training.lr?"),
+        (["trainig.lr=1.0"], "did you mean 'training.lr'?"),
         (["training.lr=-1.0"], "training.lr: Input should be greater than 0 (got -1.0)"),
         (["training.lr=fast"], "training.lr: Input should be a valid number"),
         (["+crops.extra=1"], "unknown parameter 'crops.extra'"),
@@ -124,16 +124,9 @@ def test_cost_prints_both_datasets_at_this_scale_and_the_papers(clone, toy_city,
     assert next(line.split()[2] for line in out.splitlines() if line.startswith("smoke B")) == "6"  # maps
 
 
-def test_cost_builds_a_city_that_is_not_at_hand_elsewhere(clone, probed, project_root, monkeypatch):
-    shutil.copytree(project_root / "data/toy", clone / "data/toy")
-    assert main(["cost", "--scale", "smoke"]) == 0
-    assert len(probed) == 1 and clone not in probed[0].parents
-    assert not probed[0].exists() and not (clone / "build").exists()
-
-
-def test_cost_in_an_unknown_city(clone, probed, capsys):
-    assert main(["cost", "--city", "paris"]) == 2
-    assert "there is no city 'paris'" in capsys.readouterr().err and not probed
+def test_cost_without_a_city_says_which_stage_makes_one(clone, probed, capsys):
+    assert main(["cost"]) == 2
+    assert "dvc repro cities" in capsys.readouterr().err and not probed
 
 
 def test_doctor_reports_what_is_there(clone, capsys, monkeypatch):

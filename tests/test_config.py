@@ -135,7 +135,6 @@ def test_a_missing_file_says_how_to_make_it(tmp_path):
 
 
 def test_the_project_folder_is_found_from_below_and_nowhere_else(tmp_path, monkeypatch):
-    (tmp_path / "params.yaml").touch()
     (tmp_path / "dvc.yaml").touch()
     (tmp_path / "notebooks").mkdir()
     monkeypatch.chdir(tmp_path / "notebooks")

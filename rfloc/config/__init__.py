@@ -89,11 +89,7 @@ def read(path: str | Path = "params.yaml") -> Params:
     """Read and check a parameter file (raises ConfigError)."""
     path = Path(path)
     if not path.exists():
-        raise ConfigError(
-            f"there is no parameter file at {path.resolve()}",
-            "commands run in the project folder, the one that holds params.yaml",
-            "change into it, or compose the file with `rfloc params --scale demo`",
-        )
+        raise ConfigError(f"there is no {path.resolve()}", "", "compose it with `rfloc params --scale demo`")
     try:
         raw = yaml.safe_load(path.read_text())
     except yaml.YAMLError as error:
@@ -142,7 +138,7 @@ def overlay(params: Params, values: Mapping[str, Any]) -> Params:
 
 
 def project_root(start: str | Path = "") -> Path:
-    """The project folder: `start`, or the nearest folder from here upwards that holds params.yaml and dvc.yaml.
+    """The project folder: `start` (default: the working folder) or the nearest above it that holds dvc.yaml.
 
     Raises
     ------
@@ -150,14 +146,10 @@ def project_root(start: str | Path = "") -> Path:
         If there is none.
     """
     here = Path(start).resolve() if start else Path.cwd()
-    for folder in (here, *here.parents):
-        if (folder / "params.yaml").is_file() and (folder / "dvc.yaml").is_file():
-            return folder
-    raise ConfigError(
-        f"{here} lies in no RF-Loc project",
-        "the project folder is the one that holds params.yaml and dvc.yaml",
-        "run from inside a clone, or set the parameter `root` to one",
-    )
+    found = next((folder for folder in (here, *here.parents) if (folder / "dvc.yaml").is_file()), None)
+    if found is None:
+        raise ConfigError(f"{here} lies in no RF-Loc project", "its folder holds dvc.yaml", "run from inside a clone")
+    return found
 
 
 def data_root(params: DataParams, project: Path) -> Path:
