@@ -21,7 +21,6 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 
 if TYPE_CHECKING:
     import geopandas as gpd
@@ -79,11 +78,10 @@ def assign_heights(buildings: gpd.GeoDataFrame, prior: float | None) -> gpd.GeoD
     """
     amenity, kind = buildings["amenity"].fillna("").astype(str), buildings["kind"].fillna("yes").astype(str)
     kind = kind.where(kind.isin(list(KIND_HEIGHT)) | ~amenity.isin(list(KIND_HEIGHT)), amenity)
-    height, render = (buildings[name].map(parse_length).to_numpy(float) for name in ("height", "render_height"))
-    levels = pd.to_numeric(buildings["levels"], errors="coerce").to_numpy(float)
-    floors = kind.map(FLOOR_HEIGHT).fillna(DEFAULT_FLOOR).to_numpy(float)
-    usual = kind.map(KIND_HEIGHT).to_numpy(float)
-    applies = [_within(height, HEIGHT_RANGE), _within(levels, LEVEL_RANGE), _within(render, HEIGHT_RANGE), usual > 0]
+    height, render = (buildings[name].map(parse_length).astype(float) for name in ("height", "render_height"))
+    levels = pd.to_numeric(buildings["levels"], errors="coerce").astype(float)
+    floors, usual = kind.map(FLOOR_HEIGHT).fillna(DEFAULT_FLOOR), kind.map(KIND_HEIGHT).astype(float)
+    applies = [height.between(*HEIGHT_RANGE), levels.between(*LEVEL_RANGE), render.between(*HEIGHT_RANGE), usual > 0]
     if prior is None:
         area, limits = buildings.area.to_numpy(), [limit for limit, _ in AREA_HEIGHT[:-1]]
         rest = np.select([area > limit for limit in limits], [h for _, h in AREA_HEIGHT[:-1]], AREA_HEIGHT[-1][1])
@@ -94,7 +92,3 @@ def assign_heights(buildings: gpd.GeoDataFrame, prior: float | None) -> gpd.GeoD
     out["height_source"] = np.select(applies, SOURCES[:4], "area" if prior is None else "prior")
     out["kind"] = kind.to_numpy()
     return out
-
-
-def _within(values: NDArray[np.float64], limits: tuple[float, float]) -> NDArray[np.bool_]:
-    return (values >= limits[0]) & (values <= limits[1])
