@@ -7,8 +7,6 @@ matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 import numpy as np
 import pytest
-import xarray as xr
-from matplotlib.collections import PolyCollection
 from matplotlib.colors import to_rgb
 from shapely import Polygon
 
@@ -206,35 +204,6 @@ def test_error_cdf_ends_at_one(ax):
     assert "40 UEs" in ax.get_ylabel()
 
 
-def test_pose_posterior_shows_the_likeliest_area_and_the_table(ax, raster):
-    nominal = xr.Dataset(
-        coords={name: ("bs", [value]) for name, value in (("bs_x", 0.0), ("bs_y", 0.0), ("bs_azimuth", np.nan))}
-    )
-    x, y, weight = np.array([-20.0, 10.0, 30.0]), np.array([5.0, 0.0, -10.0]), np.array([0.1, 0.7, 0.2])
-    figures.pose_posterior(ax, raster, nominal, x, y, weight)
-    drawn = next(c for c in ax.collections if isinstance(c, PolyCollection))
-    values, at = drawn.get_array(), drawn.get_offsets()
-    assert values.sum() == pytest.approx(1.0)
-    assert np.hypot(*(at[values.argmax()] - [10.0, 0.0])) < 4.0  # a hexagon is 5 m wide
-    assert ax.get_xlim() == (-60.0, 70.0)
-
-
-def test_search_cost_stacks_tracing_and_the_rest(ax):
-    figures.search_cost(ax, [10.0, 20.0], [(30.0, 60.0), (50.0, 40.0)])
-    assert [round(bar.get_width()) for bar in ax.patches] == [15, 40, 50]
-    assert [t.get_text() for t in ax.get_yticklabels()] == ["ours", "paper's search"]
-    assert "[s]" in ax.get_xlabel()
-
-
-def test_azimuth_posterior_says_what_is_alike_to_all_sides(ax):
-    azimuth = np.array([0.0, 90.0, 180.0, 270.0])
-    figures.azimuth_posterior(
-        ax, [azimuth, np.append(azimuth, np.nan)], [np.full(4, 0.25), np.array([0.1, 0.2, 0.1, 0.1, 0.5])], ["a", "b"]
-    )
-    assert [t.get_text() for t in ax.get_legend().get_texts()] == ["a", "b (50% alike to all sides)"]
-    assert "°" in ax.get_xlabel()
-
-
 def test_calibration_figures(ax, raster):
     links, _ = scattered(5, 3)
     moved = links.assign_coords(bs_x=links.bs_x + 20)
@@ -246,16 +215,6 @@ def test_calibration_figures(ax, raster):
     assert len(_labels(other)) == 3
     fig.canvas.draw()
     plt.close(fig)
-
-
-def test_names_at_the_ends_of_convergence_keep_apart(ax):
-    courses = {"a": np.array([0.1, 0.5, 0.3]), "b": np.array([0.2, 0.5]), "c": np.array([0.51])}
-    assert figures.convergence(ax, courses, gap=0.1) is ax
-    assert [line.get_ydata().tolist() for line in ax.lines] == [[0.1, 0.5, 0.5], [0.2, 0.5], [0.51]]
-    low, high = ax.get_ylim()
-    at = sorted(text.xyann[1] for text in ax.texts)
-    assert np.diff(at).min() > 0.05 * (high - low)
-    assert max(at) < high
 
 
 def test_feature_distributions_share_bins_and_sum_to_all(raster):

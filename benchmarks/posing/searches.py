@@ -11,10 +11,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks.posing.world import KnownTruth
-from rfloc.calibration.candidates import Site, direct_line_db
-from rfloc.calibration.likelihood import StationLikelihood, believed_db
+from rfloc.calibration.candidates import Site
+from rfloc.calibration.likelihood import StationLikelihood, corrected_db
 from rfloc.calibration.paper import PaperFit, paper_search, rank_agreement
-from rfloc.calibration.site import SiteFit, search_site, turned
+from rfloc.calibration.site import SiteFit, azimuth_posterior, search_site
 from rfloc.calibration.surrogate import weights_of
 from rfloc.calibration.tracing import Tracer
 from rfloc.config import RadioParams
@@ -58,6 +58,11 @@ class Clock:
         return np.array([*self.asked[1:], end])
 
 
+def pose_of(stations: Stations, b: int) -> Floats:
+    """Position and height of a station, (3,) [m]."""
+    return np.array([stations.x[b], stations.y[b], stations.h[b]])
+
+
 def distance(world: KnownTruth, b: int, pose: Stations) -> float:
     """How far a pose stands from the truth [m]."""
     return float(np.hypot(pose.x[0] - world.truth.x[b], pose.y[0] - world.truth.y[b]))
@@ -76,31 +81,29 @@ def search(world: KnownTruth, b: int, stated: bool = False) -> tuple[SiteFit, Cl
     """Our search of one station, its clock, and the seconds that it took; `stated`: its table says how sure it is."""
     site = world.site(b, stated)
     clock = Clock(world.tracer(b), world.train, site)
-    fit = search_site(site, clock.tracer.city, clock, world.params, world.sizes.seed)
+    fit = search_site(site, world.plane.city, clock, world.params, world.sizes.seed)
     return fit, clock, time.perf_counter() - clock.start
 
 
 def ours(world: KnownTruth, b: int, stated: bool = False) -> dict[str, Any]:
     """How near to the truth our search comes, and how sure it says it is."""
     fit, _, seconds = search(world, b, stated)
-    azimuth = turned(fit.solved()[0], fit.site.fine[0].turns).azimuth
-    x, y, _ = fit.mean()
-    mean = fit.pose().replace(x=[x], y=[y])
+    azimuth = azimuth_posterior(fit.solved()[0], fit.site.fine[0]).azimuth
     return {
-        "off": off(world, b, fit.pose(), azimuth), "mean_off_m": distance(world, b, mean),
+        "off": off(world, b, fit.site.at(fit.pose), azimuth),
         "position_sd_m": float(np.hypot(*fit.sd()[:2]) / np.sqrt(2)), "credibility": credibility(world, fit, b),
-        "seconds": seconds, "traces": len(fit.traced), "ues": world.reports(b).n,
+        "seconds": seconds, "traces": len(fit.traced),
     }  # fmt: skip
 
 
 def credibility(world: KnownTruth, fit: SiteFit, b: int) -> float:
     """Posterior mass of poses that are likelier than the truth: the truth lies in the region of any level above it."""
-    truth = world.truth.take([b])
-    direct = direct_line_db(world.tracer(b).city, truth, fit.site.x, fit.site.y, fit.site.radio)[0]
+    truth = pose_of(world.truth, b)
+    direct = fit.site.direct_line_db(world.plane.city, truth[None])[0]
     cheap = np.append(fit.cheap, fit.site.log_evidence(truth, direct, fine=False))
-    points = np.column_stack([np.append(getattr(fit.cloud, c), getattr(truth, c)) for c in "xyh"])
-    model = fit.stated(points, cheap)
-    weights = weights_of(model, points)[:-1]
+    poses = np.vstack([fit.cloud, truth])
+    model = fit.stated(poses, cheap)
+    weights = weights_of(model, poses)[:-1]
     return float(weights[model.mean[:-1] > model.mean[-1]].sum() / weights.sum())
 
 
@@ -140,7 +143,7 @@ def race(world: KnownTruth, b: int, calls: int) -> dict[str, Any]:
     settled, done = leaders.index(leaders[-1]), max(int(np.searchsorted(found.seconds, seconds)) - 1, 0)
     row: dict[str, Any] = {
         "ours": {"seconds": seconds, "finished": finished.tolist(), "course": mine,
-                 "position_m": distance(world, b, fit.pose())},
+                 "position_m": distance(world, b, fit.site.at(fit.pose))},
         "paper": of_paper(world, b, found) | {"finished": found.seconds.tolist(), "course": theirs},
         "nominal_position_m": distance(world, b, world.nominal.take([b])),
         "paper_settled": {"seconds": float(found.seconds[settled]), "traces": settled + 1},
@@ -173,26 +176,26 @@ def agreement(
 
 def our_agreement(world: KnownTruth, b: int, fit: SiteFit, clock: Clock, k: int, at: int) -> dict[str, float]:
     """The same of the k-th traced candidate's levels, as they were solved after trace `at`."""
-    site, pose, gain = copy(fit.site), fit.cloud.take([fit.traced[k]]), clock.gains[k]
+    site, pose, gain = copy(fit.site), fit.cloud[fit.traced[k]], clock.gains[k]
     site.likelihoods = clock.likelihoods[at]
-    solved, turns = site.solve(pose, gain[world.train], heed_silence=True)[0], site.fine[0].turns
-    turn = turned(solved, turns)
-    radio = world.radio.model_copy(update={"downtilt": float(turns.tilt[turn.best])})
-    decades = decades_db(pose, world.x, world.y, radio.ue_height)[:, 0]
-    level = believed_db(gain, decades, solved.slope[turn.best], solved.contrast[turn.best])
-    return agreement(world, b, level, pose.replace(azimuth=[turn.azimuth]), radio)
+    solved, tried = site.solve(pose, gain[world.train], censored=True)[0], site.fine[0]
+    facing, station = azimuth_posterior(solved, tried), site.at(pose)
+    radio = world.radio.model_copy(update={"downtilt": float(tried.tilt[facing.best])})
+    decades = decades_db(station, world.x, world.y, radio.ue_height)[:, 0]
+    level = corrected_db(gain, decades, solved.slope[facing.best], solved.contrast[facing.best])
+    return agreement(world, b, level, station.replace(azimuth=[facing.azimuth]), radio)
 
 
 def levels_of_truth(world: KnownTruth, b: int) -> dict[str, float]:
     """Errors of power offset [dB], slope and contrast as solved at the true pose, without silence and with it."""
-    truth, site = world.truth.take([b]), world.site(b)
-    gain, turns = world.tracer(b)(truth)[world.train], site.fine[0].turns
-    site.learn_correlation(truth, gain)
-    away = np.abs(wrap_degrees(turns.azimuth - truth.azimuth[0]))
-    k = int(np.lexsort((np.abs(turns.tilt - world.radio.downtilt), away))[0])
+    truth, site, pose = world.truth.take([b]), world.site(b), pose_of(world.truth, b)
+    gain, tried = world.tracer(b)(truth)[world.train], site.fine[0]
+    site.learn_correlation(pose, gain)
+    away = np.abs(wrap_degrees(tried.azimuth - truth.azimuth[0]))
+    k = int(np.lexsort((np.abs(tried.tilt - world.radio.downtilt), away))[0])
     found = {}
-    for name, heed in (("reports", False), ("silence", True)):
-        solved = site.solve(truth, gain, heed_silence=heed)[0]
+    for name, censored in (("reports", False), ("silence", True)):
+        solved = site.solve(pose, gain, censored=censored)[0]
         found[f"offset_db_{name}"] = float(solved.offset_db[k] - (truth.power[0] - world.nominal.power[b]))
         found[f"slope_{name}"] = float(solved.slope[k])
         found[f"contrast_{name}"] = float(solved.contrast[k])

@@ -11,11 +11,12 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from rfloc.calibration.candidates import Site
-from rfloc.calibration.reports import Reports, reports_of
-from rfloc.calibration.tracing import Tracer, World
+from rfloc.calibration.reports import reports_of
+from rfloc.calibration.tracing import Tracer
 from rfloc.city import open_city
 from rfloc.config import CalibrationParams, CampaignParams, RadioParams, SimulationParams, SplitParams
 from rfloc.datasets.hidden import hidden_campaign
+from rfloc.simulation.plane import Plane, Rays
 from rfloc.splits import make_split
 from rfloc.stations import Stations
 
@@ -61,6 +62,7 @@ class KnownTruth:
     def __init__(self, folder: Path, sizes: Sizes) -> None:
         self.sizes, self.radio, self.sim = sizes, RadioParams(), SimulationParams()
         city = open_city(folder)
+        self.plane = Plane(city, self.sim.cell, self.radio.ue_height)
         campaign = CampaignParams(
             kind="hidden", cities=["munich"], stations=sizes.stations, gain_sd=3.0, shadowing_sd=6.0
         )
@@ -80,7 +82,7 @@ class KnownTruth:
         self.held_out: NDArray[np.bool_] = role == "unknown"
         self.x, self.y = self.links["ue_x"].values, self.links["ue_y"].values
         self.params = CalibrationParams(candidates=sizes.candidates, traces=sizes.traces, samples=sizes.samples)
-        self._world = World(folder, self.sim, self.radio, sizes.samples, sizes.seed + 1)
+        self._rays = Rays(self.sim, self.radio, sizes.samples, sizes.seed + 1)
         self._reports = reports_of(self.links, self.train, self.radio, sizes.seed)
 
     def all_train(self) -> KnownTruth:
@@ -94,10 +96,6 @@ class KnownTruth:
         """RSSI of a station at all UEs [dBm], NaN where it was not heard."""
         return np.asarray(self.links["rssi"].values[:, b], float)
 
-    def reports(self, b: int) -> Reports:
-        """What training UEs reported of a station."""
-        return self._reports[b]
-
     def site(self, b: int, stated: bool = False) -> Site:
         """A station to be searched for, whose table may state how far its position may be off."""
         where, sd = (self.x[self.train], self.y[self.train]), POSITION_SD if stated else None
@@ -105,4 +103,4 @@ class KnownTruth:
 
     def tracer(self, b: int) -> Tracer:
         """Traces a station to all UEs, and keeps nothing on disk."""
-        return Tracer(self._world, self.x, self.y)
+        return Tracer(self.plane, self._rays, self.x, self.y)

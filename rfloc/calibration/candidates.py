@@ -1,4 +1,7 @@
-"""Candidate poses of a site, and how well each explains the reports: by the direct line alone, or by rays."""
+"""Candidate poses of a site, and how well each explains the reports: by the direct line alone, or by rays.
+
+A pose is an array of x, y and height above ground [m]; a cloud of them has shape (pose, 3).
+"""
 
 from __future__ import annotations
 
@@ -6,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 from scipy.stats import qmc
 
 from rfloc.calibration.likelihood import (
@@ -38,22 +41,22 @@ TABLE_STEP = 0.5
 
 
 @dataclass(frozen=True)
-class Turns:
-    """Azimuths and downtilts that are tried together, and their log prior, each of shape (turn,)."""
+class Orientations:
+    """Azimuths and downtilts that are tried together, and their log prior, each of shape (orient,)."""
 
-    azimuth: Floats  #: [deg], NaN: alike to all sides
+    azimuth: Floats  #: [deg], NaN: omnidirectional
     tilt: Floats  #: [deg]
     log_prior: Floats
 
 
-def turns_of(radio: RadioParams, step: float, nominal: float, tilts: Sequence[float] = TILTS) -> Turns:
+def orientations(radio: RadioParams, step: float, nominal: float, tilts: Sequence[float] = TILTS) -> Orientations:
     """All pairs of azimuth and downtilt; an isotropic antenna has one.
 
-    Azimuths have a flat prior. Where the table states none, radiating alike to all sides weighs as much as all of them
-    together, so that a sector has to earn its place.
+    Azimuths have a flat prior. Where the table states none, omnidirectional weighs as much as all of them together, so
+    that a sector has to earn its place.
     """
     if radio.pattern == "isotropic":
-        return Turns(np.array([np.nan]), np.array([radio.downtilt]), np.zeros(1))
+        return Orientations(np.array([np.nan]), np.array([radio.downtilt]), np.zeros(1))
     azimuth = np.arange(0.0, 360.0 - 1e-9, step)
     prior = np.full(len(azimuth), -np.log(len(azimuth)))
     if np.isnan(nominal):
@@ -61,69 +64,46 @@ def turns_of(radio: RadioParams, step: float, nominal: float, tilts: Sequence[fl
     offset = np.array(tilts)
     of_tilt = -0.5 * (offset / TILT_SD) ** 2
     of_tilt -= np.log(np.exp(of_tilt).sum())
-    return Turns(
+    return Orientations(
         np.repeat(azimuth, len(offset)),
         np.tile(radio.downtilt + offset, len(azimuth)),
         np.repeat(prior, len(offset)) + np.tile(of_tilt, len(azimuth)),
     )
 
 
-class TurnedAntenna:
-    """Gain of a station's antenna towards UEs at many turns, along the straight line, off a table of directions.
+class AntennaTable:
+    """Antenna gain by direction at every downtilt that is tried, looked up along the straight line to UEs."""
 
-    Parameters
-    ----------
-    turns : Turns
-        Azimuths and downtilts.
-    radio : RadioParams
-        Pattern, front-to-back ratio, height of UEs.
-    """
-
-    def __init__(self, turns: Turns, radio: RadioParams) -> None:
-        self.turns, self._ue_height = turns, radio.ue_height
-        self._tilts, self._which = np.unique(turns.tilt, return_inverse=True)
-        off = np.arange(0.0, 360.0, TABLE_STEP)
+    def __init__(self, radio: RadioParams) -> None:
+        self._ue_height, self._tilts = radio.ue_height, radio.downtilt + np.array(TILTS)
+        off = np.append(wrap_degrees(np.arange(0.0, 360.0, TABLE_STEP)), np.nan)  # omnidirectional last
         elevation = np.arange(-90.0, 90.0 + TABLE_STEP / 2, TABLE_STEP)[:, None]
-        pattern, limit = radio.pattern, radio.front_to_back_db
-        self._table = np.stack(
-            [pattern_gain_db(pattern, wrap_degrees(off), elevation, float(t), limit) for t in self._tilts]
-        ).astype(np.float32)
-        everywhere = np.full(1, np.nan)
-        self._omni = np.stack(
-            [pattern_gain_db(pattern, everywhere, elevation, float(t), limit)[:, 0] for t in self._tilts]
-        )
+        gain = [pattern_gain_db(radio.pattern, off, elevation, float(t), radio.front_to_back_db) for t in self._tilts]
+        self._gain = np.stack(gain).astype(np.float32)  # (tilt, elevation, off boresight)
 
-    def gain_db(self, pose: Stations, x: Floats, y: Floats) -> Floats:
-        """Gain of one pose towards UEs [dBi], shape (turn, ue); off by 0.1 dB at most, by the table's step."""
+    def gain_db(self, tried: Orientations, pose: Stations, x: Floats, y: Floats) -> Floats:
+        """Gain of one pose towards UEs [dBi], shape (orient, ue); off by 0.1 dB at most, by the table's step."""
         dx, dy = x - pose.x[0], y - pose.y[0]
         elevation = np.degrees(np.arctan2(self._ue_height - pose.h[0], np.hypot(dx, dy)))
         row = np.round((elevation + 90.0) / TABLE_STEP).astype(np.intp)
-        found = np.empty((len(self.turns.azimuth), len(x)))
-        known = np.isfinite(self.turns.azimuth)
-        off = bearing(dx, dy) - self.turns.azimuth[known, None]
-        column = np.round(off / TABLE_STEP).astype(np.intp) % self._table.shape[2]
-        found[known] = self._table[self._which[known, None], row, column]
-        found[~known] = self._omni[self._which[~known, None], row]
-        return found
+        sides = self._gain.shape[2] - 1
+        azimuth = tried.azimuth[:, None]
+        turned = np.round((bearing(dx, dy) - np.nan_to_num(azimuth)) / TABLE_STEP).astype(np.intp) % sides
+        column = np.where(np.isnan(azimuth), sides, turned)
+        tilt = np.searchsorted(self._tilts, tried.tilt)[:, None]
+        return self._gain[tilt, row, column].astype(float)
 
 
-def cloud_of(nominal: Stations, params: CalibrationParams, n: int, seed: int) -> Stations:
-    """`n` candidate poses of a site, the nominal one first, the others a Sobol sequence (uniform, space-filling).
+def cloud_of(centre: ArrayLike, radius: float, height: Sequence[float], n: int, seed: int) -> Floats:
+    """`n` candidate poses, (n, 3), the centre first, the others a Sobol sequence (uniform, space-filling).
 
-    Within the square of half edge `radius` round the nominal position and the range `height` above ground.
+    Within the square of half edge `radius` [m] round the centre and the range `height` [m above ground].
     """
-    low, high = params.height
+    (x, y, h), (low, high) = np.asarray(centre, float), height
     points = qmc.Sobol(3, rng=np.random.default_rng(seed)).random(2 ** max(n - 1, 1).bit_length())[: n - 1]
-    dx, dy = params.radius * (2 * points[:, :2].T - 1)
-    h = low + (high - low) * points[:, 2]
-    many = nominal.take(np.zeros(n, int)).moved(np.append(0.0, dx), np.append(0.0, dy))
-    return many.replace(h=np.append(nominal.h[0], h), id=[f"{nominal.id[0]}/{k}" for k in range(n)])
-
-
-def direct_line_db(city: City, poses: Stations, x: Floats, y: Floats, radio: RadioParams) -> Floats:
-    """Path gain of the direct line [dB], in sight or over the rooftops, without a ray, shape (pose, ue)."""
-    gain, _ = rooftop_gain(city, poses, x, y, radio.carrier_hz, radio.ue_height)
-    return np.maximum(10 * np.log10(np.maximum(gain.astype(float), 1e-30)), FLOOR_DB)
+    dx, dy = radius * (2 * points[:, :2].T - 1)
+    around = np.column_stack([x + dx, y + dy, low + (high - low) * points[:, 2]])
+    return np.vstack([[x, y, h], around])
 
 
 class Site:
@@ -149,54 +129,61 @@ class Site:
     ) -> None:  # fmt: skip
         self.nominal, self.reports, self.x, self.y = nominal, list(reports), x, y
         self.radio, self.params, self.position_sd = radio, params, position_sd
-        step = params.azimuth_step
-        self.fine = [TurnedAntenna(turns_of(radio, step, a), radio) for a in nominal.azimuth]
-        self.coarse = [
-            TurnedAntenna(turns_of(radio, max(COARSE_STEP, step), a, (0.0,)), radio) for a in nominal.azimuth
-        ]
+        self.antenna, step = AntennaTable(radio), params.azimuth_step
+        self.fine = [orientations(radio, step, a) for a in nominal.azimuth]
+        self.coarse = [orientations(radio, max(COARSE_STEP, step), a, (0.0,)) for a in nominal.azimuth]
         self.likelihoods = [StationLikelihood(r, Correlation(0.5, 30.0)) for r in self.reports]
 
-    def log_prior(self, x: Floats, y: Floats) -> Floats:
-        """Log prior density of positions [m], up to a constant."""
+    def at(self, poses: Floats) -> Stations:
+        """Its first sector at other poses, (pose, 3) or (3,)."""
+        x, y, h = np.atleast_2d(poses).T
+        return self.nominal.take(np.zeros(len(x), int)).replace(x=x, y=y, h=h)
+
+    def above_roofs(self, city: City, poses: Floats) -> Floats:
+        """Poses, (pose, 3), none of them inside a building."""
+        return np.column_stack([poses[:, :2], self.at(poses).above_roofs(city).h])
+
+    def direct_line_db(self, city: City, poses: Floats) -> Floats:
+        """Path gain of the direct line [dB], in sight or over the rooftops, without a ray, shape (pose, ue)."""
+        radio = self.radio
+        gain, _ = rooftop_gain(city, self.at(poses), self.x, self.y, radio.carrier_hz, radio.ue_height)
+        return np.maximum(10 * np.log10(np.maximum(gain.astype(float), 1e-30)), FLOOR_DB)
+
+    def log_prior(self, poses: Floats) -> Floats:
+        """Log prior density of poses, (pose, 3), up to a constant."""
         if self.position_sd is None:
-            return np.zeros(np.shape(x))
-        away = np.hypot(x - self.nominal.x[0], y - self.nominal.y[0])
+            return np.zeros(len(poses))
+        away = np.hypot(poses[:, 0] - self.nominal.x[0], poses[:, 1] - self.nominal.y[0])
         return np.asarray(-0.5 * (away / self.position_sd) ** 2)
 
-    def solve(
-        self, pose: Stations, gain_db: Floats, fine: bool = True, heed_silence: bool = False
-    ) -> list[Solved]:  # fmt: skip
-        """What a pose amounts to, a sector each, from its isotropic gains at the training UEs, shape (ue,) [dB]."""
-        gain_db = np.maximum(gain_db, FLOOR_DB)
-        decades = decades_db(pose, self.x, self.y, self.radio.ue_height)[:, 0]
+    def solve(self, pose: Floats, gain_db: Floats, fine: bool = True, censored: bool = False) -> list[Solved]:
+        """Levels and evidence of a pose, a sector each, from its isotropic gains at the training UEs, (ue,) [dB]."""
+        gain_db, station = np.maximum(gain_db, FLOOR_DB), self.at(pose)
+        decades = decades_db(station, self.x, self.y, self.radio.ue_height)[:, 0]
         found = []
-        for report, likelihood, antenna in zip(
+        for report, likelihood, tried in zip(
             self.reports, self.likelihoods, self.fine if fine else self.coarse, strict=True
         ):
             quiet = report.quiet_ue if likelihood.counts_silence else report.quiet_ue[:0]
-            sector, silent = (antenna.gain_db(pose, self.x[ue], self.y[ue]) for ue in (report.ue, quiet))
-            found.append(
-                likelihood.solve(
-                    gain_db[report.ue], sector, decades[report.ue], gain_db[quiet], silent, decades[quiet],
-                    heed_silence,
-                )
-            )  # fmt: skip
+            sector, silent = (self.antenna.gain_db(tried, station, self.x[ue], self.y[ue]) for ue in (report.ue, quiet))
+            heard = gain_db[report.ue], sector, decades[report.ue]
+            found.append(likelihood.solve(*heard, gain_db[quiet], silent, decades[quiet], censored))
         return found
 
-    def log_evidence(self, pose: Stations, gain_db: Floats, fine: bool = True) -> float:
+    def log_evidence(self, pose: Floats, gain_db: Floats, fine: bool = True) -> float:
         """Log posterior density of a pose up to a constant, all that is solved exactly summed out."""
+        tried = self.fine if fine else self.coarse
         solved = self.solve(pose, gain_db, fine)
-        priors = [antenna.turns.log_prior for antenna in (self.fine if fine else self.coarse)]
-        return sum(marginal(s, p) for s, p in zip(solved, priors, strict=True)) + float(
-            self.log_prior(pose.x, pose.y)[0]
-        )
+        told = sum(marginal(s, t.log_prior) for s, t in zip(solved, tried, strict=True))
+        return told + float(self.log_prior(pose[None])[0])
 
-    def learn_correlation(self, pose: Stations, gain_db: Floats) -> None:
+    def learn_correlation(self, pose: Floats, gain_db: Floats) -> None:
         """Take outliers and correlation of the residuals from what a pose leaves over."""
-        decades = decades_db(pose, self.x, self.y, self.radio.ue_height)[:, 0]
-        solved = self.solve(pose, gain_db)
-        for k, (report, antenna) in enumerate(zip(self.reports, self.fine, strict=True)):
-            sector = antenna.gain_db(pose, report.x, report.y)
-            residual = self.likelihoods[k].residual(gain_db[report.ue], sector, decades[report.ue], solved[k])
+        station = self.at(pose)
+        decades = decades_db(station, self.x, self.y, self.radio.ue_height)[:, 0]
+        for k, solved in enumerate(self.solve(pose, gain_db)):
+            report = self.reports[k]
+            sector = self.antenna.gain_db(self.fine[k], station, report.x, report.y)
+            residual = self.likelihoods[k].residual(gain_db[report.ue], sector, decades[report.ue], solved)
             weight = outlier_weight(residual)
             self.likelihoods[k] = StationLikelihood(report, likeliest_correlation(report, residual, weight), weight)

@@ -30,26 +30,22 @@ from rfloc.errors import CalibrationError
 
 Floats = NDArray[np.float64]
 
-#: Prior standard deviation of offset [dB], slope and contrast, for a residual of :data:`SCALE_DB`. What the last does
-#: to Rome's levels is told by results/benchmarks/contrast.json: training UEs left out are ranked better than by rays as
-#: traced, and better still with a wider one.
+#: Prior standard deviation of offset [dB], slope and contrast, for a residual of :data:`SCALE_DB`. The last was judged
+#: by training UEs of Rome left out in blocks (results/benchmarks/contrast.json).
 OFFSET_SD_DB, SLOPE_SD, CONTRAST_SD = 10.0, 1.5, 0.3
-#: Path gain that contrast leaves as it is [dB].
-PIVOT_DB = -95.0
-#: Least path gain that rays are believed to leave [dB], some way below the weakest that is reported: a UE where none
-#: arrives is a bad residual, and not the worse the deeper the shadow.
-FLOOR_DB = -140.0
+#: Path gain that contrast leaves as it is, and the least that rays are taken to bring [dB].
+PIVOT_DB, FLOOR_DB = -95.0, -140.0
 #: Expected residual [dB] and the weight of that expectation, in measurements.
 SCALE_DB, SCALE_WEIGHT = 7.0, 4.0
 #: Degrees of freedom of the residual's scale mixture.
 RESIDUAL_DF = 4.0
-#: Share of the log-likelihood that counts. Rays are noisy, buildings are boxes: a simulation errs in ways that a few
-#: parameters of the residual do not hold. How sure a pose is, is stated by less of it, see :mod:`.site`.
+#: Share of the log-likelihood that counts (tempering): a simulation errs in ways that the residual's few parameters do
+#: not hold. Uncertainty is stated by less of it, see :mod:`.site`.
 TEMPER = 0.5
 #: White shares of the residual's variance and decorrelation distances [m] that are tried.
 WHITE, DISTANCES = (0.1, 0.25, 0.5, 0.75, 1.0), (15.0, 30.0, 50.0, 80.0)
-#: Share of the log-likelihood of silent UEs that counts beside that of the others: their residuals are correlated, too,
-#: and are not whitened. Chosen like TEMPER: at true poses it halves the error of azimuths against counting all of it.
+#: Share of the log-likelihood of silent UEs that counts beside that of the others: their residuals are correlated, but
+#: not whitened. Halves the error of azimuths at true poses against counting all of it.
 SILENCE = 0.3
 #: Newton's steps to offset and slope under silence.
 NEWTON = 3
@@ -67,7 +63,7 @@ class Correlation:
 
 @dataclass(frozen=True)
 class Solved:
-    """What a candidate amounts to at every azimuth and tilt that was tried, shape (turn,)."""
+    """Levels and evidence of a candidate at every orientation that was tried, shape (orient,)."""
 
     log_evidence: Floats  #: tempered
     offset_db: Floats
@@ -77,26 +73,15 @@ class Solved:
 
     @property
     def best(self) -> int:
-        """Index of the most likely turn."""
+        """Index of the most likely orientation."""
         return int(self.log_evidence.argmax())
 
 
 class StationLikelihood:
     """The likelihood of one station's reports, for residuals of a given correlation.
 
-    Parameters
-    ----------
-    reports : Reports
-        At least two UEs.
-    correlation : Correlation
-        Of the residual.
-    weight : ndarray, shape (n,), optional
-        Precision of each UE's white part relative to the others', below 1 at outliers.
-
-    Raises
-    ------
-    CalibrationError
-        If the covariance cannot be factored.
+    `weight`, shape (n,), is the precision of each UE's white part relative to the others', below 1 at outliers. Raises
+    CalibrationError if the covariance cannot be factored.
     """
 
     def __init__(self, reports: Reports, correlation: Correlation, weight: Floats | None = None) -> None:
@@ -115,7 +100,7 @@ class StationLikelihood:
 
     def solve(
         self, gain_db: Floats, sector_db: Floats, decades: Floats,
-        quiet_gain_db: Floats, quiet_sector_db: Floats, quiet_decades: Floats, heed_silence: bool = False,
+        quiet_gain_db: Floats, quiet_sector_db: Floats, quiet_decades: Floats, censored: bool = False,
     ) -> Solved:  # fmt: skip
         """Evidence of a candidate's levels, with offset, slope and contrast integrated out.
 
@@ -123,22 +108,22 @@ class StationLikelihood:
         ----------
         gain_db : ndarray, shape (n,)
             Isotropic path gain at UEs that reported the station [dB], at least :data:`FLOOR_DB`.
-        sector_db : ndarray, shape (turn, n)
-            Antenna gain towards them, a row an azimuth and tilt [dBi].
+        sector_db : ndarray, shape (orient, n)
+            Antenna gain towards them, a row an orientation [dBi].
         decades : ndarray, shape (n,)
             -10 log10(d / 300 m).
         quiet_gain_db, quiet_sector_db, quiet_decades
-            The same at UEs that did not, shape (m,), (turn, m), (m,).
-        heed_silence : bool
-            Whether offset, slope and contrast heed silence. It takes time and changes no evidence: for a pose whose
-            levels are wanted.
+            The same at UEs that did not, shape (m,), (orient, m), (m,).
+        censored : bool
+            Whether silent UEs bear on offset, slope and contrast as censored observations. It takes time and changes no
+            evidence: for a pose whose levels are wanted.
         """
         regressors = self._whiten @ _regressors(gain_db, decades)
         prior = np.diag([(SCALE_DB / sd) ** 2 for sd in (OFFSET_SD_DB, SLOPE_SD, CONTRAST_SD)])
         information = prior + regressors.T @ regressors
         cov = np.linalg.inv(information)
-        rest = (self._whiten @ (self.reports.gain_db - gain_db))[:, None] - self._whiten @ sector_db.T  # (n, turn)
-        explained = regressors.T @ rest  # (3, turn)
+        rest = (self._whiten @ (self.reports.gain_db - gain_db))[:, None] - self._whiten @ sector_db.T  # (n, orient)
+        explained = regressors.T @ rest  # (3, orient)
         free = cov @ explained
         misfit = (rest**2).sum(0) - (explained * free).sum(0) + np.minimum(1 + free[2], 0.0) ** 2 / cov[2, 2]
         coefficients = _not_negative(free, cov[None])
@@ -148,10 +133,10 @@ class StationLikelihood:
         evidence = -0.5 * (self._log_det + log_det + freedom * np.log(total))
         scale = np.sqrt(total / freedom)
         if self.counts_silence:
-            below = self.reports.threshold_db - quiet_gain_db - quiet_sector_db  # (turn, m)
+            below = self.reports.threshold_db - quiet_gain_db - quiet_sector_db  # (orient, m)
             quiet = _regressors(quiet_gain_db, quiet_decades)
             evidence = evidence + SILENCE * self._log_silence(below, coefficients, quiet, scale)[0].sum(1)
-            if heed_silence:
+            if censored:
                 coefficients = self._with_silence(free, information, below, quiet, scale)
         offset, slope, contrast = coefficients
         return Solved(TEMPER * evidence, offset, slope, 1 + contrast, scale)
@@ -159,7 +144,7 @@ class StationLikelihood:
     def _log_silence(
         self, below_db: Floats, coefficients: Floats, regressors: Floats, scale: Floats
     ) -> tuple[Floats, Floats]:
-        """Log-probability of silence, and the threshold in units of the residual's scale, each of shape (turn, m)."""
+        """Log-probability of silence, and the threshold in units of the residual's scale, each of shape (orient, m)."""
         z = (below_db - coefficients.T @ regressors.T) / scale[:, None]
         log_below = np.log1p(-self.reports.missed) + log_ndtr(z)
         return np.logaddexp(np.log(self.reports.missed), log_below), z
@@ -167,20 +152,11 @@ class StationLikelihood:
     def _with_silence(
         self, alone: Floats, information: Floats, below_db: Floats, regressors: Floats, scale: Floats
     ) -> Floats:
-        """Offset, slope and contrast less 1, (3, turn), by reports and silence (a Tobit model).
+        """Offset, slope and contrast less 1, (3, orient), by reports and silence (a Tobit model).
 
         UEs that report a station are those that shadowing favours: by their levels alone it is too loud, and falls too
-        slowly with distance. Newton's steps from there.
-
-        Parameters
-        ----------
-        alone, information : ndarray, shape (3, turn), (3, 3)
-            By the reports alone, contrast of either sign; the information in units of the residual's scale.
-        below_db : ndarray, shape (turn, m)
-            Threshold of each silent UE less the level that it would have without these [dB].
-        regressors : ndarray, shape (m, 3)
-        scale : ndarray, shape (turn,)
-            Of the residual [dB].
+        slowly with distance. Newton's steps from `alone`, (3, orient), the solution by reports. Its `information`, (3,
+        3), is in units of the residual's `scale` [dB]. `below_db`, (orient, m): silent UEs' threshold less level.
         """
         products = np.einsum("mi,mj->mij", regressors, regressors).reshape(-1, 9)
         found = alone
@@ -193,22 +169,19 @@ class StationLikelihood:
         return _not_negative(found, np.linalg.inv(curvature))
 
     def residual(self, gain_db: Floats, sector_db: Floats, decades: Floats, solved: Solved) -> Floats:
-        """What the best turn leaves of the reports [dB], shape (n,)."""
+        """Residual of the reports at the best orientation [dB], shape (n,)."""
         k = solved.best
-        level = believed_db(gain_db, decades, solved.slope[k], solved.contrast[k])
+        level = corrected_db(gain_db, decades, solved.slope[k], solved.contrast[k])
         return self.reports.gain_db - level - sector_db[k] - solved.offset_db[k]
 
 
-def believed_db(gain_db: Floats, decades: Floats, slope: Floats | float, contrast: Floats | float) -> Floats:
-    """Path gain [dB] by traced gain [dB], distance (`decades`), slope and contrast; all shapes broadcast."""
+def corrected_db(gain_db: Floats, decades: Floats, slope: Floats | float, contrast: Floats | float) -> Floats:
+    """Traced path gain [dB] with slope (times `decades`) and contrast applied; all shapes broadcast."""
     return PIVOT_DB + contrast * (np.maximum(gain_db, FLOOR_DB) - PIVOT_DB) + slope * decades
 
 
 def _not_negative(coefficients: Floats, cov: Floats) -> Floats:
-    """Offset, slope and contrast less 1, (3, turn): where contrast is negative, the likeliest with none.
-
-    `cov` is their covariance, up to a factor, (turn or 1, 3, 3).
-    """
+    """Coefficients (3, orient), contrast not negative, the likeliest by their covariance (orient or 1, 3, 3)."""
     negative = np.minimum(1 + coefficients[2], 0.0)
     found = coefficients - (cov[:, :, 2] / cov[:, 2:, 2]).T * negative
     found[2] = np.maximum(found[2], -1.0)  # but for rounding, it is
@@ -242,5 +215,5 @@ def likeliest_correlation(reports: Reports, residual: Floats, weight: Floats) ->
 
 
 def marginal(solved: Solved, log_prior: Floats) -> float:
-    """Log-evidence of a candidate with azimuth and tilt summed out, `log_prior` of shape (turn,)."""
+    """Log-evidence of a candidate with orientations summed out, `log_prior` of shape (orient,)."""
     return float(logsumexp(solved.log_evidence + log_prior))

@@ -10,6 +10,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import xarray as xr
@@ -17,11 +18,12 @@ from numpy.typing import NDArray
 from scipy.stats import spearmanr
 
 from rfloc.calibration.site import Trace
-from rfloc.calibration.tracing import Tracer, World
+from rfloc.calibration.tracing import Tracer
 from rfloc.config import CalibrationParams, EngineParams, RadioParams
 from rfloc.errors import CalibrationError
 from rfloc.simulation.many import each
 from rfloc.simulation.maps import sector_gain_db
+from rfloc.simulation.plane import Plane, Rays
 from rfloc.stations import Stations
 
 Floats = NDArray[np.float64]
@@ -53,29 +55,27 @@ class PaperFit:
     seconds: Floats
     tracing: float
 
+    @property
+    def record(self) -> dict[str, float]:
+        """What a results file says of it."""
+        best, seconds = float(self.spearman.max()), float(self.seconds[-1])
+        return {"seconds": seconds, "tracing_s": self.tracing, "calls": len(self.spearman), "best": best}
+
 
 def paper_search(
     nominal: Stations, rssi: Floats, x: Floats, y: Floats, trace: Trace, radio: RadioParams, n_calls: int, seed: int,
     saved: Callable[[], float] = lambda: 0.0,
 ) -> PaperFit:  # fmt: skip
-    """Search one station's pose as the paper does.
+    """Search the pose of one station, a table of one, as the paper does.
 
     Parameters
     ----------
-    nominal : Stations
-        A table of one.
     rssi : ndarray, shape (ue,)
-        RSSI that training UEs measured of it [dBm], NaN where they did not hear it.
-    x, y : ndarray, shape (ue,)
-        Where they stand [m].
+        RSSI that training UEs at x, y [m] measured of it [dBm], NaN where they did not hear it.
     trace : callable
         Isotropic path gain of a pose at these UEs [dB]; one call, one trace.
-    radio : RadioParams
-        Antenna.
     n_calls : int
         Evaluations, 90 in the paper; the first ten at random, scikit-optimize's default.
-    seed : int
-        Of the search.
     saved : callable
         Seconds that traces kept from an earlier run have saved so far; they count.
 
@@ -116,22 +116,19 @@ def paper_search(
 
 
 def calibrate_as_paper(
-    links: xr.Dataset, split: xr.Dataset, world: World, params: CalibrationParams, engine: EngineParams | None = None,
-    progress: bool = True,
+    links: xr.Dataset, split: xr.Dataset, plane: Plane, rays: Rays, params: CalibrationParams,
+    engine: EngineParams | None = None, kept: Path | None = None, progress: bool = True,
 ) -> dict[int, PaperFit]:  # fmt: skip
-    """The paper's search for the first `params.paper_stations` stations that enough training UEs report, not all alike.
+    """The paper's search for the first `params.paper_stations` stations that enough training UEs report, by number.
 
-    Returns
-    -------
-    dict
-        Number of the station -> what was found.
+    Stations of which all UEs report the same level are left out.
     """
     train = split["role"].values == "train"
     rssi, nominal = links["rssi"].values.astype(float)[train], Stations.from_dataset(links)
     x, y = links["ue_x"].values[train], links["ue_y"].values[train]
     varied = np.array([np.unique(column[np.isfinite(column)]).size > 1 for column in rssi.T])
     enough = np.flatnonzero(varied & (np.isfinite(rssi).sum(axis=0) >= params.min_ues))[: params.paper_stations]
-    jobs = [(nominal.take([b]), rssi[:, b], x, y, world, params.n_calls) for b in enough]
+    jobs = [(nominal.take([b]), rssi[:, b], x, y, plane, rays, params.n_calls, kept) for b in enough]
     found: dict[int, PaperFit] = {}
     for k, fit in each(_search, jobs, [f"the search of {nominal.id[b]}" for b in enough], engine):
         found[int(enough[k])] = fit
@@ -141,9 +138,17 @@ def calibrate_as_paper(
     return found
 
 
-def _search(nominal: Stations, rssi: Floats, x: Floats, y: Floats, world: World, n_calls: int) -> PaperFit:
-    trace = Tracer(world, x, y)
-    return paper_search(nominal, rssi, x, y, trace, world.radio, n_calls, world.seed, lambda: trace.saved_s)
+def paper_stations(nominal: Stations, found: dict[int, PaperFit]) -> Stations:
+    """The table with stations where the paper's search puts them; others stay nominal."""
+    poses = [found[b].pose if b in found else nominal.take([b]) for b in range(nominal.n)]
+    return nominal.replace(**{name: [getattr(pose, name)[0] for pose in poses] for name in ("x", "y", "h", "azimuth")})
+
+
+def _search(
+    nominal: Stations, rssi: Floats, x: Floats, y: Floats, plane: Plane, rays: Rays, n_calls: int, kept: Path | None
+) -> PaperFit:
+    trace = Tracer(plane, rays, x, y, kept)
+    return paper_search(nominal, rssi, x, y, trace, rays.radio, n_calls, rays.seed, lambda: trace.saved_s)
 
 
 def rank_agreement(gain_db: Floats, pose: Stations, rssi: Floats, x: Floats, y: Floats, radio: RadioParams) -> float:

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import softmax
 
-from rfloc.calibration.candidates import Site, Turns, cloud_of, direct_line_db
+from rfloc.calibration.candidates import Orientations, Site, cloud_of
 from rfloc.calibration.likelihood import Solved
 from rfloc.calibration.surrogate import Surrogate, surrogate, weights_of
 from rfloc.city import City
@@ -23,17 +23,16 @@ Floats = NDArray[np.float64]
 #: The nominal pose: the first candidate, and the first that is traced.
 NOMINAL = 0
 
-#: Isotropic path gain of a pose at the training UEs [dB], shape (ue,): one trace.
+#: One trace: isotropic path gain of a pose, a table of one, at the training UEs [dB], shape (ue,).
 Trace = Callable[[Stations], Floats]
 
 #: The first candidates that are traced stand at least this share of the radius apart from each other.
 APART = 0.25
-#: The calibrated pose is the posterior's mean, unless its density as it is stated falls so far below the best
-#: candidate's: then it lies between modes, and the pose is the best candidate [nat].
+#: The calibrated pose is the posterior's mean, unless its stated density falls so far below the best candidate's: then
+#: it lies between modes, and the pose is the best candidate [nat].
 BETWEEN_MODES = 2.0
-#: Share of the tempered log-likelihood that counts where uncertainty is stated: sharp where the search looks for its
-#: best pose, blunt where it says how sure that is. Chosen on stations of two simulated campaigns with seeds of their
-#: own; benchmarks/calibration.py says how often 90 % and 50 % regions hold the true poses of a third.
+#: Share of the tempered log-likelihood that counts where uncertainty is stated. Chosen on two simulated campaigns;
+#: benchmarks/calibration.py says how often 90 % and 50 % regions hold the true poses of a third.
 STATED = 0.4
 #: Stages of the search: a cloud of this share of the radius round the best candidate, for this share of all traces.
 STAGES = ((1.0, 0.35), (0.4, 0.25), (0.15, 0.2), (0.06, 0.2))
@@ -47,10 +46,8 @@ class SiteFit:
     ----------
     site : Site
         With the correlation of residuals that was learned.
-    cloud : Stations
-        Candidate poses.
-    cheap : ndarray, shape (candidate,)
-        Their log-evidence by the direct line alone.
+    cloud : ndarray, shape (candidate, 3)
+        Candidate poses; `cheap`, (candidate,), is their log-evidence by the direct line alone.
     traced : list of int
         Candidates that were traced, in order; `gains` and `evidence` are theirs.
     chosen : int
@@ -62,7 +59,7 @@ class SiteFit:
     """
 
     site: Site
-    cloud: Stations
+    cloud: Floats
     cheap: Floats
     traced: list[int]
     gains: list[Floats]
@@ -74,68 +71,65 @@ class SiteFit:
     @property
     def stated_evidence(self) -> Floats:
         """Log posterior density of the traced candidates as it is stated, (trace,), up to a constant."""
-        at = self.cloud.take(self.traced)
-        prior = self.site.log_prior(at.x, at.y)
+        prior = self.site.log_prior(self.cloud[self.traced])
         return STATED * (self.evidence - prior) + prior
 
-    def stated(self, points: Floats, cheap: Floats) -> Surrogate:
-        """Log posterior density of poses as it is stated: x, y, h [m], (pose, 3), log-evidence by the direct line."""
-        prior = self.site.log_prior(points[:, 0], points[:, 1])
+    def stated(self, poses: Floats, cheap: Floats) -> Surrogate:
+        """Log posterior density as it is stated, of poses (pose, 3) with their log-evidence by the direct line."""
+        prior = self.site.log_prior(poses)
         cheap = STATED * (cheap - prior) + prior
-        return surrogate(points, cheap, np.array(self.traced), self.stated_evidence, self.seed)
+        return surrogate(poses, cheap, np.array(self.traced), self.stated_evidence, self.seed)
 
     @cached_property
     def weights(self) -> Floats:
         """Posterior weights of the candidates, (candidate,)."""
-        points = np.column_stack([self.cloud.x, self.cloud.y, self.cloud.h])
-        return weights_of(self.stated(points, self.cheap), points)
+        return weights_of(self.stated(self.cloud, self.cheap), self.cloud)
 
-    def pose(self) -> Stations:
-        """The calibrated pose, as a table of one."""
-        return self.cloud.take([self.chosen])
+    @property
+    def pose(self) -> Floats:
+        """The calibrated pose, (3,)."""
+        return self.cloud[self.chosen]
 
     def solved(self, candidate: int | None = None) -> list[Solved]:
-        """What a traced candidate, or else the calibrated pose, amounts to, a sector each; its levels heed silence."""
+        """Levels of a traced candidate, or else of the calibrated pose, a sector each; silent UEs are censored."""
         k = self.chosen if candidate is None else candidate
-        return self.site.solve(self.cloud.take([k]), self.gains[self.traced.index(k)], heed_silence=True)
+        return self.site.solve(self.cloud[k], self.gains[self.traced.index(k)], censored=True)
 
-    def mean(self) -> tuple[float, float, float]:
+    def mean(self) -> Floats:
         """Posterior mean of x, y, h [m]."""
-        w = self.weights
-        return float(w @ self.cloud.x), float(w @ self.cloud.y), float(w @ self.cloud.h)
+        return np.array([self.weights @ axis for axis in np.ascontiguousarray(self.cloud.T)])
 
-    def sd(self) -> tuple[float, float, float]:
+    def sd(self) -> Floats:
         """Posterior standard deviation of x, y, h [m]."""
-        w, centre = self.weights, self.mean()
-        spread = [w @ (getattr(self.cloud, c) - m) ** 2 for c, m in zip("xyh", centre, strict=True)]
-        return tuple(float(np.sqrt(v)) for v in spread)  # type: ignore[return-value]
+        away = (self.cloud - self.mean()) ** 2
+        return np.array([np.sqrt(self.weights @ axis) for axis in np.ascontiguousarray(away.T)])
 
 
 @dataclass(frozen=True)
-class Turned:
+class AzimuthPosterior:
     """Which way a sector looks at one pose, and how sure that is."""
 
-    best: int  #: index of the chosen turn
-    azimuth: float  #: of greatest posterior weight, tilts summed out [deg]; NaN: alike to all sides
-    azimuth_sd: float  #: [deg], NaN where alike to all sides
-    azimuths: Floats  #: tried [deg], NaN last where alike to all sides was tried, (azimuth,)
+    best: int  #: index of the chosen orientation
+    azimuth: float  #: of greatest posterior weight, tilts summed out [deg]; NaN: omnidirectional
+    sd: float  #: [deg], NaN where omnidirectional
+    azimuths: Floats  #: tried [deg], NaN last where omnidirectional was tried, (azimuth,)
     weights: Floats  #: their posterior weights, (azimuth,)
 
 
-def turned(solved: Solved, turns: Turns) -> Turned:
+def azimuth_posterior(solved: Solved, tried: Orientations) -> AzimuthPosterior:
     """The likeliest azimuth, and the likeliest tilt at it."""
-    weight = np.asarray(softmax(STATED * solved.log_evidence + turns.log_prior))
-    azimuths, which = np.unique(turns.azimuth, return_inverse=True)  # NaN last
+    weight = np.asarray(softmax(STATED * solved.log_evidence + tried.log_prior))
+    azimuths, which = np.unique(tried.azimuth, return_inverse=True)  # NaN last
     profile = np.bincount(which, weight, len(azimuths))
     sides = np.isfinite(azimuths)
     omni = not sides.any() or profile[~sides].sum() > 0.5
     chosen = np.nan if omni else float(azimuths[np.where(sides, profile, -1.0).argmax()])
-    among = np.flatnonzero(np.isnan(turns.azimuth) if omni else turns.azimuth == chosen)
+    among = np.flatnonzero(np.isnan(tried.azimuth) if omni else tried.azimuth == chosen)
     sd = np.nan
     if not omni:
         share = profile[sides] / profile[sides].sum()
         sd = float(np.sqrt(share @ wrap_degrees(azimuths[sides] - chosen) ** 2))
-    return Turned(int(among[weight[among].argmax()]), chosen, sd, azimuths, profile / profile.sum())
+    return AzimuthPosterior(int(among[weight[among].argmax()]), chosen, sd, azimuths, profile / profile.sum())
 
 
 def search_site(site: Site, city: City, trace: Trace, params: CalibrationParams, seed: int) -> SiteFit:
@@ -146,20 +140,12 @@ def search_site(site: Site, city: City, trace: Trace, params: CalibrationParams,
     and screening says which candidate is worth the next trace (expected improvement), in clouds that close in on the
     best one (:data:`STAGES`). The last trace is that of the posterior's mean, which is the calibrated pose, unless it
     lies between modes (:data:`BETWEEN_MODES`).
-
-    Parameters
-    ----------
-    trace : callable
-        Traces a pose.
-    params : CalibrationParams
-        `traces` in all, `candidates` a cloud, `radius`, `height`.
-    seed : int
-        Of clouds and draws.
     """
-    cloud = cloud_of(site.nominal, params, params.candidates, seed).above_roofs(city)
-    direct = direct_line_db(city, cloud, site.x, site.y, site.radio)
-    site.learn_correlation(cloud.take([NOMINAL]), direct[NOMINAL])
-    search = _Search(site, city, trace, cloud, direct)
+    nominal = site.nominal.x[0], site.nominal.y[0], site.nominal.h[0]
+    cloud = site.above_roofs(city, cloud_of(nominal, params.radius, params.height, params.candidates, seed))
+    direct = site.direct_line_db(city, cloud)
+    site.learn_correlation(cloud[NOMINAL], direct[NOMINAL])
+    search = _Search(site, city, trace, cloud, direct, seed)
     search.screen()
     for number, (share, _) in enumerate(STAGES):
         until = round((params.traces - 1) * sum(part for _, part in STAGES[: number + 1]))
@@ -169,102 +155,94 @@ def search_site(site: Site, city: City, trace: Trace, params: CalibrationParams,
         else:
             search.surround(share * params.radius, params, seed + number)
         while len(search.traced) < until:
-            search.trace(search.next(seed))
+            search.trace(search.next())
         if number in (0, len(STAGES) - 1):
             search.relearn()
-    search.trace_mean(seed)
-    return search.result(seed)
+    search.add(site.above_roofs(city, search.known().mean()[None]))
+    search.trace(len(search.cloud) - 1)
+    return search.result()
 
 
 class _Search:
-    def __init__(self, site: Site, city: City, trace: Trace, cloud: Stations, direct: Floats) -> None:
-        self.site, self.city, self._trace, self.cloud, self.direct = site, city, trace, cloud, direct
+    """The course of a search: candidates, and what was traced of them."""
+
+    def __init__(self, site: Site, city: City, trace: Trace, cloud: Floats, direct: Floats, seed: int) -> None:
+        self.site, self.city, self._trace, self.cloud, self.direct, self.seed = site, city, trace, cloud, direct, seed
         self.traced: list[int] = []
         self.gains: list[Floats] = []
         self.evidence = self.cheap = np.empty(0)
         self.history: list[int] = []
 
+    def _screened(self, poses: Floats, direct: Floats) -> Floats:
+        return np.array([self.site.log_evidence(pose, g, fine=False) for pose, g in zip(poses, direct, strict=True)])
+
     def screen(self) -> None:
         """Evidence of every candidate by the direct line."""
-        self.cheap = np.array(
-            [self.site.log_evidence(self.cloud.take([k]), g, fine=False) for k, g in enumerate(self.direct)]
-        )
+        self.cheap = self._screened(self.cloud, self.direct)
 
     def relearn(self) -> None:
         """Correlation of residuals from the best candidate, and everybody's evidence under it."""
         best = int(self.evidence.argmax())
-        self.site.learn_correlation(self.cloud.take([self.traced[best]]), self.gains[best])
+        self.site.learn_correlation(self.cloud[self.traced[best]], self.gains[best])
         self.screen()
-        self.evidence = np.array(
-            [self.site.log_evidence(self.cloud.take([k]), g) for k, g in zip(self.traced, self.gains, strict=True)]
-        )
+        poses = zip(self.cloud[self.traced], self.gains, strict=True)
+        self.evidence = np.array([self.site.log_evidence(pose, gain) for pose, gain in poses])
 
     def spread_out(self, n: int, apart: float) -> list[int]:
         """The nominal candidate and the best by the direct line, none nearer to another than `apart` [m]."""
         chosen = [NOMINAL]
         for k in np.argsort(-self.cheap):
-            distance = np.hypot(self.cloud.x[chosen] - self.cloud.x[k], self.cloud.y[chosen] - self.cloud.y[k])
+            distance = np.hypot(*(self.cloud[chosen] - self.cloud[k])[:, :2].T)
             if len(chosen) < n and (distance >= apart).all():
                 chosen.append(int(k))
         return chosen
 
     def trace(self, k: int) -> None:
-        pose = self.cloud.take([k])
+        """Trace a candidate and judge it."""
+        pose = self.cloud[k]
         self.traced.append(k)
-        self.gains.append(self._trace(pose))
+        self.gains.append(self._trace(self.site.at(pose)))
         self.evidence = np.append(self.evidence, self.site.log_evidence(pose, self.gains[-1]))
         self.history.append(self.traced[int(self.evidence.argmax())])
 
-    def model(self, seed: int) -> Surrogate:
-        points = np.column_stack([self.cloud.x, self.cloud.y, self.cloud.h])
-        return surrogate(points, self.cheap, np.array(self.traced), self.evidence, seed)
+    def model(self) -> Surrogate:
+        """Log-evidence of all candidates by those that were traced."""
+        return surrogate(self.cloud, self.cheap, np.array(self.traced), self.evidence, self.seed)
 
-    def next(self, seed: int) -> int:
+    def next(self) -> int:
         """The candidate of greatest expected improvement that was not traced."""
-        gain = self.model(seed).expected_improvement(float(self.evidence.max()))
+        gain = self.model().expected_improvement(float(self.evidence.max()))
         gain[self.traced] = -1.0
         return int(gain.argmax())
 
     def surround(self, radius: float, params: CalibrationParams, seed: int) -> None:
         """Add a cloud of half the candidates round the best one."""
-        best = self.cloud.take([self.traced[int(self.evidence.argmax())]])
+        best = self.cloud[self.traced[int(self.evidence.argmax())]]
         low, high = params.height
-        around = params.model_copy(
-            update={"radius": radius, "height": np.clip(best.h[0] + np.array([-radius, radius]), low, high).tolist()}
-        )
-        more = cloud_of(best, around, params.candidates // 2 + 1, seed).take(np.arange(1, params.candidates // 2 + 1))
-        away_x, away_y = more.x - self.site.nominal.x[0], more.y - self.site.nominal.y[0]
-        more = more.take(np.maximum(abs(away_x), abs(away_y)) <= params.radius)
-        if more.n:
-            self.add(more.above_roofs(self.city))
+        height = np.clip(best[2] + np.array([-radius, radius]), low, high)
+        more = cloud_of(best, radius, height.tolist(), params.candidates // 2 + 1, seed)[1:]
+        away = np.abs(more[:, :2] - [self.site.nominal.x[0], self.site.nominal.y[0]]).max(axis=1)
+        more = more[away <= params.radius]
+        if len(more):
+            self.add(self.site.above_roofs(self.city, more))
 
-    def add(self, more: Stations) -> None:
+    def add(self, more: Floats) -> None:
         """More candidates, screened."""
-        direct = direct_line_db(self.city, more, self.site.x, self.site.y, self.site.radio)
-        columns = {name: np.append(getattr(self.cloud, name), getattr(more, name)) for name in vars(self.cloud)}
-        self.cloud, self.direct = Stations(**columns), np.vstack([self.direct, direct])
-        extra = [self.site.log_evidence(more.take([k]), g, fine=False) for k, g in enumerate(direct)]
-        self.cheap = np.append(self.cheap, extra)
+        direct = self.site.direct_line_db(self.city, more)
+        self.cloud, self.direct = np.vstack([self.cloud, more]), np.vstack([self.direct, direct])
+        self.cheap = np.append(self.cheap, self._screened(more, direct))
 
-    def trace_mean(self, seed: int) -> None:
-        """Make the posterior's mean a candidate, and trace it."""
-        x, y, h = self.known(seed).mean()
-        mean = self.site.nominal.take([0]).replace(x=[x], y=[y], h=[h], id=[f"{self.site.nominal.id[0]}/mean"])
-        self.add(mean.above_roofs(self.city))
-        self.trace(self.cloud.n - 1)
-
-    def known(self, seed: int) -> SiteFit:
-        """What is known, were the last that was traced the calibrated pose."""
+    def known(self) -> SiteFit:
+        """What is known, the last that was traced being the calibrated pose."""
         return SiteFit(
             self.site, self.cloud, self.cheap, self.traced, self.gains, self.evidence, self.traced[-1], self.history,
-            seed,
+            self.seed,
         )  # fmt: skip
 
-    def result(self, seed: int) -> SiteFit:
+    def result(self) -> SiteFit:
         """What was found: the last that was traced, the posterior's mean, or a better one."""
-        found = self.known(seed)
+        found = self.known()
         stated = found.stated_evidence
         if stated[-1] < stated.max() - BETWEEN_MODES:
-            best = self.traced[int(self.model(seed).mean[self.traced].argmax())]
-            found = replace(found, chosen=best)
+            found = replace(found, chosen=self.traced[int(self.model().mean[self.traced].argmax())])
         return found

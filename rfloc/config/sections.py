@@ -234,7 +234,6 @@ class CalibrationParams(Section):
     min_ues: int = Field(ge=8)  #: stations heard by fewer training UEs stay nominal
     n_calls: int = Field(ge=11)  #: evaluations of the paper's search
     paper_stations: Whole | None  #: stations for which the paper's search runs; null: all
-    bp_draws: Whole  #: poses drawn from their uncertainty for B′; 0: the calibrated ones
 
 
 class SensitivityParams(Section):

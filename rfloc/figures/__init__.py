@@ -5,7 +5,6 @@ Okabe and Ito's palette, which colour-blind readers can tell apart. Colour says 
 solid line that it has seen measurements. Legends stand outside the data: lay figures out with `layout="constrained"`.
 """
 
-from rfloc.figures.calibration import azimuth_posterior, convergence, pose_posterior, search_cost
 from rfloc.figures.charts import calibration_gain, departures, error_cdf, feature_distributions, heard_stations
 from rfloc.figures.maps import (
     ROOFS,

@@ -16,6 +16,9 @@ def test_last_line_holds_what_is_promised(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setitem(posing.SIZES, "tiny", Sizes(3, 1, 1, 1, 11, 4, 16, 4_000, 8_000))
+    races: list[dict] = []
+    course = calibration.course
+    monkeypatch.setattr(calibration, "course", lambda found: course(races.extend(found) or found))
     calibration.main(["--sizes", "tiny", "--output", str(tmp_path / "table.json")])
     printed = capsys.readouterr().out.strip().splitlines()
     last = json.loads(printed[-1])
@@ -27,20 +30,16 @@ def test_last_line_holds_what_is_promised(
     told = [line for line in printed if line.endswith(("reached", "MISSED"))]
     assert len(told) == len(calibration.GOALS)
     content = json.loads((tmp_path / "table.json").read_text())
-    assert content["summary"] == last
-    (station,) = content["stations"]
-    assert station["ours"]["traces"] == 4
-    assert 0.0 <= station["ours"]["credibility"] <= 1.0
-    (race,) = content["races"]
+    assert set(content) == {"revision", "sizes", "tables", "machine"}
+    assert content["tables"]["races"]["ρ with RSSI, held-out UEs"]["ours"] == last["heldout_spearman_ours"]
+    assert len((tmp_path / "table.json").read_text().splitlines()) <= 100  # a person can read it
+    (race,) = races
     assert race["paper"]["calls"] == len(race["paper"]["finished"]) == len(race["paper"]["course"]["held_out"]) == 11
     assert len(race["ours"]["finished"]) == len(race["ours"]["course"]["held_out"]) == 4
-    assert set(content["revision"]) == {"commit", "dirty"}
-    assert {"truth_offset_db_reports", "truth_offset_db_silence"} <= set(last)
-    assert race["ours"]["finished"][-1] == race["ours"]["seconds"]
     for part in ("train", "held_out"):
-        goal, course = race["paper"]["course"][part][-1], race["ours"]["course"][part]
-        assert race[part]["reached"] == (course[-1] >= goal) == (race[part]["time_ratio"] > 0)
-        assert not race[part]["reached"] or all(rho >= goal for rho in course[race[part]["traces"] - 1 :])
+        goal, ours = race["paper"]["course"][part][-1], race["ours"]["course"][part]
+        assert race[part]["reached"] == (ours[-1] >= goal) == (race[part]["time_ratio"] > 0)
+        assert not race[part]["reached"] or all(rho >= goal for rho in ours[race[part]["traces"] - 1 :])
 
 
 def test_shares_and_medians_are_of_the_stations_that_they_name() -> None:
@@ -55,7 +54,7 @@ def test_shares_and_medians_are_of_the_stations_that_they_name() -> None:
         }  # fmt: skip
 
     def race(ours: float, paper: float, ratio: float) -> dict:
-        line = {"time_ratio": ratio, "traces_ratio": ratio, "reached": ratio > 0}
+        line = {"time_ratio": ratio, "traces_ratio": ratio, "reached": ratio > 0, "traces": 1}
         course = {"held_out": [0.1, ours], "train": [0.2, 0.7]}
         return {
             "held_out": line, "train": line, "nominal_position_m": 20.0, "truth": {"held_out": 0.9, "train": 0.6},
@@ -70,6 +69,14 @@ def test_shares_and_medians_are_of_the_stations_that_they_name() -> None:
     races = [race(0.6, 0.5, 12.0), race(0.8, 0.9, 0.0), race(0.7, 0.4, 6.0)]
     stations = [row(5, 2, 0.5, 40), row(14, 20, 0.95, 10), row(40, 9, 0.2), row(15, 10, 0.9)]
     found = calibration.summary(stations, races)
+    for r in races:
+        r["ours"]["finished"], r["paper"]["finished"] = [1.0, 5.0], [4.0]
+    lead = calibration.course(races, at=(2.0, 5.0))
+    assert lead == {"ours": {"2": pytest.approx(0.1), "5": pytest.approx(0.7)}, "paper": {"5": pytest.approx(0.6)}}
+    tables = calibration.tables(found, lead)
+    assert tables["the same number of traces"]["position within 15 m"]["paper's search"] == 0.5
+    rows = [row for table in tables.values() for row in table.values()]
+    assert all(isinstance(value, float) for row in rows for value in row.values())
     flat = {found[f"{key}_flat"] for key in ("position_within_15m", "azimuth_within_10deg", "coverage_90")}
     assert flat == {0.75}
     assert (found["position_within_15m"], found["azimuth_within_10deg"]) == (0.75, 1.0)

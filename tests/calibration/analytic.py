@@ -14,7 +14,7 @@ from rfloc.simulation.propagation import free_space_gain
 from rfloc.stations import Stations
 from tests.simulation.scenes import FRAME, raster_city
 
-RADIO = RadioParams(load=0.0, sensitivity_dbm=-200.0, detection_db=-300.0)  # everything is heard
+RADIO = RadioParams(load=0.0, sensitivity_dbm=-200.0, detection_db=-300.0, front_to_back_db=30.0)  # everything is heard
 PARAMS = CalibrationParams(radius=40.0, height=[20.0, 50.0], candidates=64, traces=14)
 CITY = raster_city(np.zeros((600, 600)))
 

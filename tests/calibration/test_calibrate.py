@@ -10,18 +10,15 @@ import numpy as np
 import pytest
 import xarray as xr
 
-from rfloc.calibration import tracing
-from rfloc.calibration.calibrate import Calibration, calibrate, calibrated_maps, levelled_maps
-from rfloc.calibration.likelihood import believed_db
-from rfloc.calibration.paper import calibrate_as_paper
-from rfloc.calibration.tracing import World
+from rfloc.calibration import Calibration, calibrate, calibrate_as_paper, levelled_maps, paper_stations, tracing
+from rfloc.calibration.likelihood import corrected_db
 from rfloc.city import City
 from rfloc.config import CalibrationParams, CampaignParams, RadioParams, SimulationParams, SplitParams
 from rfloc.datasets.hidden import hidden_campaign
 from rfloc.datasets.statistical import decades_db
 from rfloc.errors import CalibrationError, SplitError
 from rfloc.simulation.maps import nrsrp_map, read_maps, sector_gain_db
-from rfloc.simulation.plane import Plane
+from rfloc.simulation.plane import Plane, Rays
 from rfloc.splits import make_split
 from rfloc.stations import Stations
 from tests.simulation.scenes import traced
@@ -44,87 +41,83 @@ def campaign(toy_city: City) -> Campaign:
     return hidden.links, split, hidden.true_stations
 
 
-def world_of(city: City, kept: Path | None = None) -> World:
-    return World(city.folder, SIM, RADIO, PARAMS.samples, 5, kept)
+def plane_of(city: City) -> Plane:
+    return Plane(city, SIM.cell, RADIO.ue_height)
+
+
+RAYS = Rays(SIM, RADIO, PARAMS.samples, 5)
 
 
 @pytest.fixture(scope="module")
 def found(toy_city: City, campaign: Campaign) -> Calibration:
-    return calibrate(*campaign[:2], world_of(toy_city), PARAMS, progress=False)
+    return calibrate(*campaign[:2], plane_of(toy_city), RAYS, PARAMS, progress=False)
 
 
-def test_every_station_has_a_row_and_a_posterior(found: Calibration, campaign: Campaign) -> None:
+def column(found: Calibration, name: str) -> np.ndarray:
+    return np.array([row[name] for row in found.records()], float)
+
+
+def test_every_station_has_a_pose_and_a_posterior(found: Calibration, campaign: Campaign) -> None:
     links, split, _ = campaign
-    nominal = Stations.from_dataset(links)
-    assert found.table.bs_id.tolist() == nominal.id.tolist()
-    assert (found.table.reason == "").all()
-    assert (found.table.moved <= PARAMS.radius * np.sqrt(2) + 1e-9).all()
-    assert found.table.power.to_numpy() == pytest.approx(nominal.power + found.table.offset_db)
+    nominal, rows = Stations.from_dataset(links), found.records()
+    assert [row["bs_id"] for row in rows] == nominal.id.tolist()
+    assert {row["reason"] for row in rows} == {""}
+    assert (column(found, "moved") <= PARAMS.radius * np.sqrt(2) + 1e-9).all()
+    assert found.stations.power == pytest.approx(nominal.power + column(found, "offset_db"))
     assert (found.ues == (split.role.values == "train")).all()
     for site in found.sites:
         assert site.weight.sum() == pytest.approx(1.0)
-        assert len(site.traced) == len(site.evidence) == len(site.best) == PARAMS.traces
+        assert len(site.weight) == len(site.cloud)
+        assert {pose.traces for pose in site.poses} == {PARAMS.traces}
         assert all(weight.sum() == pytest.approx(1.0) for weight in site.azimuth_weights)
-    assert {type(value) for row in found.records() for value in row.values()} <= {str, int, float, type(None)}
+    assert {type(value) for row in rows for value in row.values()} <= {str, int, float, type(None)}
 
 
 def test_unmoved_stations_have_levels_of_their_own(found: Calibration, campaign: Campaign) -> None:
     nominal, unmoved = Stations.from_dataset(campaign[0]), found.unmoved
     assert unmoved.stations.x.tolist() == nominal.x.tolist() != found.stations.x.tolist()
     assert unmoved.stations.y.tolist() == nominal.y.tolist()
-    assert (unmoved.table["moved"] == 0).all()
-    moved = (unmoved.table["reason"] == "") & (found.table["moved"] > 0)
-    assert moved.any()
-    assert (unmoved.table["offset_db"] != found.table["offset_db"])[moved].all()
-    assert unmoved.stations.power == pytest.approx(nominal.power + unmoved.table["offset_db"].to_numpy())
-    assert unmoved.table["n_train"].tolist() == found.table["n_train"].tolist()
+    assert (column(unmoved, "moved") == 0).all()
+    assert (column(unmoved, "offset_db") != column(found, "offset_db"))[column(found, "moved") > 0].all()
+    assert unmoved.stations.power == pytest.approx(nominal.power + column(unmoved, "offset_db"))
+    assert column(unmoved, "n_train").tolist() == column(found, "n_train").tolist()
 
 
 def test_skipped_stations_keep_their_maps(found: Calibration, toy_city: City) -> None:
     maps = traced(toy_city, found.stations, SIM, 5, radio=RADIO)
     maps.path_gain.values[1] = 1e-16  # deeper than rays are believed
-    table = found.table.assign(reason=["", "too few", ""])
-    baked = calibrated_maps(replace(found, table=table), maps, RADIO)
+    first, second, third = found.poses
+    baked = replace(found, poses=[first, replace(second, reason="too few"), third]).maps(maps, RADIO)
     assert baked.path_gain.values[1].tolist() == maps.path_gain.values[1].tolist()
     assert baked.path_gain.values[0].tolist() != maps.path_gain.values[0].tolist()
 
 
 def test_who_stands_in_a_building_does_not_calibrate(toy_city: City, campaign: Campaign) -> None:
     links, split, _ = campaign
-    plane = Plane(toy_city, SIM.cell, RADIO.ue_height)
-    grid = plane.grid
+    plane = plane_of(toy_city)
     row, col = np.argwhere(plane.outdoors[0] == 0)[0]
     ue = int(np.flatnonzero(split.role.values == "train")[0])
     x, y = links.ue_x.values.copy(), links.ue_y.values.copy()
-    x[ue], y[ue] = grid.x[col], grid.y[row]
+    x[ue], y[ue] = plane.grid.x[col], plane.grid.y[row]
     moved = links.assign_coords(ue_x=("ue", x), ue_y=("ue", y))
     split = make_split(moved, SplitParams(block=60.0, buffer=5.0), 0)
     train = split.role.values == "train"
-    found = calibrate(moved, split, world_of(toy_city), PARAMS, progress=False).ues
+    found = calibrate(moved, split, plane_of(toy_city), RAYS, PARAMS, progress=False).ues
     assert train[ue] and not found[ue]
     assert (found == train)[np.arange(len(train)) != ue].all()
 
 
-def test_poses_are_drawn_from_the_posterior(found: Calibration) -> None:
-    one, same, other = (found.draw(np.random.default_rng(seed)) for seed in (0, 0, 1))
-    assert one.x.tolist() == same.x.tolist()
-    assert one.x.tolist() != other.x.tolist()
-    for site in found.sites:
-        assert set(one.x[site.members]) <= set(site.x)
-    assert one.power == pytest.approx(found.stations.power)
-
-
 def test_slope_contrast_and_downtilt_go_into_the_maps(found: Calibration, toy_city: City) -> None:
     maps = traced(toy_city, found.stations, SIM, 5, radio=RADIO)
-    baked = calibrated_maps(found, maps, RADIO)
+    baked = found.maps(maps, RADIO)
     row, col = np.nonzero((maps.path_gain.values > 0).all(axis=0))
     x, y = maps.x.values[col], maps.y.values[row]
     before, after = read_maps(maps, x, y, RADIO), read_maps(baked, x, y, RADIO)
     stations = Stations.from_dataset(maps)
     isotropic = 10 * np.log10(read_maps(maps, x, y))
-    slope, contrast = (found.table[name].to_numpy() for name in ("slope", "contrast"))
-    extra = believed_db(isotropic, decades_db(stations, x, y, RADIO.ue_height), slope, contrast) - isotropic
-    for b, tilt in enumerate(found.table["downtilt"]):
+    slope, contrast = column(found, "slope"), column(found, "contrast")
+    extra = corrected_db(isotropic, decades_db(stations, x, y, RADIO.ue_height), slope, contrast) - isotropic
+    for b, tilt in enumerate(column(found, "downtilt")):
         own = sector_gain_db(stations, x, y, RADIO.model_copy(update={"downtilt": float(tilt)}))[b]
         extra[:, b] += own - sector_gain_db(stations, x, y, RADIO)[b]
     assert 10 * np.log10(after / before) == pytest.approx(extra, abs=1e-3)
@@ -135,7 +128,7 @@ def test_levels_are_set_by_the_median_of_training_ues(toy_city: City, campaign: 
     links, split, _ = campaign
     nominal = Stations.from_dataset(links)
     maps = traced(toy_city, nominal, SIM, 5, radio=RADIO)
-    row, column, inside = Plane(toy_city, 20.0, 1.5).grid.index(links.ue_x.values, links.ue_y.values)
+    row, column, inside = plane_of(toy_city).grid.index(links.ue_x.values, links.ue_y.values)
     assert inside.all()
     told = nrsrp_map(maps, RADIO)[:, row, column].T
     train = split.role.values == "train"
@@ -150,25 +143,25 @@ def test_levels_are_set_by_the_median_of_training_ues(toy_city: City, campaign: 
 def test_an_interrupted_run_goes_on_where_it_stopped(
     toy_city: City, campaign: Campaign, found: Calibration, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    traced: list[Any] = []
+    done: list[Any] = []
     whole = tracing.Tracer._trace
 
     def trace(self: tracing.Tracer, pose: Stations) -> Any:
-        if len(traced) == 6:
+        if len(done) == 6:
             raise KeyboardInterrupt
-        traced.append(pose)
+        done.append(pose)
         return whole(self, pose)
 
     with monkeypatch.context() as patched:
         patched.setattr(tracing.Tracer, "_trace", trace)
         with pytest.raises(KeyboardInterrupt):
-            calibrate(*campaign[:2], world_of(toy_city, tmp_path), PARAMS, progress=False)
-    resumed = calibrate(*campaign[:2], world_of(toy_city, tmp_path), PARAMS, progress=False)
-    assert resumed.table.traced_now.sum() == 3 * PARAMS.traces - 6
+            calibrate(*campaign[:2], plane_of(toy_city), RAYS, PARAMS, kept=tmp_path, progress=False)
+    resumed = calibrate(*campaign[:2], plane_of(toy_city), RAYS, PARAMS, kept=tmp_path, progress=False)
+    assert column(resumed, "traced_now").sum() == 3 * PARAMS.traces - 6
     for name in ("x", "y", "h"):
-        assert resumed.table[name].to_numpy() == pytest.approx(found.table[name].to_numpy())
-    again = calibrate(*campaign[:2], world_of(toy_city, tmp_path), PARAMS, progress=False)
-    assert again.table.traced_now.sum() == 0
+        assert column(resumed, name) == pytest.approx(column(found, name))
+    again = calibrate(*campaign[:2], plane_of(toy_city), RAYS, PARAMS, kept=tmp_path, progress=False)
+    assert column(again, "traced_now").sum() == 0
 
 
 def test_a_station_that_cannot_be_calibrated_stays_nominal_and_says_why(toy_city: City, campaign: Campaign) -> None:
@@ -179,16 +172,16 @@ def test_a_station_that_cannot_be_calibrated_stays_nominal_and_says_why(toy_city
         links[name][train[3:], 0] = np.nan
         links[name][:, 1] = links[name][:, 1] * 0.0 - 70.0
     links["heard"] = links.nrsrp.notnull()
-    found = calibrate(links, split, world_of(toy_city), PARAMS, progress=False)
-    assert found.table.reason[0] == "heard by 3 training UEs, fewer than 8"
-    assert "its level is the same at all" in found.table.reason[1]
-    assert found.table.reason[2] == ""
+    found = calibrate(links, split, plane_of(toy_city), RAYS, PARAMS, progress=False)
+    assert found.poses[0].reason == "heard by 3 training UEs, fewer than 8"
+    assert "its level is the same at all" in found.poses[1].reason
+    assert found.poses[2].reason == ""
     nominal = Stations.from_dataset(links)
     assert found.stations.x[:2].tolist() == nominal.x[:2].tolist()
     assert len(found.sites) == 1
     deaf = PARAMS.model_copy(update={"min_ues": 1000})
     with pytest.raises(CalibrationError, match="none of 3 stations"):
-        calibrate(links, split, world_of(toy_city), deaf, progress=False)
+        calibrate(links, split, plane_of(toy_city), RAYS, deaf, progress=False)
 
 
 def test_an_error_that_is_stated_is_a_prior_unless_it_comes_of_the_same_levels(
@@ -199,16 +192,16 @@ def test_an_error_that_is_stated_is_a_prior_unless_it_comes_of_the_same_levels(
 
     def moved(source: str) -> np.ndarray:
         stated = sure.assign_coords(bs_position_source=("bs", [source] * 3))
-        return calibrate(stated, split, world_of(toy_city), PARAMS, progress=False).table.moved.to_numpy()
+        return column(calibrate(stated, split, plane_of(toy_city), RAYS, PARAMS, progress=False), "moved")
 
     assert (moved("table") < 1.0).all()
-    assert moved("estimated") == pytest.approx(found.table.moved.to_numpy())
+    assert moved("estimated") == pytest.approx(column(found, "moved"))
 
 
 def test_a_split_of_other_links_is_refused(toy_city: City, campaign: Campaign) -> None:
     links, split, _ = campaign
     with pytest.raises(SplitError):
-        calibrate(links.isel(ue=slice(0, 50)), split, world_of(toy_city), PARAMS, progress=False)
+        calibrate(links.isel(ue=slice(0, 50)), split, plane_of(toy_city), RAYS, PARAMS, progress=False)
 
 
 def test_only_training_ues_are_looked_at(toy_city: City, campaign: Campaign, found: Calibration) -> None:
@@ -217,13 +210,16 @@ def test_only_training_ues_are_looked_at(toy_city: City, campaign: Campaign, fou
     away = split.role.values != "train"
     for name in ("rssi", "nsinr", "nrsrp", "nrsrq"):
         other[name][away] = other[name][away] - 20.0
-    again = calibrate(other, split, world_of(toy_city), PARAMS, progress=False)
+    again = calibrate(other, split, plane_of(toy_city), RAYS, PARAMS, progress=False)
     for name in ("x", "y", "h", "azimuth", "offset_db"):
-        assert again.table[name].to_numpy() == pytest.approx(found.table[name].to_numpy(), nan_ok=True)
+        assert column(again, name) == pytest.approx(column(found, name), nan_ok=True)
 
 
 def test_the_papers_search_runs_on_the_same_rays(toy_city: City, campaign: Campaign) -> None:
-    fits = calibrate_as_paper(*campaign[:2], world_of(toy_city), PARAMS, progress=False)
+    fits = calibrate_as_paper(*campaign[:2], plane_of(toy_city), RAYS, PARAMS, progress=False)
     assert list(fits) == [0]
+    nominal = Stations.from_dataset(campaign[0])
+    moved = paper_stations(nominal, fits)
+    assert moved.x.tolist() == [fits[0].pose.x[0], *nominal.x[1:]] != nominal.x.tolist()
     assert len(fits[0].spearman) == PARAMS.n_calls
     assert -1.0 <= fits[0].spearman.min() <= fits[0].spearman.max() <= 1.0

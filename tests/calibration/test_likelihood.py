@@ -22,7 +22,7 @@ from rfloc.calibration.likelihood import (
     TEMPER,
     Correlation,
     StationLikelihood,
-    believed_db,
+    corrected_db,
     likeliest_correlation,
     marginal,
     outlier_weight,
@@ -66,7 +66,7 @@ def test_evidence_is_the_multivariate_t_of_the_reports() -> None:
 def test_offset_slope_and_contrast_are_solved(contrast: float) -> None:
     rng = np.random.default_rng(2)
     gain, decades = rng.normal(-90.0, 5.0, 300), rng.uniform(-6, 6, 300)
-    said = reports(believed_db(gain, decades, -0.7, contrast) + 4.0)
+    said = reports(corrected_db(gain, decades, -0.7, contrast) + 4.0)
     likelihood = StationLikelihood(said, Correlation(1.0, 30.0))
     found = solve(likelihood, gain, decades)
     coefficients = [found.offset_db[0], found.slope[0], found.contrast[0] - 1]
@@ -83,7 +83,7 @@ def test_offset_slope_and_contrast_are_solved(contrast: float) -> None:
 def test_contrast_is_not_negative() -> None:
     rng = np.random.default_rng(9)
     gain, decades = rng.normal(-90.0, 5.0, 100), rng.uniform(-6, 6, 100)
-    likelihood = StationLikelihood(reports(believed_db(gain, decades, -0.5, -1.0)), Correlation(1.0, 30.0))
+    likelihood = StationLikelihood(reports(corrected_db(gain, decades, -0.5, -1.0)), Correlation(1.0, 30.0))
     against, nothing = (solve(likelihood, g, decades) for g in (gain, np.full(100, PIVOT_DB)))
     assert against.contrast[0] == 0.0
     assert against.slope[0] == pytest.approx(nothing.slope[0], abs=1e-6)  # that of levels without rays
@@ -143,7 +143,7 @@ def test_silence_sets_right_what_selection_bends(monkeypatch: pytest.MonkeyPatch
     likelihood = StationLikelihood(said, Correlation(1.0, 30.0))
     none = np.zeros((1, heard.sum())), np.zeros((1, len(quiet)))
     given = gain[heard], none[0], decades[heard], gain[quiet], none[1], decades[quiet]
-    bent, found = likelihood.solve(*given), likelihood.solve(*given, heed_silence=True)
+    bent, found = likelihood.solve(*given), likelihood.solve(*given, censored=True)
     assert bent.log_evidence.tolist() == found.log_evidence.tolist()
     assert bent.offset_db[0] > 2.0 and bent.slope[0] < -0.5
     assert abs(found.offset_db[0]) < 0.2 * bent.offset_db[0]
@@ -166,7 +166,7 @@ def test_silence_does_not_turn_contrast_negative(monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr(module, "SILENCE", 1.0)
     rng = np.random.default_rng(10)
     gain, decades = rng.normal(-100.0, 5.0, 400), rng.uniform(-6.0, 6.0, 400)
-    level = believed_db(gain, decades, 0.5, -1.0) + rng.normal(0.0, 3.0, 400)
+    level = corrected_db(gain, decades, 0.5, -1.0) + rng.normal(0.0, 3.0, 400)
     heard = level > -95.0
     quiet, zero = np.flatnonzero(~heard), np.zeros((1, 400))
     said = replace(reports(level[heard]), quiet_ue=quiet, threshold_db=np.full(len(quiet), -95.0), missed=0.001)
@@ -174,7 +174,7 @@ def test_silence_does_not_turn_contrast_negative(monkeypatch: pytest.MonkeyPatch
 
     def found(of: np.ndarray) -> np.ndarray:
         asked = of[heard], zero[:, heard], decades[heard], of[quiet], zero[:, quiet], decades[quiet]
-        solved = likelihood.solve(*asked, heed_silence=True)
+        solved = likelihood.solve(*asked, censored=True)
         return np.array([solved.contrast[0], solved.offset_db[0], solved.slope[0]])
 
     against = found(gain)

@@ -8,16 +8,10 @@ import numpy as np
 import pytest
 
 from rfloc.calibration import site as site_module
-from rfloc.calibration.candidates import (
-    Site,
-    TurnedAntenna,
-    cloud_of,
-    direct_line_db,
-    turns_of,
-)
+from rfloc.calibration.candidates import AntennaTable, Site, cloud_of, orientations
 from rfloc.calibration.paper import paper_search, rank_agreement
 from rfloc.calibration.reports import reports_of
-from rfloc.calibration.site import search_site, turned
+from rfloc.calibration.site import azimuth_posterior, search_site
 from rfloc.calibration.surrogate import surrogate, weights_of
 from rfloc.errors import CalibrationError
 from rfloc.frames import wrap_degrees
@@ -43,22 +37,22 @@ def test_position_height_and_azimuth_are_found() -> None:
         return free_space_db(pose, x, y)
 
     fit = search_site(site, CITY, trace, PARAMS, seed=1)
-    pose = fit.pose()
+    pose = fit.pose
     assert len(asked) == len(fit.traced) == len(fit.history) == PARAMS.traces
     assert len(set(fit.traced)) == PARAMS.traces
-    assert np.hypot(pose.x[0] - 22.0, pose.y[0] + 14.0) < 10.0
-    assert abs(pose.h[0] - 30.0) < 2.0 * fit.sd()[2] + 5.0  # free space says little about height
-    solved, turns = fit.solved()[0], site.fine[0].turns
-    turn = turned(solved, turns)
+    assert np.hypot(pose[0] - 22.0, pose[1] + 14.0) < 10.0
+    assert abs(pose[2] - 30.0) < 2.0 * fit.sd()[2] + 5.0  # free space says little about height
+    solved, tried = fit.solved()[0], site.fine[0]
+    turn = azimuth_posterior(solved, tried)
     assert abs(wrap_degrees(turn.azimuth - 130.0)) <= 5.0
-    assert turn.azimuth == turns.azimuth[turn.best] == turn.azimuths[turn.weights.argmax()]
+    assert turn.azimuth == tried.azimuth[turn.best] == turn.azimuths[turn.weights.argmax()]
     assert solved.offset_db[turn.best] == pytest.approx(3.0, abs=1.0)
     assert turn.weights.sum() == pytest.approx(1.0)
     assert fit.weights.sum() == pytest.approx(1.0)
     x_mean, y_mean, _ = fit.mean()
     assert np.hypot(x_mean - 22.0, y_mean + 14.0) < 15.0
     assert 0.5 < fit.sd()[0] < 25.0
-    assert (fit.traced[0], fit.cloud.x[0], fit.cloud.y[0]) == (0, 0.0, 0.0)  # the nominal pose is among them
+    assert (fit.traced[0], *fit.cloud[0, :2]) == (0, 0.0, 0.0)  # the nominal pose is among them
 
 
 def test_the_search_is_a_function_of_its_seed() -> None:
@@ -76,8 +70,8 @@ def test_sectors_share_their_mast() -> None:
     truth = nominal.moved(-20.0, 15.0).replace(azimuth=[60.0, 240.0])
     site, x, y = site_of(truth, nominal)
     fit = search_site(site, CITY, lambda pose: free_space_db(pose, x, y), PARAMS, seed=1)
-    assert np.hypot(fit.pose().x[0] + 20.0, fit.pose().y[0] - 15.0) < 10.0
-    found = [a.turns.azimuth[s.best] for s, a in zip(fit.solved(), site.fine, strict=True)]
+    assert np.hypot(fit.pose[0] + 20.0, fit.pose[1] - 15.0) < 10.0
+    found = [a.azimuth[s.best] for s, a in zip(fit.solved(), site.fine, strict=True)]
     assert np.abs(wrap_degrees(np.array(found) - [60.0, 240.0])).max() <= 5.0
 
 
@@ -85,8 +79,8 @@ def test_a_stated_error_holds_a_position_back() -> None:
     nominal = table(azimuth=10.0)
     site, x, y = site_of(nominal.moved(30.0, 0.0), nominal)
     firm = Site(nominal, site.reports, x, y, RADIO, PARAMS, position_sd=0.5)
-    away = nominal.moved(30.0, 0.0)
-    gain = free_space_db(away, x, y)
+    away = np.array([30.0, 0.0, 35.0])
+    gain = free_space_db(site.at(away), x, y)
     assert firm.log_evidence(away, gain) == pytest.approx(site.log_evidence(away, gain) - 0.5 * 60.0**2)
 
 
@@ -95,13 +89,12 @@ def test_uncertainty_is_stated_blunter_than_searched_and_the_prior_is_not(monkey
     site, x, y = site_of(truth, table(azimuth=130.0))
     site.position_sd = 10.0
     fit = search_site(site, CITY, lambda pose: free_space_db(pose, x, y), PARAMS, seed=1)
-    points = np.column_stack([fit.cloud.x, fit.cloud.y, fit.cloud.h])
     stated = fit.sd()[0]
     monkeypatch.setattr(site_module, "STATED", 1.0)
     assert replace(fit).sd()[0] < 0.9 * stated
     monkeypatch.setattr(site_module, "STATED", 1e-6)
-    prior = site.log_prior(fit.cloud.x, fit.cloud.y)
-    blind = fit.stated(points, fit.cheap)
+    prior = site.log_prior(fit.cloud)
+    blind = fit.stated(fit.cloud, fit.cheap)
     assert blind.mean - blind.mean.max() == pytest.approx(prior - prior.max(), abs=1.0)
 
 
@@ -115,7 +108,7 @@ def test_the_calibrated_pose_is_the_mean_unless_that_lies_between_modes(monkeypa
 
     fit = search()
     assert fit.chosen == fit.traced[-1]
-    assert np.hypot(fit.pose().x[0] - fit.mean()[0], fit.pose().y[0] - fit.mean()[1]) < 0.5 * fit.sd()[0]
+    assert np.hypot(*(fit.pose - fit.mean())[:2]) < 0.5 * fit.sd()[0]
     monkeypatch.setattr(site_module, "BETWEEN_MODES", -1e-9)  # it always does
     other = search()
     assert other.traced == fit.traced
@@ -124,44 +117,44 @@ def test_the_calibrated_pose_is_the_mean_unless_that_lies_between_modes(monkeypa
 
     monkeypatch.undo()
     monkeypatch.setattr(site_module, "STATED", 1e-6)  # nothing is believed of what was measured: nobody moves
-    pose = search().pose()
-    assert np.hypot(pose.x[0], pose.y[0]) < 4.0 < 8.0 < np.hypot(fit.pose().x[0], fit.pose().y[0])
+    assert np.hypot(*search().pose[:2]) < 4.0 < 8.0 < np.hypot(*fit.pose[:2])
 
 
-def test_turns_have_a_prior_that_sums_to_one() -> None:
-    known, unknown = turns_of(RADIO, 30.0, 45.0), turns_of(RADIO, 30.0, np.nan)
-    for turns in (known, unknown):
-        assert np.exp(turns.log_prior).sum() == pytest.approx(1.0)
+def test_orientations_have_a_prior_that_sums_to_one() -> None:
+    known, unknown = orientations(RADIO, 30.0, 45.0), orientations(RADIO, 30.0, np.nan)
+    for tried in (known, unknown):
+        assert np.exp(tried.log_prior).sum() == pytest.approx(1.0)
     omni = np.isnan(unknown.azimuth)
     assert np.exp(unknown.log_prior[omni]).sum() == pytest.approx(0.5)
     assert not np.isnan(known.azimuth).any()
-    assert len(turns_of(RADIO.model_copy(update={"pattern": "isotropic"}), 30.0, 45.0).azimuth) == 1
+    assert len(orientations(RADIO.model_copy(update={"pattern": "isotropic"}), 30.0, 45.0).azimuth) == 1
 
 
 def test_the_table_of_directions_is_the_sector() -> None:
     rng = np.random.default_rng(0)
     x, y = rng.uniform(-300, 300, (2, 50))
-    turns = turns_of(RADIO, 30.0, np.nan)
+    tried = orientations(RADIO, 30.0, np.nan)
     pose = table().moved(5.0, 8.0)
-    found = TurnedAntenna(turns, RADIO).gain_db(pose, x, y)
-    for k in range(0, len(turns.azimuth), 7):
-        radio = RADIO.model_copy(update={"downtilt": float(turns.tilt[k])})
-        exact = sector_gain_db(pose.replace(azimuth=[turns.azimuth[k]]), x, y, radio)[0]
+    found = AntennaTable(RADIO).gain_db(tried, pose, x, y)
+    for k in range(0, len(tried.azimuth), 7):
+        radio = RADIO.model_copy(update={"downtilt": float(tried.tilt[k])})
+        exact = sector_gain_db(pose.replace(azimuth=[tried.azimuth[k]]), x, y, radio)[0]
         assert found[k] == pytest.approx(exact, abs=0.35)
 
 
 def test_the_cloud_fills_its_box() -> None:
-    cloud = cloud_of(table(h=33.0), PARAMS, 100, seed=0)
-    assert (cloud.n, cloud.x[0], cloud.h[0]) == (100, 0.0, 33.0)
-    assert np.abs(np.stack([cloud.x, cloud.y])).max() <= PARAMS.radius
-    assert PARAMS.height[0] <= cloud.h.min() <= cloud.h.max() <= PARAMS.height[1]
-    assert np.histogram2d(cloud.x, cloud.y, bins=3)[0].min() >= 5
+    cloud = cloud_of((0.0, 0.0, 33.0), PARAMS.radius, PARAMS.height, 100, seed=0)
+    assert (cloud.shape, cloud[0].tolist()) == ((100, 3), [0.0, 0.0, 33.0])
+    assert np.abs(cloud[:, :2]).max() <= PARAMS.radius
+    assert PARAMS.height[0] <= cloud[:, 2].min() <= cloud[:, 2].max() <= PARAMS.height[1]
+    assert np.histogram2d(*cloud[:, :2].T, bins=3)[0].min() >= 5
 
 
 def test_the_direct_line_of_a_flat_city_is_free_space() -> None:
-    x, y = np.array([100.0, -50.0]), np.array([20.0, 30.0])
-    found = direct_line_db(CITY, table(), x, y, RADIO)[0]
-    assert found == pytest.approx(free_space_db(table(), x, y), abs=0.01)
+    site, x, y = site_of(table(), table())
+    poses = np.array([[0.0, 0.0, 35.0], [3.0, 0.0, 30.0]])
+    for found, pose in zip(site.direct_line_db(CITY, poses), poses, strict=True):
+        assert found == pytest.approx(free_space_db(site.at(pose), x, y), abs=0.01)
 
 
 def test_a_surrogate_passes_through_what_was_traced_and_is_unsure_elsewhere() -> None:
