@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import xarray as xr
@@ -118,68 +118,58 @@ def validate(ds: xr.Dataset, kind: str) -> xr.Dataset:
     schema = SCHEMAS[kind]
     for name, want in schema.variables.items():
         if name not in ds.variables:
-            if want.optional:
-                continue
-            raise SchemaError(
-                f"{kind} dataset lacks the variable {name!r}",
-                f"it has {', '.join(map(str, ds.variables)) or 'none'}",
-                f"add it with dims {want.dims}" + (f" in {want.unit}" if want.unit else ""),
-            )
-        got, unit = ds[name], ds[name].attrs.get("units", "")
-        for wrong, said, wanted in (
-            (got.dims != want.dims, f"has dims {got.dims}", f"dims {want.dims}"),
-            (got.dtype.kind not in want.kind, f"has type {got.dtype}", f"a numpy kind in {want.kind!r}"),
-            (want.unit and unit != want.unit, f"is in {unit or 'no unit'}", f"{want.unit} in the attribute `units`"),
-        ):
-            if wrong:
-                raise SchemaError(f"{kind} variable {name!r} {said}", f"the schema wants {wanted}")
+            said = f"it has {', '.join(map(str, ds.variables)) or 'none'}"
+            _refuse((not want.optional, f"{kind} dataset lacks the variable {name!r}", said))
+            continue
+        got, unit, what = ds[name], ds[name].attrs.get("units", ""), f"{kind} variable {name!r}"
+        _refuse(
+            (got.dims != want.dims, f"{what} has dims {got.dims}", f"the schema says {want.dims}"),
+            (got.dtype.kind not in want.kind, f"{what} has type {got.dtype}", f"numpy kinds allowed: {want.kind}"),
+            (want.unit and unit != want.unit, f"{what} is in {unit or 'no unit'}", f"`units` must say {want.unit}"),
+        )
     for attr in schema.attrs:
-        if attr not in ds.attrs:
-            raise SchemaError(f"{kind} dataset lacks the attribute {attr!r}", f"it has {', '.join(ds.attrs)}")
+        _refuse((attr not in ds.attrs, f"{kind} dataset lacks the attribute {attr!r}", f"it has {', '.join(ds.attrs)}"))
     LocalFrame.from_attrs(ds.attrs)
     if schema.grid:
-        grid = Grid.from_attrs(ds.attrs)
-        if (ds.sizes["y"], ds.sizes["x"]) != grid.shape:
-            raise SchemaError(f"{kind} raster is {ds.sizes['y']} x {ds.sizes['x']}", f"its grid says {grid.shape}")
+        ny, nx = Grid.from_attrs(ds.attrs).shape
+        size = ds.sizes["y"], ds.sizes["x"]
+        _refuse((size != (ny, nx), f"{kind} raster is {size[0]} x {size[1]}", f"its grid says {ny} x {nx}"))
+    for name, known in (("role", ROLES), ("bs_position_source", POSITION_SOURCES)):
+        if name in ds.variables:
+            strange = sorted(set(ds[name].values.astype(str).tolist()) - set(known))
+            _refuse((strange, f"{name} says {', '.join(map(repr, strange))}", f"known: {', '.join(known)}"))
     if kind == "links":
         _validate_links(ds)
-    if kind == "split":
-        _closed(ds, "role", ROLES)
     return ds
 
 
-def _closed(ds: xr.Dataset, name: str, known: tuple[str, ...]) -> None:
-    """Raise unless a variable holds known words alone."""
-    strange = sorted(set(ds[name].values.astype(str).tolist()) - set(known))
-    if strange:
-        raise SchemaError(f"{name} says {', '.join(map(repr, strange))}", f"known: {', '.join(known)}")
+def _refuse(*faults: tuple[Any, str, str]) -> None:
+    """Raise SchemaError for the first fault (is it there, what, why) that is there."""
+    for there, what, why in faults:
+        if there:
+            raise SchemaError(what, why)
 
 
 def _validate_links(ds: xr.Dataset) -> None:
     """Levels stand where a link is heard and nowhere else; positions stand unless their source is unknown."""
-    silent = ~ds["heard"].values
+    heard = ds["heard"].values
     for name in FEATURES:
-        if np.isfinite(ds[name].values[silent]).any():
-            raise SchemaError(
-                f"links hold a number in {name!r} where nothing was heard",
-                "a link that is not heard is NaN, never a sentinel number",
-                f"set it with `ds[{name!r}].where(ds.heard)`",
-            )
-    if np.isnan(ds["nrsrp"].values[~silent]).any():
-        raise SchemaError("links mark a link as heard whose nrsrp is NaN", "heard means that nrsrp was measured")
-    if "interpolated" in ds and ds["interpolated"].values[silent].any():
-        raise SchemaError("links mark a link as interpolated that is not heard", "an interpolated level is a level")
+        loud = np.isfinite(ds[name].values[~heard]).any()
+        what = f"links hold a number in {name!r} where nothing was heard"
+        _refuse((loud, what, f"such a link is NaN, never a sentinel number: `ds[{name!r}].where(ds.heard)`"))
+    filled = "interpolated" in ds and ds["interpolated"].values[~heard].any()
     unplaced = np.isnan(ds["bs_x"].values) | np.isnan(ds["bs_y"].values)
-    said = np.zeros_like(unplaced)
-    if "bs_position_source" in ds.variables:
-        _closed(ds, "bs_position_source", POSITION_SOURCES)
-        said = ds["bs_position_source"].values.astype(str) == "unknown"
-    if (unplaced != said).any():
-        raise SchemaError(
-            f"{int((unplaced != said).sum())} stations have no position but a source of it, or the reverse",
+    source = ds["bs_position_source"].values if "bs_position_source" in ds.variables else np.full(len(unplaced), "")
+    lost = int((unplaced != (source.astype(str) == "unknown")).sum())
+    _refuse(
+        (np.isnan(ds["nrsrp"].values[heard]).any(), "links mark a link as heard whose nrsrp is NaN", ""),
+        (filled, "links mark a link as interpolated that is not heard", "an interpolated level is a level"),
+        (
+            lost,
+            f"{lost} stations have no position but a source of it, or the reverse",
             "x and y are NaN where bs_position_source is 'unknown', and nowhere else",
-            "place them (rfloc.datasets.positions), or drop them",
-        )
+        ),
+    )
 
 
 def with_units(ds: xr.Dataset, kind: str) -> xr.Dataset:
