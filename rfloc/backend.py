@@ -14,25 +14,22 @@ import os
 import re
 import sys
 from collections.abc import Iterator
-from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+from typing import NamedTuple
 
 from rfloc.errors import BackendError
 
 #: Oldest major version of LLVM that Dr.Jit runs on without refusing (14) or aborting (15, 16).
 OLDEST_LLVM = 17
 
-_MEND = "pip install 'karellen-llvm-core>=23.1,<24', or point DRJIT_LIBLLVM_PATH at an LLVM of version 17 or newer"
 
+class Backend(NamedTuple):
+    """The ray tracer's compiler."""
 
-@dataclass(frozen=True)
-class Backend:
-    """The ray tracer's compiler: `kind` "cuda" or "llvm", LLVM's library (None on a GPU) and version (or "cuda")."""
-
-    kind: str
-    library: Path | None
-    version: str
+    kind: str  #: "cuda" or "llvm"
+    library: Path | None  #: of LLVM
+    version: str  #: of LLVM, or "cuda"
 
     @property
     def variant(self) -> str:
@@ -41,7 +38,7 @@ class Backend:
 
 
 def find_llvm() -> tuple[Path, str]:
-    """The LLVM library and its version: an explicit `DRJIT_LIBLLVM_PATH`, else the wheel in this environment.
+    """The LLVM library and its version: an explicit `DRJIT_LIBLLVM_PATH`, else that of the wheel in this environment.
 
     Raises
     ------
@@ -49,23 +46,16 @@ def find_llvm() -> tuple[Path, str]:
         If the explicit one is missing or too old, or if there is none.
     """
     explicit = os.environ.get("DRJIT_LIBLLVM_PATH")
-    folders = dict.fromkeys(Path(prefix) / "lib" for prefix in (sys.prefix, sys.base_prefix))
-    wheels = [file for folder in folders for file in sorted(folder.glob("libLLVM*")) if _version(file) >= OLDEST_LLVM]
-    library = Path(explicit) if explicit else next(iter(wheels), None)
-    if library is None:
-        raise BackendError("there is no LLVM in this environment, and no CUDA GPU", "rays need either", _MEND)
-    if not library.is_file():
-        raise BackendError(f"DRJIT_LIBLLVM_PATH={explicit} is no file", "it must name an LLVM library", _MEND)
-    if _version(library) < OLDEST_LLVM:
-        why = f"Dr.Jit refuses LLVM 14 and aborts the process with 15 and 16; {OLDEST_LLVM} or newer works"
-        raise BackendError(f"{library} is not known to be LLVM {OLDEST_LLVM} or newer", why, _MEND)
-    return library, ".".join(re.findall(r"\d+", library.resolve().name))
-
-
-def _version(library: Path) -> int:
-    """Major version of an LLVM library by the name of its file, 0 if it has none."""
-    numbers = re.findall(r"\d+", library.resolve().name) if ".so" in library.name or ".dylib" in library.name else []
-    return int(numbers[0]) if numbers else 0
+    wheels = [p for prefix in (sys.prefix, sys.base_prefix) for p in sorted(Path(prefix, "lib").glob("libLLVM*"))]
+    for library in [Path(explicit)] if explicit else wheels:
+        numbers = re.findall(r"\d+", library.resolve().name)  # of libLLVM.so.23.1, libLLVM-20.so, libLLVM.20.dylib
+        if library.is_file() and numbers and int(numbers[0]) >= OLDEST_LLVM:
+            return library, ".".join(numbers)
+    raise BackendError(
+        f"DRJIT_LIBLLVM_PATH={explicit} is no usable LLVM" if explicit else "there is no LLVM here, and no CUDA GPU",
+        f"rays on a CPU need LLVM {OLDEST_LLVM} or newer: Dr.Jit refuses 14 and aborts the process with 15 and 16",
+        "pip install 'karellen-llvm-core>=23.1,<24', or point DRJIT_LIBLLVM_PATH at the library of a newer one",
+    )
 
 
 @functools.cache
@@ -89,19 +79,19 @@ def prepare() -> Backend:
         If there is neither a GPU nor a usable LLVM, or if Dr.Jit or Mitsuba already runs on another.
     """
     backend = Backend("cuda", None, "cuda") if cuda_devices() else Backend("llvm", *find_llvm())
-    if backend.library is not None:
-        if "drjit" in sys.modules and os.environ.get("DRJIT_LIBLLVM_PATH") != str(backend.library):
-            why = "it reads DRJIT_LIBLLVM_PATH only once, and some versions of LLVM abort the process"
-            mend = "call rfloc.backend.prepare() before importing mitsuba or sionna"
-            raise BackendError("drjit was imported before the backend was chosen", why, mend)
+    late = "drjit" in sys.modules and os.environ.get("DRJIT_LIBLLVM_PATH") != str(backend.library)
+    if backend.library is not None and not late:
         os.environ["DRJIT_LIBLLVM_PATH"] = str(backend.library)
     import mitsuba as mi
 
-    if mi.variant() is None:
+    if mi.variant() is None and not (late and backend.library):
         mi.set_variant(backend.variant)
     if mi.variant() != backend.variant:
-        why = f"this machine's backend is {backend.variant}"
-        raise BackendError(f"mitsuba already runs as {mi.variant()}", why, "call rfloc.backend.prepare() before it")
+        raise BackendError(
+            f"drjit was imported before the backend was chosen, and mitsuba runs as {mi.variant()}",
+            f"this machine's backend is {backend.variant}; Dr.Jit reads DRJIT_LIBLLVM_PATH only once",
+            "call rfloc.backend.prepare() before importing mitsuba or sionna",
+        )
     return backend
 
 

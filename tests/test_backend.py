@@ -14,7 +14,7 @@ def test_explicit_library_that_is_missing_or_would_abort_the_process_is_refused(
     if name != "absent.so.19":
         (tmp_path / name).touch()
     monkeypatch.setenv("DRJIT_LIBLLVM_PATH", str(tmp_path / name))
-    with pytest.raises(BackendError, match="is no file" if name == "absent.so.19" else "is not known to be LLVM 17"):
+    with pytest.raises(BackendError, match="is no usable LLVM"):
         backend.find_llvm()
 
 
@@ -22,7 +22,7 @@ def test_explicit_library_wins_over_the_wheel_and_without_either_the_mend_is_nam
     monkeypatch.delenv("DRJIT_LIBLLVM_PATH", raising=False)
     for prefix in ("prefix", "base_prefix"):
         monkeypatch.setattr(sys, prefix, str(tmp_path))
-    with pytest.raises(BackendError, match="no LLVM in this environment") as error:
+    with pytest.raises(BackendError, match="no LLVM here") as error:
         backend.find_llvm()
     assert "karellen-llvm-core" in str(error.value)
     (tmp_path / "lib").mkdir()

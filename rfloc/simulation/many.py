@@ -31,21 +31,14 @@ _MEMORY = {f"distributed.worker.memory.{key}": False for key in ("target", "spil
 def each(
     task: Callable[..., Result], jobs: Sequence[tuple[Any, ...]], names: Sequence[str], engine: EngineParams | None
 ) -> Iterator[tuple[int, Result]]:
-    """Number and result of every job, as they are finished.
+    """Number and result of every job, as they are finished: `task`, a function of a module, of the job's arguments.
 
-    Parameters
-    ----------
-    task : callable
-        A function of a module, called with the arguments of a job.
-    names : sequence of str
-        What errors call the jobs.
-    engine : EngineParams or None
-        None, a single job or a single worker of this machine: here.
+    Without an engine, for a single job, and on a single worker of this machine, in this process.
 
     Raises
     ------
     SimulationError
-        Naming the job that failed on a worker.
+        Naming the job (`names`) that failed on a worker.
     """
     if engine is None or len(jobs) < 2 or (engine.scheduler == "local" and _workers(engine) == 1):
         for k, job in enumerate(jobs):

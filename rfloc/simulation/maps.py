@@ -56,11 +56,10 @@ def trace_maps(
     engine: EngineParams | None = None,
     progress: bool = True,
 ) -> xr.Dataset:
-    """Trace isotropic radio maps, one station a solver call, over the rooftop floor.
+    """Trace isotropic radio maps, a station at a time, over the rooftop floor.
 
-    The solver averages |a|^2 over a whole cell; cells that a building covers in part are divided by their outdoor
-    share. Antennas inside a building are lifted clear of its roof (:meth:`Stations.above_roofs`); the dataset's `bs_h`
-    is the height that was traced.
+    Antennas inside a building are lifted clear of its roof (:meth:`Stations.above_roofs`); the dataset's `bs_h` is the
+    height that was traced.
 
     Parameters
     ----------
@@ -74,11 +73,10 @@ def trace_maps(
     Returns
     -------
     Dataset of kind "maps"
-        `ray_gain` (bs, y, x) linear, what rays brought to each cell, the mean over `sim.map_batches` batches;
-        `ray_error`, its relative standard error by the scatter of the batches, which are independent, NaN where no ray
-        came (few batches: with four, one cell in seven lies beyond twice that); `path_gain`, what is read: rays and,
-        with diffuse reflection, the mean over neighbours where they are few (:mod:`rfloc.simulation.smoothing`), and
-        the rooftop floor.
+        `ray_gain` (bs, y, x) linear, what rays brought to the open part of each cell, the mean over `sim.map_batches`
+        batches; `ray_error`, its relative standard error by the scatter of the batches, NaN where no ray came (of four
+        batches, one cell in seven lies beyond twice that); `path_gain`, what is read: rays, with diffuse reflection the
+        mean over neighbours where they are few (:mod:`rfloc.simulation.smoothing`), and the rooftop floor.
     """
     start = time.perf_counter()
     city, grid, sim, radio = plane.city, plane.grid, rays.sim, rays.radio
@@ -111,19 +109,9 @@ def trace_maps(
 def gain_at(
     plane: Plane, stations: Stations, rays: Rays, x: ArrayLike, y: ArrayLike, cache: Path | None = None
 ) -> tuple[Array, Array]:
-    """Isotropic path gain at UEs and its error, as whole maps would say; the rooftop floor for their cells alone.
+    """Isotropic path gain at UEs x, y [m], and its error [dB], (ue, bs), as :func:`trace_maps` and reading them say.
 
-    Parameters
-    ----------
-    x, y : array_like, shape (ue,)
-        Positions [m].
-    cache : Path, optional
-        As :func:`trace_maps`.
-
-    Returns
-    -------
-    gain, error_db : ndarray, shape (ue, bs)
-        Linear, 0 where nothing arrives and outside the maps; and :func:`read_error_db`.
+    The rooftop floor is computed for the UEs' cells alone.
     """
     stations = stations.above_roofs(plane.city)
     row, column, inside = plane.grid.index(np.atleast_1d(x), np.atleast_1d(y))
@@ -147,18 +135,18 @@ def _over_rooftops(
     return gain
 
 
-def joined(gain: NDArray[np.floating], floor: NDArray[np.floating], clear: NDArray[np.bool_]) -> NDArray[np.floating]:
-    """Path gain of rays and the rooftop floor: in sight of the mast the floor counts only if rays missed the mast.
-
-    They did where they brought less than half of the direct path.
-    """
+def joined(gain: NDArray[Any], floor: NDArray[Any], clear: NDArray[np.bool_]) -> NDArray[Any]:
+    """Rays over the rooftop floor; in sight of a mast it counts only if they brought less than half of it."""
     return np.where(clear & (gain >= floor / 2), gain, gain + floor)
 
 
 def _ray_maps(
     plane: Plane, stations: Stations, rays: Rays, cache: Path | None
 ) -> tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.float32]]:
-    """What rays bring to the open part of each cell, pooled; unpooled; its relative error, NaN for none; (bs, y, x)."""
+    """What rays bring to the open part of each cell, pooled; unpooled; its relative error, NaN for none; (bs, y, x).
+
+    The solver averages |a|^2 over a whole cell, of which buildings may cover a part.
+    """
     share = plane.outdoors[0]
     gain, bare, error = np.empty((3, stations.n, *plane.grid.shape), np.float32)
     for k in range(stations.n):
@@ -275,35 +263,18 @@ def sector_gain_db(stations: Stations, x: ArrayLike, y: ArrayLike, radio: RadioP
     return pattern_gain_db(radio.pattern, off, elevation, radio.downtilt, radio.front_to_back_db)
 
 
-def station_gain_db(maps: xr.Dataset, radio: RadioParams) -> Array:
-    """Sector gain of the stations of `maps` at every cell [dBi], shape (bs, y, x)."""
-    grid = Grid.from_attrs(maps.attrs)
-    return sector_gain_db(Stations.from_dataset(maps), *np.meshgrid(grid.x, grid.y), radio)
-
-
 def nrsrp_map(maps: xr.Dataset, radio: RadioParams) -> Array:
     """NRSRP at every cell [dBm], shape (bs, y, x); NaN where nothing arrives."""
-    gain = maps["path_gain"].values.astype(float)
-    level = 10 * np.log10(np.where(gain > 0, gain, np.nan)) + station_gain_db(maps, radio)
+    gain, grid = maps["path_gain"].values.astype(float), Grid.from_attrs(maps.attrs)
+    sectors = sector_gain_db(Stations.from_dataset(maps), *np.meshgrid(grid.x, grid.y), radio)
+    level = 10 * np.log10(np.where(gain > 0, gain, np.nan)) + sectors
     return level + maps["bs_power"].values[:, None, None] - 10 * np.log10(12 * radio.resource_blocks)
 
 
 def read_maps(maps: xr.Dataset, x: ArrayLike, y: ArrayLike, radio: RadioParams | None = None) -> Array:
-    """Path gain at UE positions: that of the cell they stand in, times the sector's gain at the very position.
+    """Path gain at UEs x, y [m], (ue, bs): that of the cell they stand in, times the sector's gain at the very place.
 
-    Parameters
-    ----------
-    maps : Dataset of kind "maps"
-        Isotropic maps.
-    x, y : array_like, shape (ue,)
-        Positions [m].
-    radio : RadioParams, optional
-        Pattern and downtilt; None leaves the gain isotropic.
-
-    Returns
-    -------
-    ndarray, shape (ue, bs)
-        Linear; 0 where nothing arrives and outside the maps.
+    Linear; 0 where nothing arrives and outside the maps. Without `radio`, the gain of isotropic antennas.
     """
     x, y = np.atleast_1d(np.asarray(x, float)), np.atleast_1d(np.asarray(y, float))
     row, col, inside = Grid.from_attrs(maps.attrs).index(x, y)
@@ -314,7 +285,7 @@ def read_maps(maps: xr.Dataset, x: ArrayLike, y: ArrayLike, radio: RadioParams |
 
 
 def read_error_db(maps: xr.Dataset, x: ArrayLike, y: ArrayLike) -> Array:
-    """Standard error of :func:`read_maps` at UE positions by the scatter of the rays [dB], shape (ue, bs).
+    """Standard error of :func:`read_maps` by the scatter of the rays [dB], shape (ue, bs).
 
     To first order, 10 / ln 10 times the relative error of what rays brought to the cell, times their share in what is
     read; pooling lessens it by what it does not say. NaN where no ray came to the cell itself, and outside the maps.

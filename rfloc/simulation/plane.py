@@ -25,22 +25,12 @@ MAX_GROUND_SPREAD = 10.0
 
 @dataclass(frozen=True)
 class Rays:
-    """How rays are traced: all that a trace depends on beside the plane and the station.
-
-    Parameters
-    ----------
-    sim, radio
-        Solver and carrier.
-    samples : int
-        Rays a station.
-    seed : int
-        Of the rays, common to all stations, so that candidates are compared under the same ones.
-    """
+    """How rays are traced: all that a trace depends on beside the plane and the station."""
 
     sim: SimulationParams
     radio: RadioParams
-    samples: int
-    seed: int
+    samples: int  #: rays a station
+    seed: int  #: common to all stations, so that candidates are compared under the same rays
 
     def without_rooftop(self) -> Rays:
         """The same without the path over the rooftops."""
@@ -51,21 +41,12 @@ class Rays:
 class Plane:
     """A horizontal plane of cells at the height of UEs, on which a city's radio maps lie.
 
-    It travels to another process as the city's folder; a process holds the last one, and what it has computed of it.
-
-    Parameters
-    ----------
-    city : City
-        Its raster's area is the map's.
-    cell : float
-        Edge of a cell [m].
-    ue_height : float
-        Above ground [m].
+    What is computed of it is computed once. It travels to another process as the city's folder.
     """
 
-    city: City
-    cell: float
-    ue_height: float
+    city: City  #: its raster's area is the map's
+    cell: float  #: edge of a cell [m]
+    ue_height: float  #: above ground [m]
 
     @cached_property
     def grid(self) -> Grid:

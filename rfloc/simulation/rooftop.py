@@ -7,7 +7,6 @@ measurements in European cities at 0.8 to 2 GHz. It sees only the vertical profi
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -19,20 +18,12 @@ if TYPE_CHECKING:
     from rfloc.city import City
     from rfloc.stations import Stations
 
-#: Points of a profile, denser towards both ends, where the edges that matter lie.
-PROFILE_POINTS = 96
-
-#: Roofs nearer to a UE than this are its own cell's rounding, not an edge [m].
-CLEARANCE = 1.0
-
-#: Lower profile points are no roofs [m].
-LEAST_ROOF = 3.0
-
-#: Distance between rows of buildings, b in the model [m].
-SPACING = 40.0
-
-#: Range of street widths, w in the model [m].
-STREET_WIDTH = (10.0, 60.0)
+#: Points of a profile, denser towards both ends, where the edges that matter lie; points at a time.
+PROFILE_POINTS, STEP = 96, 4096
+#: Roofs nearer to a UE than this are its own cell's rounding, not an edge; lower profile points are no roofs [m].
+CLEARANCE, LEAST_ROOF = 1.0, 3.0
+#: Distance between rows of buildings, b, and range of street widths, w in the model [m].
+SPACING, STREET_WIDTH = 40.0, (10.0, 60.0)
 
 
 def rooftop_to_street_db(edge: ArrayLike, width: ArrayLike, carrier_hz: float) -> NDArray:
@@ -119,46 +110,21 @@ def rooftop_gain(
         Where it is clear. There the tracer has the direct ray too, wherever its rays are dense enough to hit the cell.
     """
     gain, clear = np.zeros((stations.n, x.size), np.float32), np.zeros((stations.n, x.size), bool)
-    for k, part, distance, height, total in roof_profiles(city, stations, x, y):
-        h_tx = np.float32(stations.h[k])
-        loss = walfisch_ikegami_db(distance, height, total, h_tx, ue_height, carrier_hz)
-        free = free_space_gain(np.hypot(total, h_tx - ue_height), carrier_hz)
-        gain[k, part] = free * 10 ** (-np.nan_to_num(loss) / 10)
-        clear[k, part] = np.isnan(loss)
-    return gain, clear
-
-
-def roof_profiles(
-    city: City, stations: Stations, x: NDArray, y: NDArray
-) -> Iterator[tuple[int, slice, NDArray[np.float32], NDArray[np.float32], NDArray[np.float32]]]:
-    """Roofs along the line from every station to every point, PROFILE_POINTS - 1 of them, some points at a time.
-
-    Parameters
-    ----------
-    x, y : ndarray, shape (n,)
-        Positions [m].
-
-    Yields
-    ------
-    station : int
-    part : slice
-        Of the points.
-    distance, height : ndarray, shape (m, k)
-        From the station [m], and roof above the street there [m], 0 outdoors.
-    total : ndarray, shape (m,)
-        Distance from station to point [m], 1 at least.
-    """
-    roofs = city.raster["height"].values.astype(np.float32, copy=False)
+    grid, roofs = city.grid, city.raster["height"].values.astype(np.float32, copy=False)
     t = ((1 - np.cos(np.pi * np.arange(1, PROFILE_POINTS) / PROFILE_POINTS)) / 2).astype(np.float32)
-    for k in range(stations.n):
-        col0, row0 = (stations.x[k] - city.grid.x0) / city.grid.cell, (stations.y[k] - city.grid.y0) / city.grid.cell
-        for start in range(0, x.size, 4096):
-            part = slice(start, start + 4096)
-            dx, dy = (x[part] - stations.x[k]).astype(np.float32), (y[part] - stations.y[k]).astype(np.float32)
+    for k, (x0, y0, h) in enumerate(zip(stations.x, stations.y, stations.h.astype(np.float32), strict=True)):
+        col0, row0 = np.float32((x0 - grid.x0) / grid.cell), np.float32((y0 - grid.y0) / grid.cell)
+        for start in range(0, x.size, STEP):
+            part = slice(start, start + STEP)
+            dx, dy = (x[part] - x0).astype(np.float32), (y[part] - y0).astype(np.float32)
             total = np.maximum(np.hypot(dx, dy), np.float32(1.0))
-            row = (np.float32(row0) + (dy / city.grid.cell)[:, None] * t).astype(np.int32)
-            col = (np.float32(col0) + (dx / city.grid.cell)[:, None] * t).astype(np.int32)
-            height = roofs[np.clip(row, 0, city.grid.ny - 1), np.clip(col, 0, city.grid.nx - 1)]
+            row = (row0 + (dy / grid.cell)[:, None] * t).astype(np.int32)
+            col = (col0 + (dx / grid.cell)[:, None] * t).astype(np.int32)
+            height = roofs[np.clip(row, 0, grid.ny - 1), np.clip(col, 0, grid.nx - 1)]
             distance = total[:, None] * t
             height[total[:, None] - distance < CLEARANCE] = 0.0
-            yield k, part, distance, height, total
+            loss = walfisch_ikegami_db(distance, height, total, h, ue_height, carrier_hz)
+            free = free_space_gain(np.hypot(total, h - ue_height), carrier_hz)
+            gain[k, part] = free * 10 ** (-np.nan_to_num(loss) / 10)
+            clear[k, part] = np.isnan(loss)
+    return gain, clear

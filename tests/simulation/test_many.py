@@ -28,7 +28,7 @@ def kept(cache: Path) -> dict[str, tuple[bytes, int]]:
 
 def test_a_killed_run_keeps_its_maps_and_ends_as_one_that_was_not(toy_city, tmp_path):
     here, there = tmp_path / "here", tmp_path / "there"
-    samples = 3_000_000  # so many that they are at it for a while
+    samples = 1_000_000  # so many that they are at it for a while
     command = [sys.executable, "-m", "tests.simulation.toy_campaign", str(toy_city.folder), str(there), str(samples)]
     run = subprocess.Popen(command, cwd=PROJECT, start_new_session=True)
     deadline = time.monotonic() + 120

@@ -24,7 +24,7 @@ from rfloc.simulation.propagation import free_space_gain
 from rfloc.simulation.scene import load_scene
 from tests.simulation.scenes import one_station, small_city, traced
 
-RADIO = RadioParams()
+RADIO = RadioParams(front_to_back_db=30.0)
 SIM = SimulationParams(cell=10.0, samples=1_000_000, max_depth=1, rooftop=False)
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
+import tests.conftest  # noqa: F401 - what parameters leave out is in conf/
 from rfloc.config import EngineParams, RadioParams, SimulationParams
 from rfloc.simulation.maps import trace_ahead
 from rfloc.simulation.plane import Plane, Rays, open_plane
