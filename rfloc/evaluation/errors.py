@@ -27,6 +27,11 @@ class UEErrors:
     def __len__(self) -> int:
         return len(self.ue)
 
+    @classmethod
+    def single(cls, ue: NDArray[np.int64], xy: Floats, gap: Floats) -> UEErrors:
+        """Errors of UEs with one crop each; `gap` is estimate minus truth, (U, 2) [m]."""
+        return cls(ue, xy, np.hypot(*gap.T), (gap**2).sum(axis=1), np.ones(len(ue), int))
+
     def blocks(self, edge: float) -> NDArray[np.int64]:
         """Index 0, 1, ... of the spatial block of `edge` metres that holds each UE, (U,)."""
         _, index = np.unique(np.floor(self.xy / edge).astype(np.int64), axis=0, return_inverse=True)

@@ -208,8 +208,7 @@ class Judge:
         return self._errors(self.test, knn.estimate_at(self.test, at) + at)
 
     def _errors(self, ue: NDArray[np.int64], found: Floats) -> UEErrors:
-        gap = found - self.xy[ue]
-        return UEErrors(ue, self.xy[ue], np.hypot(*gap.T), (gap**2).sum(axis=1), np.ones(len(ue), int))
+        return UEErrors.single(ue, self.xy[ue], found - self.xy[ue])
 
 
 def _number(value: float) -> float | None:
