@@ -12,7 +12,7 @@ SHELL := /bin/bash
 .ONESHELL:
 .SILENT:
 .DEFAULT_GOAL := help
-.PHONY: help setup book test repro lint fetch clean
+.PHONY: help setup book test repro lint deps fetch clean
 
 # Commands that the pipeline starts by name (rfloc, dvc) are those of the environment.
 export PATH := $(HERE)/$(BIN):$(PATH)
@@ -94,6 +94,9 @@ lint: setup  ## style and types
 	ruff format --check
 	mypy rfloc
 	$(call done,style and types)
+
+deps: setup  ## write the files of rfloc that each page uses into dvc.yaml
+	python -m tests.deps
 
 test: lint  ## everything that is checked, the smoke pipeline and the book included
 	$(call say,running the tests)

@@ -1,0 +1,135 @@
+"""What a page depends on: the files of rfloc that it uses, followed through imports. `python -m tests.deps` writes
+them into dvc.yaml; tests/test_house.py checks that they are there.
+
+A name taken from a room's face counts for the module that defines it, not for the whole room. Left out are the ground
+that changes no number (errors, the checks of config, whose values are a stage's `params`) and what runs stages.
+"""
+
+from __future__ import annotations
+
+import ast
+import json
+import re
+from functools import cache
+from pathlib import Path
+
+import yaml
+
+ROOT = Path(__file__).resolve().parents[1]
+LEFT_OUT = ("rfloc.errors", "rfloc.config", "rfloc.pipeline", "rfloc.cli", "rfloc.doctor")
+
+
+def code_of(page: Path) -> str:
+    """Code of a notebook, line magics left out."""
+    cells = [cell for cell in json.loads(page.read_text())["cells"] if cell["cell_type"] == "code"]
+    return re.sub(r"^\s*[%!].*$", "", "\n".join("".join(cell["source"]) for cell in cells), flags=re.M)
+
+
+@cache
+def path_of(module: str) -> Path | None:
+    """File of a module of this project, a package's `__init__.py`; None where there is none."""
+    stem = ROOT / module.replace(".", "/")
+    return next((path for path in (stem.with_suffix(".py"), stem / "__init__.py") if path.is_file()), None)
+
+
+@cache
+def names_of(package: str) -> dict[str, set[str]]:
+    """Where a package's face has its names from."""
+    tree = ast.parse(path_of(package).read_text())
+    return {
+        alias.asname or alias.name: resolve(absolute(node, package), alias.name)
+        for node in ast.walk(tree)
+        if isinstance(node, ast.ImportFrom)
+        for alias in node.names
+    }
+
+
+def absolute(node: ast.ImportFrom, package: str) -> str:
+    """The module that an import names, written in a module of `package`."""
+    base = package.split(".")[: len(package.split(".")) - node.level + 1] if node.level else []
+    return ".".join([*base, *filter(None, [node.module])])
+
+
+def resolve(module: str, name: str) -> set[str]:
+    """The modules of rfloc that `from module import name` needs."""
+    if module.split(".")[0] != "rfloc":
+        return set()
+    if path_of(f"{module}.{name}"):
+        return {f"{module}.{name}"}
+    file = path_of(module)
+    if file.name != "__init__.py":
+        return {module}
+    return names_of(module).get(name) or {module}
+
+
+def used(source: str, package: str) -> set[str]:
+    """The modules of rfloc that a source uses by its own imports, those inside functions included."""
+    tree = ast.parse(source)
+    found: set[str] = set()
+    for node in ast.walk(tree):
+        if not isinstance(node, ast.ImportFrom):
+            continue
+        module = absolute(node, package)
+        for alias in node.names:
+            whole = f"{module}.{alias.name}"
+            file = path_of(whole) if module.startswith("rfloc") else None
+            if file is None or file.name != "__init__.py":
+                found |= resolve(module, alias.name)
+                continue
+            name = alias.asname or alias.name  # a whole room: what is taken of it by attribute
+            taken = {
+                n.attr
+                for n in ast.walk(tree)
+                if isinstance(n, ast.Attribute) and isinstance(n.value, ast.Name) and n.value.id == name
+            }
+            found |= set().union(*(resolve(whole, attribute) for attribute in taken))
+    return {module for module in found if not (module + ".").startswith(tuple(f"{left}." for left in LEFT_OUT))}
+
+
+def files_of(page: Path) -> list[str]:
+    """Files of rfloc on which a page depends, whole rooms as folders."""
+    todo, seen = used(code_of(page), ""), set()
+    while todo:
+        module = todo.pop()
+        seen.add(module)
+        file = path_of(module)
+        package = module if file.name == "__init__.py" else module.rpartition(".")[0]
+        todo |= used(file.read_text(), package) - seen
+    files = {path_of(module) for module in seen if module != "rfloc"}
+    files |= {data for file in files for data in file.parent.glob("*.json") if data.name in file.read_text()}
+    for room in sorted({file.parent for file in files} - {ROOT / "rfloc"}):
+        if {p for p in room.glob("*.py") if p.name != "__init__.py"} <= files:
+            files = {file for file in files if file.parent != room} | {room}
+    return sorted(file.relative_to(ROOT).as_posix() for file in files)
+
+
+def wanted() -> dict[str, list[str]]:
+    """For every stage of dvc.yaml, the files of rfloc that its page uses."""
+    stages = yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"]
+    pages = {name: re.search(r"notebooks/\S+\.ipynb", stage.get("do", stage)["cmd"]) for name, stage in stages.items()}
+    return {name: files_of(ROOT / match[0]) for name, match in pages.items() if match}
+
+
+def stated() -> dict[str, list[str]]:
+    """For every stage, the files of rfloc that dvc.yaml names."""
+    stages = yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"]
+    deps = {name: stage.get("do", stage)["deps"] for name, stage in stages.items()}
+    return {name: sorted(dep for dep in found if dep.startswith("rfloc")) for name, found in deps.items()}
+
+
+def main() -> None:
+    """Write the files of rfloc into dvc.yaml, after each stage's notebook; everything else stays as it is."""
+    lines, stage, want = [], "", wanted()
+    for line in (ROOT / "dvc.yaml").read_text().splitlines():
+        if match := re.fullmatch(r"  ([\w-]+):", line):
+            stage = match[1]
+        if re.match(r"\s+- rfloc/", line):
+            continue
+        lines.append(line)
+        if match := re.match(r"(\s+- )notebooks/", line):
+            lines += [match[1] + name for name in want[stage]]
+    (ROOT / "dvc.yaml").write_text("\n".join(lines) + "\n")
+
+
+if __name__ == "__main__":
+    main()
