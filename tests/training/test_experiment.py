@@ -7,13 +7,16 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 import xarray as xr
 from hypothesis import given
 from hypothesis import strategies as st
+from torch import nn
 
 from rfloc.config import CropParams, ExperimentParams, ModelParams, SplitParams, TrainingParams
 from rfloc.crops import CropBatcher, evaluation_crops
 from rfloc.errors import TrainingError
+from rfloc.localizers.networks import NETWORKS
 from rfloc.splits import make_split
 from rfloc.training import init_checkpoint, load_checkpoint, load_localizer, run_experiment
 from rfloc.training.module import Plan
@@ -156,3 +159,27 @@ def test_a_network_learns_the_log_distance_law(plain: xr.Dataset, tmp_path: Path
     error = np.linalg.norm(estimate - batch.target_xy, axis=1).mean()
     centre = np.linalg.norm(batch.target_xy, axis=1).mean()
     assert error < 0.5 * centre
+
+
+class Flat(nn.Module):
+    """A network that sees nothing: one logit a cell."""
+
+    def __init__(self, model: ModelParams, crops: CropParams, weights: Path | None = None) -> None:
+        super().__init__()
+        self.logits = nn.Parameter(torch.zeros(crops.output, crops.output))
+
+    def forward(self, image: torch.Tensor, *_: torch.Tensor) -> torch.Tensor:
+        return self.logits.expand(len(image), -1, -1)
+
+
+def test_a_row_of_another_network_is_a_builder_and_a_name(
+    settings_: dict, tiny: ModelParams, crops: CropParams, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(NETWORKS, "flat", Flat)
+    init = init_checkpoint(settings_["out"].parent / "init.pt", tiny, crops, None, seed=3)  # of the default network
+    history = run_experiment(**settings_ | {"start": init, "experiment": experiment(model="flat")}, log=lambda _: None)
+    assert history["parameters"] == crops.output**2
+    assert load_checkpoint(settings_["out"]).network == "flat"
+    later = {"start": settings_["out"], "out": settings_["out"].with_name("A.pt"), "key": "A"}
+    with pytest.raises(TrainingError, match="the network is flat there, map_radioformer here"):
+        run_experiment(**settings_ | later, log=lambda _: None)
