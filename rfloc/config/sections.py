@@ -192,6 +192,7 @@ class SyntheticParams(Section):
     b_cities: list[str]  #: cities of dataset B
     b_ues: Count  #: UEs a city of dataset B
     b_where: Literal["streets", "outdoor", "box"]  #: UEs of B: on streets, all outdoor ground, anywhere (the paper's)
+    c_source: Literal["rays", "statistical"]  #: levels of C: traced, or of the simulator fitted on A's training UEs
     c_regions: list[str]  #: cities that dataset C cuts into patches
     c_patches: Annotated[list[Count], Field(min_length=2, max_length=2)]  #: rows and columns a region; 1 x 1: as it is
     c_take: Count | None  #: patches a region, drawn at random; null: all

@@ -163,6 +163,6 @@ def declustered(x: Array, y: Array, used: NDArray[np.bool_]) -> Array:
         raise SimulationError(
             f"the training UEs' reports lie in {int(count.astype(bool).sum())} squares of {SQUARE:g} m",
             f"neighbours repeat each other: fewer than {MIN_SQUARES} say too little about distance and azimuth",
-            "take more training UEs, or draw the model from its priors",
+            "take more training UEs",
         )
     return used / np.maximum(count[square], 1)

@@ -7,7 +7,7 @@ F(300 m) + level + a_b - 10 (exponent + n_b) log10(d / 300 m) + S_b(u) - obstruc
 with F free space (Friis) at the carrier, d the distance from antenna to UE, S the sector's element pattern
 (:func:`~rfloc.simulation.maps.sector_gain_db`), o the obstructed fraction of the line
 (:func:`~rfloc.datasets.obstruction.obstructed_fraction`), X correlated shadowing, e white noise; a_b, n_b and the
-azimuth are the station's own. Its numbers are fitted to training UEs (:func:`fit`) or drawn from PRIORS.
+azimuth are the station's own. Its numbers are fitted to training UEs (:func:`fit`).
 
 The edge of declustering squares, the reference distance and the sector were chosen by looking at errors on held-out
 blocks of Rome: its held-out errors are optimistic by that choice.
@@ -18,7 +18,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import xarray as xr
@@ -49,19 +49,6 @@ NEAREST = 1.0
 AZIMUTH_STEP, ROUNDS = 5.0, 2
 #: Residuals nearer than this are one observation of shadowing [m]: as good as a point, where kriging takes squares.
 POINT = 10.0
-
-#: Ranges from which :meth:`StatisticalModel.draw` draws uniformly. Exponents, shadowing and its distance span TR 38.901
-#: tables 7.4.1-1 and 7.5-6 (UMa and UMi, in sight and not); the others are wide about what the Rome campaigns show.
-PRIORS: dict[str, tuple[float, float]] = {
-    "level_db": (-20.0, 2.0),
-    "exponent": (2.0, 4.0),
-    "obstruction_db": (0.0, 30.0),
-    "shadowing_sd": (3.0, 9.0),
-    "shadowing_distance": (10.0, 120.0),
-    "noise_sd": (1.0, 5.0),
-    "level_sd": (0.0, 6.0),
-    "exponent_sd": (0.0, 1.0),
-}
 
 
 @dataclass(frozen=True)
@@ -119,12 +106,6 @@ class StatisticalModel:
         level, exponent = rng.normal(0.0, (self.level_sd, self.exponent_sd), (stations.n, 2)).T
         azimuth = np.where(np.isnan(stations.azimuth), rng.uniform(0.0, 360.0, stations.n), stations.azimuth)
         return dataclasses.replace(self, effects=StationEffects(level, exponent, azimuth))
-
-    @classmethod
-    def draw(cls, rng: np.random.Generator) -> StatisticalModel:
-        """A model drawn uniformly from PRIORS, for domain randomisation; stations are drawn by :meth:`for_stations`."""
-        values: dict[str, Any] = {name: float(rng.uniform(low, high)) for name, (low, high) in PRIORS.items()}
-        return cls(**values, source="drawn from priors")
 
 
 def decades_db(stations: Stations, x: Array, y: Array, ue_height: float) -> Array:

@@ -22,6 +22,7 @@ from rfloc.city.patches import Patch, build_patch, cut, neighbours
 from rfloc.config import CityParams, EngineParams, RadioParams, SimulationParams, SyntheticParams
 from rfloc.datasets.build import links_from_gain
 from rfloc.datasets.deployments import across_border, areas, deployments, draw_stations, draw_ues, join, rng_of
+from rfloc.datasets.statistical import StatisticalModel
 from rfloc.errors import SplitError
 from rfloc.frames import LocalFrame
 from rfloc.simulation.maps import gain_at, sector_gain_db, trace_ahead
@@ -72,6 +73,14 @@ class Part:
         gain, error = (gain.astype(np.float32) * sectors).astype(np.float32), error.astype(np.float32)
         source = f"{self.source}, traced by rays"
         links = links_from_gain(self.city, gain, stations, *at, radio, source, gain_error=error)
+        return links.assign_attrs(self.drawn)
+
+    def links_without_rays(self, model: StatisticalModel) -> xr.Dataset:
+        """Links by the statistical simulator, with stations drawn from the spread that it was fitted with."""
+        own = model.for_stations(self.stations, rng_of(self.rays.seed, self.name, "stations"))
+        gain = own.path_gain(self.city, self.stations, self.x, self.y, self.rays.radio, self.rays.seed)
+        source = f"{self.source}, {own.source}"
+        links = links_from_gain(self.city, gain, self.stations, self.x, self.y, self.rays.radio, source)
         return links.assign_attrs(self.drawn)
 
 

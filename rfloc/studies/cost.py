@@ -47,7 +47,7 @@ class Probe:
 
 
 def sizes(params: Params, b_stations: float) -> pd.DataFrame:
-    """Rows of what datasets B (`b_stations` stations a city) and C ask for.
+    """Rows of what datasets B (`b_stations` stations a city) and C ask for, where they are traced.
 
     Columns: `parts`, and in each of them `stations` on average, `ues`, and `samples`, rays a station.
     """
@@ -55,7 +55,8 @@ def sizes(params: Params, b_stations: float) -> pd.DataFrame:
     rows = {"B": (len(s.b_cities), b_stations, s.b_ues, params.simulation.samples)}
     heard = np.mean([_stations_heard(params.cities[region], s) for region in s.c_regions])
     parts = len(s.c_regions) * (s.c_take or int(np.prod(s.c_patches))) * len(deployments(s))
-    rows["C"] = (parts, float(heard), s.c_ues, s.c_samples)
+    if s.c_source == "rays":
+        rows["C"] = (parts, float(heard), s.c_ues, s.c_samples)
     return pd.DataFrame(rows, index=["parts", "stations", "ues", "samples"]).T
 
 

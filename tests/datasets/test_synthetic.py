@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import shapely
+import xarray as xr
 
 from rfloc import config
 from rfloc.city.patches import cut
@@ -16,6 +17,7 @@ from rfloc.datasets import synthetic
 from rfloc.datasets.build import links_from_gain, links_from_maps
 from rfloc.datasets.deployments import Deployment, areas, draw_stations, draw_ues
 from rfloc.datasets.hidden import place_stations
+from rfloc.datasets.statistical import StatisticalModel
 from rfloc.errors import ConfigError, SimulationError, SplitError
 from rfloc.schema import FEATURES, validate
 from rfloc.simulation.maps import trace_maps
@@ -146,6 +148,15 @@ def test_links_are_read_off_kept_maps(parts, tmp_path):
             np.testing.assert_allclose(links[variable], want[variable], rtol=1e-4, atol=1e-4)
         assert links.heard.any()
     assert len(list(tmp_path.iterdir())) == sum(part.stations.n for part in some)
+
+
+def test_links_without_rays_are_the_simulators_with_stations_of_their_own(parts):
+    model = StatisticalModel(-6.0, 3.2, 18.0, 5.0, 45.0, 3.0, level_sd=3.0, exponent_sd=0.2, source="fitted")
+    for part in parts[:2]:
+        links, again = (part.links_without_rays(model) for _ in range(2))
+        assert validate(links, "links").attrs["city"] == part.city.key and "fitted" in links.attrs["source"]
+        assert links.attrs["region"] == part.drawn["region"] and links.heard.any()
+        xr.testing.assert_identical(links, again)
 
 
 @pytest.mark.parametrize("where", ["streets", "outdoor", "box"])
