@@ -78,7 +78,8 @@ def _experiments(params: config.Params) -> str:
 
 def _records(results: Path, params: config.Params) -> Records:
     """Records of one scale, by stage; of training, those of the experiments that params.yaml names."""
-    found = {path.stem: files.load_json(path) for path in sorted((results / "provenance").glob("*.json"))}
+    read = {path.stem: files.load_json(path) for path in sorted((results / "provenance").glob("*.json"))}
+    found = {stage: record for stage, record in read.items() if "packages" in record}  # not those recorded afterwards
     named = {f"train-{key}" for key in params.experiments}
     found = {stage: record for stage, record in found.items() if not stage.startswith("train-") or stage in named}
     if not found:
