@@ -208,12 +208,3 @@ def test_a_batch_takes_a_size_a_crop():
     assert len(mixed.take([2, 0])) == 2 and mixed.take([2, 0]).size.tolist() == [1000, 200]
     with pytest.raises(DataError, match="a crop of 50 m reaches 25 m"):
         batcher.batch(ue, *(batcher.ue_xy[ue] + 30).T, size=[200.0, 50.0, 560.0])
-
-
-@given(st.lists(st.floats(100, 1200), min_size=1, max_size=5))
-def test_cells_of_crops_of_many_sizes(sizes):
-    x, y = cell_centres(sizes, 7)
-    for k, size in enumerate(sizes):
-        np.testing.assert_allclose((x[k], y[k]), cell_centres(size, 7))
-    index = cell_index(np.stack([x[:, 2, 5], y[:, 2, 5]], axis=1), sizes, 7)
-    assert (index == 2 * 7 + 5).all()
