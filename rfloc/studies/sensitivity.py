@@ -15,7 +15,6 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from rfloc.config import RadioParams, SensitivityParams, SimulationParams
-from rfloc.errors import SimulationError
 from rfloc.simulation import Plane, Rays, gain_at, sector_gain_db
 from rfloc.simulation.antennas import Pattern, pattern_gain_db
 from rfloc.stations import Stations
@@ -123,25 +122,12 @@ def _settings(params: SensitivityParams, base: Variant) -> Iterator[tuple[str, s
 
 
 class Simulator:
-    """Path gain of variants at UEs x, y [m]; what rays brought is kept, in memory and in the folder `cache`.
-
-    Raises
-    ------
-    SimulationError
-        If a UE stands outside the plane's grid.
-    """
+    """Path gain of variants at UEs x, y [m]; what rays brought is kept, in memory and in the folder `cache`."""
 
     def __init__(self, plane: Plane, x: ArrayLike, y: ArrayLike, cache: Path | None = None) -> None:
         self.plane, self.cache = plane, cache
         self.x, self.y = np.asarray(x, float), np.asarray(y, float)
         self._kept: dict[Any, NDArray[np.float32]] = {}
-        inside = plane.grid.index(self.x, self.y)[2]
-        if not inside.all():
-            raise SimulationError(
-                f"{np.count_nonzero(~inside)} of {len(inside)} UEs stand outside the maps",
-                "what is not simulated there would be taken for silence",
-                "give the city a margin, or leave these UEs out",
-            )
 
     def gain(self, variant: Variant) -> Floats:
         """Path gain with the antennas of both ends, linear, shape (ue, bs); 0 where nothing arrives."""

@@ -19,7 +19,7 @@ from rfloc.simulation.maps import sector_gain_db
 from rfloc.simulation.propagation import free_space_gain
 from rfloc.splits import make_split
 from rfloc.stations import Stations
-from tests.simulation.scenes import one_station, raster_city
+from tests.simulation.scenes import blocks_city, one_station, raster_city
 
 #: Everything is heard: fitting has no model of silence.
 RADIO = RadioParams(sensitivity_dbm=-200.0, detection_db=-300.0, front_to_back_db=12.0)
@@ -31,11 +31,7 @@ FLAT = raster_city(np.zeros((200, 600)))
 
 @pytest.fixture(scope="module")
 def city() -> City:
-    """Square blocks of 40 m, 15 to 30 m tall, every 70 m."""
-    rng = np.random.default_rng(0)
-    block = np.zeros((70, 70))
-    block[15:55, 15:55] = 1.0
-    return raster_city(np.kron(rng.uniform(15.0, 30.0, (18, 18)), np.ones((70, 70))) * np.tile(block, (18, 18)))
+    return blocks_city()
 
 
 @pytest.fixture(scope="module")

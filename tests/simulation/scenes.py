@@ -77,3 +77,11 @@ def traced(
     """Maps of stations in cells of `sim.cell`."""
     rays = Rays(sim, radio, samples or sim.samples, seed)
     return trace_maps(Plane(city, sim.cell, radio.ue_height), stations, rays, cache, progress=False)
+
+
+def blocks_city() -> City:
+    """Square blocks of 40 m, 15 to 30 m tall, every 70 m."""
+    block = np.zeros((70, 70))
+    block[15:55, 15:55] = 1.0
+    heights = np.random.default_rng(0).uniform(15.0, 30.0, (18, 18))
+    return raster_city(np.kron(heights, np.ones((70, 70))) * np.tile(block, (18, 18)))

@@ -22,7 +22,7 @@ from rfloc.studies.level_models import (
     level_predictors,
     pose_tables,
 )
-from tests.simulation.scenes import FRAME, raster_city
+from tests.simulation.scenes import FRAME, blocks_city
 
 RADIO = RadioParams(sensitivity_dbm=-200.0, detection_db=-300.0)
 PARAMS = LevelParams(candidates=9, radius=150.0, height=[25.0, 45.0], samples=1, draws=1)
@@ -32,11 +32,7 @@ N, UES = 6, 700
 
 @pytest.fixture(scope="module")
 def city():
-    """Square blocks of 40 m, 15 to 30 m tall, every 70 m."""
-    block = np.zeros((70, 70))
-    block[15:55, 15:55] = 1.0
-    heights = np.random.default_rng(0).uniform(15.0, 30.0, (18, 18))
-    return raster_city(np.kron(heights, np.ones((70, 70))) * np.tile(block, (18, 18)))
+    return blocks_city()
 
 
 @pytest.fixture(scope="module")
@@ -93,11 +89,6 @@ class TestFolds:
             assert not set(index[ues]) & set(index[~ues])
             gap = np.hypot(*(v[ues][:, None] - v[~fold.hidden[:, 0]] for v in at))
             assert gap.min() > 50.0
-
-    def test_are_dealt_by_the_seed(self, at):
-        first, again, other = (levels.block_folds(*at, N, 300.0, 0.0, 5, seed)[0].test for seed in (0, 0, 1))
-        assert (first == again).all()
-        assert (first != other).any()
 
     def test_keep_one_position_together(self):
         x = np.repeat(np.arange(20.0), 3)
@@ -267,8 +258,6 @@ class TestRegressors:
         np.testing.assert_allclose(found["rays"][:, 0], [-80.0, -90.0])
         assert (np.abs(found["street"] + 88.0) < 2.0).all() and found["decades"].shape == (2, 1)
 
-    def test_a_ue_outside_and_an_empty_map_are_errors(self, city, stations):
-        with pytest.raises(EvaluationError, match="1 UEs lie outside"):
-            self.found(city, stations, np.ones((1, 4, 8)), [500.0], [0.0])
+    def test_an_empty_map_is_an_error(self, city, stations):
         with pytest.raises(EvaluationError, match="1 maps are empty"):
             self.found(city, stations, np.zeros((1, 4, 8)), [0.0], [0.0])
