@@ -112,15 +112,11 @@ class Site:
     Parameters
     ----------
     nominal : Stations
-        Its sectors, on one mast.
-    reports : list of Reports
-        One a sector.
+        Its sectors, on one mast; `reports` are theirs.
     x, y : ndarray, shape (ue,)
         The training UEs [m].
-    radio, params
-        Antennas; steps and priors.
     position_sd : float, optional
-        Standard deviation per axis of the nominal position [m], from the cell table's error ellipse; None: flat.
+        Standard deviation per axis of the nominal position [m]; None: a flat prior.
     """
 
     def __init__(

@@ -106,14 +106,11 @@ class StationLikelihood:
 
         Parameters
         ----------
-        gain_db : ndarray, shape (n,)
-            Isotropic path gain at UEs that reported the station [dB], at least :data:`FLOOR_DB`.
-        sector_db : ndarray, shape (orient, n)
-            Antenna gain towards them, a row an orientation [dBi].
-        decades : ndarray, shape (n,)
+        gain_db, sector_db, decades : ndarray, shape (n,), (orient, n), (n,)
+            At UEs that reported the station: isotropic path gain [dB], at least :data:`FLOOR_DB`; antenna gain [dBi];
             -10 log10(d / 300 m).
-        quiet_gain_db, quiet_sector_db, quiet_decades
-            The same at UEs that did not, shape (m,), (orient, m), (m,).
+        quiet_gain_db, quiet_sector_db, quiet_decades : ndarray, shape (m,), (orient, m), (m,)
+            The same at UEs that did not.
         censored : bool
             Whether silent UEs bear on offset, slope and contrast as censored observations. It takes time and changes no
             evidence: for a pose whose levels are wanted.

@@ -34,26 +34,12 @@ OFFSETS, HEIGHTS, AZIMUTHS = (-50.0, 50.0), (20.0, 100.0), (0.0, 360.0)
 
 @dataclass(frozen=True)
 class PaperFit:
-    """What the paper's search found for one station.
+    """What the paper's search found for one station; kept traces count with the time that they took when traced."""
 
-    Parameters
-    ----------
-    pose : Stations
-        The best of all evaluations, a table of one.
-    spearman : ndarray, shape (call,)
-        Objective of each evaluation on the UEs that it was given.
-    seconds : ndarray, shape (call,)
-        When each was finished, from the start [s].
-    tracing : float
-        Time that traces took [s]; the rest is the Gaussian process's.
-
-    Traces that were kept from an earlier run count with what they took then.
-    """
-
-    pose: Stations
-    spearman: Floats
-    seconds: Floats
-    tracing: float
+    pose: Stations  #: the best of all evaluations, a table of one
+    spearman: Floats  #: objective of each evaluation, (call,)
+    seconds: Floats  #: when each was finished, from the start [s], (call,)
+    tracing: float  #: time that traces took [s]; the rest is the Gaussian process's
 
     @property
     def record(self) -> dict[str, float]:

@@ -26,53 +26,30 @@ _COLUMNS = ("x", "y", "h", "azimuth", "power")
 
 @dataclass(frozen=True)
 class SectorPose:
-    """Pose and levels of one station, and how sure they are; NaN where that is not known.
+    """Pose and levels of one station, and how sure they are; NaN where that is not known."""
 
-    Parameters
-    ----------
-    x, y, h : float
-        Position and height above ground [m]; `x_mean`, `y_mean`, `h_mean` are the posterior's mean, `position_sd` (per
-        axis) and `h_sd` its standard deviations.
-    azimuth, downtilt, azimuth_sd : float
-        [deg]; azimuth NaN: omnidirectional.
-    power, offset_db : float
-        Transmit power [dBm], and how far it is over the nominal one [dB].
-    slope : float
-        Path loss exponent that rays lack: the measured gain falls by 10 slope log10(d / 300 m) more.
-    contrast : float
-        How far measured levels differ from place to place, relative to simulated ones.
-    scale_db, white, decorrelation : float
-        Scale of the residual [dB], its white share, and the rest's decorrelation distance [m].
-    missed : float
-        Share of strong reports that are missing.
-    traces, traced_now : int
-        Poses of its site that were traced; those that no earlier run had kept.
-    reason : str
-        Why it stays nominal, "" where it was calibrated.
-    """
-
-    x: float
+    x: float  #: [m]
     y: float
-    h: float
-    azimuth: float
-    downtilt: float
-    power: float
-    offset_db: float = 0.0
-    slope: float = 0.0
-    contrast: float = 1.0
-    scale_db: float = np.nan
-    white: float = np.nan
-    decorrelation: float = np.nan
-    missed: float = np.nan
-    x_mean: float = np.nan
+    h: float  #: above ground [m]
+    azimuth: float  #: [deg], NaN: omnidirectional
+    downtilt: float  #: [deg]
+    power: float  #: [dBm]
+    offset_db: float = 0.0  #: of the power over the nominal one
+    slope: float = 0.0  #: path loss exponent that rays lack: the gain falls by 10 slope log10(d / 300 m) more
+    contrast: float = 1.0  #: how far measured levels differ from place to place, relative to simulated ones
+    scale_db: float = np.nan  #: of the residual
+    white: float = np.nan  #: its white share
+    decorrelation: float = np.nan  #: distance of the rest [m]
+    missed: float = np.nan  #: share of strong reports that are missing
+    x_mean: float = np.nan  #: posterior's mean [m]
     y_mean: float = np.nan
     h_mean: float = np.nan
-    position_sd: float = np.nan
+    position_sd: float = np.nan  #: posterior's standard deviation per axis [m]
     h_sd: float = np.nan
     azimuth_sd: float = np.nan
-    traces: int = 0
-    traced_now: int = 0
-    reason: str = ""
+    traces: int = 0  #: poses of its site that were traced
+    traced_now: int = 0  #: those that no earlier run had kept
+    reason: str = ""  #: why it stays nominal, "" where it was calibrated
 
     @classmethod
     def nominal(cls, stations: Stations, b: int, radio: RadioParams, reason: str = "") -> SectorPose:
@@ -83,56 +60,28 @@ class SectorPose:
 
 @dataclass(frozen=True)
 class SiteResult:
-    """What calibration knows of one site, of its sectors one entry each.
+    """What calibration knows of one site, of its sectors one entry each."""
 
-    Parameters
-    ----------
-    members : ndarray of int
-        Its stations, as indices of the links' stations.
-    poses, unmoved : list of SectorPose
-        As calibrated; and with azimuth, downtilt and levels solved at the nominal position.
-    cloud, weight : ndarray, shape (candidate, 3), (candidate,)
-        Candidate positions and heights [m] and their posterior weights; empty where no ray reached a UE.
-    azimuths, azimuth_weights : list of ndarray, each (azimuth,)
-        Azimuths tried [deg], NaN = omnidirectional, and their posterior weights at the calibrated pose.
-    seconds : float
-        Time that the search took; traces that were kept from an earlier run count as they did then.
-    """
-
-    members: NDArray[np.intp]
+    members: NDArray[np.intp]  #: its stations, as indices of the links' stations
     poses: list[SectorPose]
-    unmoved: list[SectorPose]
-    cloud: Floats
-    weight: Floats
-    azimuths: list[Floats]
-    azimuth_weights: list[Floats]
-    seconds: float
+    unmoved: list[SectorPose]  #: azimuth, downtilt and levels solved at the nominal position
+    cloud: Floats  #: candidate positions and heights [m], (candidate, 3), none where no ray reached a UE
+    weight: Floats  #: their posterior weights, (candidate,)
+    azimuths: list[Floats]  #: tried [deg], NaN = omnidirectional, each (azimuth,)
+    azimuth_weights: list[Floats]  #: their posterior weights at the calibrated pose
+    seconds: float  #: that the search took, kept traces counted as when they were traced
 
 
 @dataclass(frozen=True)
 class Calibration:
-    """What calibration found.
+    """What calibration found."""
 
-    Parameters
-    ----------
-    nominal : Stations
-        What was to be calibrated.
-    poses, unmoved_poses : list of SectorPose
-        One a station: as calibrated, and had nobody moved.
-    sites : list of SiteResult
-        Posteriors of those that were searched for.
-    ues : ndarray of bool, shape (ue,)
-        Whose measurements, or silence, could choose a pose: training UEs outside of cells that buildings cover.
-    heard : ndarray of int, shape (bs, 2)
-        UEs that report each station: of those that calibrate it, and held out.
-    """
-
-    nominal: Stations
-    poses: list[SectorPose]
-    unmoved_poses: list[SectorPose]
-    sites: list[SiteResult]
-    ues: NDArray[np.bool_]
-    heard: NDArray[np.intp]
+    nominal: Stations  #: what was to be calibrated
+    poses: list[SectorPose]  #: one a station
+    unmoved_poses: list[SectorPose]  #: the same, had nobody moved
+    sites: list[SiteResult]  #: posteriors of those that were searched for
+    ues: NDArray[np.bool_]  #: training UEs in the open, whose measurements or silence could choose a pose, (ue,)
+    heard: NDArray[np.intp]  #: UEs that report each station: of those, and of held-out ones, (bs, 2)
 
     @property
     def stations(self) -> Stations:

@@ -32,32 +32,15 @@ SITE = 1.0
 
 @dataclass(frozen=True)
 class Reports:
-    """What training UEs say about one station.
+    """What training UEs say about one station: n that reported it, and m that did not, one a square."""
 
-    Parameters
-    ----------
-    ue : ndarray of int, shape (n,)
-        UEs that reported it, as indices of the training UEs.
-    x, y : ndarray, shape (n,)
-        Where they stand [m].
-    gain_db : ndarray, shape (n,)
-        Path gain that they measured, the station's antenna included: reported level minus nominal power a resource
-        element [dB].
-    quiet_ue : ndarray of int, shape (m,)
-        UEs that did not, one a square.
-    threshold_db : ndarray, shape (m,)
-        Path gain below which each of those reports nothing [dB].
-    missed : float
-        Probability that a UE does not report the station however strong.
-    """
-
-    ue: NDArray[np.intp]
-    x: Floats
+    ue: NDArray[np.intp]  #: indices of those that reported it among the training UEs, (n,)
+    x: Floats  #: where they stand [m], (n,)
     y: Floats
-    gain_db: Floats
-    quiet_ue: NDArray[np.intp]
-    threshold_db: Floats
-    missed: float
+    gain_db: Floats  #: path gain, antenna included: reported level minus nominal power a resource element [dB], (n,)
+    quiet_ue: NDArray[np.intp]  #: indices of those that did not, (m,)
+    threshold_db: Floats  #: path gain below which each of them reports nothing [dB], (m,)
+    missed: float  #: probability that a UE does not report the station however strong
 
     @property
     def n(self) -> int:
@@ -119,16 +102,8 @@ def missed_share(x: Floats, y: Floats, measured: Floats, threshold: Floats) -> f
 
     The share of silent UEs among those that stand next to a UE with a strong report, pulled towards 0.1 by ten
     imagined UEs. Scanners miss cells: in the Rome campaigns a quarter to a half of such UEs are silent, so that silence
-    there is not about level, and reading it as attenuation turns sectors the wrong way.
-
-    Parameters
-    ----------
-    x, y : ndarray
-        Positions, shape (ue,) [m].
-    measured : ndarray
-        Reports, shape (ue,), NaN = silent [dBm].
-    threshold : ndarray
-        Weakest level that each UE could have reported, shape (ue,) [dBm].
+    there is not about level. All of shape (ue,): positions [m], reports [dBm], NaN = silent, and the weakest level that
+    each UE could have reported [dBm].
     """
     points, strong = np.column_stack([x, y]), measured > threshold + STRONG_DB
     if not strong.any():

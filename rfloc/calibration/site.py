@@ -40,33 +40,17 @@ STAGES = ((1.0, 0.35), (0.4, 0.25), (0.15, 0.2), (0.06, 0.2))
 
 @dataclass
 class SiteFit:
-    """What the search of a site found.
+    """What the search of a site found."""
 
-    Parameters
-    ----------
-    site : Site
-        With the correlation of residuals that was learned.
-    cloud : ndarray, shape (candidate, 3)
-        Candidate poses; `cheap`, (candidate,), is their log-evidence by the direct line alone.
-    traced : list of int
-        Candidates that were traced, in order; `gains` and `evidence` are theirs.
-    chosen : int
-        The candidate of the calibrated pose.
-    history : list of int
-        The candidate that was best after each trace.
-    seed : int
-        Of the fits.
-    """
-
-    site: Site
-    cloud: Floats
-    cheap: Floats
-    traced: list[int]
-    gains: list[Floats]
-    evidence: Floats
-    chosen: int
-    history: list[int]
-    seed: int
+    site: Site  #: with the correlation of residuals that was learned
+    cloud: Floats  #: candidate poses, (candidate, 3)
+    cheap: Floats  #: their log-evidence by the direct line alone, (candidate,)
+    traced: list[int]  #: candidates that were traced, in order
+    gains: list[Floats]  #: theirs [dB], each (ue,)
+    evidence: Floats  #: theirs, (trace,)
+    chosen: int  #: the candidate of the calibrated pose
+    history: list[int]  #: the candidate that was best after each trace
+    seed: int  #: of the fits
 
     @property
     def stated_evidence(self) -> Floats:

@@ -46,20 +46,9 @@ def weights_of(model: Surrogate, points: Floats) -> Floats:
 
 
 def surrogate(points: Floats, cheap: Floats, traced: NDArray[np.intp], evidence: Floats, seed: int) -> Surrogate:
-    """Fit to the candidates that were traced and predict all.
+    """Fit to the candidates that were traced, at least two, and their log-evidence (traced,), and predict all.
 
-    Parameters
-    ----------
-    points : ndarray, shape (candidate, 3)
-        x, y, h [m].
-    cheap : ndarray, shape (candidate,)
-        Log-evidence of each by the direct line alone.
-    traced : ndarray of int, shape (k,)
-        Candidates that were traced, at least two.
-    evidence : ndarray, shape (k,)
-        Their log-evidence.
-    seed : int
-        Of the fit.
+    `points` are x, y, h [m], (candidate, 3); `cheap` is their log-evidence by the direct line alone, (candidate,).
     """
     from sklearn.exceptions import ConvergenceWarning
     from sklearn.gaussian_process import GaussianProcessRegressor
