@@ -139,7 +139,7 @@ def tables(found: dict[str, float], lead: dict[str, dict[str, float]]) -> dict[s
             "ρ with RSSI, training UEs": row("train_spearman", raced),
             "median distance from the truth [m]": row("race_position_m", compared),
             "median time a station [s]": row("seconds", compared),
-            "scikit-optimize's share of an evaluation [s]": {"paper's search": found["skopt_overhead_s"]},
+            "scikit-optimize, an evaluation [s]": {"paper's search": found["skopt_overhead_s"]},
         },
         "until ours ranks as well as the paper's in the end": {
             **{line: {title: found[key + end] for title, key in ratios.items()} for line, end in lines.items()},

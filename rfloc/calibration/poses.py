@@ -94,14 +94,13 @@ class Calibration:
         return replace(self, poses=self.unmoved_poses)
 
     def records(self) -> list[dict[str, Any]]:
-        """A row a station for tables and JSON, nominal pose and distance moved [m] included; None for NaN."""
+        """A row a station for tables and JSON, nominal pose and distance moved [m] included."""
         rows = []
         for b, pose in enumerate(self.poses):
             was = {f"{k}_nominal": float(getattr(self.nominal, k)[b]) for k in _COLUMNS}
             moved = float(np.hypot(pose.x - was["x_nominal"], pose.y - was["y_nominal"]))
             counts = {"n_train": int(self.heard[b, 0]), "n_held_out": int(self.heard[b, 1])}
-            row = {"bs_id": str(self.nominal.id[b]), "moved": moved} | was | counts | asdict(pose)
-            rows.append({name: None if value != value else value for name, value in row.items()})
+            rows.append({"bs_id": str(self.nominal.id[b]), "moved": moved} | was | counts | asdict(pose))
         return rows
 
     def maps(self, traced: xr.Dataset, radio: RadioParams) -> xr.Dataset:
