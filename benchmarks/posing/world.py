@@ -10,6 +10,7 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
+from benchmarks.defaults import section
 from rfloc.calibration.candidates import Site
 from rfloc.calibration.reports import reports_of
 from rfloc.calibration.tracing import Tracer
@@ -25,7 +26,7 @@ Floats = NDArray[np.float64]
 #: Standard deviation and greatest error of nominal positions per axis [m]; the paper tries offsets up to 50 m.
 POSITION_SD, WITHIN = 20.0, 48.0
 #: Which UEs a search may see.
-HELD_OUT = SplitParams(block=150.0, unknown=0.2, known=0.0, val=0.0, buffer=20.0, allow=["crops"])
+HELD_OUT = section(SplitParams, known=0.0, val=0.0)
 
 
 @dataclass(frozen=True)
@@ -60,12 +61,11 @@ class KnownTruth:
     """
 
     def __init__(self, folder: Path, sizes: Sizes) -> None:
-        self.sizes, self.radio, self.sim = sizes, RadioParams(), SimulationParams()
+        self.sizes = sizes
+        self.radio, self.sim = section(RadioParams, front_to_back_db=30.0), section(SimulationParams)
         city = open_city(folder)
         self.plane = Plane(city, self.sim.cell, self.radio.ue_height)
-        campaign = CampaignParams(
-            kind="hidden", cities=["munich"], stations=sizes.stations, gain_sd=3.0, shadowing_sd=6.0
-        )
+        campaign = section(CampaignParams, cities=["munich"], stations=sizes.stations)
         reality = hidden_campaign(
             city, campaign, self.sim.model_copy(update={"samples": sizes.truth_samples}), self.radio, sizes.seed
         )  # fmt: skip
@@ -81,7 +81,8 @@ class KnownTruth:
         self.train: NDArray[np.bool_] = role == "train"
         self.held_out: NDArray[np.bool_] = role == "unknown"
         self.x, self.y = self.links["ue_x"].values, self.links["ue_y"].values
-        self.params = CalibrationParams(candidates=sizes.candidates, traces=sizes.traces, samples=sizes.samples)
+        asked = {"candidates": sizes.candidates, "traces": sizes.traces, "samples": sizes.samples}
+        self.params = section(CalibrationParams, height=[20.0, 100.0], **asked)
         self._rays = Rays(self.sim, self.radio, sizes.samples, sizes.seed + 1)
         self._reports = reports_of(self.links, self.train, self.radio, sizes.seed)
 

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from benchmarks.defaults import section
 from benchmarks.tracing import released
 from rfloc.city import City
 from rfloc.config import RadioParams, SimulationParams
@@ -21,8 +22,8 @@ from rfloc.studies.released import BATCH, DIPOLES
 Array = NDArray[np.float64]
 
 #: Depth of the paper; the other choices are this project's, without the rooftop floor, which no path has.
-SIM = SimulationParams(max_depth=3, refraction=False, diffraction=False, rooftop=False, scattering=0.4)
-RADIO = RadioParams()
+SIM = section(SimulationParams, max_depth=3, refraction=False, diffraction=False, rooftop=False, scattering=0.4)
+RADIO = section(RadioParams)
 SEED, OTHER_SEED = 7, 11
 
 #: What both ways have in the scene for links: the sector of TR 38.901 without tilt.
