@@ -1,5 +1,6 @@
 """Links datasets: who fills the arrays, by measurement or simulation; and nothing else differs."""
 
+from rfloc.datasets import statistical
 from rfloc.datasets.build import links_from_gain, links_from_maps
 from rfloc.datasets.hidden import OTHER_RAYS, hidden_campaign
 from rfloc.datasets.measured import read_campaign
@@ -8,5 +9,5 @@ from rfloc.datasets.synthetic import part_of_b, parts_of_c, require_unseen, simu
 
 __all__ = [
     "OTHER_RAYS", "estimate_positions", "hidden_campaign", "links_from_gain", "links_from_maps", "part_of_b",
-    "parts_of_c", "read_campaign", "require_unseen", "simulate",
+    "parts_of_c", "read_campaign", "require_unseen", "simulate", "statistical",
 ]  # fmt: skip
