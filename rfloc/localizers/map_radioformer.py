@@ -38,16 +38,6 @@ def normalise(rf: Tensor, there: Tensor) -> Tensor:
     return torch.where(there, (rf - mean) / std, 0.0)
 
 
-def encode_image(image: Tensor, bs_xy: Tensor, rf: Tensor, rf_mask: Tensor, bs_mask: Tensor, size: Tensor) -> Tensor:
-    """The image that the trunk sees, (batch, 3, pixels, pixels): building, road, scale [px/m], stations drawn in.
-
-    Arguments are those of :meth:`MapRadioFormer.forward`.
-    """
-    scale = (image.shape[-1] / size).to(image.dtype).reshape(-1, 1, 1, 1).expand(-1, 1, *image.shape[2:])
-    level = normalise(rf, rf_mask & bs_mask.unsqueeze(-1))[..., 0]
-    return draw_stations(torch.cat((image, scale), 1), bs_xy / size.reshape(-1, 1, 1), level, bs_mask)
-
-
 class MapRadioFormer(nn.Module):
     """The network (paper section 6): see :func:`build_model`, which makes one.
 
@@ -72,6 +62,18 @@ class MapRadioFormer(nn.Module):
         self.radio = nn.Sequential(*hidden, nn.Linear(widths[-1], config.hidden_size))
         self.head = Head(config.hidden_size, len(self.layers) + 1, self.patches, pixels, output)
 
+    @staticmethod
+    def encode_image(
+        image: Tensor, bs_xy: Tensor, rf: Tensor, rf_mask: Tensor, bs_mask: Tensor, size: Tensor
+    ) -> Tensor:
+        """The image that the trunk sees, (batch, 3, pixels, pixels): building, road, scale [px/m], stations drawn in.
+
+        Arguments are those of :meth:`forward`.
+        """
+        scale = (image.shape[-1] / size).to(image.dtype).reshape(-1, 1, 1, 1).expand(-1, 1, *image.shape[2:])
+        level = normalise(rf, rf_mask & bs_mask.unsqueeze(-1))[..., 0]
+        return draw_stations(torch.cat((image, scale), 1), bs_xy / size.reshape(-1, 1, 1), level, bs_mask)
+
     def forward(
         self, image: Tensor, bs_xy: Tensor, rf: Tensor, rf_mask: Tensor, bs_mask: Tensor, size: Tensor
     ) -> Tensor:
@@ -90,7 +92,7 @@ class MapRadioFormer(nn.Module):
         size : Tensor
             Edge of each crop [m], shape (batch,).
         """
-        seen_image = encode_image(image, bs_xy, rf, rf_mask, bs_mask, size)
+        seen_image = self.encode_image(image, bs_xy, rf, rf_mask, bs_mask, size)
         patches = self.embeddings(seen_image)  # [batch, CLS + patches^2, width]
         there = rf_mask & bs_mask.unsqueeze(-1)
         rf, xy = normalise(rf, there), torch.where(bs_mask.unsqueeze(-1), bs_xy / size.reshape(-1, 1, 1), 0.0)

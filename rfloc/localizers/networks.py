@@ -64,7 +64,12 @@ class NetLocalizer:
         self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         self.network = network.to(self.device).eval()
 
+    def inputs(self, batch: Batch) -> list[Tensor]:
+        """What the network is given of a batch, :data:`INPUTS`."""
+        tensors = as_tensors(batch, self.device)
+        return [tensors[name] for name in INPUTS]
+
     def posterior(self, batch: Batch) -> np.ndarray:
         """Probabilities over the crop grid, shape (batch, output, output), row 0 = north, each crop summing to 1."""
         with torch.inference_mode():
-            return to_posterior(predict(self.network, as_tensors(batch, self.device)), self.loss).cpu().numpy()
+            return to_posterior(self.network(*self.inputs(batch)), self.loss).cpu().numpy()

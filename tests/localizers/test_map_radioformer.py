@@ -20,7 +20,6 @@ from rfloc.localizers.map_radioformer import (
     RF_STD,
     MapRadioFormer,
     build_model,
-    encode_image,
 )
 from rfloc.localizers.networks import build_network, predict, to_posterior
 from rfloc.localizers.vit import BLOB, Head, draw_stations, sinusoids, unpatch
@@ -107,7 +106,7 @@ def test_parity_with_the_reference_transformer_on_image_tokens(stations: int) ->
     x = inputs(stations=stations)
     x["bs_mask"][:] = False
     predict(net, x)
-    image = encode_image(*(x[name] for name in ("image", "bs_xy", "rf", "rf_mask", "bs_mask", "size")))
+    image = MapRadioFormer.encode_image(*(x[name] for name in ("image", "bs_xy", "rf", "rf_mask", "bs_mask", "size")))
     torch.testing.assert_close(image, torch.cat((x["image"], torch.full((2, 1, 28, 28), 28 / 400.0)), 1))
     with torch.inference_mode():
         states = reference(image, output_hidden_states=True).hidden_states
@@ -231,7 +230,7 @@ def test_every_crop_has_its_own_scale(net: MapRadioFormer) -> None:
         both = predict(net, x)
         alone = torch.cat([predict(net, {name: value[[b]] for name, value in x.items()}) for b in range(2)])
     torch.testing.assert_close(both, alone)
-    image = encode_image(*(x[name] for name in ("image", "bs_xy", "rf", "rf_mask", "bs_mask", "size")))
+    image = MapRadioFormer.encode_image(*(x[name] for name in ("image", "bs_xy", "rf", "rf_mask", "bs_mask", "size")))
     assert image[:, 2, -1, 14].tolist() == pytest.approx([28 / 300, 28 / 800])
 
 
