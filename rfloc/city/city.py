@@ -186,7 +186,6 @@ def _from_map(
     footprints, facts = osm.read_buildings(params, frame, data_root)
     streets, street_facts = osm.read_streets(params, frame, data_root)
     footprints = heights.assign_heights(footprints, params.height_prior)
-    footprints["height"] *= params.height_scale
     sources = {str(k): int(v) for k, v in footprints["height_source"].value_counts().items()}
     grid = Grid.covering(*box_bounds(frame, params.box or [], params.margin), CELL)
     roofs = mesh.extrude(footprints)

@@ -72,7 +72,6 @@ class CityParams(Section):
     )
     #: Median of measured building heights here [m], for untagged ones; null: by footprint area.
     height_prior: Positive | None = None
-    height_scale: Positive = 1.0  #: factor on every height
     patches_only: bool = False  #: a region: never built whole, only patches of it are
 
     @model_validator(mode="after")
