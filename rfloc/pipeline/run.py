@@ -12,9 +12,10 @@ import logging
 import os
 import re
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import nbformat
 import papermill
@@ -33,16 +34,6 @@ _OVERWRITTEN = re.compile(r"[^\n]*\r(?!\n)")
 _LINE = re.compile(r"Cell In\[\d+\], line (\d+)")
 _WIDGET = "application/vnd.jupyter.widget"
 _KERNEL = {"display_name": "Python 3", "language": "python", "name": "python3"}
-
-
-def read_notebook(path: Path) -> NotebookNode:
-    """Read a notebook (raises NotebookError if it is missing or no notebook)."""
-    try:
-        return nbformat.read(path, as_version=4)
-    except FileNotFoundError:
-        raise NotebookError(f"there is no notebook at {path}", "", "notebooks lie in notebooks/") from None
-    except nbformat.reader.NotJSONError as error:
-        raise NotebookError(f"{path} is no notebook", str(error)) from None
 
 
 def declared(nb: NotebookNode, name: str = "notebook") -> dict[str, Any]:
@@ -81,29 +72,29 @@ def parse(text: str) -> tuple[str, Any]:
         raise NotebookError(f"cannot read -p {text!r}", str(error).replace("\n", " ")) from None
 
 
-def resolve(nb: NotebookNode, params: config.Params, given: dict[str, Any], name: str) -> tuple[config.Params, dict]:
-    """Parameters with what was given in its place, and the values to inject.
+def resolve(
+    defaults: Mapping[str, Any], params: config.Params, given: Mapping[str, Any], name: str
+) -> tuple[config.Params, dict[str, Any]]:
+    """Parameters with what was given in its place, and the values to inject: of what is declared, and what is given.
 
     Raises
     ------
     NotebookError
         If a given name is neither a knob nor declared, or its value is none that it can have.
     """
-    defaults = declared(nb, name)
-    if unknown := next((key for key in given if key not in defaults and key not in config.KNOBS), None):
-        raise NotebookError(f"{name} has no parameter {unknown!r}", "", nearest(unknown, {*defaults, *config.KNOBS}))
+    own = {key: value for key, value in given.items() if key not in config.KNOBS}
+    for key, value in own.items():
+        if key not in defaults:
+            raise NotebookError(f"{name} has no parameter {key!r}", "", nearest(key, {*defaults, *config.KNOBS}))
+        if defaults[key] is not None and type(value) is not type(defaults[key]):
+            said = f"{name}: parameter {key!r} is of type {type(defaults[key]).__name__}, like {defaults[key]!r}"
+            raise NotebookError(said, f"-p gave {value!r}")
     try:
         params = config.overlay(params, {key: value for key, value in given.items() if key in config.KNOBS})
     except ConfigError as error:
         raise NotebookError(f"{name}: {error.what}", f"-p gave {', '.join(given)}", error.mend) from None
-    for key in given.keys() - config.KNOBS.keys():
-        if isinstance(defaults[key], float) and type(given[key]) is int:
-            given[key] = float(given[key])
-        if defaults[key] is not None and type(given[key]) is not type(defaults[key]):
-            said = f"{name}: parameter {key!r} is of type {type(defaults[key]).__name__}, like {defaults[key]!r}"
-            raise NotebookError(said, f"-p gave {given[key]!r}")
-    named = {key: record.value_of(params, key) for key in (*defaults, *given) if key in config.KNOBS}
-    return params, defaults | given | named
+    knobs = {key: record.value_of(params, key) for key in (*defaults, *given) if key in config.KNOBS}
+    return params, {**defaults, **own, **knobs}
 
 
 class _Shown(logging.Handler):
@@ -116,21 +107,15 @@ class _Shown(logging.Handler):
 @contextlib.contextmanager
 def _undisturbed() -> Iterator[Path]:
     """A scratch folder; kernels started meanwhile see no settings of the user's, and papermill says what they say."""
+    log, shown = logging.getLogger("papermill"), _Shown()
+    log.setLevel(logging.INFO)
+    log.propagate = False
+    log.addHandler(shown)
     with tempfile.TemporaryDirectory(prefix="rfloc-") as folder:
         settings = dict.fromkeys(("IPYTHONDIR", "JUPYTER_DATA_DIR", "JUPYTER_RUNTIME_DIR"), folder)
-        settings |= {"JUPYTER_PATH": "", "PYTHONHASHSEED": "0"}
-        before = {name: os.environ.get(name) for name in settings}
-        os.environ.update(settings)
-        log, shown = logging.getLogger("papermill"), _Shown()
-        log.setLevel(logging.INFO)
-        log.propagate = False
-        log.addHandler(shown)
-        try:
+        with mock.patch.dict(os.environ, settings | {"JUPYTER_PATH": "", "PYTHONHASHSEED": "0"}):
             yield Path(folder)
-        finally:
-            log.removeHandler(shown)
-            for name, value in before.items():
-                os.environ.pop(name) if value is None else os.environ.update({name: value})
+    log.removeHandler(shown)
 
 
 def execute(notebook: Path, values: dict[str, Any], cwd: Path, failed: Path) -> NotebookNode:
@@ -142,27 +127,31 @@ def execute(notebook: Path, values: dict[str, Any], cwd: Path, failed: Path) -> 
         If a cell fails, naming the cell, its line and the error, or the kernel dies; `failed` holds what there is.
     """
     with _undisturbed() as scratch:
-        out, mend = scratch / notebook.name, f"the notebook up to there is {failed.relative_to(cwd)}"
+        out = scratch / notebook.name
         try:
             papermill.execute_notebook(
                 notebook, out, values, cwd=cwd, kernel_name="python3", language="python",
                 log_output=True, progress_bar=False, config=Config(KernelManager={"transport": "ipc"}),
             )  # fmt: skip
         except PapermillExecutionError as error:
-            _keep(normalise(read_notebook(out)), failed)
-            print(_ANSI.sub("", "\n".join(error.traceback)), flush=True)
-            match, lines = _LINE.search(_ANSI.sub("", "\n".join(error.traceback))), error.source.splitlines()
-            at = int(match[1]) if match else 1
-            what = f"{notebook.name}: cell {error.exec_count}, line {at} failed: {lines[at - 1].strip()}"
+            write_notebook(normalise(nbformat.read(out, as_version=4)), failed)
+            trace = _ANSI.sub("", "\n".join(error.traceback))
+            print(trace, flush=True)
+            at = int(match[1]) if (match := _LINE.search(trace)) else 1
+            source = error.source.splitlines()[at - 1].strip()
             said = _ANSI.sub("", error.evalue).replace("\n", "\n      ")
-            raise NotebookError(what, f"{error.ename}: {said}", mend) from None
+            raise NotebookError(
+                f"{notebook.name}: cell {error.exec_count}, line {at} failed: {source}",
+                f"{error.ename}: {said}",
+                f"the notebook up to there is {failed.relative_to(cwd)}",
+            ) from None
         except DeadKernelError:
             raise NotebookError(
                 f"{notebook.name}: the kernel died",
                 "the process was ended from outside: out of memory, or a native library aborted",
                 "free memory or choose a smaller scale; `rfloc doctor` checks the native libraries",
             ) from None
-        return normalise(read_notebook(out))
+        return normalise(nbformat.read(out, as_version=4))
 
 
 def normalise(nb: NotebookNode) -> NotebookNode:
@@ -208,7 +197,8 @@ def _outputs(outputs: list[NotebookNode]) -> list[NotebookNode]:
     return kept
 
 
-def _keep(nb: NotebookNode, path: Path) -> None:
+def write_notebook(nb: NotebookNode, path: Path) -> None:
+    """Write a notebook whole or not at all."""
     with files.write(path) as part:
         nbformat.write(nb, part)
 
@@ -234,11 +224,14 @@ def run(
     """
     root = config.project_root(root or "")
     notebook, out = root / notebook, root / out
-    nb = read_notebook(notebook)
-    params, values = resolve(nb, config.read(root / "params.yaml"), dict(map(parse, given)), notebook.name)
+    try:
+        defaults = declared(nbformat.read(notebook, as_version=4), notebook.name)
+    except (FileNotFoundError, nbformat.reader.NotJSONError) as error:
+        raise NotebookError(f"there is no notebook at {notebook}", str(error), "they lie in notebooks/") from None
+    params, values = resolve(defaults, config.read(root / "params.yaml"), dict(map(parse, given)), notebook.name)
     made_by = record.begin(root, stage or out.stem, notebook, params, values)
     print(f"{notebook.name}: scale {params.scale}", flush=True)
-    _keep(execute(notebook, values, root, root / "build" / "failed" / out.name), out)
+    write_notebook(execute(notebook, values, root, root / "build" / "failed" / out.name), out)
     said = record.finish(root, made_by)
     print(f"{notebook.name}: done in {said['wall_time_s']:.1f} s, {said['peak_memory_mib']} MiB", flush=True)
     return out

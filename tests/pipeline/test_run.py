@@ -8,7 +8,7 @@ import pytest
 from rfloc import config
 from rfloc.cli import main
 from rfloc.errors import ConfigError, NotebookError
-from rfloc.pipeline.run import declared, normalise, parse, read_notebook, resolve, run
+from rfloc.pipeline.run import declared, normalise, parse, resolve, run
 
 OUT = "book/executed/tiny.ipynb"
 
@@ -32,7 +32,7 @@ def params(project):
 
 @pytest.fixture
 def tiny(project, write):
-    return read_notebook(project / write())
+    return declared(nbformat.read(project / write(), as_version=4))
 
 
 def cells(path):
@@ -48,7 +48,7 @@ def test_declared_knobs_come_from_params_and_what_is_the_pages_own_stays(tiny, p
 
 @pytest.mark.parametrize(
     ("given", "value"),
-    [("seed=3", 3), ("crops_size=4e2", 400.0), ("note=x y", "x y"), ("factor=3", 3.0), ("training_lr=1e-5", 1e-5)],
+    [("seed=3", 3), ("crops_size=4e2", 400.0), ("note=x y", "x y"), ("factor=3.0", 3.0), ("training_lr=1e-5", 1e-5)],
 )
 def test_what_is_given_overrides_declared_or_not(tiny, params, given, value):
     name, parsed = parse(given)
@@ -83,7 +83,7 @@ def test_a_value_that_cannot_be_read(text):
 )
 def test_a_parameters_cell_holds_literals_only(write, project, parameters, said):
     with pytest.raises(NotebookError, match=said):
-        declared(read_notebook(project / write(parameters=parameters)))
+        declared(nbformat.read(project / write(parameters=parameters), as_version=4))
 
 
 @pytest.mark.parametrize("tagged", [0, 2])
@@ -93,12 +93,11 @@ def test_exactly_one_cell_is_tagged(tagged):
         declared(nbformat.v4.new_notebook(cells=cells))
 
 
-def test_missing_and_damaged_notebooks(tmp_path):
-    with pytest.raises(NotebookError, match="there is no notebook"):
-        read_notebook(tmp_path / "x.ipynb")
-    (tmp_path / "x.ipynb").write_text("print(1)")
-    with pytest.raises(NotebookError, match="is no notebook"):
-        read_notebook(tmp_path / "x.ipynb")
+def test_missing_and_damaged_notebooks(project):
+    (project / "x.ipynb").write_text("print(1)")
+    for name in ("gone.ipynb", "x.ipynb"):
+        with pytest.raises(NotebookError, match=rf"there is no notebook at .*{name}"):
+            run(name, OUT, root=project)
 
 
 def test_the_output_is_executed_normalised_and_the_same_bytes_twice(project, write, capfd):
