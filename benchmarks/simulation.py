@@ -58,7 +58,6 @@ def measure(name: str, folder: Path) -> dict[str, Any]:
     ratios = {f"{key}_ratio": result[key]["ratio"] for key in ("links", "maps", "azimuth", "memory")}
     return result | {
         "ratios": ratios | {"rays_percent_of_backend": result["rays"]["percent"]},
-        "goals": GOALS,
         "sizes": {"name": name, "stations": sizes.stations, "ues": sizes.ues, "samples": sizes.samples},
         "machine": {"cores": os.cpu_count(), "backend": backend.kind, "sionna-rt": version("sionna-rt")},
         "revision": {"commit": revision, "dirty": dirty},

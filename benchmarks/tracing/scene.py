@@ -22,12 +22,12 @@ from rfloc.studies.released import BATCH, DIPOLES
 Array = NDArray[np.float64]
 
 #: Depth of the paper; the other choices are this project's, without the rooftop floor, which no path has.
-SIM = section(SimulationParams, max_depth=3, refraction=False, diffraction=False, rooftop=False, scattering=0.4)
-RADIO = section(RadioParams)
+SIM = section(SimulationParams, max_depth=3, rooftop=False)
+RADIO = section(RadioParams, front_to_back_db=30.0)
 SEED, OTHER_SEED = 7, 11
 
 #: What both ways have in the scene for links: the sector of TR 38.901 without tilt.
-SECTOR = RADIO.model_copy(update={"downtilt": 0.0, "front_to_back_db": 30.0})
+SECTOR = RADIO.model_copy(update={"downtilt": 0.0})
 
 #: Edge of a map's cell [m].
 CELL = 5.0

@@ -24,16 +24,9 @@ DIPOLE_GAIN = 1.643
 def tr38901_gain_db(
     delta_azimuth_deg: ArrayLike, zenith_deg: ArrayLike, attenuation_db: float = ATTENUATION_DB
 ) -> Array:
-    """Gain of the TR 38.901 element (table 7.3-1) [dBi].
+    """Gain of the TR 38.901 element (table 7.3-1) [dBi], off boresight by an azimuth in [-180, 180], at a zenith [deg].
 
-    Parameters
-    ----------
-    delta_azimuth_deg : array_like
-        Azimuth off boresight in [-180, 180] [deg].
-    zenith_deg : array_like
-        Zenith angle [deg], 90 at boresight.
-    attenuation_db : float
-        Greatest attenuation off boresight; 30 dB in the table.
+    `attenuation_db` is the greatest attenuation off boresight, 30 dB in the table.
     """
     vertical = np.minimum(12 * ((np.asarray(zenith_deg, float) - 90.0) / BEAMWIDTH) ** 2, attenuation_db)
     horizontal = np.minimum(12 * (np.asarray(delta_azimuth_deg, float) / BEAMWIDTH) ** 2, attenuation_db)

@@ -32,39 +32,26 @@ if TYPE_CHECKING:
 #: Candidate paths that the solver's buffer starts with, and how large it may grow.
 BUFFER, LARGEST_BUFFER = 1 << 19, 1 << 24
 
-#: Largest part of the solver's table of specular chains that a UE has, in entries.
-LARGEST_TABLE = 1 << 20
-
-#: Memory that a call may take [bytes], and what the solver takes for each ray, interaction and UE.
-MEMORY, BYTES_A_TEST = 1_200_000_000, 72
+#: Largest part of the solver's table of specular chains that a UE has [entries], memory that a call may take [bytes],
+#: and what of it the solver takes for each ray, interaction and UE.
+LARGEST_TABLE, MEMORY, BYTES_A_TEST = 1 << 20, 1_200_000_000, 72
 
 
 @dataclass(frozen=True)
 class Ends:
-    """The antennas of a link, the powers of whose ports and elements add.
+    """The antennas of a link, the powers of whose ports and elements add."""
 
-    Parameters
-    ----------
-    station : sionna.rt.AntennaArray
-        Of the stations, turned to their azimuth and downtilt.
-    ue : (str, str)
-        Sionna's names of the UE's pattern and polarisation; default, two isotropic ports.
-    orientation : callable
-        Sionna's angles [rad] of an azimuth and a downtilt [deg].
-    explicit : bool
-        Every element of a station's array sends an equal part of its rays; else all leave from its middle.
-    """
-
-    station: Any
-    ue: tuple[str, str] = ("iso", "VH")
+    station: Any  #: Sionna array of the stations, turned to their azimuth and downtilt
+    ue: tuple[str, str] = ("iso", "VH")  #: Sionna's names of the UE's pattern and polarisation
+    #: Sionna's angles [rad] of an azimuth and a downtilt [deg].
     orientation: Callable[[float, float], tuple[float, float, float]] = sionna_orientation
-    explicit: bool = False
+    explicit: bool = False  #: every element sends an equal part of a station's rays; else all leave from the middle
 
 
 def sector(radio: RadioParams, polarization: str = "V", **shape: Any) -> Any:
-    """A station's antenna as a Sionna array: elements of the radio parameters' pattern, ports of the whole power each.
+    """A station's antenna as a Sionna array of the radio parameters' elements, each port of the whole power.
 
-    `shape` is that of a planar array: `num_rows`, `num_cols`, `vertical_spacing`, `horizontal_spacing` [wavelengths].
+    `shape` is that of a `PlanarArray`: rows, columns, spacings [wavelengths]; a single element by default.
     """
     prepare()
     import drjit as dr
@@ -80,12 +67,10 @@ def sector(radio: RadioParams, polarization: str = "V", **shape: Any) -> Any:
         off = [dr.minimum(12 * (dr.rad2deg(angle) / BEAMWIDTH) ** 2, least) for angle in (theta - dr.pi / 2, phi)]
         return number(10 ** ((MAX_GAIN_DB - dr.minimum(off[0] + off[1], least)) / 20), 0)
 
-    named = {"isotropic": "iso", "dipole": "hw_dipole"}.get(radio.pattern, "iso")
+    named = "hw_dipole" if radio.pattern == "dipole" else "iso"
     array = PlanarArray(**({"num_rows": 1, "num_cols": 1} | shape), pattern=named, polarization=polarization)
     if radio.pattern == "tr38901":
-        array.antenna_pattern = PolarizedAntennaPattern(
-            v_pattern=tr38901, polarization=polarization, polarization_model="tr38901_2"
-        )
+        array.antenna_pattern = PolarizedAntennaPattern(v_pattern=tr38901, polarization=polarization)
     return array
 
 
@@ -209,10 +194,9 @@ def compare_with_maps(
     Returns
     -------
     dict
-        `links`: (UE, station) pairs; `paths`, `maps`: shares of them that path tracing, and the maps, reach; `both`:
-        number that both reach, with the `bias_db`, `rms_db` (bias removed) and `spearman` of maps against paths there
-        (NaN under three); `missed`: share of the path-traced links that the maps miss; `spearman_all`: over all pairs,
-        those that one of them does not reach being its weakest.
+        `links`: (UE, station) pairs; `paths`, `maps`: shares of them that either reaches; `both`: number that both do,
+        with `bias_db`, `rms_db` (bias removed) and `spearman` of maps against paths there (NaN under three); `missed`:
+        share of the traced links that maps miss; `spearman_all`: over all pairs, what one does not reach its weakest.
 
     Raises
     ------

@@ -21,11 +21,8 @@ from rfloc.frames import Grid
 #: Releases of sionna-rt whose loops are known.
 TESTED = "2.2."
 
-#: Share of a map's rays that go up. From 0.1 to 0.25 a map gets worse by a quarter.
-ABOVE = 0.1
-
-#: Least and greatest :func:`flatness`.
-FLATNESS = (0.01, 0.5)
+#: Share of a map's rays that go up (from 0.1 to 0.25 a map gets worse by a quarter), limits of :func:`flatness`.
+ABOVE, FLATNESS = 0.1, (0.01, 0.5)
 
 
 def interactions(sim: SimulationParams) -> dict[str, bool]:
@@ -96,10 +93,9 @@ def flatness(height: float, grid: Grid) -> float:
     """Sine of the elevation within which most of a map's rays leave an antenna `height` metres above it.
 
     Height over half the map's edge. A cell at distance d on a street spans a solid angle ~ 1 / d^3, so that rays spread
-    evenly over directions crowd under the mast. With a density ~ 1 / (z^2 + flatness^2) over z, the sine of elevation,
-    there are ~ 1 / d of them on a cell as far as the edge. On Munich (5 m, 10^6 rays, depth 3, specular) the median
-    error of a cell falls from 47 % to 13 % with 0.05, cells without a ray from 29 % to 6 %, and 0.03 and 0.1 are nearly
-    as good; on a city of 360 m, antennas at 26 m, 0.2 is best and 0.05 no better than even.
+    evenly over directions crowd under the mast; with a density ~ 1 / (z^2 + flatness^2) over z, the sine of elevation,
+    ~ 1 / d of them meet a cell as far as the edge. On Munich (5 m, 10^6 rays, depth 3, specular) the median error of a
+    cell falls from 47 % to 13 % with 0.05; 0.03 and 0.1 are nearly as good.
     """
     return float(np.clip(2 * height / np.sqrt(grid.nx * grid.ny * grid.cell**2), *FLATNESS))
 
@@ -107,12 +103,11 @@ def flatness(height: float, grid: Grid) -> float:
 def map_solver(batches: int, seed: int, flat: float) -> Any:
     """Sionna's radio map solver, with rays that crowd towards the horizon, in batches that tell how sure a map is.
 
-    The scene's transmitters are `batches` copies of one, and each shoots a Fibonacci lattice. Sionna's own lattice is
-    the same for every transmitter, whatever the seed; here each is turned about the vertical and shifted along it by a
-    part of a point, at random by `seed` (randomised quasi-Monte Carlo), so that batches are independent and unbiased
-    maps. A ray's power makes up for the density of rays in its direction, for which see :func:`flatness`. One lattice
-    for all batches together would be more even (10 % for the 13 % there), but the scatter of its parts overstates the
-    error of their mean by up to 2.4.
+    The scene's transmitters are `batches` copies of one, and each shoots a Fibonacci lattice: Sionna's own is the same
+    for every transmitter and seed; here each is turned about the vertical and shifted along it, at random by `seed`
+    (randomised quasi-Monte Carlo), so that batches are independent and unbiased maps. A ray's power makes up for the
+    density of rays in its direction (:func:`flatness`). One lattice for all batches together would be more even (10 %
+    for the 13 % there), but the scatter of its parts overstates the error of their mean by up to 2.4.
     """
     prepare()
     import drjit as dr
@@ -127,8 +122,7 @@ def map_solver(batches: int, seed: int, flat: float) -> Any:
         n, batch = mi.Float64(ray % samples), ray // samples
         along = (n + dr.gather(mi.Float64, mi.Float64(shifts), batch)) / samples  # 0 = straight down
         about = n * ((np.sqrt(5.0) - 1) / 2) + dr.gather(mi.Float64, mi.Float64(turns), batch)
-        down = 1 - along / (1 - ABOVE)
-        up = 1 - (1 - along) / ABOVE
+        down, up = 1 - along / (1 - ABOVE), 1 - (1 - along) / ABOVE
         z = dr.clip(mi.Float(edge * dr.tan(half * dr.select(down > 0, -down, up))), -1.0, 1.0)
         radius, (sine, cosine) = dr.safe_sqrt(1 - z * z), dr.sincos(mi.Float(2 * np.pi * (about - dr.floor(about))))
         rays: Any = mi.Ray3f(o=dr.repeat(sources, samples), d=mi.Vector3f(radius * cosine, radius * sine, z))
