@@ -13,6 +13,7 @@ import hashlib
 import json
 import os
 import shutil
+import sys
 import tempfile
 import warnings
 import zipfile
@@ -124,6 +125,11 @@ def kept(key: Path | None, make: Callable[[], Arrays]) -> Arrays:
     with write(key) as part, part.open("wb") as out:
         np.savez_compressed(out, allow_pickle=False, **found)
     return found
+
+
+def say(line: str) -> None:
+    """Print a line of progress to standard error: shown while a stage runs, kept on no page."""
+    print(line, file=sys.stderr, flush=True)
 
 
 def save_json(value: Mapping[str, Any] | list[Any], path: str | Path) -> Path:

@@ -20,6 +20,7 @@ from rfloc.calibration.site import NOMINAL, AzimuthPosterior, azimuth_posterior,
 from rfloc.calibration.tracing import Tracer
 from rfloc.config import CalibrationParams, EngineParams
 from rfloc.errors import CalibrationError
+from rfloc.files import say
 from rfloc.simulation.many import each
 from rfloc.simulation.plane import Plane, Rays
 from rfloc.splits import leakage_report
@@ -89,10 +90,7 @@ def calibrate(
         if progress:
             moved = np.hypot(pose.x - jobs[k][1].x[0], pose.y - jobs[k][1].y[0])
             told = pose.reason or f"moved {moved:.0f} m, h {pose.h:.0f} m"
-            print(
-                f"site {len(done)}/{len(jobs)} {names[k]}: {pose.traces} traces in {result.seconds:.0f} s, {told}",
-                flush=True,
-            )
+            say(f"site {len(done)}/{len(jobs)} {names[k]}: {pose.traces} traces in {result.seconds:.0f} s, {told}")
     sites = [done[k] for k in sorted(done)]
     poses = [SectorPose.nominal(nominal, b, rays.radio, skipped.get(b, "")) for b in range(nominal.n)]
     unmoved = list(poses)

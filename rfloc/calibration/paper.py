@@ -21,6 +21,7 @@ from rfloc.calibration.site import Trace
 from rfloc.calibration.tracing import Tracer
 from rfloc.config import CalibrationParams, EngineParams, RadioParams
 from rfloc.errors import CalibrationError
+from rfloc.files import say
 from rfloc.simulation.many import each
 from rfloc.simulation.maps import sector_gain_db
 from rfloc.simulation.plane import Plane, Rays
@@ -120,7 +121,7 @@ def calibrate_as_paper(
         found[int(enough[k])] = fit
         if progress:
             best = f"Spearman {fit.spearman.max():.2f} on training UEs"
-            print(f"paper's search {nominal.id[enough[k]]}: {best}, {fit.seconds[-1]:.0f} s", flush=True)
+            say(f"paper's search {nominal.id[enough[k]]}: {best}, {fit.seconds[-1]:.0f} s")
     return found
 
 

@@ -24,7 +24,7 @@ from tqdm import tqdm
 
 from rfloc.backend import one_thread
 from rfloc.config import EngineParams, RadioParams
-from rfloc.files import Arrays, digest, kept
+from rfloc.files import Arrays, digest, kept, say
 from rfloc.frames import Grid, bearing, wrap_degrees
 from rfloc.schema import validate, with_units
 from rfloc.simulation.antennas import pattern_gain_db
@@ -88,10 +88,9 @@ def trace_maps(
     row, column = np.nonzero(plane.outdoors[0] > 0)
     gain[:, row, column] = _over_rooftops(plane, stations, rays, gain[:, row, column], row, column)
     if progress:
-        print(
+        say(
             f"maps of {stations.n} stations in {city.key}: {middle - start:.1f} s of rays "
-            f"({rays.samples:.2g} a station), {time.perf_counter() - middle:.1f} s over the rooftops",
-            flush=True,
+            f"({rays.samples:.2g} a station), {time.perf_counter() - middle:.1f} s over the rooftops"
         )
     dims = ("bs", "y", "x")
     ds = xr.Dataset(
@@ -174,8 +173,8 @@ def trace_ahead(
              for plane, stations, rays in asked for k in range(stations.n))  # fmt: skip
     jobs = [job for job in every if not _file(*job).exists()]
     names = [f"the map of {station.id[0]} in {plane.city.key}" for plane, station, *_ in jobs]
-    pause = 0.5 if sys.stdout.isatty() else 60.0  # a log, or a notebook, keeps every state of the bar
-    bar = {"unit": " maps", "leave": False, "file": sys.stdout, "mininterval": pause, "delay": pause}
+    pause = 0.5 if sys.stderr.isatty() else 60.0  # a log, or a notebook, keeps every state of the bar
+    bar = {"unit": " maps", "leave": False, "mininterval": pause, "delay": pause}
     for _ in tqdm(each(_keep, jobs, names, engine), "traced", len(jobs), disable=not progress, **bar):
         pass
 

@@ -21,7 +21,7 @@ from lightning.pytorch.callbacks import ModelCheckpoint
 
 from rfloc.config import CropParams, ExperimentParams, ModelParams, TrainingParams
 from rfloc.errors import TrainingError
-from rfloc.files import digest
+from rfloc.files import digest, say
 from rfloc.training.batches import CropSource, Source, ValidationSteps
 from rfloc.training.checkpoints import Checkpoint, initial, load_checkpoint, save_checkpoint
 from rfloc.training.module import LocalizerModule
@@ -44,7 +44,7 @@ def run_experiment(
     start: Path | None,
     out: Path,
     seed: int,
-    log: Callable[[str], None] = print,
+    log: Callable[[str], None] = say,
 ) -> dict[str, Any]:
     """Train the experiment `key` and write its checkpoint `out`.
 

@@ -15,6 +15,7 @@ from torch.utils.data import DataLoader
 
 from rfloc.config import CropParams, ExperimentParams, TrainingParams
 from rfloc.errors import TrainingError
+from rfloc.files import say
 from rfloc.localizers.networks import predict, to_posterior
 from rfloc.training.batches import CropSource, TrainingSteps, ValidationSteps
 
@@ -85,7 +86,7 @@ class LocalizerModule(pl.LightningModule):
         sources: Sequence[CropSource] = (),
         val: ValidationSteps | None = None,
         seed: int = 0,
-        log: Callable[[str], None] = print,
+        log: Callable[[str], None] = say,
     ) -> None:
         super().__init__()
         self.network, self.experiment, self.training_params, self.crops = network, experiment, training, crops
