@@ -133,9 +133,7 @@ def _about(links: xr.Dataset, raster: xr.Dataset, split: xr.Dataset | None, simu
 def _fit(module: LocalizerModule, folder: Path) -> None:
     """Train, from where `folder` says that an earlier call ended; leaves the last state there, and the best."""
     plan, last = module.plan, folder / "last.ckpt"
-    options: dict[str, Any] = {
-        "dirpath": folder, "save_on_train_epoch_end": True, "enable_version_counter": False,
-    }  # fmt: skip
+    options: dict[str, Any] = {"dirpath": folder, "save_on_train_epoch_end": True, "enable_version_counter": False}
     keep: list[pl.Callback] = [ModelCheckpoint(filename="last", **options)]
     if module.val is not None:  # first, so that the last state knows which was best
         keep.insert(0, ModelCheckpoint(filename="best", monitor="val_error", save_weights_only=True, **options))
