@@ -69,12 +69,7 @@ def parse_length(text: object) -> float:
 def assign_heights(buildings: gpd.GeoDataFrame, prior: float | None) -> gpd.GeoDataFrame:
     """Geometry, `height` [m], `height_source` (one of :data:`SOURCES`) and `kind` of footprints, by the rule table.
 
-    Parameters
-    ----------
-    buildings : GeoDataFrame
-        As :func:`rfloc.city.osm.read_buildings` gives them, in metres.
-    prior : float, optional
-        Median of measured heights [m].
+    They are as :func:`rfloc.city.osm.read_buildings` gives them; `prior` is a median of measured heights [m].
     """
     amenity, kind = buildings["amenity"].fillna("").astype(str), buildings["kind"].fillna("yes").astype(str)
     kind = kind.where(kind.isin(list(KIND_HEIGHT)) | ~amenity.isin(list(KIND_HEIGHT)), amenity)

@@ -37,19 +37,12 @@ def extrude(footprints: gpd.GeoDataFrame) -> Mesh:
 
 
 def prisms(polygons: ArrayLike, base: ArrayLike, top: ArrayLike) -> Mesh:
-    """Polygons extruded between two heights [m]: roof, floor and walls, courtyards open.
+    """Polygons [m], shape (n,), extruded between z `base` and `top` [m]: roof, floor and walls, courtyards open.
 
     Roofs and floors are ear-clipped and made Delaunay by GEOS. It keeps every vertex of the outline, so walls and roof
     share their edges exactly; Mapbox's earcut drops vertices in line with their neighbours, which leaves T-junctions
     once coordinates lie on a grid (60 of 21,005 roofs of Rome at 1 cm). Prisms share no vertices; neighbours keep their
     party walls, which neither a reflected nor a scattered ray meets.
-
-    Parameters
-    ----------
-    polygons : array_like of shapely.Polygon, shape (n,)
-        Valid footprints [m], either orientation; repeated points don't matter.
-    base, top : array_like, shape (n,) or scalar
-        z of floor and of the roof above it [m].
     """
     outlines = np.atleast_1d(np.asarray(polygons, dtype=object))
     low, high = (np.broadcast_to(np.asarray(z, float), outlines.shape) for z in (base, top))

@@ -30,6 +30,9 @@ from rfloc.errors import DataError
 from rfloc.files import digest, write
 from rfloc.frames import LocalFrame
 
+#: Features, and counts taken while they were read.
+Found = tuple[gpd.GeoDataFrame, dict[str, Any]]
+
 #: Features this far outside a city are read too [m], so that a building cut at a tile border there is whole.
 REACH = 200.0
 
@@ -85,9 +88,7 @@ _UNREADABLE = (
 )  # fmt: skip
 
 
-def read_buildings(
-    params: CityParams, frame: LocalFrame, data_root: str | Path
-) -> tuple[gpd.GeoDataFrame, dict[str, Any]]:
+def read_buildings(params: CityParams, frame: LocalFrame, data_root: str | Path) -> Found:
     """Building footprints in a city's box and margin, before they have heights.
 
     Self-crossing polygons are repaired, buildings cut at tile borders (`tile_zoom`) united, of several polygons with
@@ -136,9 +137,7 @@ def read_buildings(
     return layer[~sliver].reset_index(drop=True), facts
 
 
-def read_streets(
-    params: CityParams, frame: LocalFrame, data_root: str | Path
-) -> tuple[gpd.GeoDataFrame, dict[str, Any]]:
+def read_streets(params: CityParams, frame: LocalFrame, data_root: str | Path) -> Found:
     """Street centre lines in a city's box and margin where a UE may be.
 
     Returns

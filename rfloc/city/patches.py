@@ -34,23 +34,10 @@ class Patch:
 
 
 def cut(region: str, params: CityParams, patches: Sequence[int], margin: float) -> list[Patch]:
-    """Cut a region into patches of equal extent in latitude and longitude, row by row from the south.
+    """Cut a region into patches (rows, columns) of equal extent in latitude and longitude, row by row from the south.
 
-    Parameters
-    ----------
-    region : str
-        Its key in `cities`.
-    params : CityParams
-        The region; 1 x 1 is that city as it is, whatever its source.
-    patches : (rows, columns)
-        From south to north, from west to east.
-    margin : float
-        Raster and mesh of a patch reach this far past it [m].
-
-    Raises
-    ------
-    ConfigError
-        If the region is one of Sionna's scenes, which is a mesh and has no footprints to cut.
+    Raster and mesh of a patch reach `margin` [m] past it; 1 x 1 is the city of that key as it is. Raises ConfigError if
+    the region is one of Sionna's scenes, which has no footprints to cut.
     """
     rows, cols = patches
     if rows == cols == 1:
@@ -79,13 +66,7 @@ def neighbours(patch: Patch, patches: list[Patch]) -> list[Patch]:
 
 
 def build_patch(patch: Patch, data_root: str | Path, build: str | Path) -> City:
-    """Build a patch into `build/patches/<key>`, or open the city in `build/cities` that it is.
-
-    Raises
-    ------
-    DataError
-        As :func:`rfloc.city.build_city`, and if the city was not built.
-    """
+    """Build a patch into `build/patches/<key>`, or open the city in `build/cities` that it is (raises DataError)."""
     if patch.is_region:
         return open_city(Path(build) / "cities" / patch.key)
     return build_city(patch.key, patch.params, data_root, Path(build) / "patches" / patch.key)

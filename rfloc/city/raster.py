@@ -23,12 +23,9 @@ Layers = dict[str, NDArray[Any]]
 
 
 def rasterize(shapes: Sequence[tuple[Any, float]], grid: Grid, dtype: str = "float32") -> NDArray[Any]:
-    """Burn (geometry, value) pairs into a grid: a cell takes the value of the last geometry that holds its centre.
+    """Burn (geometry, value) pairs into a grid (ny, nx), row 0 = south, 0 where no geometry is.
 
-    Returns
-    -------
-    ndarray, shape (ny, nx)
-        Row 0 = south; 0 where no geometry is.
+    A cell takes the value of the last geometry that holds its centre.
     """
     from rasterio.features import rasterize as burn
     from rasterio.transform import Affine
@@ -41,22 +38,11 @@ def rasterize(shapes: Sequence[tuple[Any, float]], grid: Grid, dtype: str = "flo
 
 
 def city_layers(buildings: gpd.GeoDataFrame, streets: gpd.GeoDataFrame, grid: Grid) -> Layers:
-    """Layers of a city on flat ground, each (ny, nx), row 0 = south.
+    """Layers (ny, nx) of a city on flat ground: `building`, `road` uint8; `height`, `ground` float32 [m]; row 0 = south.
 
-    Parameters
-    ----------
-    buildings : GeoDataFrame
-        Columns geometry, height [m]; where footprints overlap, the taller counts.
-    streets : GeoDataFrame
-        Columns geometry, width [m], tunnel. `road` is the strip of each street's width outside tunnels and buildings.
-    grid : Grid
-        Where to.
-
-    Returns
-    -------
-    dict
-        `building`, `road` uint8; `height`, `ground` float32 [m]. A height is a float32 because the mesh is: roof and
-        raster agree to the bit.
+    Where footprints (geometry, height [m]) overlap, the taller counts. `road` is the strip of each street's width
+    (geometry, width [m], tunnel) outside tunnels and buildings. A height is a float32 because the mesh is: roof and
+    raster agree to the bit.
     """
     ordered = buildings.sort_values("height", kind="stable")
     height = rasterize(list(zip(ordered.geometry, ordered["height"], strict=True)), grid)
@@ -97,13 +83,6 @@ class AreaPooler:
     """Exact area averages of raster layers over windows at any offset: every cell counts by its share of a pixel.
 
     What lies outside the raster counts as 0. The layers stay those of the raster: no copy is made.
-
-    Parameters
-    ----------
-    raster : Dataset
-        Of kind "raster".
-    layers : sequence of str
-        Variables to pool.
     """
 
     def __init__(self, raster: xr.Dataset, layers: Sequence[str]) -> None:

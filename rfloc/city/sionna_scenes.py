@@ -35,16 +35,10 @@ def scene_file(name: str) -> Path:
 
 
 def raster_of_scene(name: str, cell: float = 1.0) -> tuple[Grid, Layers, dict[str, Any]]:
-    """Raster of a scene: what vertical rays from above and from below meet in every cell's centre.
+    """Raster of a scene's bounding box: what vertical rays from above and from below meet in every cell's centre.
 
-    Returns
-    -------
-    grid : Grid
-        Over the scene's whole bounding box.
-    layers : dict
-        As of :func:`rfloc.city.raster.city_layers`; `road` is :func:`street_mask`.
-    facts : dict
-        Scene name, size [m], lowest, median and highest ground [m], share of cells without ground.
+    Grid, layers as of :func:`rfloc.city.raster.city_layers`, whose `road` is :func:`street_mask`, and facts: name, size
+    [m], lowest, median and highest ground [m], share of cells without ground.
     """
     path = scene_file(name)
     import sionna.rt as rt

@@ -33,17 +33,8 @@ def unite_pieces(pieces: gpd.GeoDataFrame, zoom: int) -> tuple[gpd.GeoDataFrame,
     Two pieces belong together where each has an edge on the same border, one on either side, the edges overlap, and all
     their other columns agree. Neighbours that only touch elsewhere stay apart.
 
-    Parameters
-    ----------
-    pieces : GeoDataFrame
-        Valid Polygons, EPSG:4326, and columns of tags.
-
-    Returns
-    -------
-    buildings : GeoDataFrame
-        What no border cut, then what was united: Polygons, or MultiPolygons where rounding parts a piece from the rest.
-    count : ndarray of int, one a building
-        Pieces of which it consists.
+    Takes valid Polygons, EPSG:4326, with columns of tags; gives what no border cut, then what was united (MultiPolygons
+    where rounding parts a piece from the rest), and of how many pieces each consists.
     """
     tags = pieces.drop(columns="geometry")
     said = tags.astype(str).where(tags.notna(), "")  # None and NaN are both silence
