@@ -38,7 +38,7 @@ def rasterize(shapes: Sequence[tuple[Any, float]], grid: Grid, dtype: str = "flo
 
 
 def city_layers(buildings: gpd.GeoDataFrame, streets: gpd.GeoDataFrame, grid: Grid) -> Layers:
-    """Layers (ny, nx) of a city on flat ground: `building`, `road` uint8; `height`, `ground` float32 [m]; row 0 = south.
+    """Layers (ny, nx) of flat ground: `building`, `road` uint8; `height`, `ground` float32 [m]; row 0 = south.
 
     Where footprints (geometry, height [m]) overlap, the taller counts. `road` is the strip of each street's width
     (geometry, width [m], tunnel) outside tunnels and buildings. A height is a float32 because the mesh is: roof and
