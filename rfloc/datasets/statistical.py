@@ -138,7 +138,7 @@ def fit(links: xr.Dataset, train: ArrayLike, city: City, radio: RadioParams) -> 
     """Fit the model to the NRSRP that training UEs report, as a mixed model (:mod:`rfloc.datasets.mixed`).
 
     Azimuths of the table are not used: the element pattern is turned to the likeliest side, or to none. Only reports
-    count. Where silence is about level, as in no Rome campaign, the exponent comes out too low by what censoring hides.
+    count; where silence tells of weak levels, as it does not in Rome, the exponent comes out too low by what it hides.
 
     Parameters
     ----------
