@@ -50,22 +50,12 @@ def per_ue(predictions: xr.Dataset, values: NDArray[np.floating]) -> Floats:
     return np.bincount(index, values) / count
 
 
-def ue_errors(predictions: xr.Dataset, role: str | None = None) -> UEErrors:
-    """Errors of the UEs of one role (default: of all).
-
-    Raises
-    ------
-    DataError
-        If no sample has that role.
-    """
-    if role is not None:
-        found = predictions["role"].values.astype(str) == role
-        if not found.any():
-            raise DataError(
-                f"no prediction has the role {role!r}",
-                f"roles here are {', '.join(sorted(set(predictions['role'].values.astype(str))))}",
-            )
-        predictions = predictions.isel(sample=found)
+def ue_errors(predictions: xr.Dataset, role: str) -> UEErrors:
+    """Errors of the UEs of one role (raises DataError where no sample has it)."""
+    roles = predictions["role"].values.astype(str)
+    if role not in roles:
+        raise DataError(f"no prediction has the role {role!r}", f"roles here are {', '.join(sorted(set(roles)))}")
+    predictions = predictions.isel(sample=roles == role)
     error = distances(predictions)
     ue, first, count = np.unique(predictions["ue"].values, return_index=True, return_counts=True)
     xy = np.stack([predictions["x"].values[first], predictions["y"].values[first]], axis=1)
