@@ -1,11 +1,12 @@
 """Studies that one chapter tells: they may use every room, and only pages, figures and the command line use them."""
 
+from rfloc.studies import cost, released
 from rfloc.studies.agreement import Judge
 from rfloc.studies.level_models import BASELINE, CONFIGURATIONS_READ, level_columns, level_predictors, pose_tables
 from rfloc.studies.levels import held_out, ratio, rms, ways_of_holding_out
 from rfloc.studies.sensitivity import Simulator, stands_out, study, variants
 
 __all__ = [
-    "BASELINE", "CONFIGURATIONS_READ", "Judge", "Simulator", "held_out", "level_columns", "level_predictors",
-    "pose_tables", "ratio", "rms", "stands_out", "study", "variants", "ways_of_holding_out",
+    "BASELINE", "CONFIGURATIONS_READ", "Judge", "Simulator", "cost", "held_out", "level_columns", "level_predictors",
+    "pose_tables", "ratio", "released", "rms", "stands_out", "study", "variants", "ways_of_holding_out",
 ]  # fmt: skip
