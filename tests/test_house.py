@@ -198,8 +198,8 @@ class TestNotebooks:
         first = next(cell for cell in nb.cells if cell.cell_type == "code")
         assert "parameters" in first.metadata.get("tags", [])
         params = config.check(config.Params, raw()).model_dump()
-        assert len(declared(nb, path.name)) <= 8
-        for name, default in declared(nb, path.name).items():
+        assert len(declared(path)) <= 8
+        for name, default in declared(path).items():
             if name in config.KNOBS:
                 section, key = config.KNOBS[name]
                 held = (params[section] if section else params)[key]
@@ -207,9 +207,8 @@ class TestNotebooks:
 
     def test_no_variable_of_its_own_looks_like_a_knob(self, path):
         """Else the cell that loads the parameters could not be run twice."""
-        nb = nbformat.read(path, as_version=4)
         nodes = [node for node in ast.walk(ast.parse(code_of(path))) if isinstance(node, ast.Name)]
-        assigned = {node.id for node in nodes if isinstance(node.ctx, ast.Store)} - set(declared(nb))
+        assigned = {node.id for node in nodes if isinstance(node.ctx, ast.Store)} - set(declared(path))
         assert not {name for name in assigned if name in config.KNOBS or config.like_a_knob(name)}
 
     def test_its_stage_depends_on_every_section_that_it_reads_and_on_no_other(self, path):
@@ -298,7 +297,7 @@ def test_a_knob_is_turned_by_a_file_or_on_a_page():
     for path in (ROOT / "conf/splits").glob("*_paper.yaml"):
         turned |= {f"splits_{key}" for key in yaml.safe_load(path.read_text())}
     for path in NOTEBOOKS:
-        turned |= declared(nbformat.read(path, as_version=4)).keys()
+        turned |= declared(path).keys()
     assert not config.KNOBS.keys() - turned - THE_USERS_OWN, "make it a named constant with its reason, or declare it"
     assert not THE_USERS_OWN & turned and config.KNOBS.keys() >= THE_USERS_OWN, "the list is longer than need be"
 

@@ -29,36 +29,19 @@ from rfloc import config, files
 from rfloc.errors import ConfigError, NotebookError, nearest
 from rfloc.pipeline import record
 
-_ANSI = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
-_OVERWRITTEN = re.compile(r"[^\n]*\r(?!\n)")
 _LINE = re.compile(r"Cell In\[\d+\], line (\d+)")
-_WIDGET = "application/vnd.jupyter.widget"
+_WIDGET = "application/vnd.jupyter.widget-view+json"
 _KERNEL = {"display_name": "Python 3", "language": "python", "name": "python3"}
 
 
-def declared(nb: NotebookNode, name: str = "notebook") -> dict[str, Any]:
-    """The parameters that a notebook declares: assignments of literals in its one cell tagged `parameters`.
-
-    Raises
-    ------
-    NotebookError
-        If there is no such cell, or it holds anything else.
-    """
-    cells = [c for c in nb.cells if c.cell_type == "code" and "parameters" in c.metadata.get("tags", [])]
-    if len(cells) != 1:
-        raise NotebookError(f"{name} has {len(cells)} cells tagged 'parameters'", "one declares what it takes")
-    found: dict[str, Any] = {}
-    for node in ast.parse(cells[0].source).body:
-        try:
-            match node:
-                case ast.Assign(targets=[ast.Name(id=variable)], value=value):
-                    found[variable] = ast.literal_eval(value)
-                case _:
-                    raise ValueError
-        except ValueError:
-            said = f"{name}: line {node.lineno} of the parameters cell is no parameter: {ast.unparse(node)}"
-            raise NotebookError(said, "every line there has the form name = literal") from None
-    return found
+def declared(notebook: Path) -> dict[str, Any]:
+    """The parameters that a notebook declares, with their defaults (raises NotebookError if it is none)."""
+    try:
+        found = papermill.inspect_notebook(notebook)
+        return {name: ast.literal_eval(about["default"]) for name, about in found.items()}
+    except (FileNotFoundError, nbformat.reader.NotJSONError, ValueError) as error:
+        said = "it takes literals, in one cell tagged `parameters`"
+        raise NotebookError(f"{notebook} is no notebook that can be run", said, str(error)) from None
 
 
 def parse(text: str) -> tuple[str, Any]:
@@ -87,8 +70,7 @@ def resolve(
         if key not in defaults:
             raise NotebookError(f"{name} has no parameter {key!r}", "", nearest(key, {*defaults, *config.KNOBS}))
         if defaults[key] is not None and type(value) is not type(defaults[key]):
-            said = f"{name}: parameter {key!r} is of type {type(defaults[key]).__name__}, like {defaults[key]!r}"
-            raise NotebookError(said, f"-p gave {value!r}")
+            raise NotebookError(f"{name}: {key}={value!r} is not of type {type(defaults[key]).__name__}")
     try:
         params = config.overlay(params, {key: value for key, value in given.items() if key in config.KNOBS})
     except ConfigError as error:
@@ -98,10 +80,10 @@ def resolve(
 
 
 class _Shown(logging.Handler):
-    """Prints what papermill and the cells say, plain."""
+    """Prints what papermill and the cells say."""
 
     def emit(self, record: logging.LogRecord) -> None:
-        print(_ANSI.sub("", record.getMessage()).rstrip("\n"), flush=True)
+        print(record.getMessage().rstrip("\n"), flush=True)
 
 
 @contextlib.contextmanager
@@ -112,6 +94,8 @@ def _undisturbed() -> Iterator[Path]:
     log.propagate = False
     log.addHandler(shown)
     with tempfile.TemporaryDirectory(prefix="rfloc-") as folder:
+        (profile := Path(folder) / "profile_default").mkdir()
+        (profile / "ipython_config.py").write_text("c.InteractiveShell.colors = 'NoColor'\n")
         settings = dict.fromkeys(("IPYTHONDIR", "JUPYTER_DATA_DIR", "JUPYTER_RUNTIME_DIR"), folder)
         with mock.patch.dict(os.environ, settings | {"JUPYTER_PATH": "", "PYTHONHASHSEED": "0"}):
             yield Path(folder)
@@ -130,16 +114,15 @@ def execute(notebook: Path, values: dict[str, Any], cwd: Path, failed: Path) -> 
         out = scratch / notebook.name
         try:
             papermill.execute_notebook(
-                notebook, out, values, cwd=cwd, kernel_name="python3", language="python",
-                log_output=True, progress_bar=False, config=Config(KernelManager={"transport": "ipc"}),
+                notebook, out, values, cwd=cwd, kernel_name="python3", language="python", log_output=True,
+                progress_bar=False, coalesce_streams=True, config=Config(KernelManager={"transport": "ipc"}),
             )  # fmt: skip
         except PapermillExecutionError as error:
             write_notebook(normalise(nbformat.read(out, as_version=4)), failed)
-            trace = _ANSI.sub("", "\n".join(error.traceback))
+            trace = "\n".join(error.traceback)
             print(trace, flush=True)
             at = int(match[1]) if (match := _LINE.search(trace)) else 1
-            source = error.source.splitlines()[at - 1].strip()
-            said = _ANSI.sub("", error.evalue).replace("\n", "\n      ")
+            source, said = error.source.splitlines()[at - 1].strip(), error.evalue.replace("\n", "\n      ")
             raise NotebookError(
                 f"{notebook.name}: cell {error.exec_count}, line {at} failed: {source}",
                 f"{error.ename}: {said}",
@@ -157,44 +140,22 @@ def execute(notebook: Path, values: dict[str, Any], cwd: Path, failed: Path) -> 
 def normalise(nb: NotebookNode) -> NotebookNode:
     """Take out of an executed notebook, in place, what differs between two equal runs and what is plumbing.
 
-    Times, papermill's metadata, kernel versions, widget state, standard error, ANSI colours and the way in which
-    streams were cut into messages go; code is folded, unless its cell is tagged `show-input`.
+    Times, papermill's metadata, kernel versions, widget state and standard error go; code is folded, unless its cell is
+    tagged `show-input`.
     """
     nb.metadata = nbformat.from_dict({"kernelspec": _KERNEL, "language_info": {"name": "python"}})
     nb.nbformat, nb.nbformat_minor = 4, 5
     for index, cell in enumerate(nb.cells):
-        tags = set(cell.metadata.get("tags", []))
-        for key in ("execution", "papermill", "tags"):
-            cell.metadata.pop(key, None)
         cell.id = f"cell-{index:03d}"
+        tags = set(cell.metadata.pop("tags", []))
+        for key in ("execution", "papermill"):
+            cell.metadata.pop(key, None)
         if cell.cell_type == "code":
-            cell.outputs = _outputs(cell.outputs)
-            tags |= {"hide-input"} - ({"hide-input"} if tags & {"show-input", "remove-cell"} else set())
+            cell.outputs = [o for o in cell.outputs if o.get("name") != "stderr" and _WIDGET not in o.get("data", {})]
+            tags |= set() if tags & {"show-input", "remove-cell"} else {"hide-input"}
         if tags:
             cell.metadata.tags = sorted(tags)
     return nb
-
-
-def _outputs(outputs: list[NotebookNode]) -> list[NotebookNode]:
-    kept: list[NotebookNode] = []
-    for output in outputs:
-        if output.output_type == "stream":
-            if output.name == "stderr":
-                continue
-            if kept and kept[-1].output_type == "stream":
-                kept[-1].text += output.text
-                continue
-        elif any(mime.startswith(_WIDGET) for mime in output.get("data", {})):
-            continue
-        kept.append(output)
-    for output in kept:
-        if output.output_type == "stream":
-            output.text = _OVERWRITTEN.sub("", _ANSI.sub("", output.text))
-        elif output.output_type == "error":
-            output.traceback = [_ANSI.sub("", line) for line in output.traceback]
-        elif "text/plain" in output.data:
-            output.data["text/plain"] = _ANSI.sub("", output.data["text/plain"])
-    return kept
 
 
 def write_notebook(nb: NotebookNode, path: Path) -> None:
@@ -224,11 +185,8 @@ def run(
     """
     root = config.project_root(root or "")
     notebook, out = root / notebook, root / out
-    try:
-        defaults = declared(nbformat.read(notebook, as_version=4), notebook.name)
-    except (FileNotFoundError, nbformat.reader.NotJSONError) as error:
-        raise NotebookError(f"there is no notebook at {notebook}", str(error), "they lie in notebooks/") from None
-    params, values = resolve(defaults, config.read(root / "params.yaml"), dict(map(parse, given)), notebook.name)
+    defaults, asked = declared(notebook), dict(map(parse, given))
+    params, values = resolve(defaults, config.read(root / "params.yaml"), asked, notebook.name)
     made_by = record.begin(root, stage or out.stem, notebook, params, values)
     print(f"{notebook.name}: scale {params.scale}", flush=True)
     write_notebook(execute(notebook, values, root, root / "build" / "failed" / out.name), out)

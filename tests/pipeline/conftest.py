@@ -11,6 +11,10 @@ from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 
 from rfloc.cli import compose
 
+METADATA = {
+    "kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"},
+    "language_info": {"name": "python"},
+}
 PARAMETERS = """\
 seed = 0
 crops_size = 1.0
@@ -46,7 +50,7 @@ def write(project: Path) -> Write:
 
     def write_notebook(*sources: str, parameters: str = PARAMETERS) -> Path:
         cells = [new_markdown_cell("# Tiny"), new_code_cell(parameters, metadata={"tags": ["parameters"]})]
-        nb = new_notebook(cells=cells + [new_code_cell(source) for source in sources])
+        nb = new_notebook(cells=cells + [new_code_cell(source) for source in sources], metadata=METADATA)
         (project / "notebooks").mkdir(exist_ok=True)
         nbformat.write(nb, project / "notebooks" / "tiny.ipynb")
         return Path("notebooks/tiny.ipynb")
