@@ -68,13 +68,11 @@ class Agreement:
     draws: dict[str, Floats]  #: their mean over stations in bootstrap draws, (draws,); empty with too few blocks
     errors: dict[str, UEErrors]  #: of k-NN at the test UEs, by :data:`COMBINATIONS`
 
-    def mean_rho(self, name: str) -> float:
-        """Mean over stations."""
+    def score(self, name: str) -> float:
+        """Mean correlation over stations, or mean error of k-NN [m]."""
+        if name in self.errors:
+            return float(self.errors[name].error.mean())
         return float(np.nanmean(self.rho[name]))
-
-    def metres(self, name: str) -> float:
-        """Mean error of k-NN [m]."""
-        return float(self.errors[name].error.mean())
 
 
 class Judge:
@@ -136,17 +134,15 @@ class Judge:
         errors = {name: self._knn(*pair) for name, pair in zip(COMBINATIONS, pairs, strict=True)}
         return Agreement(rho, draws, errors)
 
-    def rho_against(self, one: Agreement, other: Agreement, name: str) -> tuple[float, Interval]:
-        """Mean correlation of one minus that of the other, with the interval of a paired bootstrap over blocks."""
-        gap = one.mean_rho(name) - other.mean_rho(name)
-        sure = name in one.draws
-        return gap, percentiles(one.draws[name] - other.draws[name], self.scoring.level) if sure else None
-
-    def metres_against(self, one: Agreement, other: Agreement, name: str) -> tuple[float, Interval]:
-        """Mean error of one minus that of the other [m], with its interval (:func:`paired_difference`)."""
+    def against(self, one: Agreement, other: Agreement, name: str) -> tuple[float, Interval]:
+        """Score of one minus that of the other, with the interval of a paired bootstrap over blocks."""
         of, seed = self.scoring, self.seed
-        a, b = one.errors[name], other.errors[name]
-        return paired_difference(a, b, block=of.block, draws=of.bootstrap, level=of.level, seed=seed)
+        if name in one.errors:
+            a, b = one.errors[name], other.errors[name]
+            return paired_difference(a, b, block=of.block, draws=of.bootstrap, level=of.level, seed=seed)
+        sure = name in one.draws
+        interval = percentiles(one.draws[name] - other.draws[name], of.level) if sure else None
+        return one.score(name) - other.score(name), interval
 
     def chosen(self, gains: Sequence[Floats], found: Sequence[Agreement]) -> Floats:
         """Of each station the gain (ue, bs) that correlates best with NRSRP of training UEs; the first on ties."""

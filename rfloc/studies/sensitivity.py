@@ -183,13 +183,10 @@ def _line(judge: Judge, found: Agreement, base: Agreement) -> dict[str, Any]:
     combination [m]; by :data:`COMPARED` `<name>_gap` and `<name>_gap_ci`, the difference to the base and its interval,
     None with too few blocks.
     """
-    values: dict[str, Any] = {}
-    for name in REPORTED:
-        values |= {name: found.mean_rho(name), f"{name}_sd": float(np.nanstd(found.rho[name]))}
-    values |= {name: found.metres(name) for name in COMBINATIONS}
+    values: dict[str, Any] = {name: found.score(name) for name in (*REPORTED, *COMBINATIONS)}
+    values |= {f"{name}_sd": float(np.nanstd(found.rho[name])) for name in REPORTED}
     for name in COMPARED:
-        against = judge.rho_against if name in REPORTED else judge.metres_against
-        gap, interval = against(found, base, name)
+        gap, interval = judge.against(found, base, name)
         values |= {f"{name}_gap": gap, f"{name}_gap_ci": interval and list(interval)}
     return {
         name: [round(v, 4) for v in value] if isinstance(value, list) else value and round(value, 4)

@@ -73,23 +73,23 @@ class TestJudge:
         judge = judge_of(toy_city, links_of(toy_city, level, places))
         found = judge(level)
         assert all(rho == pytest.approx(1.0) for rho in found.rho.values())
-        assert {found.metres(name) for name in COMBINATIONS} == {float(judge.real.error.mean())}
+        assert {found.score(name) for name in COMBINATIONS} == {float(judge.real.error.mean())}
         assert 0 < judge.real.error.mean() < judge.centre.error.mean()
-        assert judge.rho_against(found, found, "nrsrp") == (0.0, (0.0, 0.0))
-        assert judge.metres_against(found, found, "sr") == (0.0, (0.0, 0.0))
+        assert judge.against(found, found, "nrsrp") == (0.0, (0.0, 0.0))
+        assert judge.against(found, found, "sr") == (0.0, (0.0, 0.0))
 
     def test_ranks_know_no_level_and_levelling_restores_it(self, toy_city, places, level):
         judge = judge_of(toy_city, links_of(toy_city, level, places))
         off = judge(level * 10 ** np.array([0.5, -0.7, 1.0]))
         assert all(rho == pytest.approx(1.0) for rho in off.rho.values())
-        assert off.metres("sr") > judge.real.error.mean() + 1.0
-        assert off.metres("sr_levelled") == pytest.approx(judge.real.error.mean(), abs=0.01)
+        assert off.score("sr") > judge.real.error.mean() + 1.0
+        assert off.score("sr_levelled") == pytest.approx(judge.real.error.mean(), abs=0.01)
 
     def test_silence_is_the_lowest_rank(self, toy_city, places, level):
         judge = judge_of(toy_city, links_of(toy_city, level, places))
         weak = level < np.quantile(level, 0.3, axis=0)
-        assert judge(np.where(weak, 0.0, level)).mean_rho("nrsrp") < 1.0
-        assert judge(np.where(weak, level, 0.0)).mean_rho("nrsrp") < 0.3
+        assert judge(np.where(weak, 0.0, level)).score("nrsrp") < 1.0
+        assert judge(np.where(weak, level, 0.0)).score("nrsrp") < 0.3
 
     def test_every_station_gets_what_fits_its_training_ues(self, toy_city, places, level):
         judge = judge_of(toy_city, links_of(toy_city, level, places))
@@ -100,7 +100,7 @@ class TestJudge:
     def test_states_no_interval_from_few_blocks(self, toy_city, places, level):
         judge = judge_of(toy_city, links_of(toy_city, level, places), block=500.0)
         found = judge(level)
-        assert judge.rho_against(found, found, "rssi") == (0.0, None)
+        assert judge.against(found, found, "rssi") == (0.0, None)
 
     @pytest.mark.parametrize("role", ["train", "known"])
     def test_needs_both_roles(self, toy_city, places, level, role):
