@@ -95,7 +95,7 @@ def check_numbers(
             why, mend = limits[name]
             raise DataError(
                 f"column {(called or {}).get(name, name)} of {file} is {rows[name][wrong].iloc[0]} "
-                f"in row {np.flatnonzero(wrong)[0] + 1}",
+                f"in row {rows.index[wrong][0] + 1}",
                 why,
                 f"{mend}; leave missing values empty instead of writing a number for them",
             )
