@@ -7,6 +7,7 @@ Dask runs processes of this machine by default, SLURM's jobs as Dask's own confi
 from __future__ import annotations
 
 import contextlib
+import functools
 import logging
 import os
 from collections.abc import Callable, Iterator, Sequence
@@ -70,10 +71,11 @@ def _failure(name: str, error: BaseException | None, status: str) -> SimulationE
 
 @contextlib.contextmanager
 def connect(engine: EngineParams) -> Iterator[Client]:
-    """A Dask client on the scheduler that `engine` names; what is opened here is closed at the end.
+    """A Dask client on the scheduler that `engine` names.
 
-    "local": processes of one thread each, `workers` of them (None: one a core, or one in all on a GPU). "slurm": so
-    many workers as jobs of SLURM. Else the address of a scheduler, whose workers see the same folders.
+    "local": processes of one thread each, `workers` of them (None: one a core, or one in all on a GPU), held until this
+    process ends, with the scenes that they have loaded. "slurm": so many workers as jobs of SLURM, ended with the
+    block. Else the address of a scheduler, whose workers see the same folders.
 
     Raises
     ------
@@ -82,15 +84,15 @@ def connect(engine: EngineParams) -> Iterator[Client]:
     """
     from distributed import Client
 
+    if engine.scheduler == "local":
+        yield _local(_workers(engine))
+        return
     with contextlib.ExitStack() as stack:
-        target: Any = engine.scheduler
-        if target == "local":
-            target = stack.enter_context(_local(_workers(engine)))
-        elif target == "slurm":
-            target = stack.enter_context(_slurm(engine.workers))
+        slurm = engine.scheduler == "slurm"
+        target = stack.enter_context(_slurm(engine.workers)) if slurm else engine.scheduler
         try:
             client = stack.enter_context(Client(target, timeout=PATIENCE, set_as_default=False))
-            if engine.scheduler not in ("local", "slurm"):
+            if not slurm:
                 client.wait_for_workers(1, timeout=PATIENCE)
         except (OSError, ValueError) as error:  # a TimeoutError is an OSError
             raise SimulationError(
@@ -107,10 +109,11 @@ def _workers(engine: EngineParams) -> int:
     return engine.workers or (1 if cuda_devices() else cores or 1)
 
 
-def _local(workers: int) -> Any:
-    from distributed import LocalCluster
+@functools.cache
+def _local(workers: int) -> Client:
+    from distributed import Client, LocalCluster
 
-    return LocalCluster(
+    cluster = LocalCluster(
         n_workers=workers,
         threads_per_worker=1,
         processes=True,
@@ -118,6 +121,7 @@ def _local(workers: int) -> Any:
         silence_logs=logging.ERROR,
         config=_MEMORY,
     )
+    return Client(cluster, set_as_default=False)
 
 
 def _slurm(workers: int | None) -> Any:
