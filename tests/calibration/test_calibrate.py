@@ -16,7 +16,7 @@ from rfloc.city import City
 from rfloc.config import CalibrationParams, CampaignParams, RadioParams, SimulationParams, SplitParams
 from rfloc.datasets.hidden import hidden_campaign
 from rfloc.datasets.statistical import decades_db
-from rfloc.errors import CalibrationError, SplitError
+from rfloc.errors import CalibrationError
 from rfloc.simulation.maps import nrsrp_map, read_maps, sector_gain_db
 from rfloc.simulation.plane import Plane, Rays
 from rfloc.splits import make_split
@@ -196,12 +196,6 @@ def test_an_error_that_is_stated_is_a_prior_unless_it_comes_of_the_same_levels(
 
     assert (moved("table") < 1.0).all()
     assert moved("estimated") == pytest.approx(column(found, "moved"))
-
-
-def test_a_split_of_other_links_is_refused(toy_city: City, campaign: Campaign) -> None:
-    links, split, _ = campaign
-    with pytest.raises(SplitError):
-        calibrate(links.isel(ue=slice(0, 50)), split, plane_of(toy_city), RAYS, PARAMS, progress=False)
 
 
 def test_only_training_ues_are_looked_at(toy_city: City, campaign: Campaign, found: Calibration) -> None:

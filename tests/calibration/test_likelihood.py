@@ -102,18 +102,6 @@ def test_the_right_turn_is_the_likeliest() -> None:
     assert marginal(found, flat) >= found.log_evidence.max() + flat[0]
 
 
-def test_correlated_residuals_make_neighbours_worth_less() -> None:
-    rng = np.random.default_rng(4)
-    gain = rng.normal(-90.0, 5.0, 100)
-    said = reports(gain + 5.0, edge=10.0)  # all on one spot, all off by the same
-    wrong = gain + rng.normal(0.0, 1.0, 100)
-    apart = [solve(StationLikelihood(said, Correlation(w, 50.0)), wrong, np.zeros(100)).scale_db[0] for w in (1.0, 0.3)]
-    assert apart[1] > 0 < apart[0]
-    sd = [np.ptp([solve(StationLikelihood(said, Correlation(w, 50.0)), gain + s, np.zeros(100)).log_evidence[0]
-                  for s in (0.0, 12.0)]) for w in (1.0, 0.3)]  # fmt: skip
-    assert sd[1] < sd[0] or sd == pytest.approx([0, 0], abs=1.0)
-
-
 def test_silence_speaks_against_a_pose_that_would_be_heard() -> None:
     gain = np.full(40, -90.0) + np.random.default_rng(5).normal(0, 2, 40)
     said = reports(gain)
