@@ -309,3 +309,10 @@ def test_defaults_of_knobs_stand_in_conf_alone():
         f"{s}.{key}" for s, model in models.items() for key, f in model.model_fields.items() if not f.is_required()
     }
     assert not given
+
+
+def test_files_that_prose_names_are_there():
+    prose = [*(ROOT / "docs").rglob("*.md"), *ROOT.glob("*.md"), *(ROOT / "book").glob("*.md"), *NOTEBOOKS]
+    pattern = r"\b((?:rfloc|conf|results|docs|benchmarks|tests)/[\w/.-]+\.(?:py|ya?ml|json|md))\b"
+    named = {name for path in prose for name in re.findall(pattern, path.read_text())}
+    assert not {name for name in named if not (ROOT / name).exists()} - {"conf/city/mycity.yaml"}
