@@ -59,11 +59,11 @@ class Variant:
     seed: int  #: of the rays
     ue_pattern: Pattern = "isotropic"  #: antenna of the UEs, upright; of a directive one the boresight's vertical cut
 
-    def same_as(self, other: Variant) -> bool:
-        """Both simulate the same, whatever they are called."""
-        alike = all(getattr(self, name) == getattr(other, name) for name in ("sim", "radio", "seed", "ue_pattern"))
-        pairs = [(getattr(self.stations, f.name), getattr(other.stations, f.name)) for f in fields(Stations)]
-        return alike and all(np.array_equal(a, b, equal_nan=a.dtype.kind == "f") for a, b in pairs)
+    @property
+    def key(self) -> tuple[Any, ...]:
+        """What is simulated, whatever it is called."""
+        columns = (getattr(self.stations, f.name).tobytes() for f in fields(Stations))
+        return self.sim.model_dump_json(), self.radio.model_dump_json(), self.seed, self.ue_pattern, *columns
 
 
 def variants(
@@ -75,12 +75,11 @@ def variants(
     degrees. Positions are moved by a distance in random directions, another one a station and draw.
     """
     base = Variant("base", "base", sim.model_copy(update={"samples": params.samples}), radio, stations, seed)
-    found: list[Variant] = []
+    found: dict[Any, Variant] = {}
     for factor, setting, changes in _settings(params, base):
         variant = replace(base, factor=factor, setting=setting, **changes)
-        if not any(variant.factor == other.factor and variant.same_as(other) for other in found):
-            found.append(variant)
-    return found
+        found.setdefault((factor, variant.key), variant)
+    return list(found.values())
 
 
 def _settings(params: SensitivityParams, base: Variant) -> Iterator[tuple[str, str, dict[str, Any]]]:
@@ -155,22 +154,21 @@ def study(variants: Sequence[Variant], simulator: Simulator, judge: Judge) -> di
         `group`, least and greatest value of correlations, `sr` and `sr_levelled` over its settings, and `chosen`, the
         line of a simulation in which every station has the setting that fits its training UEs best.
     """
-    gains = [simulator.gain(variant) for variant in variants]
-    found: list[Agreement] = []
-    for variant, gain in zip(variants, gains, strict=True):
-        found.append(found[0] if found and variant.same_as(variants[0]) else judge(gain))
+    gains = {key: simulator.gain(variant) for key, variant in {v.key: v for v in variants}.items()}
+    judged = {key: judge(gain) for key, gain in gains.items()}
+    first, base = variants[0].key, judged[variants[0].key]
     lines = [
-        {"factor": v.factor, "setting": v.setting, "base": a is found[0], **_line(judge, a, found[0])}
-        for v, a in zip(variants, found, strict=True)
+        {"factor": v.factor, "setting": v.setting, "base": v.key == first, **_line(judge, judged[v.key], base)}
+        for v in variants
     ]
     factors: dict[str, Any] = {}
-    for key in dict.fromkeys(v.factor for v in variants):
-        own = sorted((k for k, v in enumerate(variants) if v.factor == key), key=lambda k: not lines[k]["base"])
-        best = judge(judge.chosen([gains[k] for k in own], [found[k] for k in own]))  # the base first: it wins ties
-        label, group = FACTORS[key]
-        values = {name: [lines[k][name] for k in own] for name in (*REPORTED, "sr", "sr_levelled")}
-        factors[key] = {"label": label, "group": group, **{name: [min(v), max(v)] for name, v in values.items()}}
-        factors[key]["chosen"] = _line(judge, best, found[0])
+    for name in dict.fromkeys(v.factor for v in variants):
+        keys = [v.key for v in variants if v.factor == name]
+        keys.sort(key=lambda key: key != first)  # the base first: it stays where nothing can be chosen
+        best = judge(judge.chosen([gains[key] for key in keys], [judged[key] for key in keys]))
+        own, (label, group) = [item for item in lines if item["factor"] == name], FACTORS[name]
+        ranges = {of: [f(item[of] for item in own) for f in (min, max)] for of in (*REPORTED, "sr", "sr_levelled")}
+        factors[name] = {"label": label, "group": group, **ranges, "chosen": _line(judge, best, base)}
     other = [item for item in lines if item["factor"] == "rays"]
     noise = {name: max((abs(item[f"{name}_gap"]) for item in other), default=0.0) for name in COMPARED}
     return {"settings": lines, "factors": factors, "noise": noise}
