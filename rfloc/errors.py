@@ -7,17 +7,7 @@ from collections.abc import Iterable
 
 
 class RFLocError(Exception):
-    """Base of every error that this package raises on purpose.
-
-    Parameters
-    ----------
-    what : str
-        What is wrong, naming the offending key, file or value.
-    why : str
-        Why that is a problem, or what was expected instead.
-    mend : str
-        What the user can do about it.
-    """
+    """Base of every error raised on purpose: what is wrong, why, and what the user can do about it."""
 
     def __init__(self, what: str, why: str = "", mend: str = "") -> None:
         self.what, self.why, self.mend = what, why, mend

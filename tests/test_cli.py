@@ -11,7 +11,7 @@ from rfloc.cli import compose, main
 from rfloc.errors import ConfigError
 from rfloc.studies import cost
 
-SCALES = ("smoke", "demo", "rome", "rome_tiny", "paper")
+CONF = Path(__file__).resolve().parents[1] / "conf"
 
 
 @pytest.fixture
@@ -24,20 +24,11 @@ def clone(project_root, tmp_path, monkeypatch) -> Path:
     return tmp_path
 
 
-@pytest.mark.parametrize("scale", SCALES)
-def test_every_scale_composes_and_validates(clone, scale):
-    assert main(["params", "--scale", scale]) == 0
-    assert config.read(clone / "params.yaml").scale == scale
-
-
-def test_no_scale_is_untested(project_root):
-    assert {path.stem for path in (project_root / "conf/scale").glob("*.yaml")} == set(SCALES)
-
-
-@pytest.mark.parametrize("variant", ["default", "released_code"])
-def test_every_variant_composes(clone, variant):
-    assert main(["params", f"variant={variant}"]) == 0
-    assert config.read(clone / "params.yaml").variant == variant
+@pytest.mark.parametrize("group", ["scale", "variant"])
+def test_every_scale_and_variant_composes_and_validates(clone, group):
+    for path in (CONF / group).glob("*.yaml"):
+        assert main(["params", f"{group}={path.stem}"]) == 0
+        assert getattr(config.read(clone / "params.yaml"), group) == path.stem
 
 
 def test_params_are_composed_where_there_are_none_yet(clone):
