@@ -74,16 +74,6 @@ def sector(radio: RadioParams, polarization: str = "V", **shape: Any) -> Any:
     return array
 
 
-def table_entries(samples: int) -> int:
-    """Entries of one UE's part of the table of specular chains; a function of nothing but the rays of a station."""
-    return min(LARGEST_TABLE, 1 << (16 * samples - 1).bit_length())
-
-
-def ues_a_call(samples: int, max_depth: int) -> int:
-    """Number of UEs that one solver call has memory for, one at least."""
-    return max(1, MEMORY // (samples * max(max_depth, 1) * BYTES_A_TEST + 8 * table_entries(samples)))
-
-
 def trace_gain(
     city: City,
     stations: Stations,
@@ -124,7 +114,7 @@ def trace_gain(
     SimulationError
         If a directive station has no azimuth, or even the largest buffer is full.
     """
-    sim, radio, samples = rays.sim, rays.radio, rays.samples
+    sim, radio = rays.sim, rays.radio
     if radio.pattern == "tr38901" and np.isnan(stations.azimuth).any():
         raise SimulationError("a station has no azimuth", "a directive antenna in a scene looks somewhere", "draw one")
     ends = ends or Ends(sector(radio))
@@ -137,9 +127,10 @@ def trace_gain(
     x, y = np.atleast_1d(np.asarray(x, float)), np.atleast_1d(np.asarray(y, float))
     at = np.stack([x, y, city.ground_at(x, y) + radio.ue_height], 1)
     base = np.stack([stations.x, stations.y, city.ground_at(stations.x, stations.y) + stations.h], 1)
-    step = min(ues or ues_a_call(samples, sim.max_depth), max(x.size, 1))
     if ends.explicit:
-        samples = max(samples // ends.station.array_size, 1)
+        rays = replace(rays, samples=max(rays.samples // ends.station.array_size, 1))
+    entries = min(LARGEST_TABLE, 1 << (16 * rays.samples - 1).bit_length())  # no matter how many UEs there are
+    step = ues or max(1, MEMORY // (rays.samples * max(sim.max_depth, 1) * BYTES_A_TEST + 8 * entries))
     gain, count, buffer = np.zeros((x.size, stations.n)), np.zeros((x.size, stations.n), np.int64), cap or BUFFER
     for start in range(0, x.size, step):
         batch = slice(start, min(start + step, x.size))
@@ -152,19 +143,20 @@ def trace_gain(
                 scene.remove(name)
             turned = mi.Point3f(*ends.orientation(float(np.nan_to_num(stations.azimuth[k])), radio.downtilt))
             scene.add(Transmitter("bs", position=mi.Point3f(*base[k].tolist()), orientation=turned))
-            paths, buffer = _solve(scene, replace(rays, samples=samples), not ends.explicit, buffer, cap is None, step)
+            generator = candidate_generator(min(step, x.size), entries)
+            paths, buffer = _solve(scene, generator, rays, not ends.explicit, buffer, cap is None)
             real, imag = (np.array(part, np.float64) for part in paths.a)  # (ue, ue port, 1, port, path)
             gain[batch, k] = (real**2 + imag**2).sum(axis=(1, 2, 3, 4))
             count[batch, k] = np.array(paths.valid).reshape(batch.stop - batch.start, -1).sum(axis=1)
     return gain, count
 
 
-def _solve(scene: Any, rays: Rays, synthetic: bool, buffer: int, grows: bool, ues: int) -> tuple[Any, int]:
+def _solve(scene: Any, generator: Any, rays: Rays, synthetic: bool, buffer: int, grows: bool) -> tuple[Any, int]:
     """The solver's paths from the scene's one transmitter, and the size of the buffer that held them."""
     from sionna.rt import PathSolver
 
     solver = PathSolver(deterministic=True)
-    solver._candidate_generator = generator = candidate_generator(ues, table_entries(rays.samples))
+    solver._candidate_generator = generator
     while True:
         paths = solver(
             scene, max_depth=rays.sim.max_depth, max_num_paths_per_src=buffer, samples_per_src=rays.samples,

@@ -123,11 +123,6 @@ def test_paths_do_not_depend_on_the_other_ues(walled, monkeypatch: pytest.Monkey
     np.testing.assert_allclose(gains(everyone[3:9], 12)[3:9], one[3:9], rtol=1e-5)
 
 
-def test_calls_are_bounded_by_memory():
-    calls = [paths.ues_a_call(*size) for size in ((1_000, 3), (100_000, 3), (100_000, 5), (10**9, 5))]
-    assert calls == sorted(calls, reverse=True) and calls[-1] == 1
-
-
 def test_what_cannot_be_traced(tmp_path: Path):
     city = small_city(tmp_path, boxes=((-20.0, -60.0, 20.0, 60.0, 40.0),))
     behind, _ = trace_gain(city, one_station(x=-60.0, h=10.0), [60.0], [0.0], Rays(SIM, ISOTROPIC, 2_000, 1))
