@@ -138,7 +138,8 @@ def _cost(args: argparse.Namespace) -> int:
     for scale, asked in {params.scale: params, args.scale: other}.items():
         stations = asked.campaign.stations if asked.campaign.kind == "hidden" else MEASURED_STATIONS
         costs[scale] = estimate(sizes(asked, stations), asked.engine, probe)
-    print(f"{probe}\n\n{pd.concat(costs).to_string(float_format='{:,.1f}'.format, sparsify=False)}")
+    print(f"one worker in {probe.name}:\n{probe.round(3).to_string()}\n")
+    print(pd.concat(costs).to_string(float_format="{:,.1f}".format, sparsify=False))
     return 0
 
 

@@ -4,6 +4,7 @@ import json
 import shutil
 from pathlib import Path
 
+import pandas as pd
 import pytest
 
 from rfloc import config, doctor
@@ -97,7 +98,8 @@ def probed(monkeypatch) -> list[Path]:
     def probe(folder, sim, radio, samples, seed):
         assert (folder / "city.json").is_file()
         folders.append(folder)
-        return cost.Probe("toy", 1.0, 1.0, 1e-6, 0.1, 1000, 10**8)
+        values = {"city [s]": 1.0, "map [s]": 1.0, "million rays [s]": 1.0, "1000 UEs [s]": 0.1, "map [MB]": 0.001}
+        return pd.Series(values, name="toy")
 
     monkeypatch.setattr(cost, "probe_city", probe)
     return folders

@@ -6,7 +6,6 @@ import os
 import resource
 import tempfile
 import time
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -22,40 +21,20 @@ from rfloc.simulation.plane import Plane, Rays
 from rfloc.simulation.scene import load_radio_scene
 from rfloc.stations import Stations
 
-#: UEs that a probe reads a map at, height of its stations [m], and bytes a link has on disk, before compression.
-PROBE_UES, MAST, LINK_BYTES = 1000, 30.0, 8
-
-
-@dataclass(frozen=True)
-class Probe:
-    """What one process, one thread of this machine, needs in a city."""
-
-    city: str
-    load_s: float  #: to read the city and load its scene [s]
-    map_s: float  #: a map takes this [s] ...
-    ray_s: float  #: ... and this for every ray
-    read_s: float  #: to read a map at 1000 UEs [s]
-    map_bytes: int  #: a kept map
-    memory_bytes: int  #: the process, at its peak
-
-    def __str__(self) -> str:
-        return (
-            f"one worker in {self.city}: city and scene {self.load_s:.1f} s, map {self.map_s:.2f} s + "
-            f"{self.ray_s * 1e6:.2f} s a million rays, {PROBE_UES} UEs read in {self.read_s:.3f} s, "
-            f"{self.memory_bytes / 1e6:.0f} MB"
-        )
+#: Height of a probe's stations [m], and bytes a link has on disk, before compression.
+MAST, LINK_BYTES = 30.0, 8
 
 
 def sizes(params: Params, b_stations: float) -> pd.DataFrame:
-    """Rows of what datasets B (`b_stations` stations a city) and C ask for, where they are traced.
+    """What datasets B (`b_stations` stations a city) and, if it is traced, C ask for.
 
     Columns: `parts`, and in each of them `stations` on average, `ues`, and `samples`, rays a station.
     """
     s = params.synthetic
     rows = {"B": (len(s.b_cities), b_stations, s.b_ues, params.simulation.samples)}
-    heard = np.mean([_stations_heard(params.cities[region], s) for region in s.c_regions])
-    parts = len(s.c_regions) * (s.c_take or int(np.prod(s.c_patches))) * len(deployments(s))
     if s.c_source == "rays":
+        heard = np.mean([_stations_heard(params.cities[region], s) for region in s.c_regions])
+        parts = len(s.c_regions) * (s.c_take or int(np.prod(s.c_patches))) * len(deployments(s))
         rows["C"] = (parts, float(heard), s.c_ues, s.c_samples)
     return pd.DataFrame(rows, index=["parts", "stations", "ues", "samples"]).T
 
@@ -70,7 +49,7 @@ def _stations_heard(region: CityParams, params: SyntheticParams) -> float:
     return params.c_stations * (1 + reach * (rows - 1) / (y_max - y_min)) * (1 + reach * (cols - 1) / (x_max - x_min))
 
 
-def estimate(asked: pd.DataFrame, engine: EngineParams, probe: Probe) -> pd.DataFrame:
+def estimate(asked: pd.DataFrame, engine: EngineParams, probe: pd.Series) -> pd.DataFrame:
     """What datasets of such :func:`sizes` would take on workers like the probe's, in cities like the probe's.
 
     Time grows with rays, maps and UEs read; a scene is loaded once a worker and part, by as many workers as the part
@@ -79,31 +58,34 @@ def estimate(asked: pd.DataFrame, engine: EngineParams, probe: Probe) -> pd.Data
     workers = engine.workers or os.cpu_count() or 1
     maps, loads = (asked.parts * asked.stations).round(), asked.parts * asked.stations.clip(upper=workers)
     links = maps * asked.ues
-    a_map = probe.map_s + asked.samples * probe.ray_s + asked.ues / PROBE_UES * probe.read_s
-    seconds = (loads * probe.load_s + maps * a_map) / maps.clip(1, workers)
+    a_map = probe["map [s]"] + asked.samples / 1e6 * probe["million rays [s]"] + asked.ues / 1e3 * probe["1000 UEs [s]"]
+    seconds = (loads * probe["city [s]"] + maps * a_map) / maps.clip(1, workers)
     return pd.DataFrame(
         {
             "maps": maps.astype(int), "links": links.astype(int), "links [MB]": links * LINK_BYTES / 1e6,
-            "kept maps [MB]": maps * probe.map_bytes / 1e6, "time [min]": seconds / 60, "links/s": links / seconds,
+            "kept maps [MB]": maps * probe["map [MB]"], "time [min]": seconds / 60, "links/s": links / seconds,
         }
     )  # fmt: skip
 
 
-def probe_city(folder: Path, sim: SimulationParams, radio: RadioParams, samples: int, seed: int) -> Probe:
-    """Measure what a worker needs in the city of a folder, by maps with hardly any rays and with many (`samples`)."""
+def probe_city(folder: Path, sim: SimulationParams, radio: RadioParams, samples: int, seed: int) -> pd.Series:
+    """Measure what a worker of one thread needs in the city of a folder, its name: maps with hardly any and many rays.
+
+    `city [s]`: to read it and load its scene; `map [s]` and, besides, `million rays [s]`; `1000 UEs [s]`: to read them
+    off a map; `map [MB]`: a kept one; `worker [MB]`: the process at its peak.
+    """
     with connect(EngineParams(scheduler="local", workers=1)) as client:
-        probe: Probe = client.submit(_measure, folder.resolve(), sim, radio, samples, seed, pure=False).result()
-    return probe
+        return client.submit(_measure, folder.resolve(), sim, radio, samples, seed, pure=False).result()
 
 
-def _measure(folder: Path, sim: SimulationParams, radio: RadioParams, samples: int, seed: int) -> Probe:
+def _measure(folder: Path, sim: SimulationParams, radio: RadioParams, samples: int, seed: int) -> pd.Series:
     scene = open_city(folder).scene_path
     load_radio_scene(scene, radio.carrier_hz, sim.scattering)  # what is imported is imported once
     start = time.perf_counter()
     plane = Plane(open_city(folder), sim.cell, radio.ue_height)
     load_radio_scene(scene, radio.carrier_hz, sim.scattering)
     loaded = time.perf_counter() - start
-    x, y = plane.city.street_points(PROBE_UES, np.random.default_rng(seed))
+    x, y = plane.city.street_points(1000, np.random.default_rng(seed))
     k = np.arange(3)
     stations = Stations(x[k], y[k], np.full(3, MAST), np.zeros(3), np.full(3, radio.power_dbm), k.astype(str))
     with tempfile.TemporaryDirectory() as kept:
@@ -122,6 +104,9 @@ def _measure(folder: Path, sim: SimulationParams, radio: RadioParams, samples: i
         maps = trace_maps(plane, stations.take([0]), Rays(sim, radio, samples, seed), Path(kept), progress=False)
     start = time.perf_counter()
     read_maps(maps, x, y, radio)
-    read = time.perf_counter() - start
-    memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024  # Linux counts kilobytes
-    return Probe(plane.city.key, loaded, min(rest, whole), max(whole - rest, 0.0) / samples, read, map_bytes, memory)
+    found = {
+        "city [s]": loaded, "map [s]": min(rest, whole), "million rays [s]": 1e6 * max(whole - rest, 0.0) / samples,
+        "1000 UEs [s]": time.perf_counter() - start, "map [MB]": map_bytes / 1e6,
+        "worker [MB]": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e3,  # Linux counts kilobytes
+    }  # fmt: skip
+    return pd.Series(found, name=plane.city.key)
