@@ -218,13 +218,11 @@ class TestNotebooks:
     def test_its_stage_depends_on_it(self, path):
         assert f"notebooks/{path.name}" in stage_of(path).get("deps", [])
 
-    @pytest.mark.xfail(strict=False, reason="some faces are still to be made")
     def test_imports_from_faces_only(self, path):
         taken = {name for name in imports(code_of(path)) if name.startswith("rfloc.")}
         deep = {name for name in taken if name.count(".") > 1 and (deps.path_of(name) or name.count(".") > 2)}
         assert not deep, "the face of a room has what pages use"
 
-    @pytest.mark.xfail(strict=False, reason="two pages are longer")
     def test_its_code_is_at_most_150_lines(self, path):
         cells = [c for c in nbformat.read(path, as_version=4).cells if c.cell_type == "code"]
         code = "\n".join(c.source for c in cells if "parameters" not in c.metadata.get("tags", []))
@@ -273,7 +271,6 @@ def mentions(tree: ast.AST) -> Counter[str]:
     return Counter(names + [node.attr for node in nodes if isinstance(node, ast.Attribute)])
 
 
-@pytest.mark.xfail(strict=False, reason="not all that is idle is gone yet")
 def test_nothing_lives_for_tests_or_benchmarks_alone():
     """By name: whoever is mentioned outside of its own definition, in rfloc, on a page or in the book's extension."""
     sources = [path.read_text() for path in [*MODULES, *(ROOT / "book/_ext").glob("*.py")]]
@@ -287,7 +284,6 @@ def test_nothing_lives_for_tests_or_benchmarks_alone():
     assert not idle, "delete them"
 
 
-@pytest.mark.xfail(strict=False, reason="calibration.bp_draws")
 def test_a_knob_is_turned_by_a_file_or_on_a_page():
     turned: set[str] = set()
     for folder in ("scale", "variant"):
