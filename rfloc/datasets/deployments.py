@@ -51,15 +51,10 @@ def rng_of(seed: int, *words: object) -> np.random.Generator:
 
 
 def areas(city: City, params: SyntheticParams, seed: int, at: Deployment) -> list[Bounds]:
-    """Where stations and UEs stand: the whole city, or sub-regions.
+    """Where stations and UEs stand: the whole city, or sub-regions (raises SimulationError where there is no room).
 
     A sub-region lies round a point of a street where at least as much is built up as in the city on average, and does
     not overlap another.
-
-    Raises
-    ------
-    SimulationError
-        If the city has no room for them.
     """
     edge = params.c_dense
     if not at.dense or edge is None:
@@ -88,18 +83,14 @@ def draw_stations(city: City, params: SyntheticParams, radio: RadioParams, seed:
     """The stations of a patch: on its roofs, and where these have no room, masts on open ground.
 
     Azimuths are random, powers the nominal one.
-
-    Raises
-    ------
-    SimulationError
-        If there is no room for them.
     """
     rng, boxes = rng_of(seed, city.key, at, "stations"), areas(city, params, seed, at)
-    tables = [
-        place_stations(city, n, params.c_height, radio.power_dbm, None, rng, within=box, masts=True)
-        for n, box in zip(_shares(params.c_stations, len(boxes)), boxes, strict=True)
-    ]
-    table = join(tables)
+    table = join(
+        [
+            place_stations(city, n, params.c_height, radio.power_dbm, None, rng, within=box, masts=True)
+            for n, box in zip(_shares(params.c_stations, len(boxes)), boxes, strict=True)
+        ]
+    )
     return table.replace(id=[f"{city.key}-{k:02d}" for k in range(table.n)])
 
 

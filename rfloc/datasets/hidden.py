@@ -25,21 +25,11 @@ STEP_DB, STRONGEST = 1.0, 10
 
 @dataclass(frozen=True)
 class HiddenCampaign:
-    """What a hidden campaign reports, and the truth behind it, which only evaluation may look at.
+    """What a hidden campaign reports, and the truth behind it, which only evaluation may look at."""
 
-    Parameters
-    ----------
-    links : Dataset of kind "links"
-        The reports, with the *nominal* station table.
-    true_stations : Stations
-        Where the stations really are, look to, and how loud they are.
-    true_maps : Dataset of kind "maps"
-        Isotropic maps of the true stations.
-    """
-
-    links: xr.Dataset
-    true_stations: Stations
-    true_maps: xr.Dataset
+    links: xr.Dataset  #: the reports, with the *nominal* station table
+    true_stations: Stations  #: where they really are, look to, and how loud they are
+    true_maps: xr.Dataset  #: isotropic, of the true stations
 
     @property
     def nominal(self) -> Stations:
@@ -127,8 +117,7 @@ def hidden_campaign(
 
     Hidden: the stations' positions (the nominal ones are off by `position_sd` an axis), azimuths and powers, and
     correlated shadowing. Reports are censored at the sensitivity, quantised to :data:`STEP_DB` and limited to the
-    :data:`STRONGEST`.
-    `cache`, `engine` and `progress` are those of :func:`~rfloc.simulation.maps.trace_maps`.
+    :data:`STRONGEST`. For `cache`, `engine`, `progress` see :func:`~rfloc.simulation.maps.trace_maps`.
     """
     rng = np.random.default_rng(seed)
     truth = place_stations(city, params.stations, params.height, radio.power_dbm, None, rng).above_roofs(city)

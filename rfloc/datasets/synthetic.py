@@ -35,30 +35,16 @@ Floats = NDArray[np.floating]
 
 @dataclass(frozen=True)
 class Part:
-    """Links to be: stations and UEs in one city, how rays are traced, and what the links say about themselves.
+    """Links to be: stations and UEs in one city, how rays are traced, and what the links say about themselves."""
 
-    Parameters
-    ----------
-    name : str
-        Of the links.
-    plane, stations, rays
-        Whose maps are traced; in dataset C the city is a patch.
-    x, y : ndarray, shape (ue,)
-        UEs [m].
-    source : str
-        Who invents what, in words.
-    drawn : dict
-        Attributes of the links: the patch, and what was drawn for it.
-    """
-
-    name: str
-    plane: Plane
+    name: str  #: of the links
+    plane: Plane  #: where; in dataset C in a patch
     stations: Stations
     rays: Rays
-    x: Floats
+    x: Floats  #: of the UEs [m]
     y: Floats
-    source: str
-    drawn: dict[str, Any] = field(default_factory=dict)
+    source: str  #: who invents what, in words
+    drawn: dict[str, Any] = field(default_factory=dict)  #: attributes of the links: what was drawn for the patch
 
     @property
     def city(self) -> City:
@@ -104,10 +90,7 @@ def part_of_b(
 ) -> Part:
     """Dataset B in one city: UEs in the central 80 % of the box that the stations span, where `b_where` says.
 
-    Parameters
-    ----------
-    splits : sequence of Dataset
-        See :func:`outside_held_out`.
+    None stands where `splits` of other cities hold out (:func:`outside_held_out`).
     """
     rng, box = rng_of(seed, city.key, "B"), stations.central_box(0.8)
     if params.b_where == "box":
@@ -132,18 +115,8 @@ def parts_of_c(
 ) -> list[Part]:
     """Dataset C: build the patches that are taken, and draw their deployments.
 
-    With `c_border`, the neighbours of a patch are built too, for as long as it takes to place their stations.
-
-    Parameters
-    ----------
-    cities : mapping
-        Parameters of the regions, by key.
-    data_root : path
-        Where the regions' files are.
-    build : Path
-        Folder of the city folders `cities` and `patches`.
-    splits : sequence of Dataset
-        See :func:`outside_held_out`.
+    With `c_border`, the neighbours of a patch are built too, for as long as it takes to place their stations. `cities`
+    are the regions by key, of files under `data_root`; cities and patches lie in `build`; `splits` as for B.
     """
     parts: list[Part] = []
     for region in params.c_regions:
@@ -199,14 +172,9 @@ def outside_held_out(city: City, x: Floats, y: Floats, splits: Sequence[xr.Datas
 
 
 def require_unseen(links: xr.Dataset, splits: Sequence[xr.Dataset]) -> None:
-    """Raise unless no UE of these links is one that a split holds out, or stands in an area that it holds out.
+    """Raise SplitError if a UE of these links is one that a split holds out, or stands in an area that it holds out.
 
     Stations placed with the measurements of such a UE would leak them into dataset B.
-
-    Raises
-    ------
-    SplitError
-        Naming the city of the split and the number of UEs.
     """
     at = np.column_stack([links["ue_lat"], links["ue_lon"]]).round(6)
     for split in splits:

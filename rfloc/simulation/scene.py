@@ -48,16 +48,9 @@ def itu_parameters(name: str, carrier_hz: float) -> tuple[float, float]:
 
 
 def load_radio_scene(path: str | Path, carrier_hz: float, scattering: float) -> Scene:
-    """Load a Mitsuba scene whose materials are ITU materials and set them for a carrier.
+    """Load a Mitsuba scene file and set its ITU materials for a carrier [Hz], also below 1 GHz.
 
-    Parameters
-    ----------
-    path : path
-        Scene file; shapes that share a material are merged.
-    carrier_hz : float
-        Carrier [Hz], also below 1 GHz.
-    scattering : float
-        Scattering coefficient S of every material, 0 to 1 (Lambertian).
+    Shapes that share a material are merged; all get the scattering coefficient S, 0 to 1 (Lambertian).
 
     Raises
     ------

@@ -27,21 +27,10 @@ POOR_ERROR, WINDOWS = 0.4, (3, 5, 9)
 
 
 def pooled(gain: Floats, error: Floats, share: Floats) -> Floats:
-    """Path gain with poorly known cells pooled, each in the smallest window that is known well enough.
+    """Path gain with poorly known cells pooled, each in the smallest window that is known well enough; (ny, nx).
 
-    Parameters
-    ----------
-    gain : ndarray, shape (ny, nx)
-        Path gain outdoors by rays, linear, 0 where none came.
-    error : ndarray, shape (ny, nx)
-        Its relative standard error, NaN where no ray came; errors of different cells are taken as independent.
-    share : ndarray, shape (ny, nx)
-        Outdoor share of each cell, by which it is weighted; cells of share 0 stay as they are.
-
-    Returns
-    -------
-    ndarray, shape (ny, nx)
-        Path gain; cells without a ray in the largest window keep 0.
+    `gain` is that of rays, linear, 0 where none came, `error` its relative standard error, NaN there, independent from
+    cell to cell; cells are weighted by their outdoor `share`. Those without a ray in the largest window keep 0.
     """
     poor = (share > 0) & ~(error <= POOR_ERROR)
     weight = np.where(poor, share, 0.0)
