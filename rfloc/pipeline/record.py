@@ -68,6 +68,7 @@ def parameters_hash(parameters: Mapping[str, Any]) -> str:
 def begin(root: Path, stage: str, notebook: Path, params: config.Params, values: Mapping[str, Any]) -> dict[str, Any]:
     """Note what is about to run: parameters, revision, inputs by hash, versions, machine."""
     revision, dirty = revision_of(root)
+    installed = {found.name: found.version for found in metadata.distributions()}
     parameters, name = parameters_of(notebook, params, values), notebook.relative_to(root).as_posix()
     return {
         "stage": stage,
@@ -78,7 +79,8 @@ def begin(root: Path, stage: str, notebook: Path, params: config.Params, values:
         "revision": revision,
         "dirty": dirty,
         "inputs": {name: _md5(notebook)} | _inputs(root),
-        "packages": _versions(),
+        "packages": {"python": platform.python_version()}
+        | {name: installed[name] for name in PACKAGES if name in installed},
         "backend": {k: v for k, v in backend.describe().items() if k in ("backend", "llvm")},
         "machine": _machine(),
         "started_at": datetime.now(UTC).isoformat(timespec="seconds"),
@@ -116,8 +118,7 @@ def _inputs(root: Path) -> dict[str, str]:
 
     with Repo(root) as repo:
         deps = [dep.def_path for dep in repo.stage.load_one(None, stage.rpartition(":")[2]).deps]
-    held = {path: md5 for path, md5 in _held(root)}
-    return {path: md5 for path, md5 in held.items() if any(f"{path}/".startswith(f"{dep}/") for dep in deps)}
+    return {path: md5 for path, md5 in _held(root) if any(f"{path}/".startswith(f"{dep}/") for dep in deps)}
 
 
 def _held(root: Path) -> Iterator[tuple[str, str]]:
@@ -126,16 +127,6 @@ def _held(root: Path) -> Iterator[tuple[str, str]]:
         content = yaml.safe_load(file.read_text()) if file.is_file() else {}
         for stage in content.get("stages", {"": content}).values():
             yield from ((out["path"], out["md5"]) for out in stage.get("outs", []) if "md5" in out)
-
-
-def _versions() -> dict[str, str]:
-    found = {"python": platform.python_version()}
-    for name in PACKAGES:
-        try:
-            found[name] = metadata.version(name)
-        except metadata.PackageNotFoundError:
-            continue
-    return found
 
 
 def _machine() -> dict[str, Any]:
