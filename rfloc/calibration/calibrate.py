@@ -37,7 +37,6 @@ def calibrate(
     params: CalibrationParams,
     engine: EngineParams | None = None,
     kept: Path | None = None,
-    progress: bool = True,
 ) -> Calibration:
     """Find position, height, azimuth, downtilt and levels of every station from what training UEs reported.
 
@@ -87,10 +86,9 @@ def calibrate(
     done: dict[int, SiteResult] = {}
     for k, result in each(fit_site, jobs, [f"the search of {name}" for name in names], engine):
         done[k], pose = result, result.poses[0]
-        if progress:
-            moved = np.hypot(pose.x - jobs[k][1].x[0], pose.y - jobs[k][1].y[0])
-            told = pose.reason or f"moved {moved:.0f} m, h {pose.h:.0f} m"
-            say(f"site {len(done)}/{len(jobs)} {names[k]}: {pose.traces} traces in {result.seconds:.0f} s, {told}")
+        moved = np.hypot(pose.x - jobs[k][1].x[0], pose.y - jobs[k][1].y[0])
+        told = pose.reason or f"moved {moved:.0f} m, h {pose.h:.0f} m"
+        say(f"site {len(done)}/{len(jobs)} {names[k]}: {pose.traces} traces in {result.seconds:.0f} s, {told}")
     sites = [done[k] for k in sorted(done)]
     poses = [SectorPose.nominal(nominal, b, rays.radio, skipped.get(b, "")) for b in range(nominal.n)]
     unmoved = list(poses)

@@ -104,7 +104,7 @@ def paper_search(
 
 def calibrate_as_paper(
     links: xr.Dataset, split: xr.Dataset, plane: Plane, rays: Rays, params: CalibrationParams,
-    engine: EngineParams | None = None, kept: Path | None = None, progress: bool = True,
+    engine: EngineParams | None = None, kept: Path | None = None,
 ) -> dict[int, PaperFit]:  # fmt: skip
     """The paper's search for the first `params.paper_stations` stations that enough training UEs report, by number.
 
@@ -119,9 +119,8 @@ def calibrate_as_paper(
     found: dict[int, PaperFit] = {}
     for k, fit in each(_search, jobs, [f"the search of {nominal.id[b]}" for b in enough], engine):
         found[int(enough[k])] = fit
-        if progress:
-            best = f"Spearman {fit.spearman.max():.2f} on training UEs"
-            say(f"paper's search {nominal.id[enough[k]]}: {best}, {fit.seconds[-1]:.0f} s")
+        best = f"Spearman {fit.spearman.max():.2f} on training UEs"
+        say(f"paper's search {nominal.id[enough[k]]}: {best}, {fit.seconds[-1]:.0f} s")
     return found
 
 

@@ -36,7 +36,7 @@ Campaign = tuple[xr.Dataset, xr.Dataset, Stations]
 @pytest.fixture(scope="module")
 def campaign(toy_city: City) -> Campaign:
     asked = CampaignParams(kind="hidden", cities=["toy"], stations=3, height=[20.0, 30.0], ues=160, position_sd=4.0)
-    hidden = hidden_campaign(toy_city, asked, SIM, RADIO, seed=3, progress=False)
+    hidden = hidden_campaign(toy_city, asked, SIM, RADIO, seed=3)
     split = make_split(hidden.links, SplitParams(block=60.0, buffer=5.0), 0)
     return hidden.links, split, hidden.true_stations
 
@@ -50,7 +50,7 @@ RAYS = Rays(SIM, RADIO, PARAMS.samples, 5)
 
 @pytest.fixture(scope="module")
 def found(toy_city: City, campaign: Campaign) -> Calibration:
-    return calibrate(*campaign[:2], plane_of(toy_city), RAYS, PARAMS, progress=False)
+    return calibrate(*campaign[:2], plane_of(toy_city), RAYS, PARAMS)
 
 
 def column(found: Calibration, name: str) -> np.ndarray:
@@ -102,7 +102,7 @@ def test_who_stands_in_a_building_does_not_calibrate(toy_city: City, campaign: C
     moved = links.assign_coords(ue_x=("ue", x), ue_y=("ue", y))
     split = make_split(moved, SplitParams(block=60.0, buffer=5.0), 0)
     train = split.role.values == "train"
-    found = calibrate(moved, split, plane_of(toy_city), RAYS, PARAMS, progress=False).ues
+    found = calibrate(moved, split, plane_of(toy_city), RAYS, PARAMS).ues
     assert train[ue] and not found[ue]
     assert (found == train)[np.arange(len(train)) != ue].all()
 
@@ -155,12 +155,12 @@ def test_an_interrupted_run_goes_on_where_it_stopped(
     with monkeypatch.context() as patched:
         patched.setattr(tracing.Tracer, "_trace", trace)
         with pytest.raises(KeyboardInterrupt):
-            calibrate(*campaign[:2], plane_of(toy_city), RAYS, PARAMS, kept=tmp_path, progress=False)
-    resumed = calibrate(*campaign[:2], plane_of(toy_city), RAYS, PARAMS, kept=tmp_path, progress=False)
+            calibrate(*campaign[:2], plane_of(toy_city), RAYS, PARAMS, kept=tmp_path)
+    resumed = calibrate(*campaign[:2], plane_of(toy_city), RAYS, PARAMS, kept=tmp_path)
     assert column(resumed, "traced_now").sum() == 3 * PARAMS.traces - 6
     for name in ("x", "y", "h"):
         assert column(resumed, name) == pytest.approx(column(found, name))
-    again = calibrate(*campaign[:2], plane_of(toy_city), RAYS, PARAMS, kept=tmp_path, progress=False)
+    again = calibrate(*campaign[:2], plane_of(toy_city), RAYS, PARAMS, kept=tmp_path)
     assert column(again, "traced_now").sum() == 0
 
 
@@ -172,7 +172,7 @@ def test_a_station_that_cannot_be_calibrated_stays_nominal_and_says_why(toy_city
         links[name][train[3:], 0] = np.nan
         links[name][:, 1] = links[name][:, 1] * 0.0 - 70.0
     links["heard"] = links.nrsrp.notnull()
-    found = calibrate(links, split, plane_of(toy_city), RAYS, PARAMS, progress=False)
+    found = calibrate(links, split, plane_of(toy_city), RAYS, PARAMS)
     assert found.poses[0].reason == "heard by 3 training UEs, fewer than 8"
     assert "its level is the same at all" in found.poses[1].reason
     assert found.poses[2].reason == ""
@@ -181,7 +181,7 @@ def test_a_station_that_cannot_be_calibrated_stays_nominal_and_says_why(toy_city
     assert len(found.sites) == 1
     deaf = PARAMS.model_copy(update={"min_ues": 1000})
     with pytest.raises(CalibrationError, match="none of 3 stations"):
-        calibrate(links, split, plane_of(toy_city), RAYS, deaf, progress=False)
+        calibrate(links, split, plane_of(toy_city), RAYS, deaf)
 
 
 def test_an_error_that_is_stated_is_a_prior_unless_it_comes_of_the_same_levels(
@@ -192,7 +192,7 @@ def test_an_error_that_is_stated_is_a_prior_unless_it_comes_of_the_same_levels(
 
     def moved(source: str) -> np.ndarray:
         stated = sure.assign_coords(bs_position_source=("bs", [source] * 3))
-        return column(calibrate(stated, split, plane_of(toy_city), RAYS, PARAMS, progress=False), "moved")
+        return column(calibrate(stated, split, plane_of(toy_city), RAYS, PARAMS), "moved")
 
     assert (moved("table") < 1.0).all()
     assert moved("estimated") == pytest.approx(column(found, "moved"))
@@ -204,13 +204,13 @@ def test_only_training_ues_are_looked_at(toy_city: City, campaign: Campaign, fou
     away = split.role.values != "train"
     for name in ("rssi", "nsinr", "nrsrp", "nrsrq"):
         other[name][away] = other[name][away] - 20.0
-    again = calibrate(other, split, plane_of(toy_city), RAYS, PARAMS, progress=False)
+    again = calibrate(other, split, plane_of(toy_city), RAYS, PARAMS)
     for name in ("x", "y", "h", "azimuth", "offset_db"):
         assert column(again, name) == pytest.approx(column(found, name), nan_ok=True)
 
 
 def test_the_papers_search_runs_on_the_same_rays(toy_city: City, campaign: Campaign) -> None:
-    fits = calibrate_as_paper(*campaign[:2], plane_of(toy_city), RAYS, PARAMS, progress=False)
+    fits = calibrate_as_paper(*campaign[:2], plane_of(toy_city), RAYS, PARAMS)
     assert list(fits) == [0]
     nominal = Stations.from_dataset(campaign[0])
     moved = paper_stations(nominal, fits)
