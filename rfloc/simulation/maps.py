@@ -31,7 +31,7 @@ from rfloc.simulation.antennas import pattern_gain_db
 from rfloc.simulation.many import each
 from rfloc.simulation.plane import Plane, Rays
 from rfloc.simulation.rooftop import rooftop_gain
-from rfloc.simulation.scene import MATERIALS, load_scene
+from rfloc.simulation.scene import load_scene
 from rfloc.simulation.sionna_patch import flatness, interactions, map_solver
 from rfloc.simulation.smoothing import pooled
 from rfloc.stations import Stations
@@ -198,7 +198,7 @@ def _ray_map(plane: Plane, station: Stations, rays: Rays, cache: Path | None) ->
 def _file(plane: Plane, station: Stations, rays: Rays, cache: Path) -> Path:
     """Where a station's map is kept."""
     key = digest(
-        tracer(), MATERIALS, plane.scene_digest, plane.grid, plane.z, _antenna(plane.city, station, 0),
+        tracer(), plane.scene_digest, plane.grid, plane.z, _antenna(plane.city, station, 0),
         rays.sim.model_dump(include=_SOLVER), float(rays.radio.carrier_hz), rays.samples, rays.seed,
     )  # fmt: skip
     return cache / f"{key}.npz"

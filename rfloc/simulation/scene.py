@@ -18,31 +18,21 @@ if TYPE_CHECKING:
 
     from rfloc.city import City
 
-#: a, b, c, d of P.2040-3 Table 3, the lowest frequency range of each material.
-MATERIALS: dict[str, tuple[float, float, float, float]] = {
-    "vacuum": (1.0, 0.0, 0.0, 0.0),
-    "concrete": (5.24, 0.0, 0.0462, 0.7822),
-    "brick": (3.91, 0.0, 0.0238, 0.16),
-    "plasterboard": (2.73, 0.0, 0.0085, 0.9395),
-    "wood": (1.99, 0.0, 0.0047, 1.0718),
-    "glass": (6.31, 0.0, 0.0036, 1.3394),
-    "marble": (7.074, 0.0, 0.0055, 0.9262),
-    "metal": (1.0, 0.0, 1e7, 0.0),
-    "very_dry_ground": (3.0, 0.0, 0.00015, 2.52),
-    "medium_dry_ground": (15.0, -0.1, 0.035, 1.63),
-    "wet_ground": (30.0, -0.4, 0.15, 1.30),
-}
-
 
 def itu_parameters(name: str, carrier_hz: float) -> tuple[float, float]:
-    """Relative permittivity and conductivity [S/m] of a material at a carrier [Hz] (raises SimulationError)."""
-    if name not in MATERIALS:
-        raise SimulationError(
-            f"no material is called {name!r}",
-            f"ITU-R P.2040's table here has {', '.join(MATERIALS)}",
-            "name one of these in the scene file",
-        )
-    a, b, c, d = MATERIALS[name]
+    """Relative permittivity and conductivity [S/m] of a material at a carrier [Hz], by its lowest range in the table.
+
+    Raises
+    ------
+    SimulationError
+        If the table has no such material.
+    """
+    prepare()
+    from sionna.rt.radio_materials.itu import ITU_MATERIALS_PROPERTIES as TABLE
+
+    if name not in TABLE:
+        raise SimulationError(f"no material is called {name!r}", f"known: {', '.join(TABLE)}", "name one in the scene")
+    a, b, c, d = TABLE[name][min(TABLE[name])]
     f = carrier_hz / 1e9
     return a * f**b, c * f**d
 

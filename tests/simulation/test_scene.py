@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from rfloc.errors import DataError, SimulationError
-from rfloc.simulation.scene import MATERIALS, itu_parameters, load_radio_scene, load_scene
+from rfloc.simulation.scene import itu_parameters, load_radio_scene, load_scene
 
 
 def test_concrete_at_the_nbiot_carrier_follows_the_formula():
@@ -20,7 +20,7 @@ def test_parity_with_sionna_where_its_table_reaches(carrier):
     import mitsuba as mi
     from sionna.rt.radio_materials.itu import itu_material
 
-    for name in MATERIALS:
+    for name in ("vacuum", "concrete", "brick", "wood", "glass", "metal", "medium_dry_ground"):
         eps_r, sigma = itu_material(name, mi.Float(carrier))
         assert itu_parameters(name, carrier) == pytest.approx((float(eps_r[0]), float(sigma[0])), rel=1e-5), name
 
