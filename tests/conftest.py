@@ -72,7 +72,7 @@ def smoke_project(tmp_path_factory: pytest.TempPathFactory) -> Path:
     from tests.clone import make_clone, run
 
     clone = make_clone(PROJECT, tmp_path_factory.mktemp("smoke") / "clone")
-    run(clone, "dvc", "exp", "run", "-S", "scale=smoke", "-S", "training.max_epochs=1")
+    run(clone, "dvc", "exp", "run", "-S", "scale=smoke")
     return clone
 
 

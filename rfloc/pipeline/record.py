@@ -33,6 +33,8 @@ PACKAGES = (
     "rfloc", "torch", "lightning", "transformers", "sionna-rt", "mitsuba", "drjit", "karellen-llvm-core", "numpy",
     "scipy", "xarray", "zarr", "scikit-learn", "shapely", "geopandas", "rasterio", "dvc", "papermill", "nbclient",
 )  # fmt: skip
+#: Keys of results that say how long something took.
+_TIME = re.compile(r"(^|_)(s|seconds)$")
 #: What makes the code: a change here, and the revision no longer tells what ran.
 _CODE = ("rfloc", "notebooks", "dvc.yaml", "constraints.txt", "pyproject.toml")
 
@@ -100,13 +102,13 @@ def finish(root: Path, content: dict[str, Any]) -> dict[str, Any]:
 def revision_of(root: Path) -> tuple[str | None, bool]:
     """Git revision of the project and whether its code differs from it; (None, True) outside git."""
     try:
-        done = [
-            subprocess.run(["git", *args], cwd=root, capture_output=True, text=True, check=True).stdout.strip()
-            for args in (("rev-parse", "HEAD"), ("status", "--porcelain", "--", *_CODE))
-        ]
+        return _git(root, "rev-parse", "HEAD"), bool(_git(root, "status", "--porcelain", "--", *_CODE))
     except (FileNotFoundError, subprocess.CalledProcessError):
         return None, True
-    return done[0], bool(done[1])
+
+
+def _git(root: Path, *args: str) -> str:
+    return subprocess.run(["git", *args], cwd=root, capture_output=True, text=True, check=True).stdout.strip()
 
 
 def _inputs(root: Path) -> dict[str, str]:
@@ -146,7 +148,7 @@ def _md5(path: Path) -> str:
 
 
 def verify(root: Path) -> int:
-    """Check results/<scale> against dvc.lock, and its records against params.yaml; return the number of checks.
+    """Check results/<scale> against dvc.lock and git, its records against params.yaml; return the number of checks.
 
     Raises
     ------
@@ -170,6 +172,7 @@ def verify(root: Path) -> int:
             problems += [f"{file.relative_to(root)}: {what}" for what in found]
         except ValueError as error:
             problems.append(f"{file.relative_to(root)} is no valid JSON: {error}")
+    problems += [f"{what} differs from what git holds" for what in moved(root, params.scale) or ()]
     if problems or not seen:
         said = "; ".join(problems) or "it holds nothing"
         raise DataError(f"{within} cannot be trusted: {said}", "", "run `dvc repro`")
@@ -191,3 +194,36 @@ def _wrong(content: Any, params: config.Params) -> Iterator[str]:
     for name, value in content["parameters"].items():
         if name in config.KNOBS and value_of(params, name) != value:
             yield f"was made with {name}={value!r}, params.yaml holds {value_of(params, name)!r}"
+
+
+def moved(root: Path, scale: str) -> list[str] | None:
+    """What of results/<scale> differs from what git holds, times and provenance aside, as "file: key".
+
+    None where nothing can be compared: git holds none, or stages had other parameters, packages or another processor.
+    """
+    try:
+        listed = _git(root, "ls-tree", "-r", "--name-only", "HEAD", "--", f"results/{scale}").split()
+    except (FileNotFoundError, subprocess.CalledProcessError):
+        return None
+    held = {path: json.loads(_git(root, "show", f"HEAD:{path}")) for path in listed if path.endswith(".json")}
+    here = {path: files.load_json(root / path) if (root / path).is_file() else {} for path in held}
+    records = [path for path in held if "/provenance/" in path]
+    ran = [[(it.get("parameters_hash"), it.get("packages"), it.get("machine", {}).get("cpu")) for it in
+            (found[path] for path in records)] for found in (held, here)]  # fmt: skip
+    if not records or ran[0] != ran[1]:
+        return None
+    pairs = ((path, held[path], here[path]) for path in held if path not in records)
+    return [f"{path}: {key}" for path, old, new in pairs for key in _differences(old, new)]
+
+
+def _differences(old: Any, new: Any, at: str = "") -> Iterator[str]:
+    """Keys under which two JSON values differ, but for those that say how long something took."""
+    if isinstance(old, dict) and isinstance(new, dict):
+        for key in sorted(old.keys() | new.keys()):
+            if not _TIME.search(key):
+                yield from _differences(old.get(key), new.get(key), f"{at}.{key}".lstrip("."))
+    elif isinstance(old, list) and isinstance(new, list) and len(old) == len(new):
+        for k, pair in enumerate(zip(old, new, strict=True)):
+            yield from _differences(*pair, f"{at}[{k}]")
+    elif old != new:
+        yield f"{at} ({old} there, {new} here)"

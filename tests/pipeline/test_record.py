@@ -118,3 +118,18 @@ def test_verify_sees_other_parameters_edited_and_missing_results(repository):
 def test_verify_needs_something_to_verify(project):
     with pytest.raises(DataError, match="holds nothing"):
         verify(project)
+
+
+def test_what_moved_against_git_is_named_but_for_times(repository):
+    made(repository)
+    found = repository / "results/smoke/found.json"
+    found.write_text(json.dumps({"error": [1.0, 2.0], "tracing_s": 3.0}))
+    assert record.moved(repository, "smoke") is None  # git holds none yet
+    git(repository, "add", "-A")
+    git(repository, "commit", "-qm", "results")
+    found.write_text(json.dumps({"error": [1.0, 2.0], "tracing_s": 4.0}))
+    assert record.moved(repository, "smoke") == []
+    found.write_text(json.dumps({"error": [1.0, 2.5], "tracing_s": 4.0}))
+    assert record.moved(repository, "smoke") == ["results/smoke/found.json: error[1] (2.0 there, 2.5 here)"]
+    made(repository, crops_size=300.0)
+    assert record.moved(repository, "smoke") is None  # other parameters, other numbers

@@ -10,6 +10,7 @@ import pytest
 import yaml
 
 from rfloc import config
+from rfloc.pipeline import record
 from tests.clone import run
 
 pytestmark = pytest.mark.slow
@@ -19,7 +20,7 @@ UP_TO_DATE = "Data and pipelines are up to date."
 
 def test_params_are_those_that_the_experiment_asked_for(smoke_project):
     params = config.read(smoke_project / "params.yaml")
-    assert (params.scale, params.training.max_epochs) == ("smoke", 1)
+    assert (params.scale, params.training.max_epochs) == ("smoke", 2)
 
 
 def test_every_stage_left_an_executed_notebook_and_its_provenance(smoke_project):
@@ -94,3 +95,29 @@ def test_papermill_runs_a_notebook_without_dvc(smoke_project, tmp_path):
     assert nbformat.read(out, as_version=4).metadata.papermill.exception is None
     shutil.rmtree(kept)
     shutil.copytree(tmp_path / "cities", kept)
+
+
+def test_from_nothing_the_results_are_those_that_are_committed(project_root, smoke_project):
+    def made_here() -> bool:
+        path = "results/smoke/provenance/simulation.json"
+        ran = [json.loads((root / path).read_text()) for root in (project_root, smoke_project)]
+        return ran[0]["machine"]["cpu"] == ran[1]["machine"]["cpu"] and ran[0]["packages"] == ran[1]["packages"]
+
+    assert record.moved(smoke_project, "smoke") == ([] if made_here() else None)
+
+
+def test_an_edited_docstring_traces_nothing(smoke_project):
+    def held() -> dict[Path, int]:
+        return {path: path.stat().st_mtime_ns for path in (smoke_project / "build/cache").rglob("*.npz")}
+
+    before = held()
+    rooms = [smoke_project / "rfloc" / room for room in ("simulation", "datasets", "calibration")]
+    edited = {path: path.read_text() for room in rooms for path in room.glob("*.py")}
+    for path, text in edited.items():
+        path.write_text(text.replace('"""', '"""In other words. ', 1))
+    said = run(smoke_project, "dvc", "repro", "calibration")
+    assert "Running stage 'simulation'" in said and "Running stage 'calibration'" in said
+    assert held() == before
+    for path, text in edited.items():
+        path.write_text(text)
+    run(smoke_project, "dvc", "repro")
