@@ -13,7 +13,7 @@ from dataclasses import dataclass, fields
 import numpy as np
 import xarray as xr
 from numpy.typing import ArrayLike, NDArray
-from scipy.stats import truncnorm
+from scipy.special import ndtr, ndtri
 
 from rfloc.city.raster import AreaPooler
 from rfloc.config import CropParams
@@ -97,9 +97,9 @@ class CropPlacer:
         """Edges of n crops [m]: `crops.size`, or drawn where they vary."""
         if not self.variable:
             return np.full(n, self.crops.size)
-        low, high = ((v - self.crops.var_mean) / self.crops.var_sd for v in self.crops.var_range)
-        half = truncnorm.rvs(low, high, self.crops.var_mean, self.crops.var_sd, n, random_state=rng)
-        return 2 * np.asarray(half, float)
+        crops = self.crops
+        low, high = ndtr((np.array(crops.var_range) - crops.var_mean) / crops.var_sd)
+        return 2 * (crops.var_mean + crops.var_sd * np.asarray(ndtri(rng.uniform(low, high, n))))
 
     def jittered(self, ue: ArrayLike, rng: np.random.Generator, size: ArrayLike) -> tuple[Floats, Floats]:
         """Draw a crop centre for each UE: UE minus U(-jitter * size / 2, +jitter * size / 2) per axis [m]."""
@@ -239,8 +239,8 @@ def evaluation_crops(
     """Draw fixed crops for the UEs of some roles: `per_ue` each, with at least `min_heard` heard stations inside.
 
     A UE is tried :data:`ATTEMPTS` times a crop and dropped where one of its crops finds no eligible centre; the
-    attributes `<role>_ues`, `<role>_dropped` count them. A UE's crops depend on the seed and the links,
-    not on the roles asked for.
+    attributes `<role>_ues`, `<role>_dropped` count them. Each UE draws from a random stream of its own, by seed, kind
+    of crop, campaign and place: another UE or role moves no other's crops.
 
     With `variable`, crops are those of A_var (appendix H), each with an edge in `size` [m], drawn anew together with
     the centre: sizes follow their law among the crops that can be used. `crop_size` is then the mean edge.
@@ -256,30 +256,32 @@ def evaluation_crops(
         If the split belongs to other links, or no UE of a role is eligible.
     """
     require_own(split, links)
-    placer, n = CropPlacer(links, crops, variable=variable), links.sizes["ue"]
-    rng = np.random.default_rng(seed)
-    tries = [placer.eligible(np.arange(n), rng) for _ in range(crops.per_ue)]
-    found = np.all([t[3] for t in tries], axis=0)
-    order = rng.permutation(n)
-    role_of = split["role"].values.astype(str)
-    kept: list[Ints] = []
+    placer, role_of = CropPlacer(links, crops, variable=variable), split["role"].values.astype(str)
+    degrees = np.stack([links["ue_lat"].values, links["ue_lon"].values], axis=1)
+    campaign = links["ue_campaign"].values.astype(np.uint32)
+    stream = np.column_stack([campaign, np.rint((degrees + 180) * 1e6)]).astype(np.int64)
     attrs = {"crop_size": 2 * crops.var_mean if variable else crops.size, "city": links.attrs["city"], "seed": seed}
+    kept: list[int] = []
+    drawn: list[list[Floats]] = []
     for role in roles:
-        mine = order[role_of[order] == role]
-        able = mine[found[mine]]
-        if not able.size:
+        mine, before = np.flatnonzero(role_of == role), len(kept)
+        for k in mine:
+            rng = np.random.default_rng([seed, int(variable), *stream[k]])
+            *crop, found = placer.eligible(np.full(crops.per_ue, k), rng)
+            if found.all():
+                kept.append(int(k))
+                drawn.append(crop)
+        if len(kept) == before:
             raise SplitError(
                 f"none of the {mine.size} UEs with role {role!r} has a usable crop",
                 f"a crop of {attrs['crop_size']:g} m must hold {crops.min_heard} stations that its UE hears",
                 "enlarge crops.size, lower crops.min_heard, or choose another share or seed of the split",
             )
-        attrs |= {f"{role}_ues": int(mine.size), f"{role}_dropped": int(mine.size - able.size)}
-        kept.append(np.sort(able))
-    ue = np.repeat(np.concatenate(kept), crops.per_ue)
-    which = np.tile(np.arange(crops.per_ue), len(ue) // crops.per_ue)
-    drawn = {"crop_x": 0, "crop_y": 1} | ({"size": 2} if variable else {})
+        attrs |= {f"{role}_ues": int(mine.size), f"{role}_dropped": int(mine.size - (len(kept) - before))}
+    ue = np.repeat(kept, crops.per_ue)
+    crop_x, crop_y, size = np.concatenate(drawn, axis=1)
     columns = {"ue": ue, "x": placer.ue_xy[ue, 0], "y": placer.ue_xy[ue, 1], "role": role_of[ue]}
-    columns |= {name: np.array([t[k] for t in tries])[which, ue] for name, k in drawn.items()}
+    columns |= {"crop_x": crop_x, "crop_y": crop_y} | ({"size": size} if variable else {})
     ds = xr.Dataset(
         {name: ("sample", values) for name, values in columns.items()},
         attrs=attrs | LocalFrame.from_attrs(links.attrs).to_attrs(),

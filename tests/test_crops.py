@@ -130,6 +130,21 @@ def test_evaluation_crops_hold_enough_stations_and_repeat():
     assert ds.attrs["known_ues"] == 20
 
 
+@pytest.mark.parametrize("variable", [False, True])
+def test_another_ue_moves_no_crop(variable):
+    links, _ = scattered()
+    split = make_split(links, np.full(60, "known"))
+    every = evaluation_crops(links, split, crop_params(per_ue=2), roles=["known"], seed=3, variable=variable)
+    order = np.random.default_rng(0).permutation(60)[:40]
+    some = links.isel(ue=order), make_split(links.isel(ue=order), np.full(40, "known"))
+    fewer = evaluation_crops(*some, crop_params(per_ue=2), roles=["known"], seed=3, variable=variable)
+    where = {(x, k % 2): k for k, x in enumerate(every.x.values)}
+    same = [where[x, k % 2] for k, x in enumerate(fewer.x.values)]
+    assert len(same) > 60
+    for name in ("crop_x", "crop_y", *(["size"] if variable else [])):
+        np.testing.assert_array_equal(fewer[name], every[name][same])
+
+
 def test_ues_that_hear_too_little_are_counted_not_kept():
     links, _ = scattered()
     links["heard"][0] = False
