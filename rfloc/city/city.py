@@ -106,21 +106,29 @@ class City:
         return self._points("building", 0, n, rng, within)
 
     def _points(self, layer: str, value: int, n: int, rng: np.random.Generator, within: Bounds | None) -> Points:
-        x_min, y_min, x_max, y_max = self.bounds if within is None else within
-        grid = self.grid
-        rows = np.flatnonzero((grid.y >= y_min) & (grid.y <= y_max))
-        cols = np.flatnonzero((grid.x >= x_min) & (grid.x <= x_max))
-        i, j = np.nonzero(self.raster[layer].values[np.ix_(rows, cols)] == value)
-        if not i.size:
+        """Each UE draws places in the box from a stream of its own until one is free: a changed cell moves few of them.
+
+        A round of draws is a generator spawned from `rng`, and a UE's are its row of each; more UEs leave the first
+        ones where they are.
+        """
+        box, edge = self.bounds if within is None else within, self.grid.bounds
+        low, high = np.maximum(box[:2], edge[:2]), np.minimum(box[2:], edge[2:])
+        free, grid = self.raster[layer].values == value, self.grid
+        rows, cols = ((axis >= low[k]) & (axis <= high[k]) for k, axis in ((1, grid.y), (0, grid.x)))
+        if not free[np.ix_(rows, cols)].any():
             raise DataError(
                 f"city {self.key!r} has no {'street' if layer == 'road' else 'open ground'} between "
-                f"x {x_min:g}..{x_max:g} m and y {y_min:g}..{y_max:g} m",
+                f"x {box[0]:g}..{box[2]:g} m and y {box[1]:g}..{box[3]:g} m",
                 f"UEs stand on cells whose `{layer}` is {value}, and none lies there",
                 "widen the box, or check the city's streets in a figure",
             )
-        pick = rng.integers(i.size, size=n)
-        shift = rng.uniform(-0.5, 0.5, size=(2, n)) * grid.cell
-        return grid.x[cols[j[pick]]] + shift[0], grid.y[rows[i[pick]]] + shift[1]
+        at, left = np.empty((n, 2)), np.arange(n)
+        while left.size:
+            tried = low + rng.spawn(1)[0].random((n, 2))[left] * (high - low)
+            row, col, _ = grid.index(*tried.T)
+            found = free[row, col]
+            at[left[found]], left = tried[found], left[~found]
+        return at[:, 0], at[:, 1]
 
     @property
     def scene_path(self) -> Path:

@@ -7,7 +7,6 @@ other patches are taken.
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 from dataclasses import dataclass
 
 import numpy as np
@@ -15,7 +14,7 @@ from numpy.typing import NDArray
 
 from rfloc.city import Bounds, City
 from rfloc.config import RadioParams, SyntheticParams
-from rfloc.datasets.hidden import place_stations
+from rfloc.datasets.hidden import place_stations, rng_of
 from rfloc.errors import SimulationError
 from rfloc.stations import Stations
 
@@ -42,12 +41,6 @@ def deployments(params: SyntheticParams) -> list[Deployment]:
     """The deployments of every patch: `c_deployments`, each with a dense twin where `c_dense` asks for one."""
     variants = (False,) if params.c_dense is None else (False, True)
     return [Deployment(number, dense) for number in range(params.c_deployments) for dense in variants]
-
-
-def rng_of(seed: int, *words: object) -> np.random.Generator:
-    """A generator of its own for every seed and words."""
-    digest = hashlib.sha256("/".join(map(str, words)).encode()).digest()
-    return np.random.default_rng([seed, *np.frombuffer(digest, np.uint32).tolist()])
 
 
 def areas(city: City, params: SyntheticParams, seed: int, at: Deployment) -> list[Bounds]:
@@ -87,8 +80,8 @@ def draw_stations(city: City, params: SyntheticParams, radio: RadioParams, seed:
     rng, boxes = rng_of(seed, city.key, at, "stations"), areas(city, params, seed, at)
     table = join(
         [
-            place_stations(city, n, params.c_height, radio.power_dbm, None, rng, within=box, masts=True)
-            for n, box in zip(_shares(params.c_stations, len(boxes)), boxes, strict=True)
+            place_stations(city, n, params.c_height, radio.power_dbm, None, own, within=box, masts=True)
+            for n, box, own in zip(_shares(params.c_stations, len(boxes)), boxes, rng.spawn(len(boxes)), strict=True)
         ]
     )
     return table.replace(id=[f"{city.key}-{k:02d}" for k in range(table.n)])
@@ -97,8 +90,8 @@ def draw_stations(city: City, params: SyntheticParams, radio: RadioParams, seed:
 def draw_ues(city: City, params: SyntheticParams, seed: int, at: Deployment) -> tuple[Floats, Floats]:
     """UE positions x, y [m] on the streets of a patch or, dense, of its sub-regions; (c_ues,) each."""
     rng, boxes = rng_of(seed, city.key, at, "UEs"), areas(city, params, seed, at)
-    shares = zip(_shares(params.c_ues, len(boxes)), boxes, strict=True)
-    x, y = np.concatenate([city.street_points(n, rng, within=box) for n, box in shares], axis=1)
+    shares = zip(_shares(params.c_ues, len(boxes)), rng.spawn(len(boxes)), boxes, strict=True)
+    x, y = np.concatenate([city.street_points(*share) for share in shares], axis=1)
     return x, y
 
 

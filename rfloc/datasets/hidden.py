@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,6 +17,9 @@ from rfloc.simulation.maps import read_error_db, read_maps, trace_maps
 from rfloc.simulation.plane import Plane, Rays
 from rfloc.simulation.propagation import correlated_shadowing
 from rfloc.stations import ROOF_CLEARANCE, Stations
+
+#: Places that a station tries.
+ATTEMPTS = 4096
 
 #: Added to the seed of a reality's rays, so that no simulation of it shares their noise.
 OTHER_RAYS = 10_000
@@ -37,6 +41,12 @@ class HiddenCampaign:
         return Stations.from_dataset(self.links)
 
 
+def rng_of(seed: int, *words: object) -> np.random.Generator:
+    """A generator of its own for every seed and words."""
+    digest = hashlib.sha256("/".join(map(str, words)).encode()).digest()
+    return np.random.default_rng([seed, *np.frombuffer(digest, np.uint32).tolist()])
+
+
 def place_stations(
     city: City,
     n: int,
@@ -47,10 +57,12 @@ def place_stations(
     within: Bounds | None = None,
     masts: bool = False,
 ) -> Stations:
-    """Put stations on roofs, at random.
+    """Put stations on roofs, at random, each by a stream of its own: the first of its places that is free.
 
     Parameters
     ----------
+    rng : numpy.random.Generator
+        Whose seed the streams are spawned from.
     heights : (low, high)
         Range of antenna heights above ground [m]; roofs too tall for it carry no station.
     power : float
@@ -68,39 +80,35 @@ def place_stations(
         If there is no room for `n` of them.
     """
     low, high = heights
-    x_min, y_min, x_max, y_max = within or city.bounds
-    first_col, last_col = np.searchsorted(city.grid.x, x_min, "right"), np.searchsorted(city.grid.x, x_max)
-    first_row, last_row = np.searchsorted(city.grid.y, y_min, "right"), np.searchsorted(city.grid.y, y_max)
-    part = city.raster[["building", "height"]].isel(y=slice(first_row, last_row), x=slice(first_col, last_col))
-    built, roof = part["building"].values == 1, part["height"].values
-    fitting = built & (roof + ROOF_CLEARANCE <= high)
+    grid, box = city.grid, within or city.bounds
+    built, roof = (city.raster[name].values for name in ("building", "height"))
+    fitting = (built == 1) & (roof + ROOF_CLEARANCE <= high)
     if min_separation is None:
-        area = np.count_nonzero(fitting) or fitting.size * masts
-        min_separation = 0.5 * float(np.sqrt(area * city.grid.cell**2 / n))
-    chosen = np.empty((0, 2), int)
-    for ground in (fitting, ~built) if masts else (fitting,):
-        cells = np.argwhere(ground) if len(chosen) < n else chosen[:0]
-        for cell in cells[rng.permutation(len(cells))]:
-            if len(chosen) == n:
+        inside = fitting[np.ix_((grid.y > box[1]) & (grid.y < box[3]), (grid.x > box[0]) & (grid.x < box[2]))]
+        area = np.count_nonzero(inside) or inside.size * masts
+        min_separation = 0.5 * float(np.sqrt(area * grid.cell**2 / n))
+    placed, own = np.empty((0, 2)), rng.spawn(n)
+    for ground in (fitting, built == 0) if masts else (fitting,):
+        for stream in own[len(placed) :]:
+            tried = stream.spawn(1)[0].uniform(box[:2], box[2:], (ATTEMPTS, 2))
+            row, col, there = grid.index(*tried.T)
+            apart = np.hypot(*(tried[:, None] - placed).T).min(0, initial=np.inf) >= min_separation
+            found = np.flatnonzero(there & ground[row, col] & apart)
+            if not found.size:
                 break
-            if (np.hypot(*(cell - chosen).T) * city.grid.cell >= min_separation).all():
-                chosen = np.vstack([chosen, cell])
-    if len(chosen) < n:
+            placed = np.vstack([placed, tried[found[0]]])
+    if len(placed) < n:
         raise SimulationError(
-            f"{city.key!r} has room for {len(chosen)} stations, not for {n}",
+            f"{city.key!r} has room for {len(placed)} stations, not for {n}",
             f"they stand on roofs under {high - ROOF_CLEARANCE:g} m{' or open ground' * masts}, "
             f"{min_separation:.0f} m or more apart",
             "ask for fewer stations, allow taller masts or a smaller separation",
         )
-    row, col = chosen.T
-    return Stations(
-        x=city.grid.x[first_col + col],
-        y=city.grid.y[first_row + row],
-        h=rng.uniform(np.maximum(low, np.where(built[row, col], roof[row, col] + ROOF_CLEARANCE, 0.0)), high),
-        azimuth=rng.uniform(0.0, 360.0, n),
-        power=np.full(n, power),
-        id=np.array([f"{city.key}-{k:02d}" for k in range(n)]),
-    )
+    x, y = placed.T
+    roof = city.height_at(x, y)
+    least, share, turn = np.maximum(low, roof + ROOF_CLEARANCE * (roof > 0)), *np.transpose([s.random(2) for s in own])
+    names = np.array([f"{city.key}-{k:02d}" for k in range(n)])
+    return Stations(x, y, least + share * (high - least), 360.0 * turn, np.full(n, power), names)
 
 
 def hidden_campaign(
@@ -119,17 +127,18 @@ def hidden_campaign(
     correlated shadowing. Reports are censored at the sensitivity, quantised to :data:`STEP_DB` and limited to the
     :data:`STRONGEST`. For `cache`, `engine`, `progress` see :func:`~rfloc.simulation.maps.trace_maps`.
     """
-    rng = np.random.default_rng(seed)
-    truth = place_stations(city, params.stations, params.height, radio.power_dbm, None, rng).above_roofs(city)
-    nominal = truth.moved(*rng.normal(0.0, params.position_sd, (2, truth.n))).replace(
-        azimuth=(truth.azimuth + rng.normal(0.0, params.azimuth_sd, truth.n)) % 360.0
+    placing, telling, walking, shading = (rng_of(seed, city.key, kind) for kind in ("place", "tell", "walk", "shade"))
+    truth = place_stations(city, params.stations, params.height, radio.power_dbm, None, placing).above_roofs(city)
+    dx, dy, turn, gain = np.transpose([stream.normal(size=4) for stream in telling.spawn(truth.n)])
+    nominal = truth.moved(params.position_sd * dx, params.position_sd * dy).replace(
+        azimuth=(truth.azimuth + params.azimuth_sd * turn) % 360.0
     )
-    truth = truth.replace(power=truth.power + rng.normal(0.0, params.gain_sd, truth.n))
-    x, y = city.street_points(params.ues, rng)
+    truth = truth.replace(power=truth.power + params.gain_sd * gain)
+    x, y = city.street_points(params.ues, walking)
     rays = Rays(sim, radio, sim.samples, seed + OTHER_RAYS)
     maps = trace_maps(Plane(city, sim.cell, radio.ue_height), truth, rays, cache, engine, progress)
     shadowing = correlated_shadowing(
-        x, y, params.shadowing_sd, params.shadowing_distance, np.random.default_rng(seed + 1), truth.n
+        x, y, params.shadowing_sd, params.shadowing_distance, shading, truth.n, city.grid.bounds
     )
     source = "simulated reality: ray-traced maps of hidden stations, shadowing, censoring, quantisation"
     links = links_from_gain(

@@ -21,7 +21,8 @@ from rfloc.city import City
 from rfloc.city.patches import Patch, build_patch, cut, neighbours
 from rfloc.config import CityParams, EngineParams, RadioParams, SimulationParams, SyntheticParams
 from rfloc.datasets.build import links_from_gain
-from rfloc.datasets.deployments import across_border, areas, deployments, draw_stations, draw_ues, join, rng_of
+from rfloc.datasets.deployments import across_border, areas, deployments, draw_stations, draw_ues, join
+from rfloc.datasets.hidden import rng_of
 from rfloc.datasets.statistical import StatisticalModel
 from rfloc.errors import SplitError
 from rfloc.frames import LocalFrame
@@ -56,9 +57,8 @@ class Part:
         stations, radio, at = self.stations, self.rays.radio, (self.x, self.y)
         gain, error = gain_at(self.plane, stations, self.rays, *at, cache)
         sectors = 10 ** (sector_gain_db(stations.above_roofs(self.city), *at, radio).T / 10)
-        gain, error = (gain.astype(np.float32) * sectors).astype(np.float32), error.astype(np.float32)
         source = f"{self.source}, traced by rays"
-        links = links_from_gain(self.city, gain, stations, *at, radio, source, gain_error=error)
+        links = links_from_gain(self.city, gain * sectors, stations, *at, radio, source, gain_error=error)
         return links.assign_attrs(self.drawn)
 
     def links_without_rays(self, model: StatisticalModel) -> xr.Dataset:

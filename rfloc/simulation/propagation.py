@@ -17,7 +17,13 @@ def free_space_gain(distance: ArrayLike, carrier_hz: float) -> Array:
 
 
 def correlated_shadowing(
-    x: ArrayLike, y: ArrayLike, sd: float, distance: float, rng: np.random.Generator, n: int = 1
+    x: ArrayLike,
+    y: ArrayLike,
+    sd: float,
+    distance: float,
+    rng: np.random.Generator,
+    n: int = 1,
+    bounds: tuple[float, float, float, float] | None = None,
 ) -> Array:
     """Gaussian shadowing fields with exponential correlation exp(-d / distance) (Gudmundson 1991), at points.
 
@@ -33,9 +39,11 @@ def correlated_shadowing(
     distance : float
         Distance at which the correlation is 1/e [m].
     rng : numpy.random.Generator
-        Source of randomness.
+        Whose seed a stream a field is spawned from.
     n : int
         Number of independent fields, one a station.
+    bounds : (x_min, y_min, x_max, y_max), optional
+        Where the fields are drawn [m], so that they do not depend on the points; default: the points' box.
 
     Returns
     -------
@@ -48,18 +56,15 @@ def correlated_shadowing(
     if sd == 0 or x.size == 0:
         return np.zeros((x.size, n))
     cell = distance / 8
-    col, row = ((v - v.min()) // cell for v in (x, y))
-    i, j = row.astype(int), col.astype(int)
-    ny, nx = (int(k.max()) + 1 + int(np.ceil(6 * distance / cell)) for k in (i, j))
+    box = bounds or (x.min(), y.min(), x.max(), y.max())
+    j, i = (((v - low) // cell).astype(int) for v, low in ((x, box[0]), (y, box[1])))
+    nx, ny = (int((box[k + 2] - box[k]) // cell) + 1 + int(np.ceil(6 * distance / cell)) for k in (0, 1))
     lag_y, lag_x = (np.minimum(np.arange(m), m - np.arange(m)) * cell for m in (ny, nx))
     correlation = np.exp(-np.hypot(lag_y[:, None], lag_x[None]) / distance)
     spectrum = np.maximum(np.fft.fft2(correlation).real, 0.0)
     spectrum *= ny * nx / spectrum.sum()  # clipping the few negative values must not change the variance
     fields = np.empty((x.size, n))
-    for k in range(0, n, 2):  # real and imaginary part are two independent fields
-        noise = rng.standard_normal((2, ny, nx))
-        field = np.fft.fft2(np.sqrt(spectrum / (ny * nx)) * (noise[0] + 1j * noise[1]))
-        fields[:, k] = field.real[i, j]
-        if k + 1 < n:
-            fields[:, k + 1] = field.imag[i, j]
+    for k, stream in enumerate(rng.spawn(n)):
+        noise = stream.standard_normal((2, ny, nx))
+        fields[:, k] = np.fft.fft2(np.sqrt(spectrum / (ny * nx)) * (noise[0] + 1j * noise[1])).real[i, j]
     return sd * fields

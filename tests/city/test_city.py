@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import geopandas as gpd
 import numpy as np
 import pytest
@@ -80,14 +82,14 @@ def test_ues_stand_on_streets_and_uniformly(toy_city):
     assert np.array_equal(same, (x, y))
 
 
-def test_positions_number_the_road_cells_row_by_row_from_the_south(toy_city):
-    x, y = toy_city.street_points(300, np.random.default_rng(5))
-    rng = np.random.default_rng(5)
-    row, col = np.nonzero(toy_city.raster["road"].values)
-    pick, shift = rng.integers(len(row), size=300), rng.uniform(-0.5, 0.5, (2, 300))
-    west, south, *_ = toy_city.grid.bounds
-    assert np.array_equal(x, west + (col[pick] + 0.5) + shift[0])
-    assert np.array_equal(y, south + (row[pick] + 0.5) + shift[1])
+def test_a_changed_cell_moves_the_ues_that_stood_on_it_and_more_ues_move_none(toy_city):
+    at = np.transpose(toy_city.street_points(300, np.random.default_rng(5)))
+    assert np.array_equal(at, np.transpose(toy_city.street_points(400, np.random.default_rng(5)))[:300])
+    (row, col, _), road = toy_city.grid.index(*at.T), toy_city.raster["road"].copy()
+    road.values[row[7], col[7]] = 0
+    other = replace(toy_city, raster=toy_city.raster.assign(road=road))
+    moved = (np.transpose(other.street_points(300, np.random.default_rng(5))) != at).any(axis=1)
+    assert np.array_equal(moved, (row == row[7]) & (col == col[7]))
 
 
 @pytest.mark.parametrize(("size", "row", "col"), [(601, 120.5, 33.2), (21, 180.0, 180.0), (40, 0.3, 359.0)])
