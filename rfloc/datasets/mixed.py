@@ -9,8 +9,8 @@ without that, azimuths follow the noise of the streets that happen to be measure
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Self
+from dataclasses import dataclass, replace
+from typing import NamedTuple, Self
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -36,10 +36,8 @@ EFFECTS: dict[str, tuple[tuple[str, ...], float]] = {
 #: obstruction loss [dB] stays 0 where nothing is obstructed.
 SHARED_SD = {"one": np.inf, "decades": np.inf, "obstructed": 50.0, "rays": 3.0, "street": 3.0}
 
-#: Measurements of a station in one square of this edge count as one [m].
-SQUARE = 100.0
-#: Fewest squares with a measurement, all stations taken together.
-MIN_SQUARES = 20
+#: Measurements of a station in one square of this edge count as one [m]; fewest squares of all stations together.
+SQUARE, MIN_SQUARES = 100.0, 20
 
 
 @dataclass(frozen=True)
@@ -56,12 +54,12 @@ class Design:
     def of(cls, places: Sequence[Columns], shared: Sequence[str], effects: Sequence[str]) -> Self:
         """The design (place, bs, ue, ...) of named regressors (SHARED_SD) and EFFECTS, one table of columns a place."""
         own = [column for name in effects for column in EFFECTS[name][0]]
-        shared_columns, own_columns = (
+        by_shared, by_own = (
             np.stack([np.stack([p[c].T for c in names], -1) for p in places]) for names in (shared, own)
         )
         return cls(
-            shared_columns,
-            own_columns,
+            by_shared,
+            by_own,
             shared_sd=np.array([SHARED_SD[name] for name in shared]),
             spread_of=np.array([k for k, name in enumerate(effects) for _ in EFFECTS[name][0]]),
             scales=np.array([EFFECTS[name][1] for name in effects]),
@@ -69,11 +67,14 @@ class Design:
 
     def at(self, place: int) -> Self:
         """The design at one of the places."""
-        return type(self)(self.shared[place], self.own[place], self.shared_sd, self.spread_of, self.scales)
+        return replace(self, shared=self.shared[place], own=self.own[place])
+
+    def levels(self, shared: Array, effects: Array) -> Array:
+        """Expected levels, (..., bs, ue), from coefficients (p,) and effects (..., bs, q)."""
+        return self.shared @ shared + (self.own @ effects[..., None])[..., 0]
 
 
-@dataclass(frozen=True)
-class MixedModel:
+class MixedModel(NamedTuple):
     """What :func:`mixed_model` found."""
 
     shared: Array  #: (p,)
@@ -81,24 +82,12 @@ class MixedModel:
     spread: Array  #: (q,), standard deviation of each effect between stations
     residual_sd: float  #: standard deviation of a single measurement
 
-    def levels(self, design: Design) -> Array:
-        """Expected levels at a design's one place, (ue, bs)."""
-        return (design.shared @ self.shared + (design.own @ self.effects[..., None])[..., 0]).T
-
 
 def mixed_model(measured: Array, design: Design, weight: Array) -> MixedModel:
     """Solve measured = shared @ beta + own @ u_b + residual, u_b normal with a spread of its own for each kind.
 
-    Beta is integrated out (restricted likelihood); spreads and residual are at the maximum of what is left.
-
-    Parameters
-    ----------
-    measured : ndarray, shape (ue, bs)
-        NaN where missing [dB].
-    design : Design
-        At one place of each station.
-    weight : ndarray, shape (ue, bs)
-        Observations that each measurement counts for; 0 where missing.
+    Beta is integrated out (restricted likelihood); spreads and residual are at the maximum of what is left. `measured`,
+    (ue, bs) [dB], is NaN where missing; `weight`, (ue, bs), is how many observations each counts for, 0 where missing.
     """
     n, q, which = measured.shape[1], design.own.shape[-1], design.spread_of
     columns = np.concatenate([design.own, design.shared, np.nan_to_num(measured).T[..., None]], axis=-1)
@@ -129,19 +118,11 @@ def mixed_model(measured: Array, design: Design, weight: Array) -> MixedModel:
 
 
 def own_effects(rest: Array, own: Array, precision: ArrayLike, spread: ArrayLike) -> tuple[Array, Array]:
-    """Effects of single stations under known spreads, and how likely their measurements are, effects integrated out.
+    """Expected effects of single stations, (..., q), and the log-likelihood with effects integrated out, (...).
 
-    Parameters
-    ----------
-    rest, own : ndarray, shape (..., ue), (..., ue, q)
-        What shared coefficients leave of the measurements [dB], and regressors of the effects.
-    precision, spread : array_like, broadcastable to (..., ue); shape (q,)
-        Weight over variance of each measurement [dB^-2], 0 where missing; standard deviation of each effect beforehand.
-
-    Returns
-    -------
-    effects, log_likelihood : ndarray, shape (..., q), (...)
-        Expected values; up to what `spread` and `precision` alone determine.
+    `rest`, (..., ue), is what shared coefficients leave of the measurements [dB], `own`, (..., ue, q), the effects'
+    regressors, `precision` weight over variance of a measurement [dB^-2], 0 where missing, `spread`, (q,), each
+    effect's standard deviation. The likelihood leaves out what `spread` and `precision` alone determine.
     """
     scaled = own * np.broadcast_to(precision, own.shape[:-1])[..., None]
     cov = np.linalg.inv(scaled.swapaxes(-1, -2) @ own + np.diag(np.asarray(spread, float) ** -2.0))
@@ -159,9 +140,9 @@ def declustered(x: Array, y: Array, used: NDArray[np.bool_]) -> Array:
     square = np.unique(np.floor(np.column_stack([x, y]) / SQUARE), axis=0, return_inverse=True)[1]
     count = np.zeros((square.max(initial=-1) + 1, used.shape[1]))
     np.add.at(count, square, used)
-    if count.astype(bool).sum() < MIN_SQUARES:
+    if (squares := np.count_nonzero(count)) < MIN_SQUARES:
         raise SimulationError(
-            f"the training UEs' reports lie in {int(count.astype(bool).sum())} squares of {SQUARE:g} m",
+            f"the training UEs' reports lie in {squares} squares of {SQUARE:g} m",
             f"neighbours repeat each other: fewer than {MIN_SQUARES} say too little about distance and azimuth",
             "take more training UEs",
         )

@@ -12,46 +12,31 @@ from rfloc.stations import Stations
 if TYPE_CHECKING:
     from rfloc.city import City
 
-Singles = NDArray[np.float32]
-
-#: Largest distance between two samples of a line [m].
-STEP = 4.0
-#: Lines are sampled at a multiple of this many points.
-BATCH = 64
-#: Samples held in memory at a time.
-CHUNK = 2**18
+#: Largest distance between two samples of a line [m]; of these a line has a multiple of BATCH, and CHUNK are in memory.
+STEP, BATCH, CHUNK = 4.0, 64, 2**18
 
 
 def obstructed_fraction(
     city: City, stations: Stations, x: ArrayLike, y: ArrayLike, ue_height: float
 ) -> NDArray[np.float64]:
-    """Share of each line from antenna to UE that lies inside buildings, by roof heights.
+    """Share of each line from antenna to UEs at x, y [m], (ue, bs), that lies inside buildings, by roof heights.
 
     A line is sampled at the midpoints of equal parts, at most STEP apart: each wall is off by half a part at most. Past
-    the edge of the raster nothing is built.
-
-    Parameters
-    ----------
-    stations : Stations
-        One below the roof it stands on starts inside that building.
-    x, y : array_like, shape (ue,)
-        UE positions [m], `ue_height` above ground.
-
-    Returns
-    -------
-    ndarray, shape (ue, bs)
-        In [0, 1], a multiple of 1 / (samples of the line).
+    the edge of the raster nothing is built. A station below the roof it stands on starts inside that building.
     """
-    x, y = np.atleast_1d(np.asarray(x, float)), np.atleast_1d(np.asarray(y, float))
+    x, y = np.asarray(x, float), np.asarray(y, float)
     fraction = np.zeros((x.size, stations.n))
     if fraction.size == 0:
         return fraction
-    roof, row0, col0 = _roofs(city, np.append(x, stations.x), np.append(y, stations.y))
+    row, col, _ = city.grid.index(np.append(x, stations.x), np.append(y, stations.y))
+    row0, col0 = int(row.min()), int(col.min())
+    layers = city.raster.isel(y=slice(row0, row.max() + 1), x=slice(col0, col.max() + 1))
+    top = np.where(layers["building"].values == 1, layers["height"].values + layers["ground"].values, -np.inf)
+    roof = np.pad(top.astype(np.float32), 1, constant_values=-np.inf)  # nothing is built in the cells round it
     ends = []
     for at_x, at_y, h in ((stations.x, stations.y, stations.h), (x, y, ue_height)):
-        row, col = city.grid.to_pixel(at_x, at_y)
-        ends.append([v.astype(np.float32) for v in (row - row0, col - col0, city.ground_at(at_x, at_y) + h)])
-    (bs_row, bs_col, bs_z), (ue_row, ue_col, ue_z) = ends
+        i, j = city.grid.to_pixel(at_x, at_y)
+        ends.append([v.astype(np.float32) for v in (i - (row0 - 1), j - (col0 - 1), city.ground_at(at_x, at_y) + h)])
     length = np.hypot(x[:, None] - stations.x, y[:, None] - stations.y)  # (ue, bs)
     samples = BATCH * np.maximum(np.ceil(length / (BATCH * STEP)), 1).astype(int)
     for n in np.unique(samples):
@@ -60,21 +45,7 @@ def obstructed_fraction(
         size = max(CHUNK // n, 1)
         for start in range(0, ue.size, size):
             u, b = ue[start : start + size], bs[start : start + size]
-            along_row, along_col, along_z = (
-                (to - of)[:, None] * t + of[:, None]
-                for of, to in ((bs_row[b], ue_row[u]), (bs_col[b], ue_col[u]), (bs_z[b], ue_z[u]))
-            )
-            i, j = (
-                np.clip(v, 0, m - 1).astype(np.int32) for v, m in zip((along_row, along_col), roof.shape, strict=True)
-            )
-            fraction[u, b] = np.count_nonzero(roof[i, j] > along_z, axis=1) / n
+            i, j, z = ((to[u] - of[b])[:, None] * t + of[b][:, None] for of, to in zip(*ends, strict=True))
+            i, j = (np.clip(v, 0, m - 1).astype(np.int32) for v, m in zip((i, j), roof.shape, strict=True))
+            fraction[u, b] = np.count_nonzero(roof[i, j] > z, axis=1) / n
     return fraction
-
-
-def _roofs(city: City, x: NDArray, y: NDArray) -> tuple[Singles, int, int]:
-    """z of roofs [m] in the box of these points, -inf outdoors and a cell round it, and its first row and column."""
-    row, col, _ = city.grid.index(x, y)
-    rows, cols = slice(row.min(), row.max() + 1), slice(col.min(), col.max() + 1)
-    layers = city.raster.isel(y=rows, x=cols)
-    top = np.where(layers["building"].values == 1, layers["height"].values + layers["ground"].values, -np.inf)
-    return np.pad(top.astype(np.float32), 1, constant_values=-np.inf), int(rows.start) - 1, int(cols.start) - 1

@@ -1,15 +1,13 @@
 """Positions of stations for which no file gives one, from the levels that training UEs measured.
 
-A grid posterior of each station. Three things are weighed at every candidate position:
+A grid posterior of each station; the estimate is its mean, the stated error its standard deviation per axis. It weighs:
 
 - levels: log-distance with a free level, slope and one azimuth harmonic (a sector), all with Gaussian priors, solved in
   closed form at each candidate and summed over residual standard deviations;
 - hearing: the share of UEs of a square that hear the station falls with distance, a logistic of unknown coefficients;
 - a Gaussian prior round the power-weighted centroid of the UEs that hear it.
 
-Levels, in dB because shadowing is Gaussian there, are averaged over squares first, and the log-likelihood is tempered,
-for shadowing is correlated along a street.
-The estimate is the posterior's mean; the error that it states is its standard deviation per axis.
+Levels [dB] are averaged over squares and the log-likelihood is tempered: shadowing is correlated along a street.
 """
 
 from __future__ import annotations
@@ -22,6 +20,7 @@ from numpy.typing import NDArray
 from scipy.special import logsumexp, softmax
 
 from rfloc.datasets.mixed import own_effects
+from rfloc.datasets.shadowing import Means
 from rfloc.errors import DataError
 from rfloc.schema import validate
 
@@ -31,18 +30,15 @@ Floats = NDArray[np.float64]
 MIN_UES = 30
 #: Step of the candidates, how far they reach past the UEs that hear a station, edge of a square of UEs [m].
 STEP, REACH, SQUARE = 50.0, 400.0, 50.0
-#: Share of the log-likelihood that counts, and standard deviation of the prior round the centroid, per axis [m]. Both
-#: are set so that the stated errors of Rome's eleven published cells come out right (chi2 near 1); they hardly move the
-#: errors themselves.
-TEMPER = 0.25
-CENTROID_SD = 300.0
+#: Share of the log-likelihood that counts, and standard deviation of the prior round the centroid, per axis [m]: such
+#: that stated errors of Rome's eleven published cells come out right (chi2 near 1); errors themselves hardly move.
+TEMPER, CENTROID_SD = 0.25, 300.0
 #: Height that a station has over a UE [m], distance over which the azimuth fades under the mast [m].
 HEIGHT, FADE = 30.0, 50.0
 #: Prior standard deviations: level [dB], slope [dB per 10 log10 m], both components of the harmonic [dB]; mean slope.
-LEVEL_SD, SLOPE_SD, HARMONIC_SD, SLOPE = 20.0, 1.0, 10.0, 3.0
-#: Residual standard deviations that are summed over [dB].
+SPREAD, SLOPE = (20.0, 1.0, 10.0, 10.0), 3.0
+#: Summed over: residual standard deviations [dB], the logistic of hearing's coefficients (at 100 m, per 10 log10 m).
 RESIDUALS = (5.0, 7.0, 9.0, 12.0)
-#: Coefficients of the logistic of hearing that are summed over: at 100 m, and per 10 log10 m.
 HEARING = tuple((float(a), b) for b in (0.15, 0.3, 0.5) for a in range(-3, 9))
 
 
@@ -52,27 +48,18 @@ def estimate_positions(
     """Give every station a position: those without one are estimated, or dropped where that is outside `bounds` [m].
 
     Only `train`, bool of shape (ue,), says which UEs may be used. Interpolated levels are not: they were computed from
-    neighbours that may be no training UEs.
+    neighbours that may be no training UEs. Raises DataError if no station is left.
 
-    Returns
-    -------
-    links : xr.Dataset
-        The same UEs, and the stations that have a position now; source "estimated" and `bs_position_error` where it is
-        an estimate; `ue_placed` says which UEs helped.
-    report : dict
-        `known`, `estimated`, `dropped` (reason -> stations), and `position_check`: known stations placed the same way,
-        each with its error and the stated standard deviation per axis [m], with `median_m`, `mean_m`, and `chi2`, the
-        mean of error^2 / (2 sd^2), which is 1 if stated errors are right.
-
-    Raises
-    ------
-    DataError
-        If no station is left.
+    The links that are returned have the stations with a position now; source "estimated" and `bs_position_error` where
+    it is an estimate; `ue_placed` says which UEs helped. The report has `known`, `estimated`, `dropped` (reason ->
+    stations), and `position_check`: known stations placed the same way, each with its error and the stated standard
+    deviation per axis [m], with `median_m`, `mean_m`, and `chi2`, the mean of error^2 / (2 sd^2), 1 if these are right.
     """
     heard = links["heard"].values & ~links["interpolated"].values if "interpolated" in links else links["heard"].values
     used = train & heard.any(axis=1)
     ues = heard[used].sum(axis=0)
-    enough, unknown = ues >= MIN_UES, np.isnan(links["bs_x"].values)
+    bs_x, bs_y = links["bs_x"].values, links["bs_y"].values
+    enough, unknown = ues >= MIN_UES, np.isnan(bs_x)
     x, y, sd = np.full((3, len(unknown)), np.nan)
     if enough.any():
         ue = np.column_stack([links["ue_x"].values, links["ue_y"].values])[used]
@@ -89,50 +76,41 @@ def estimate_positions(
     if not (placed | ~unknown).any():
         why = "; ".join(f"{reason}: {count} stations" for reason, count in dropped.items() if count)
         raise DataError("no station could be placed", why, "take more training UEs, or a wider city")
-    check = ~unknown & enough
-    error = np.hypot(x - links["bs_x"].values, y - links["bs_y"].values)[check]
-    rows = zip(links["bs_id"].values[check].tolist(), error, sd[check], ues[check], strict=True)
-    report: dict[str, Any] = {"known": int((~unknown).sum()), "estimated": int(placed.sum()), "dropped": dropped}
-    report["position_check"] = {
+    known = ~unknown & enough
+    error = np.hypot(x - bs_x, y - bs_y)[known]
+    check: dict[str, Any] = {
         "stations": {
             name: {"error_m": round(float(e), 1), "stated_sd_m": round(float(s), 1), "ues": int(n)}
-            for name, e, s, n in rows
+            for name, e, s, n in zip(links["bs_id"].values[known].tolist(), error, sd[known], ues[known], strict=True)
         }
     }
-    if check.any():
-        chi2 = float(np.mean(error**2 / (2 * sd[check] ** 2)))
-        median, mean = round(float(np.median(error)), 1), round(float(np.mean(error)), 1)
-        report["position_check"] |= {"median_m": median, "mean_m": mean, "chi2": round(chi2, 2)}
-    source = np.where(placed, "estimated", links["bs_position_source"].values.astype(str))
+    if known.any():
+        check |= {"median_m": round(float(np.median(error)), 1), "mean_m": round(float(np.mean(error)), 1)}
+        check["chi2"] = round(float(np.mean(error**2 / (2 * sd[known] ** 2))), 2)
     stated = links["bs_position_error"].values if "bs_position_error" in links.variables else np.nan
     out = links.assign_coords(
-        bs_x=("bs", np.where(placed, x, links["bs_x"].values), links["bs_x"].attrs),
-        bs_y=("bs", np.where(placed, y, links["bs_y"].values), links["bs_y"].attrs),
-        bs_position_source=("bs", source),
+        bs_x=("bs", np.where(placed, x, bs_x), links["bs_x"].attrs),
+        bs_y=("bs", np.where(placed, y, bs_y), links["bs_y"].attrs),
+        bs_position_source=("bs", np.where(placed, "estimated", links["bs_position_source"].values.astype(str))),
         bs_position_error=("bs", np.where(placed, sd, stated), {"units": "m"}),
         ue_placed=("ue", used & bool(placed.any())),
     )
-    return validate(out.isel(bs=np.flatnonzero(placed | ~unknown)), "links"), report
-
-
-def _squares(ue: Floats, edge: float) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
-    """Which occupied square each UE is in, and how many UEs each square holds."""
-    _, which, count = np.unique(np.floor(ue / edge), axis=0, return_inverse=True, return_counts=True)
-    return which.ravel(), count
+    counts = {"known": int((~unknown).sum()), "estimated": int(placed.sum()), "dropped": dropped}
+    return validate(out.isel(bs=np.flatnonzero(placed | ~unknown)), "links"), counts | {"position_check": check}
 
 
 class _Hearing:
     """Log-likelihood of who hears a station and who does not, at every candidate of a grid over all UEs."""
 
     def __init__(self, ue: Floats) -> None:
-        edge = 2 * SQUARE
-        self.which, self.count = _squares(ue, edge)
+        found = np.unique(np.floor(ue / (2 * SQUARE)), axis=0, return_inverse=True, return_counts=True)
+        self.which, self.count = found[1].ravel(), found[2]
         centre = np.column_stack([np.bincount(self.which, axis) / self.count for axis in ue.T])
         low, high = ue.min(axis=0) - REACH, ue.max(axis=0) + REACH
         axes = [np.arange(a, b + STEP, STEP) for a, b in zip(low, high, strict=True)]
         self.candidates = np.stack(np.meshgrid(*axes), axis=-1).reshape(-1, 2)
-        gap = self.candidates[:, None] - centre
-        self.far = 5.0 * np.log10(((gap**2).sum(axis=-1) + HEIGHT**2) / 100.0**2)
+        squared = ((self.candidates[:, None] - centre) ** 2).sum(axis=-1)
+        self.far = 5.0 * np.log10((squared + HEIGHT**2) / 100.0**2)
         self.none = np.stack([np.logaddexp(0.0, a - b * self.far).sum(axis=1) for a, b in HEARING])
 
     def __call__(self, heard: NDArray[np.bool_]) -> Floats:
@@ -143,11 +121,8 @@ class _Hearing:
 
 
 def _locate(ue: Floats, nrsrp: Floats, heard: NDArray[np.bool_], hearing: _Hearing) -> tuple[float, float, float]:
-    """Posterior mean (x, y) and standard deviation per axis [m] of one station."""
-    near = ue[heard]
-    which, count = _squares(near, SQUARE)
-    level = np.bincount(which, nrsrp[heard]) / count
-    place = np.column_stack([np.bincount(which, axis) / count for axis in near.T])
+    """Posterior mean (x, y) and standard deviation per axis [m] of one station, levels averaged over squares."""
+    place, level, _ = Means.of(ue[heard, 0], ue[heard, 1], nrsrp[heard], SQUARE)
     weight = 10.0 ** ((level - level.max()) / 10.0)
     centroid = weight @ place / weight.sum()
     low, high = place.min(axis=0) - REACH, place.max(axis=0) + REACH
@@ -166,7 +141,7 @@ def _levels(candidates: Floats, place: Floats, level: Floats) -> Floats:
     squared = (gap**2).sum(axis=-1)
     loss = -5.0 * np.log10((squared + HEIGHT**2) / 100.0**2)
     harmonic = gap / np.sqrt(squared + FADE**2)[..., None]
-    design = np.concatenate([np.ones_like(loss)[..., None], loss[..., None], harmonic], axis=-1)
-    rest, spread = level - level.mean() - SLOPE * loss, (LEVEL_SD, SLOPE_SD, HARMONIC_SD, HARMONIC_SD)
-    terms = [own_effects(rest, design, sd**-2, spread)[1] - len(level) * np.log(sd) for sd in RESIDUALS]
+    design = np.concatenate([np.stack([np.ones_like(loss), loss], axis=-1), harmonic], axis=-1)
+    rest = level - level.mean() - SLOPE * loss
+    terms = [own_effects(rest, design, sd**-2, SPREAD)[1] - len(level) * np.log(sd) for sd in RESIDUALS]
     return np.asarray(logsumexp(terms, axis=0))

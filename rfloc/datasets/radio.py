@@ -9,11 +9,8 @@ from scipy.constants import Boltzmann
 from rfloc.config import RadioParams
 from rfloc.errors import SimulationError
 
-#: Subcarriers of a resource block and their spacing [Hz].
-SUBCARRIERS, SPACING_HZ = 12, 15e3
-
-#: Reference temperature of a noise figure [K]: -174 dBm/Hz.
-TEMPERATURE = 290.0
+#: Subcarriers of a resource block, their spacing [Hz], and a noise figure's reference temperature [K]: -174 dBm/Hz.
+SUBCARRIERS, SPACING_HZ, TEMPERATURE = 12, 15e3, 290.0
 
 
 def noise_dbm(bandwidth_hz: float, noise_figure_db: float = 0.0) -> float:
@@ -28,25 +25,10 @@ def features(path_gain: ArrayLike, power_dbm: ArrayLike, radio: RadioParams) -> 
     NSINR = NRSRP over (load * other stations + noise) in one resource element; NRSRQ = N_RB * NRSRP / RSSI.
     All stations share the carrier. In decibels NRSRQ = 10 log10 N_RB + NRSRP - RSSI, so three of the four are free.
 
-    Parameters
-    ----------
-    path_gain : array_like, shape (ue, bs)
-        Linear, antenna patterns applied; 0 = nothing arrives.
-    power_dbm : array_like, shape (bs,)
-        Transmit power over all resource elements [dBm].
-    radio : RadioParams
-        Grid, load, noise figure and sensitivity.
-
-    Returns
-    -------
-    dict
-        `rssi` [dBm], `nsinr` [dB], `nrsrp` [dBm], `nrsrq` [dB], each (ue, bs); NaN where NRSRP is under the
-        sensitivity or NSINR under the level of detection. Such stations interfere all the same.
-
-    Raises
-    ------
-    SimulationError
-        If a gain is negative or not finite.
+    `path_gain`, (ue, bs), is linear, antenna patterns applied, 0 where nothing arrives (SimulationError if negative or
+    not finite), `power_dbm`, (bs,), is over all resource elements. Features, `rssi` and `nrsrp` [dBm], `nsinr` and
+    `nrsrq` [dB], each (ue, bs), are NaN where NRSRP is under the sensitivity or NSINR under the level of detection.
+    Such stations interfere all the same.
     """
     gain = np.asarray(path_gain, float)
     if not (np.isfinite(gain).all() and (gain >= 0).all()):
@@ -65,15 +47,10 @@ def features(path_gain: ArrayLike, power_dbm: ArrayLike, radio: RadioParams) -> 
 
 
 def reportable_dbm(nrsrp: ArrayLike, nsinr: ArrayLike, radio: RadioParams) -> NDArray[np.float64]:
-    """Weakest NRSRP that a UE could have reported, given what it did report [dBm], shape (ue,).
+    """Weakest NRSRP that a UE could have reported [dBm], (ue,), given its reports, (ue, bs), NaN where not heard.
 
     A station that is not heard lies under the sensitivity or, by the level of detection, too far under the others.
     Each report tells what all stations and the noise amount to in a resource element: load * NRSRP + NRSRP / NSINR.
-
-    Parameters
-    ----------
-    nrsrp, nsinr : array_like, shape (ue, bs)
-        Features [dBm, dB], NaN where not heard.
     """
     nrsrp, nsinr = np.asarray(nrsrp, float), np.asarray(nsinr, float)
     total = 10 ** (nrsrp / 10) * (radio.load + 10 ** (-nsinr / 10))

@@ -6,7 +6,6 @@ variance a quarter comes on top for each square: what its measurements have in c
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
@@ -17,10 +16,8 @@ from scipy.spatial.distance import cdist
 
 Array = NDArray[np.float64]
 
-#: Measurements of a station in one square of this edge are one observation of the residual [m].
-SQUARE = 50.0
-#: Edge of a tile [m], and how many tiles the likelihood is taken of.
-TILE, TILES = 300.0, 60
+#: Edges of squares and of tiles [m], and how many tiles the likelihood is taken of.
+SQUARE, TILE, TILES = 50.0, 300.0, 60
 #: Share of the noise's variance that the measurements of a square have in common.
 COMMON = 0.25
 
@@ -41,14 +38,8 @@ class Means(NamedTuple):
         x, y, mean = (np.bincount(index.ravel(), v, len(count)) / count for v in (*at.T, residual[known]))
         return cls(np.column_stack([x, y]), mean, count.astype(float))
 
-    def tiles(self) -> list[Means]:
-        """The squares tile by tile."""
-        tile = np.unique(np.floor(self.at / TILE), axis=0, return_inverse=True)[1].ravel()
-        return [Means(*(v[tile == k] for v in self)) for k in range(tile.max(initial=-1) + 1)]
 
-
-@dataclass(frozen=True)
-class Shadowing:
+class Shadowing(NamedTuple):
     """The covariance's numbers, the same for all stations."""
 
     sd: float  #: of the correlated part [dB]
@@ -57,8 +48,7 @@ class Shadowing:
 
     def covariance(self, gap: Array, count: Array) -> Array:
         """Of means of `count` measurements (n,), `gap` metres (n, n) apart, (n, n) [dB^2]."""
-        own = self.noise**2 * (COMMON + 1 / count)
-        return self.sd**2 * np.exp(-gap / self.length) + own[..., None] * np.eye(gap.shape[-1])
+        return self.sd**2 * np.exp(-gap / self.length) + np.diag(self.noise**2 * (COMMON + 1 / count))
 
     def kriged(self, means: Means, x: Array, y: Array) -> Array:
         """The correlated part at x, y [m], (ue,) [dB], expected from means (Rasmussen and Williams 2006, ch. 2)."""
@@ -68,7 +58,10 @@ class Shadowing:
 
 def likeliest_shadowing(stations: list[Means]) -> Shadowing:
     """The likeliest under the TILES fullest tiles of the stations, taken as independent (Caragea and Smith 2007)."""
-    tiles = [tile for means in stations for tile in means.tiles()]
+    tiles: list[Means] = []
+    for means in stations:
+        tile = np.unique(np.floor(means.at / TILE), axis=0, return_inverse=True)[1].ravel()
+        tiles += [Means(*(v[tile == k] for v in means)) for k in range(tile.max(initial=-1) + 1)]
     parts = [(cdist(t.at, t.at), t) for t in sorted(tiles, key=lambda tile: -len(tile.mean))[:TILES]]
 
     def loss(log: Array) -> float:

@@ -9,16 +9,15 @@ with F free space (Friis) at the carrier, d the distance from antenna to UE, S t
 (:func:`~rfloc.datasets.obstruction.obstructed_fraction`), X correlated shadowing, e white noise; a_b, n_b and the
 azimuth are the station's own. Its numbers are fitted to training UEs (:func:`fit`).
 
-The edge of declustering squares, the reference distance and the sector were chosen by looking at errors on held-out
-blocks of Rome: its held-out errors are optimistic by that choice.
+Declustering squares, reference distance and sector were chosen by errors on held-out blocks of Rome: those are
+optimistic by that choice.
 """
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 import xarray as xr
@@ -26,7 +25,7 @@ from numpy.typing import ArrayLike, NDArray
 from scipy.special import logsumexp
 
 from rfloc.config import RadioParams
-from rfloc.datasets.mixed import Design, MixedModel, declustered, mixed_model, own_effects
+from rfloc.datasets.mixed import Design, declustered, mixed_model, own_effects
 from rfloc.datasets.obstruction import obstructed_fraction
 from rfloc.datasets.radio import SUBCARRIERS
 from rfloc.datasets.shadowing import COMMON, Means, likeliest_shadowing
@@ -41,18 +40,16 @@ if TYPE_CHECKING:
 Array = NDArray[np.float64]
 
 #: Distance to which a station's level refers [m]: thereabouts the stations of the Rome campaigns differ in level and in
-#: exponent independently of each other, so that both may be drawn, and shrunk, one by one.
-REFERENCE = 300.0
-#: Shorter links count as this long [m]: a power law has no near field.
-NEAREST = 1.0
+#: exponent independently of each other, so that both may be drawn, and shrunk, one by one. Links shorter than the other
+#: count as that long: a power law has no near field.
+REFERENCE, NEAREST = 300.0, 1.0
 #: Azimuths tried are this far apart [deg], in as many rounds of fitting the rest and turning.
 AZIMUTH_STEP, ROUNDS = 5.0, 2
 #: Residuals nearer than this are one observation of shadowing [m]: as good as a point, where kriging takes squares.
 POINT = 10.0
 
 
-@dataclass(frozen=True)
-class StationEffects:
+class StationEffects(NamedTuple):
     """How single stations differ from the average one, each (bs,)."""
 
     level_db: Array  #: level over the average station's [dB]; errors of the nominal power end up here
@@ -80,7 +77,7 @@ class StatisticalModel:
 
         Antennas inside a building are lifted above its roof.
         """
-        x, y = np.atleast_1d(np.asarray(x, float)), np.atleast_1d(np.asarray(y, float))
+        x, y = np.asarray(x, float), np.asarray(y, float)
         own = self.effects or StationEffects(np.zeros(stations.n), np.zeros(stations.n), stations.azimuth)
         stations = stations.above_roofs(city).replace(azimuth=own.azimuth)
         gain = 10 * np.log10(free_space_gain(REFERENCE, radio.carrier_hz)) + self.level_db + own.level_db
@@ -94,11 +91,10 @@ class StatisticalModel:
         self, city: City, stations: Stations, x: ArrayLike, y: ArrayLike, radio: RadioParams, seed: int
     ) -> Array:
         """Path gain with shadowing and noise, linear, (ue, bs); permuting the UEs permutes it."""
-        x, y = np.atleast_1d(np.asarray(x, float)), np.atleast_1d(np.asarray(y, float))
         rng = np.random.default_rng(seed)
         gain = self.path_gain_db(city, stations, x, y, radio)
         gain += correlated_shadowing(x, y, self.shadowing_sd, self.shadowing_distance, rng, stations.n)
-        gain[np.lexsort((y, x))] += self.noise_sd * rng.standard_normal(gain.shape)
+        gain[np.lexsort([np.asarray(y), np.asarray(x)])] += self.noise_sd * rng.standard_normal(gain.shape)
         return 10 ** (gain / 10)
 
     def for_stations(self, stations: Stations, rng: np.random.Generator) -> StatisticalModel:
@@ -123,39 +119,21 @@ def regressors(city: City, stations: Stations, x: ArrayLike, y: ArrayLike, radio
     x, y = np.asarray(x, float), np.asarray(y, float)
     stations = stations.above_roofs(city)
     angle = np.radians(bearing(x[:, None] - stations.x, y[:, None] - stations.y))
-    return {
-        "one": np.ones_like(angle),
-        "decades": decades_db(stations, x, y, radio.ue_height),
-        "north": np.cos(angle),
-        "east": np.sin(angle),
-        "north2": np.cos(2 * angle),
-        "east2": np.sin(2 * angle),
-        "obstructed": -obstructed_fraction(city, stations, x, y, radio.ue_height),
-    }
+    sides = {"north": np.cos(angle), "east": np.sin(angle), "north2": np.cos(2 * angle), "east2": np.sin(2 * angle)}
+    decades = decades_db(stations, x, y, radio.ue_height)
+    obstructed = -obstructed_fraction(city, stations, x, y, radio.ue_height)
+    return {"one": np.ones_like(angle), "decades": decades, "obstructed": obstructed, **sides}
 
 
 def fit(links: xr.Dataset, train: ArrayLike, city: City, radio: RadioParams) -> StatisticalModel:
-    """Fit the model to the NRSRP that training UEs report, as a mixed model (:mod:`rfloc.datasets.mixed`).
+    """Fit the model to the NRSRP that `train` UEs, bool (ue,), report, as a mixed model (:mod:`rfloc.datasets.mixed`).
 
-    Azimuths of the table are not used: the element pattern is turned to the likeliest side, or to none. Only reports
-    count; where silence tells of weak levels, as it does not in Rome, the exponent comes out too low by what it hides.
+    It has effects of every station of `links`; one that no training UE reports is average. Azimuths of the table are
+    not used: the element pattern is turned to the likeliest side, or to none, which has half the probability
+    beforehand. Only reports count; where silence tells of weak levels, as it does not in Rome, the exponent comes out
+    too low by what it hides.
 
-    Parameters
-    ----------
-    links : xr.Dataset
-        Kind `links`, nominal heights and powers.
-    train : array_like of bool, shape (ue,)
-        UEs that may be used.
-
-    Returns
-    -------
-    StatisticalModel
-        With effects of every station of `links`; one that no training UE reports is average.
-
-    Raises
-    ------
-    SimulationError, FrameError
-        If the measurements lie in too few squares; if links and city are in different frames.
+    Raises SimulationError if the measurements lie in too few squares, FrameError if the city is in another frame.
     """
     city.frame.require_same(type(city.frame).from_attrs(links.attrs), "these links")
     stations = Stations.from_dataset(links).above_roofs(city)
@@ -169,17 +147,22 @@ def fit(links: xr.Dataset, train: ArrayLike, city: City, radio: RadioParams) -> 
         for effects in (("level", "exponent", "harmonic"), ("level", "exponent"))
     )
 
-    def pattern(azimuth: Array) -> Array:
-        return sector_gain_db(stations.replace(azimuth=azimuth), x, y, radio)  # (bs, ue)
+    def pattern(azimuth: ArrayLike) -> Array:
+        return sector_gain_db(stations.replace(azimuth=np.full(stations.n, azimuth)), x, y, radio)  # (bs, ue)
 
     north, east = mixed_model(gain, whole, weight).effects[:, 2:].T
     azimuth = bearing(east, north)
     found = mixed_model(gain - pattern(azimuth).T, design, weight)
+    turns = np.append(np.arange(0.0, 360.0, AZIMUTH_STEP), np.nan)
     for _ in range(ROUNDS):
-        azimuth = _likeliest_azimuths(gain, weight, design, found, pattern)
+        precision = weight.T / found.residual_sd**2
+        rest = np.nan_to_num(gain).T - design.shared @ found.shared  # (bs, ue); where missing, the weight is 0
+        log = np.array([own_effects(rest - pattern(turn), design.own, precision, found.spread)[1] for turn in turns])
+        sides = log[:-1] - log[-1]
+        azimuth = np.where(logsumexp(sides, axis=0) > np.log(len(sides)), turns[sides.argmax(axis=0)], np.nan)
         found = mixed_model(gain - pattern(azimuth).T, design, weight)
-    left = gain - pattern(azimuth).T - found.levels(design)
-    shadowing = likeliest_shadowing([Means.of(x, y, residual, POINT) for residual in left.T])
+    left = gain.T - pattern(azimuth) - design.levels(found.shared, found.effects)
+    shadowing = likeliest_shadowing([Means.of(x, y, residual, POINT) for residual in left])
     return StatisticalModel(
         level_db=float(found.shared[0]),
         exponent=float(found.shared[1]),
@@ -192,19 +175,3 @@ def fit(links: xr.Dataset, train: ArrayLike, city: City, radio: RadioParams) -> 
         effects=StationEffects(found.effects[:, 0], found.effects[:, 1], azimuth),
         source=f"fitted to {int(np.isfinite(gain).sum())} links of {len(x)} training UEs, {links.attrs['source']}",
     )
-
-
-def _likeliest_azimuths(
-    gain: Array, weight: Array, design: Design, model: MixedModel, pattern: Callable[[Array], Array]
-) -> Array:
-    """Likeliest azimuth of each station's pattern [deg], (bs,); NaN where an omnidirectional one is likelier.
-
-    Each of the two has half the prior probability, azimuths share theirs alike.
-    """
-    turns = np.append(np.arange(0.0, 360.0, AZIMUTH_STEP), np.nan)
-    precision = weight.T / model.residual_sd**2
-    rest = np.nan_to_num(gain).T - design.shared @ model.shared  # (bs, ue); where missing, the weight is 0
-    turned = (rest - pattern(np.full(len(rest), turn)) for turn in turns)
-    log = np.array([own_effects(left, design.own, precision, model.spread)[1] for left in turned])
-    sides = log[:-1] - log[-1]
-    return np.where(logsumexp(sides, axis=0) > np.log(len(sides)), turns[sides.argmax(axis=0)], np.nan)

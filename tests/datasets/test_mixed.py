@@ -27,7 +27,7 @@ def test_the_fewer_squares_the_nearer_to_the_average():
         + found.effects[:, 0]
         + columns(measured.shape)["decades"] * (found.shared[1] + found.effects[:, 1])
     )
-    np.testing.assert_allclose(found.levels(design), level)
+    np.testing.assert_allclose(design.levels(found.shared, found.effects).T, level)
 
 
 def test_a_design_names_its_regressors_and_effects_that_share_a_spread():

@@ -20,7 +20,6 @@ def test_squares_hold_means_of_what_was_measured():
     means = Means.of(np.array([1.0, 3.0, 60.0, 70.0]), np.zeros(4), np.array([2.0, 4.0, np.nan, 7.0]))
     assert means.at.tolist() == [[2.0, 0.0], [70.0, 0.0]]
     assert means.mean.tolist() == [3.0, 7.0] and means.ues.tolist() == [2.0, 1.0]
-    assert [len(tile.mean) for tile in means.tiles()] == [2]
 
 
 def test_kriging_meets_the_measurements_and_forgets_them_far_away():
