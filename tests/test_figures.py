@@ -104,16 +104,6 @@ def test_held_out_areas_are_outlined_in_the_colours_of_their_ues(ax):
     assert to_rgb(figures.ROLE_COLOURS["val"]) == tuple(val.get_edgecolor()[0][:3])
 
 
-def test_heard_stations_are_shares_of_ues(ax):
-    links, _ = scattered(40)
-    figures.heard_stations(ax, {"Here": links, "There": links.isel(ue=slice(0, 10))})
-    for patch in ax.patches:
-        edges = np.unique(patch.get_xy()[:, 0])
-        assert set(np.diff(edges)) == {1.0} and edges[0] == -0.5
-        assert patch.get_xy()[1:-1:2, 1].sum() == pytest.approx(100)
-    assert _labels(ax) == ["Here (40 UEs)", "There (10 UEs)"]
-
-
 def test_deployments_and_patches_show_the_areas_of_dense_twins(ax, raster):
     links, bs = scattered(20, 4)
     attrs = {"city": "r-00-01", "areas": [[-200.0, -200.0, -100.0, -100.0], [50.0, 0.0, 150.0, 100.0]]}
@@ -228,17 +218,5 @@ def test_feature_distributions_share_bins_and_sum_to_all(raster):
         assert 97 < heights.sum() <= 100.001 and np.allclose(widths, widths[0])
     heard = int(links.heard.sum())
     assert f"A ({heard:,} links)" in _labels(axes[3])
-    fig.canvas.draw()
-    plt.close(fig)
-
-
-def test_departures_draws_a_line_each_and_leaves_out_what_has_no_common_link():
-    row = {"label": "one", "bias_db": -18.0, "rms_db": 4.0, "metres": 150.0, "metres_levelled": 110.0}
-    rows = {"one": row, "none": row | {"label": "none", "bias_db": None, "rms_db": None}}
-    fig, axes = plt.subplots(1, 2, layout="constrained")
-    figures.departures(axes, rows, floor=row | {"metres": 100.0}, centre=250.0)
-    assert [label.get_text() for label in axes[0].get_yticklabels()] == ["one", "none"]
-    drawn = [{x for line in ax.lines if line.get_linestyle() == "None" for x in line.get_xdata()} for ax in axes]
-    assert {x for x in drawn[0] if np.isfinite(x)} == {4.0, 18.0} and drawn[1] == {150.0, 110.0}
     fig.canvas.draw()
     plt.close(fig)

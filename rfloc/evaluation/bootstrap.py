@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
 
+from rfloc.config import EvaluationParams
 from rfloc.errors import DataError
-from rfloc.evaluation.errors import STATISTICS, UEErrors, mean_error
+from rfloc.evaluation.errors import UEErrors
 
 Floats = NDArray[np.float64]
 Interval = tuple[float, float] | None
+
+#: From fewer blocks no interval is stated: a percentile bootstrap of so few clusters is far too narrow.
+MIN_BLOCKS = 8
 
 
 def block_weights(blocks: NDArray[np.int64], draws: int, rng: np.random.Generator) -> Floats:
@@ -26,48 +30,19 @@ def percentiles(draws: Floats | list[float], level: float) -> tuple[float, float
     return float(low), float(high)
 
 
-#: From fewer blocks no interval is stated: a percentile bootstrap of so few clusters is far too narrow.
-MIN_BLOCKS = 8
-
-
-def block_interval(
-    errors: UEErrors,
-    statistics: dict[str, Callable[[UEErrors, Floats], float]] = STATISTICS,
-    *,
-    block: float,
-    draws: int,
-    level: float,
-    seed: int,
-) -> dict[str, Interval]:
-    """Percentile interval of each statistic; None where the UEs lie in fewer than :data:`MIN_BLOCKS` blocks.
-
-    Parameters
-    ----------
-    block : float
-        Edge of a spatial block [m].
-    draws : int
-        Bootstrap draws.
-    level : float
-        Confidence level, e.g. 0.95.
-    """
-    blocks = errors.blocks(block)
+def block_interval(errors: UEErrors, params: EvaluationParams, seed: int) -> Interval:
+    """Percentile interval of the mean error [m]; None where UEs lie in fewer than :data:`MIN_BLOCKS` blocks."""
+    blocks = errors.blocks(params.block)
     if blocks.max() + 1 < MIN_BLOCKS:
-        return dict.fromkeys(statistics)
-    weights = block_weights(blocks, draws, np.random.default_rng(seed))
-    return {name: percentiles([of(errors, w) for w in weights], level) for name, of in statistics.items()}
+        return None
+    weights = block_weights(blocks, params.bootstrap, np.random.default_rng(seed))
+    return percentiles([errors.mean(weight) for weight in weights], params.level)
 
 
-def paired_difference(
-    a: UEErrors, b: UEErrors, *, block: float, draws: int, level: float, seed: int
-) -> tuple[float, Interval]:
-    """Mean error of `a` minus that of `b` [m] over the same UEs, with the interval of the difference.
+def paired_difference(a: UEErrors, b: UEErrors, params: EvaluationParams, seed: int) -> tuple[float, Interval]:
+    """Mean error of `a` minus that of `b` [m] over the same UEs (else DataError), and the difference's interval.
 
     Negative: `a` is better. Blocks are drawn once for both, so what the crops have in common cancels.
-
-    Raises
-    ------
-    DataError
-        If the two were not evaluated on the same UEs.
     """
     if not np.array_equal(a.ue, b.ue) or not np.allclose(a.xy, b.xy):
         raise DataError(
@@ -75,6 +50,5 @@ def paired_difference(
             f"one has {len(a)}, the other {len(b)}; a paired difference needs the same crops",
             "evaluate both localizers on one crops dataset",
         )
-    gap = UEErrors(a.ue, a.xy, a.error - b.error, np.full(len(a), np.nan), a.crops)
-    interval = block_interval(gap, {"gap": mean_error}, block=block, draws=draws, level=level, seed=seed)
-    return float(gap.error.mean()), interval["gap"]
+    gap = replace(a, error=a.error - b.error)
+    return float(gap.error.mean()), block_interval(gap, params, seed)

@@ -1,7 +1,6 @@
 """From a posterior over the crop grid to a point and a region.
 
-The point is the geometric median, which minimises the expected Euclidean error that tables report; the paper decodes
-the most probable cell.
+The point minimises the expected Euclidean error that tables report; the paper decodes the most probable cell.
 """
 
 from __future__ import annotations
@@ -46,17 +45,11 @@ def hpd(
 ) -> tuple[Floats, NDArray[np.bool_]]:
     """Highest-density region of each crop: the fewest cells that hold at least `level` of the probability.
 
-    Returns
-    -------
-    area : ndarray
-        Shape (B,), share of the crop's area.
-    inside : ndarray of bool
-        Shape (B,), the cell with flat index `target` belongs to the region.
+    Returns its share of the crop's area and whether it holds the cell with flat index `target`, (B,) each.
     """
     flat = posterior.reshape(len(posterior), -1).astype(float)
     order = np.argsort(-flat, axis=1, kind="stable")
-    before = np.cumsum(np.take_along_axis(flat, order, axis=1), axis=1)
-    before = np.concatenate([np.zeros((len(flat), 1)), before[:, :-1]], axis=1)
+    before = np.pad(np.cumsum(np.take_along_axis(flat, order, axis=1), axis=1)[:, :-1], ((0, 0), (1, 0)))
     count = (before < level - 1e-12).sum(axis=1)
     rank = (order == np.asarray(target)[:, None]).argmax(axis=1)
     return count / flat.shape[1], rank < count

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -12,6 +11,9 @@ from numpy.typing import NDArray
 from rfloc.errors import DataError
 
 Floats = NDArray[np.float64]
+
+#: Quantiles of the UEs' mean errors that tables name.
+QUANTILES = {"median": 0.5, "p67": 0.67, "p90": 0.9, "p95": 0.95}
 
 
 @dataclass(frozen=True)
@@ -37,6 +39,17 @@ class UEErrors:
         _, index = np.unique(np.floor(self.xy / edge).astype(np.int64), axis=0, return_inverse=True)
         return index.reshape(-1)
 
+    def mean(self, weight: Floats) -> float:
+        """Mean Euclidean error [m], which the paper's tables call RMSE; UEs count by `weight`, (U,)."""
+        return float(weight @ self.error / weight.sum())
+
+    def statistics(self) -> dict[str, float]:
+        """Mean, root mean square and :data:`QUANTILES` of the errors [m], by the name used in tables."""
+        n, ones = len(self), np.ones(len(self))
+        at, ordered = (np.arange(n) + 0.5) / n, np.sort(self.error)
+        quantiles = {name: float(np.interp(share, at, ordered)) for name, share in QUANTILES.items()}
+        return {"mean": self.mean(ones), "rmse": float(np.sqrt(ones @ self.square / n))} | quantiles
+
 
 def distances(predictions: xr.Dataset) -> Floats:
     """Euclidean error of each sample [m]."""
@@ -60,34 +73,3 @@ def ue_errors(predictions: xr.Dataset, role: str) -> UEErrors:
     ue, first, count = np.unique(predictions["ue"].values, return_index=True, return_counts=True)
     xy = np.stack([predictions["x"].values[first], predictions["y"].values[first]], axis=1)
     return UEErrors(ue, xy, per_ue(predictions, error), per_ue(predictions, error**2), count)
-
-
-def _quantile(share: float) -> Callable[[UEErrors, Floats], float]:
-    def statistic(errors: UEErrors, weight: Floats) -> float:
-        order = np.argsort(errors.error)
-        mass = np.cumsum(weight[order])
-        at = (mass - weight[order] / 2) / mass[-1]
-        return float(np.interp(share, at, errors.error[order]))
-
-    return statistic
-
-
-def mean_error(errors: UEErrors, weight: Floats) -> float:
-    """Mean Euclidean error [m], which the paper's tables call RMSE."""
-    return float(weight @ errors.error / weight.sum())
-
-
-def rmse(errors: UEErrors, weight: Floats) -> float:
-    """Root mean square Euclidean error [m]."""
-    return float(np.sqrt(weight @ errors.square / weight.sum()))
-
-
-#: Statistics of a weighted set of UEs by the name used in tables [m]. Quantiles are of per-UE mean errors.
-STATISTICS: dict[str, Callable[[UEErrors, Floats], float]] = {
-    "mean": mean_error,
-    "rmse": rmse,
-    "median": _quantile(0.5),
-    "p67": _quantile(0.67),
-    "p90": _quantile(0.9),
-    "p95": _quantile(0.95),
-}

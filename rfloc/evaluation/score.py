@@ -14,20 +14,10 @@ from rfloc.schema import validate, with_units
 
 
 def evaluate(localizer: Localizer, batcher: CropBatcher, crops: xr.Dataset, batch_size: int = 32) -> xr.Dataset:
-    """Run a localizer on evaluation crops of kind "crops"; `batcher` is of the links that they index.
+    """Predictions of a localizer on evaluation crops; `batcher` is of the links that they index (else DataError).
 
     Its own point estimate is taken where it has one (:class:`~rfloc.localizers.Estimator`), else the geometric median
-    of its posterior.
-
-    Returns
-    -------
-    Dataset
-        Of kind "predictions"; `area90` is the share of the crop's area that the 90 % region takes.
-
-    Raises
-    ------
-    DataError
-        If the crops belong to other links or to another crop size, or a posterior does not sum to 1.
+    of its posterior. `area90` is the share of the crop's area that the 90 % region takes.
     """
     ue = crops["ue"].values
     if ue.max() >= len(batcher.ue_xy) or not np.allclose(batcher.ue_xy[ue, 0], crops["x"]):
@@ -49,10 +39,8 @@ def evaluate(localizer: Localizer, batcher: CropBatcher, crops: xr.Dataset, batc
                 f"its shape is {posterior.shape}, its sums lie in [{total.min():.4g}, {total.max():.4g}]",
                 f"return (B, {cells}, {cells}) probabilities that sum to 1",
             )
-        if isinstance(localizer, Estimator):
-            point = localizer.estimate(batch)
-        else:
-            point = geometric_median(posterior, batch.size)
+        own = isinstance(localizer, Estimator)
+        point = localizer.estimate(batch) if own else geometric_median(posterior, batch.size)
         columns.append((point, *hpd(posterior, batch.target)))
     at, area, inside = (np.concatenate(column) for column in zip(*columns, strict=True))
     found = dict(zip(("x_hat", "y_hat"), (at + centre).T, strict=True)) | {"area90": area, "inside90": inside}

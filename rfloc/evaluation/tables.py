@@ -1,7 +1,4 @@
-"""Tables: one type of row, one table of methods, one way to write a number with its interval.
-
-Every predictor is scored on the same crops, the trivial ones included, and the paper's numbers stand beside ours.
-"""
+"""Tables: every predictor scored on the same crops, the trivial ones included, the paper's numbers beside ours."""
 
 from __future__ import annotations
 
@@ -19,7 +16,7 @@ import xarray as xr
 from rfloc.config import EvaluationParams
 from rfloc.errors import DataError
 from rfloc.evaluation.bootstrap import block_interval, paired_difference
-from rfloc.evaluation.errors import STATISTICS, mean_error, per_ue, ue_errors
+from rfloc.evaluation.errors import per_ue, ue_errors
 
 STREETS = ("known", "unknown")
 
@@ -118,14 +115,8 @@ def paper_table1() -> dict[str, Any]:
     return json.loads(files("rfloc.evaluation").joinpath("paper_table1.json").read_text())
 
 
-def score(predictions: xr.Dataset, centre: xr.Dataset, street: str, params: EvaluationParams, *, seed: int) -> Score:
-    """Errors of a method on one kind of street, and its gain over the crop centre on the same crops.
-
-    Raises
-    ------
-    DataError
-        If no sample lies on such streets, or the two were evaluated on different crops.
-    """
+def score(predictions: xr.Dataset, centre: xr.Dataset, street: str, params: EvaluationParams, seed: int) -> Score:
+    """Errors of a method on one kind of street, its gain over the centre on the same crops (else DataError)."""
     for name in ("ue", "crop_x", "crop_y"):
         if predictions.sizes["sample"] != centre.sizes["sample"] or not np.array_equal(predictions[name], centre[name]):
             raise DataError(
@@ -134,16 +125,14 @@ def score(predictions: xr.Dataset, centre: xr.Dataset, street: str, params: Eval
                 "evaluate both on one crops dataset",
             )
     errors = ue_errors(predictions, street)
-    options: dict[str, Any] = {"block": params.block, "draws": params.bootstrap, "level": params.level, "seed": seed}
-    low, high = block_interval(errors, {"mean": mean_error}, **options)["mean"] or (None, None)
-    gain, interval = paired_difference(ue_errors(centre, street), errors, **options)
+    low, high = block_interval(errors, params, seed) or (None, None)
+    gain, interval = paired_difference(ue_errors(centre, street), errors, params, seed)
     gain_low, gain_high = interval or (None, None)
-    values = {name: statistic(errors, np.ones(len(errors))) for name, statistic in STATISTICS.items()}
     mine = predictions.isel(sample=predictions["role"].values.astype(str) == street)
     shares = {n: float(per_ue(mine, mine[n].values.astype(float)).mean()) for n in ("inside90", "area90") if n in mine}
     return Score(
         n=len(errors), crops=int(errors.crops.sum()), lo=low, hi=high,
-        gain=gain, gain_lo=gain_low, gain_hi=gain_high, **values, **shares,
+        gain=gain, gain_lo=gain_low, gain_hi=gain_high, **errors.statistics(), **shares,
     )  # fmt: skip
 
 
@@ -155,21 +144,9 @@ def table1(
     labels: Mapping[str, str] | None = None,
     paper: bool = True,
 ) -> list[Row]:
-    """Rows of Table 1.
+    """Rows of Table 1, of predictions by key, all on the same crops; one of them is the crop centre (else DataError).
 
-    Parameters
-    ----------
-    predictions : dict
-        By key of the row, all on the same crops; one of them is the crop centre.
-    labels : dict, optional
-        Names of experiments by key.
-    paper : bool
-        Put the paper's numbers beside: they are of its home city, and say nothing about another.
-
-    Raises
-    ------
-    DataError
-        If the crop centre is not among the predictions, or one lacks a kind of street.
+    `labels` names experiments by key. `paper` puts the paper's numbers beside: they are of its home city alone.
     """
     if REFERENCE not in predictions:
         raise DataError(f"Table 1 has no row {REFERENCE!r}", "every row is compared with guessing the crop's centre")
@@ -178,7 +155,7 @@ def table1(
     for key, found in predictions.items():
         method = METHODS.get(key, Method(key, "black", "-", "o"))
         beside = {f"paper_{street}": printed.get(key, {}).get(street) if paper else None for street in STREETS}
-        scores = {street: score(found, predictions[REFERENCE], street, params, seed=seed) for street in STREETS}
+        scores = {street: score(found, predictions[REFERENCE], street, params, seed) for street in STREETS}
         label = (labels or {}).get(key, method.label)
         rows.append(Row(key=key, label=label, oracle=method.oracle, **beside, **scores))  # type: ignore[arg-type]
     return rows
@@ -208,12 +185,10 @@ def as_frame(rows: Sequence[Row], street: str) -> pd.DataFrame:
 
 def headline(rows: Sequence[Row]) -> dict[str, Any]:
     """The numbers that summaries quote: the best row by street (oracles left out) and the crop centre."""
-    fair = [row for row in rows if not row.oracle]
     centre = next(row for row in rows if row.key == REFERENCE)
     found: dict[str, Any] = {}
     for street in STREETS:
-        best = min(fair, key=lambda row: getattr(row, street).mean)
-        found[f"best_{street}"] = best.label
-        found[f"best_{street}_mean"] = getattr(best, street).mean
+        best = min((row for row in rows if not row.oracle), key=lambda row: getattr(row, street).mean)
+        found |= {f"best_{street}": best.label, f"best_{street}_mean": getattr(best, street).mean}
         found[f"centre_{street}_mean"] = getattr(centre, street).mean
     return found

@@ -1,11 +1,10 @@
 """Figures: one function a figure, axes in, axes out.
 
-Every map has axes in metres of the city's local frame; every method has one colour and line style in all figures, from
-Okabe and Ito's palette, which colour-blind readers can tell apart. Colour says what a network was pretrained on, a
-solid line that it has seen measurements. Legends stand outside the data: lay figures out with `layout="constrained"`.
+Maps are in metres of the city's local frame; a method has one colour and line style in all figures, from Okabe and
+Ito's palette. Legends stand outside the data: lay figures out with `layout="constrained"`.
 """
 
-from rfloc.figures.charts import calibration_gain, departures, error_cdf, feature_distributions, heard_stations
+from rfloc.figures.charts import calibration_gain, error_cdf, feature_distributions
 from rfloc.figures.maps import (
     ROOFS,
     SOURCE_COLOURS,

@@ -35,21 +35,16 @@ ROOFS: dict[str, Any] = {"cmap": "viridis", "vmin": 0.0, "vmax": 40.0}
 MOST_PIXELS = 1500
 #: Colour of each source of station positions.
 SOURCE_COLOURS = {
-    "published": OKABE_ITO["black"],
-    "table": OKABE_ITO["blue"],
-    "estimated": OKABE_ITO["vermilion"],
-    "nominal": OKABE_ITO["grey"],
+    source: OKABE_ITO[colour]
+    for source, colour in {"published": "black", "table": "blue", "estimated": "vermilion", "nominal": "grey"}.items()
 }
-
 #: Outlines of the areas in which stations and UEs of a dense deployment stand.
 AREA_COLOURS = (OKABE_ITO["purple"], OKABE_ITO["green"])
 
 
 def map_axes(ax: Axes) -> None:
     """Label an axes as a map in metres, both axes at one scale."""
-    ax.set_aspect("equal")
-    ax.set_xlabel("x, east [m]")
-    ax.set_ylabel("y, north [m]")
+    ax.set(aspect="equal", xlabel="x, east [m]", ylabel="y, north [m]")
 
 
 def scale_bar(ax: Axes, length: float | None = None) -> Axes:
@@ -187,10 +182,9 @@ def _crop_axes(ax: Axes, half: float) -> None:
 def posterior_map(
     ax: Axes, posterior: NDArray[np.floating], batch: Batch, b: int = 0, *, estimate: NDArray[np.floating] | None = None
 ) -> Axes:
-    """Posterior (G, G) of crop `b` with stations, the true position and a point estimate (x, y) [m].
+    """Posterior (G, G) of crop `b` with its 90 % region, stations, the true position and an estimate (x, y) [m].
 
-    Colour is probability density relative to its maximum, on a square-root scale so that a tail stays visible; the
-    line bounds the 90 % highest-density region.
+    Colour is density relative to its maximum, on a square-root scale so that a tail stays visible.
     """
     half = batch.size[b] / 2
     box = (-half, half, -half, half)
@@ -219,18 +213,14 @@ def calibration_map(ax: Axes, raster: xr.Dataset, poses: Mapping[str, xr.Dataset
     """Station poses by name ("nominal", "calibrated", "true"), joined station by station, over the city around them."""
     city_map(ax, raster, bar=False)
     x, y = (np.concatenate([table[name].values for table in poses.values()]) for name in ("bs_x", "bs_y"))
-    ax.set_xlim(x.min() - margin, x.max() + margin)
-    ax.set_ylim(y.min() - margin, y.max() + margin)
+    ax.set(xlim=(x.min() - margin, x.max() + margin), ylim=(y.min() - margin, y.max() + margin))
     for a, b in pairwise(poses.values()):
         ax.plot([a["bs_x"], b["bs_x"]], [a["bs_y"], b["bs_y"]], color="black", linewidth=0.8)
     known = {"nominal": OKABE_ITO["sky"], "calibrated": OKABE_ITO["blue"], "true": OKABE_ITO["vermilion"]}
     colours = {name: known.get(name, OKABE_ITO["purple"]) for name in poses}
     for name, table in poses.items():
         stations(ax, table, colour=colours[name], size=7)
-    handles = [
-        Line2D([], [], **(STATION | {"color": colour}), ms=9, label=f"{name} pose") for name, colour in colours.items()
-    ]
-    legend_outside(ax, handles)
+    legend_outside(ax, [Line2D([], [], **STATION | {"color": c}, ms=9, label=f"{n} pose") for n, c in colours.items()])
     return scale_bar(ax)
 
 
@@ -260,8 +250,7 @@ def station_positions(ax: Axes, raster: xr.Dataset, links: xr.Dataset) -> Axes:
         outside = int((mine & ~((x >= left) & (x <= right) & (y >= low) & (y <= high))).sum())
         label = f"{name} ({mine.sum()}" + (f", {outside} outside)" if outside else ")")
         handles.append(Line2D([], [], **look, ms=10, mew=0.6, label=label))
-    ax.set_xlim(left, right)
-    ax.set_ylim(low, high)
+    ax.set(xlim=(left, right), ylim=(low, high))
     legend_outside(ax, handles, title="position from")
     return ax
 

@@ -136,12 +136,10 @@ class Judge:
 
     def against(self, one: Agreement, other: Agreement, name: str) -> tuple[float, Interval]:
         """Score of one minus that of the other, with the interval of a paired bootstrap over blocks."""
-        of, seed = self.scoring, self.seed
         if name in one.errors:
-            a, b = one.errors[name], other.errors[name]
-            return paired_difference(a, b, block=of.block, draws=of.bootstrap, level=of.level, seed=seed)
+            return paired_difference(one.errors[name], other.errors[name], self.scoring, self.seed)
         sure = name in one.draws
-        interval = percentiles(one.draws[name] - other.draws[name], of.level) if sure else None
+        interval = percentiles(one.draws[name] - other.draws[name], self.scoring.level) if sure else None
         return one.score(name) - other.score(name), interval
 
     def chosen(self, gains: Sequence[Floats], found: Sequence[Agreement]) -> Floats:

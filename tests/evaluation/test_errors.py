@@ -3,27 +3,31 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from rfloc.config import EvaluationParams
 from rfloc.errors import DataError
 from rfloc.evaluation.bootstrap import MIN_BLOCKS, block_interval, block_weights, paired_difference
-from rfloc.evaluation.errors import STATISTICS, UEErrors, ue_errors
+from rfloc.evaluation.errors import UEErrors, ue_errors
 from tests.handmade import predictions
 
 
-def errors_of(error, xy=None, square=None):
+def errors_of(error, xy=None):
     error = np.asarray(error, float)
     n = len(error)
     xy = np.stack([1000.0 * np.arange(n), np.zeros(n)], axis=1) if xy is None else np.asarray(xy, float)
-    return UEErrors(np.arange(n), xy, error, error**2 if square is None else square, np.ones(n, int))
+    return UEErrors(np.arange(n), xy, error, error**2, np.ones(n, int))
+
+
+def scoring(draws, block=150.0):
+    return EvaluationParams(bootstrap=draws, block=block, level=0.95)
 
 
 def test_errors_are_averaged_within_a_ue_first():
     at = np.zeros((4, 2))
     hat = [[3, 4], [0, 15], [6, 8], [0, 100]]  # errors 5, 15 for UE 1; 10, 100 for UE 2 and 9
     errors = ue_errors(predictions([1, 1, 2, 9], at, hat, ["known", "known", "known", "unknown"]), "known")
-    ones = np.ones(2)
     assert errors.error.tolist() == [10, 10] and errors.crops.tolist() == [2, 1]
-    assert STATISTICS["mean"](errors, ones) == 10
-    assert STATISTICS["rmse"](errors, ones) == pytest.approx(np.sqrt((125 + 100) / 2))
+    assert errors.statistics()["mean"] == 10
+    assert errors.statistics()["rmse"] == pytest.approx(np.sqrt((125 + 100) / 2))
     with pytest.raises(DataError, match="roles here are known, unknown"):
         ue_errors(predictions([1, 1, 2, 9], at, hat, ["known"] * 3 + ["unknown"]), "val")
 
@@ -33,23 +37,16 @@ def test_centre_guess_oracle():
     n = 400
     at = (np.arange(n) + 0.5) / n * 540 - 270
     x, y = np.meshgrid(at, at)
-    errors = errors_of(np.hypot(x, y).ravel())
-    ones = np.ones(len(errors))
-    assert STATISTICS["mean"](errors, ones) == pytest.approx(270 * (np.sqrt(2) + np.arcsinh(1)) / 3, rel=1e-4)
-    assert STATISTICS["mean"](errors, ones) == pytest.approx(206.6, abs=0.05)
-    assert STATISTICS["rmse"](errors, ones) == pytest.approx(220.45, abs=0.05)
+    found = errors_of(np.hypot(x, y).ravel()).statistics()
+    assert found["mean"] == pytest.approx(270 * (np.sqrt(2) + np.arcsinh(1)) / 3, rel=1e-4)
+    assert found["rmse"] == pytest.approx(220.45, abs=0.05)
 
 
 def test_quantiles_and_weights():
-    errors = errors_of(np.arange(101.0))
-    assert STATISTICS["median"](errors, np.ones(101)) == pytest.approx(50)
-    assert STATISTICS["p90"](errors, np.ones(101)) == pytest.approx(90, abs=0.5)
-    some = errors_of([1.0, 2.0, 30.0])
-    repeated = errors_of([1.0, 1.0, 1.0, 2.0, 30.0])
-    for name in ("mean", "rmse"):
-        got = STATISTICS[name](some, np.array([3.0, 1.0, 1.0]))
-        assert got == pytest.approx(STATISTICS[name](repeated, np.ones(5)))
-    assert STATISTICS["median"](some, np.array([1e-9, 1e-9, 1.0])) == pytest.approx(30)
+    found = errors_of(np.arange(101.0)).statistics()
+    assert found["median"] == pytest.approx(50)
+    assert found["p90"] == pytest.approx(90, abs=0.5)
+    assert errors_of([1.0, 2.0, 30.0]).mean(np.array([3.0, 1.0, 1.0])) == pytest.approx(7)
 
 
 def test_block_weights_move_blocks_as_a_whole():
@@ -62,7 +59,7 @@ def test_block_weights_move_blocks_as_a_whole():
 def test_interval_of_the_mean_matches_theory():
     rng = np.random.default_rng(0)
     error = rng.normal(100, 20, 200)
-    low, high = block_interval(errors_of(error), block=500.0, draws=4000, level=0.95, seed=1)["mean"]
+    low, high = block_interval(errors_of(error), scoring(4000, 500.0), 1)
     half = 1.96 * error.std() / np.sqrt(200)
     assert low == pytest.approx(error.mean() - half, abs=0.4) and high == pytest.approx(error.mean() + half, abs=0.4)
 
@@ -71,22 +68,15 @@ def test_ues_of_one_block_count_once():
     """Ten copies of every UE in its block leave the interval as wide as it was."""
     rng = np.random.default_rng(0)
     error = rng.normal(100, 20, 30)
-    xy = np.stack([1000.0 * np.arange(30), np.zeros(30)], axis=1)
-    keywords = {"block": 150.0, "draws": 1500, "level": 0.95, "seed": 3}
-    one = block_interval(errors_of(error, xy + 75), **keywords)["mean"]
-    ten = block_interval(errors_of(np.repeat(error, 10), np.repeat(xy + 75, 10, axis=0)), **keywords)["mean"]
+    xy = np.stack([1000.0 * np.arange(30), np.zeros(30)], axis=1) + 75
+    one = block_interval(errors_of(error, xy), scoring(1500), 3)
+    ten = block_interval(errors_of(np.repeat(error, 10), np.repeat(xy, 10, axis=0)), scoring(1500), 3)
     np.testing.assert_allclose(one, ten)
 
 
-def test_one_block_gives_no_interval():
-    near = errors_of([1.0, 2.0], [[10, 10], [20, 20]])
-    assert set(block_interval(near, block=150.0, draws=50, level=0.9, seed=0).values()) == {None}
-
-
-@pytest.mark.parametrize("blocks", [MIN_BLOCKS - 1, MIN_BLOCKS])
+@pytest.mark.parametrize("blocks", [1, MIN_BLOCKS - 1, MIN_BLOCKS])
 def test_few_blocks_give_no_interval(blocks: int):
-    errors = errors_of(np.arange(1.0, blocks + 1.0))
-    found = block_interval(errors, block=500.0, draws=50, level=0.9, seed=0)["mean"]
+    found = block_interval(errors_of(np.arange(1.0, blocks + 1.0)), scoring(50, 500.0), 0)
     assert (found is None) == (blocks < MIN_BLOCKS)
 
 
@@ -94,10 +84,9 @@ def test_paired_difference_cancels_what_is_common():
     rng = np.random.default_rng(0)
     common = rng.uniform(0, 300, 80)
     a, b = errors_of(common), errors_of(common + 12 + rng.normal(0, 1, 80))
-    keywords = {"block": 150.0, "draws": 500, "level": 0.95, "seed": 0}
-    gap, (low, high) = paired_difference(a, b, **keywords)
+    gap, (low, high) = paired_difference(a, b, scoring(500), 0)
     assert gap == pytest.approx(-12, abs=0.5) and high - low < 1 and low < gap < high
-    unpaired = block_interval(a, **keywords)["mean"]
+    unpaired = block_interval(a, scoring(500), 0)
     assert unpaired[1] - unpaired[0] > 20
     with pytest.raises(DataError, match="different UEs"):
-        paired_difference(a, errors_of(common[:-1]), **keywords)
+        paired_difference(a, errors_of(common[:-1]), scoring(500), 0)

@@ -81,16 +81,6 @@ def test_centre_errs_in_proportion_to_the_size_of_the_crop():
         assert mine.mean() == pytest.approx((np.sqrt(2) + np.arcsinh(1)) / 6, abs=4 * 0.1424 / np.sqrt(len(mine)))
 
 
-def test_the_oracle_finds_ues_in_crops_of_any_size():
-    links, _ = scattered(60)
-    params = crop_params()
-    split = make_split(links, np.full(60, "known"))
-    crops = evaluation_crops(links, split, params, roles=["known"], seed=2, variable=True)
-    found = evaluate(Oracle(params.output), CropBatcher(links, open_raster(100), params), crops)
-    off = np.abs(np.stack([found.x_hat - found.x, found.y_hat - found.y]))
-    assert (off <= found["size"].values / params.output / 2 + 1e-3).all()
-
-
 def test_an_own_estimate_is_taken(setting):
     batcher, crops, params = setting
     centroid = Centroid(params)
@@ -108,9 +98,6 @@ def test_what_is_no_posterior_is_refused(setting):
 
     with pytest.raises(DataError, match="no posterior"):
         evaluate(Wrong(params.output), batcher, crops)
-    coarse = Centre(params.model_copy(update={"output": params.output // 2}))
-    with pytest.raises(DataError, match="no posterior"):
-        evaluate(coarse, batcher, crops)
 
 
 def test_foreign_crops_are_refused(setting):
