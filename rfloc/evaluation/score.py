@@ -39,8 +39,9 @@ def evaluate(localizer: Localizer, batcher: CropBatcher, crops: xr.Dataset, batc
                 f"its shape is {posterior.shape}, its sums lie in [{total.min():.4g}, {total.max():.4g}]",
                 f"return (B, {cells}, {cells}) probabilities that sum to 1",
             )
-        own = isinstance(localizer, Estimator)
-        point = localizer.estimate(batch) if own else geometric_median(posterior, batch.size)
+        point = (
+            localizer.estimate(batch) if isinstance(localizer, Estimator) else geometric_median(posterior, batch.size)
+        )
         columns.append((point, *hpd(posterior, batch.target)))
     at, area, inside = (np.concatenate(column) for column in zip(*columns, strict=True))
     found = dict(zip(("x_hat", "y_hat"), (at + centre).T, strict=True)) | {"area90": area, "inside90": inside}
