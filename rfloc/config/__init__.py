@@ -47,13 +47,7 @@ def _known_keys(model: Any, path: tuple[str | int, ...]) -> list[str]:
 
 
 def check(model: type[S], values: Mapping[str, Any], where: str = "") -> S:
-    """Validate values against a section and return it.
-
-    Raises
-    ------
-    ConfigError
-        Naming every offending key, what is allowed there and, for an unknown key, the nearest match.
-    """
+    """Values validated as a section; a ConfigError names every offending key and what may stand in its place."""
     try:
         return model.model_validate(_numbers(values))
     except ValidationError as error:
@@ -62,9 +56,8 @@ def check(model: type[S], values: Mapping[str, Any], where: str = "") -> S:
             path = tuple(item["loc"])
             key = ".".join([where, *map(str, path)] if where else map(str, path))
             if item["type"] == "extra_forbidden":
-                known = _known_keys(model, path)
                 problems.append(f"unknown parameter {key!r}")
-                mends.append(nearest(str(path[-1]), known))
+                mends.append(nearest(str(path[-1]), _known_keys(model, path)))
             else:
                 said = item["msg"].removeprefix("Value error, ")
                 got = "" if item["type"] in ("missing", "value_error") else f" (got {item['input']!r})"
@@ -87,30 +80,19 @@ def _numbers(value: Any) -> Any:
 
 def read(path: str | Path = "params.yaml") -> Params:
     """Read and check a parameter file (raises ConfigError)."""
-    path = Path(path)
-    if not path.exists():
-        raise ConfigError(f"there is no {path.resolve()}", "", "compose it with `rfloc params --scale demo`")
     try:
-        raw = yaml.safe_load(path.read_text())
+        return check(Params, yaml.safe_load(Path(path).read_text()))
+    except FileNotFoundError:
+        raise ConfigError(f"there is no {path}", "", "compose it with `rfloc params --scale demo`") from None
     except yaml.YAMLError as error:
-        raise ConfigError(
-            f"{path} is not valid YAML", str(error).replace("\n", " "), "mend the line it names"
-        ) from None
-    if not isinstance(raw, dict):
-        raise ConfigError(f"{path} holds no parameters", f"its top level is {type(raw).__name__}, not a mapping")
-    return check(Params, raw)
+        raise ConfigError(f"{path} is not valid YAML", " ".join(str(error).split()), "mend that line") from None
 
 
 def load(variables: Mapping[str, Any]) -> Params:
     """The project's parameters as a page sees them: `P = config.load(globals())`.
 
     Variables that are knobs (`crops_size`, `seed`), declared by the page or injected by papermill, stand over what
-    params.yaml holds.
-
-    Raises
-    ------
-    ConfigError
-        If a value is wrong, or a variable looks like a knob and is none.
+    params.yaml holds; one that looks like a knob and is none is a ConfigError, as is a wrong value.
     """
     given = {name: value for name, value in variables.items() if isinstance(value, _LITERALS) and name[:1] != "_"}
     looks = (name for name in given if name not in KNOBS and like_a_knob(name))
@@ -138,18 +120,12 @@ def overlay(params: Params, values: Mapping[str, Any]) -> Params:
 
 
 def project_root(start: str | Path = "") -> Path:
-    """The project folder: `start` (default: the working folder) or the nearest above it that holds dvc.yaml.
-
-    Raises
-    ------
-    ConfigError
-        If there is none.
-    """
-    here = Path(start).resolve() if start else Path.cwd()
-    found = next((folder for folder in (here, *here.parents) if (folder / "dvc.yaml").is_file()), None)
-    if found is None:
-        raise ConfigError(f"{here} lies in no RF-Loc project", "its folder holds dvc.yaml", "run from inside a clone")
-    return found
+    """The project folder: `start` (default: the working folder) or the nearest above it that holds dvc.yaml."""
+    here = Path(start).resolve()
+    for folder in (here, *here.parents):
+        if (folder / "dvc.yaml").is_file():
+            return folder
+    raise ConfigError(f"{here} lies in no RF-Loc project", "its folder holds dvc.yaml", "run from inside a clone")
 
 
 def data_root(params: DataParams, project: Path) -> Path:
@@ -168,15 +144,10 @@ def data_folders(root: str | Path, project: Path | None = None) -> list[Path]:
 def input_file(name: str, root: str | Path, project: Path | None = None) -> Path:
     """The input file `name` in the first of :func:`data_folders` that has it (raises DataError naming them)."""
     paths = [folder / name for folder in data_folders(root, project)]
-    for path in paths:
-        if path.is_file():
-            return path
-    raise DataError(
-        f"there is no file {name}",
-        "looked for " + " and ".join(map(str, dict.fromkeys(paths))),
-        "check the name, and that data.root (or RFLOC_DATA) is the folder that it starts from; "
-        "Rome's files come with `rfloc fetch rome`",
-    )
+    if found := next(filter(Path.is_file, paths), None):
+        return found
+    mend = "check the name and data.root (or RFLOC_DATA), from which it starts; `rfloc fetch rome` brings Rome's files"
+    raise DataError(f"there is no file {name}", f"looked for {' and '.join(map(str, dict.fromkeys(paths)))}", mend)
 
 
 def weights_root(params: DataParams) -> Path | None:

@@ -18,11 +18,8 @@ def _rises(values: list[float]) -> list[float]:
 
 def _on_the_map(box: list[float]) -> list[float]:
     lat_min, lat_max, lon_min, lon_max = box
-    order = "its order is lat_min, lat_max, lon_min, lon_max"
-    if not (lat_min < lat_max and lon_min < lon_max):
-        raise ValueError(f"box {box} is empty: {order}")
-    if not (lat_min >= -85 and lat_max <= 85 and lon_min >= -180 and lon_max <= 180):
-        raise ValueError(f"box {box} is not on the map: {order}")
+    if not (-85 <= lat_min < lat_max <= 85 and -180 <= lon_min < lon_max <= 180):
+        raise ValueError(f"box {box} is no area on the map: its order is lat_min, lat_max, lon_min, lon_max")
     return box
 
 
@@ -37,6 +34,9 @@ Depth = Annotated[int, Field(ge=0, le=20)]
 #: lat_min, lat_max, lon_min, lon_max [deg]
 Box = Annotated[list[float], Field(min_length=4, max_length=4), AfterValidator(_on_the_map)]
 Range = Annotated[list[Positive], Field(min_length=2, max_length=2), AfterValidator(_rises)]
+LatLon = Annotated[list[float], Field(min_length=2, max_length=2)]
+#: A time in UTC, to the second.
+Time = Annotated[str, Field(pattern=r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ$")]
 
 
 class Section(BaseModel):
@@ -61,37 +61,27 @@ class CityParams(Section):
     buildings: str | None = None  #: file: footprints (.parquet, .gpkg, .geojson, .osm, .osm.pbf)
     streets: str | None = None  #: file: street centre lines; may be the file of the footprints
     tile_zoom: Depth | None = None  #: file: cut at Web Mercator tiles of this zoom level
-    #: overpass: state of the map [UTC]
-    osm_date: Annotated[str, Field(pattern=r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ$")] | None = None
-    #: overpass: which server is asked
-    overpass_url: str = Field("https://overpass-api.de/api/interpreter", pattern="^https?://")
+    osm_date: Time | None = None  #: overpass: state of the map [UTC]
+    overpass_url: str = "https://overpass-api.de/api/interpreter"  #: overpass: which server is asked
     box: Box | None = None  #: file, overpass: what is taken
     margin: NotNegative = 0.0  #: raster and mesh reach this far past the box [m]
-    origin: Annotated[list[float], Field(min_length=2, max_length=2)] | None = (
-        None  #: lat, lon of the frame; null: centre of the box
-    )
-    #: Median of measured building heights here [m], for untagged ones; null: by footprint area.
-    height_prior: Positive | None = None
+    origin: LatLon | None = None  #: lat, lon of the frame [deg]; null: centre of the box
+    height_prior: Positive | None = None  #: median of measured heights [m], for untagged buildings; null: by area
     patches_only: bool = False  #: a region: never built whole, only patches of it are
 
     @model_validator(mode="after")
     def _complete(self) -> CityParams:
-        needs = {
-            "sionna": ["scene", "origin"],
-            "file": ["buildings", "streets", "box"],
-            "overpass": ["osm_date", "box"],
-        }
-        if missing := [k for k in needs[self.source] if getattr(self, k) is None]:
+        needs = {"sionna": "scene origin", "file": "buildings streets box", "overpass": "osm_date box"}[self.source]
+        if missing := [key for key in needs.split() if getattr(self, key) is None]:
             raise ValueError(f"a city with source {self.source!r} needs {', '.join(missing)}")
         return self
 
     @property
     def centre(self) -> tuple[float, float]:
         """Origin of the city's frame: latitude, longitude [deg]."""
-        if self.origin is not None:
-            return self.origin[0], self.origin[1]
         lat_min, lat_max, lon_min, lon_max = self.box or [0.0] * 4
-        return (lat_min + lat_max) / 2, (lon_min + lon_max) / 2
+        lat, lon = self.origin or ((lat_min + lat_max) / 2, (lon_min + lon_max) / 2)
+        return lat, lon
 
 
 class CampaignParams(Section):
@@ -124,9 +114,8 @@ class CampaignParams(Section):
         return self
 
 
-#: Ways in which test data can leak into training: UEs of both at one position; training UEs in a held-out area or its
-#: buffer; training crops over a held-out area; stations calibrated, or placed, with test UEs; levels interpolated from
-#: neighbours of any role.
+#: How test data can leak into training: UEs of both at one position; training UEs in a held-out area or its buffer;
+#: training crops over one; stations calibrated, or placed, with test UEs; levels interpolated from any neighbours.
 Leak = Literal["positions", "buffer", "crops", "calibration", "stations", "interpolated"]
 
 
@@ -179,9 +168,7 @@ class SimulationParams(Section):
     diffraction: bool  #: first-order edge diffraction by the tracer
     rooftop: bool  #: power-sum a path over the rooftops (COST 231 Walfisch-Ikegami)
     scattering: Fraction  #: scattering coefficient of all materials
-    map_batches: int = Field(
-        ge=2, le=64
-    )  #: independent batches of a map's rays; their scatter is its Monte Carlo error
+    map_batches: int = Field(ge=2, le=64)  #: independent batches of rays; their scatter is a map's Monte Carlo error
     check_ues: Count  #: UEs at which maps are compared with traced paths
 
 
@@ -207,8 +194,9 @@ class SyntheticParams(Section):
     @model_validator(mode="after")
     def _complete(self) -> SyntheticParams:
         if self.c_border > self.c_margin:
-            said = f"c_border {self.c_border:g} m is more than c_margin {self.c_margin:g} m, where a scene ends"
-            raise ValueError(said)
+            raise ValueError(
+                f"c_border {self.c_border:g} m is more than c_margin {self.c_margin:g} m: a scene ends there"
+            )
         if self.c_take is not None and self.c_take > self.c_patches[0] * self.c_patches[1]:
             raise ValueError(f"c_take {self.c_take} is more than the patches of a region: {self.c_patches}")
         return self
@@ -362,16 +350,12 @@ class Params(Section):
 
     @model_validator(mode="after")
     def _consistent(self) -> Params:
-        campaign, synthetic, patched = self.campaign, self.synthetic, self.synthetic.c_patches != [1, 1]
-        for where, names, cut in (
-            ("campaign.cities", campaign.cities, False),
-            ("synthetic.b_cities", synthetic.b_cities, False),
-            ("synthetic.c_regions", synthetic.c_regions, patched),
-        ):
+        whole = {"campaign.cities": self.campaign.cities, "synthetic.b_cities": self.synthetic.b_cities}
+        for where, names in (whole | {"synthetic.c_regions": self.synthetic.c_regions}).items():
             for name in names:
                 if name not in self.cities:
                     raise ValueError(f"{where} names the city {name!r}, but cities are {', '.join(self.cities)}")
-                if self.cities[name].patches_only and not cut:
+                if self.cities[name].patches_only and (where in whole or self.synthetic.c_patches == [1, 1]):
                     raise ValueError(f"{where} names {name!r}, of which only patches are built")
         for key, experiment in self.experiments.items():
             if experiment.start != "init" and experiment.start not in self.experiments:
