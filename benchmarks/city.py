@@ -30,8 +30,8 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from rfloc.city import City, box_bounds, build_city, mesh, osm
-from rfloc.city.city import BUILDING_MATERIAL, CELL, GROUND_MATERIAL
 from rfloc.city.heights import assign_heights
+from rfloc.city.raster import CELL
 from rfloc.config import CityParams, DataParams, check, data_root, project_root
 from rfloc.files import save_json
 from rfloc.frames import Grid, LocalFrame
@@ -204,10 +204,10 @@ def measure(key: str, folder: Path) -> dict[str, Any]:
     with steps("heights"):
         buildings = assign_heights(buildings, params.height_prior)
     with steps("mesh"):
-        roofs = mesh.extrude(buildings)
+        roofs = mesh.prisms(buildings.geometry, buildings["height"])
     with steps("scene_write"):
-        ground = mesh.ground(roofs, Grid.covering(*box_bounds(frame, params.box or [], params.margin), CELL))
-        scene = mesh.write_scene({"buildings": (roofs, BUILDING_MATERIAL), "ground": (ground, GROUND_MATERIAL)}, folder)
+        grid = Grid.covering(*box_bounds(frame, params.box or [], params.margin), CELL)
+        scene = mesh.write_city(roofs, grid, folder)
     facts |= {"triangles": len(roofs.faces), "watertight": is_watertight(roofs)}
     a, b, c = (roofs.vertices[roofs.faces[:, k]] for k in range(3))  # volume by the divergence theorem
     volume = float((buildings.area * (buildings["height"] + mesh.FOUNDATION)).sum())

@@ -1,7 +1,4 @@
-"""A city in its local frame: built from a map or from a scene of Sionna RT into a folder, and read back from it.
-
-A raster is held once however many open its city: training reads several deployments of one patch.
-"""
+"""A city in its local frame: built from a map or from a scene of Sionna RT into a folder, and read back from it."""
 
 from __future__ import annotations
 
@@ -16,24 +13,16 @@ import numpy as np
 import xarray as xr
 from numpy.typing import ArrayLike, NDArray
 
-from rfloc.city.raster import Layers, cells, layer_facts
+from rfloc.city.raster import CELL, Raster, cells, city_layers, layer_facts
 from rfloc.config import CityParams, check
 from rfloc.errors import DataError
 from rfloc.files import load_json, save_json, write
 from rfloc.frames import Grid, LocalFrame
 from rfloc.schema import load, save, with_units
 
-#: Cell of the city raster [m].
-CELL = 1.0
-
-#: ITU materials of a city from a map; the paper takes concrete for both.
-BUILDING_MATERIAL = "concrete"
-GROUND_MATERIAL = "medium_dry_ground"
-
 Bounds = tuple[float, float, float, float]
-Points = tuple[NDArray[np.float64], NDArray[np.float64]]
 
-#: Rasters that are open: (folder, when its city was built) -> raster.
+#: Rasters that are open, (folder, when its city was built) -> raster: training opens several deployments of one patch.
 _open: WeakValueDictionary[tuple[Path, int], xr.Dataset] = WeakValueDictionary()
 
 
@@ -41,8 +30,8 @@ _open: WeakValueDictionary[tuple[Path, int], xr.Dataset] = WeakValueDictionary()
 class City:
     """One city in its local frame.
 
-    `raster` (y, x) holds `building`, `road` (where a UE may stand), both uint8; `height` of roofs above ground [m], 0
-    outdoors, and `ground`, its z in the scene [m], both float32. A layer is read when it is first asked for, and kept.
+    Layers (y, x) of the raster, read when first asked for and kept: `building`, `road` (where a UE may stand), uint8;
+    `height` of roofs above ground [m], 0 outdoors, and `ground`, its z in the scene [m], float32.
     """
 
     key: str  #: in `cities` of params.yaml
@@ -74,15 +63,13 @@ class City:
 
     def ground_at(self, x: ArrayLike, y: ArrayLike) -> NDArray[np.float64]:
         """z of the ground in the scene [m] at x, y [m]; past the edge, that of the nearest cell."""
-        return self._at("ground", x, y)
+        row, col, _ = self.grid.index(x, y)
+        return np.asarray(self.raster["ground"].values[row, col], float)
 
     def height_at(self, x: ArrayLike, y: ArrayLike) -> NDArray[np.float64]:
         """Height of the roof above ground [m] at x, y [m], 0 outdoors; past the edge, that of the nearest cell."""
-        return self._at("height", x, y)
-
-    def _at(self, layer: str, x: ArrayLike, y: ArrayLike) -> NDArray[np.float64]:
         row, col, _ = self.grid.index(x, y)
-        return np.asarray(self.raster[layer].values[row, col], float)
+        return np.asarray(self.raster["height"].values[row, col], float)
 
     def window(self, x: float, y: float, size: float, layers: Sequence[str] = ("building", "road")) -> NDArray[Any]:
         """The square of `size` metres round x, y [m], whole cells: (L, n, n), row 0 = south, 0 past the edge.
@@ -93,31 +80,23 @@ class City:
         row, col = (int(np.floor(at - n / 2 + 0.5)) for at in self.grid.to_pixel(x, y))
         return np.stack([cells(self.raster[name].values, row, col, n, n) for name in layers])
 
-    def street_points(self, n: int, rng: np.random.Generator, within: Bounds | None = None) -> Points:
-        """Draw n UE positions x, y [m] uniformly over the area of the road cells.
+    def street_points(
+        self, n: int, rng: np.random.Generator, within: Bounds | None = None, *, anywhere: bool = False
+    ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Draw n UE positions x, y [m] uniformly over roads; `anywhere`: over all ground that no building covers.
 
-        Only cells count whose centre lies in the box `within` (x_min, y_min, x_max, y_max) [m], by default the city
-        proper, :attr:`bounds`. Raises DataError if that holds no road cell.
+        Only cells count whose centre lies in the box `within`, by default :attr:`bounds`; DataError if none is free. A
+        UE draws places in the box from a stream of its own, its row of generators spawned from `rng`, until one is
+        free: a changed cell moves few UEs, and more UEs move none.
         """
-        return self._points("road", 1, n, rng, within)
-
-    def outdoor_points(self, n: int, rng: np.random.Generator, within: Bounds | None = None) -> Points:
-        """Draw UE positions uniformly over the ground that no building covers; else as :meth:`street_points`."""
-        return self._points("building", 0, n, rng, within)
-
-    def _points(self, layer: str, value: int, n: int, rng: np.random.Generator, within: Bounds | None) -> Points:
-        """Each UE draws places in the box from a stream of its own until one is free: a changed cell moves few of them.
-
-        A round of draws is a generator spawned from `rng`, and a UE's are its row of each; more UEs leave the first
-        ones where they are.
-        """
+        layer, value = ("building", 0) if anywhere else ("road", 1)
         box, edge = self.bounds if within is None else within, self.grid.bounds
         low, high = np.maximum(box[:2], edge[:2]), np.minimum(box[2:], edge[2:])
         free, grid = self.raster[layer].values == value, self.grid
         rows, cols = ((axis >= low[k]) & (axis <= high[k]) for k, axis in ((1, grid.y), (0, grid.x)))
         if not free[np.ix_(rows, cols)].any():
             raise DataError(
-                f"city {self.key!r} has no {'street' if layer == 'road' else 'open ground'} between "
+                f"city {self.key!r} has no {'open ground' if anywhere else 'street'} between "
                 f"x {box[0]:g}..{box[2]:g} m and y {box[1]:g}..{box[3]:g} m",
                 f"UEs stand on cells whose `{layer}` is {value}, and none lies there",
                 "widen the box, or check the city's streets in a figure",
@@ -148,24 +127,10 @@ def box_bounds(frame: LocalFrame, box: list[float], margin: float = 0.0) -> Boun
 
 
 def build_city(key: str, params: CityParams, data_root: str | Path, folder: str | Path) -> City:
-    """Build a city and write its folder, replacing an older one only once the new one is whole.
+    """Build the city `key` from files under `data_root`, and write it to `folder`, whose old content stays until then.
 
-    Parameters
-    ----------
-    key : str
-        Its key in `cities`.
-    params : CityParams
-        What to build; `source` says from what.
-    data_root : path
-        Folder under which its files are looked for, before the project's `data/`.
-    folder : path
-        Where to write: `raster.zarr`, `city.json` and, for a city from a map, `scene.xml`, `meshes/*.ply`,
-        `buildings.parquet`, `streets.parquet`.
-
-    Raises
-    ------
-    DataError
-        If an input is missing, damaged, or holds nothing in the box.
+    The folder holds `raster.zarr`, `city.json` and, for a city from a map, `scene.xml`, `meshes/*.ply`,
+    `buildings.parquet`, `streets.parquet`. Raises DataError if an input is missing, damaged, or has nothing in the box.
     """
     frame = LocalFrame(*params.centre)
     with write(folder) as fresh:
@@ -184,24 +149,20 @@ def build_city(key: str, params: CityParams, data_root: str | Path, folder: str 
     return open_city(folder)
 
 
-def _from_map(
-    params: CityParams, frame: LocalFrame, data_root: str | Path, folder: Path
-) -> tuple[Grid, Layers, dict[str, Any]]:
-    """Grid, layers and facts of a city from a map, whose tables and scene are written into `folder`."""
+def _from_map(params: CityParams, frame: LocalFrame, data_root: str | Path, folder: Path) -> Raster:
+    """The raster of a city from a map, whose tables and scene are written into `folder`."""
     from rfloc.city import heights, mesh, osm
-    from rfloc.city.raster import city_layers
 
     footprints, facts = osm.read_buildings(params, frame, data_root)
     streets, street_facts = osm.read_streets(params, frame, data_root)
     footprints = heights.assign_heights(footprints, params.height_prior)
-    sources = {str(k): int(v) for k, v in footprints["height_source"].value_counts().items()}
     grid = Grid.covering(*box_bounds(frame, params.box or [], params.margin), CELL)
-    roofs = mesh.extrude(footprints)
-    ground = mesh.ground(roofs, grid)
-    mesh.write_scene({"buildings": (roofs, BUILDING_MATERIAL), "ground": (ground, GROUND_MATERIAL)}, folder)
+    roofs = mesh.prisms(footprints.geometry, footprints["height"])
+    mesh.write_city(roofs, grid, folder)
+    sources = {str(k): int(v) for k, v in footprints["height_source"].value_counts().items()}
+    facts |= street_facts | {"height_sources": sources, "triangles": len(roofs.faces)}
     footprints.to_parquet(folder / "buildings.parquet")
     streets.to_parquet(folder / "streets.parquet")
-    facts |= street_facts | {"height_sources": sources, "triangles": len(roofs.faces)}
     return grid, city_layers(footprints, streets, grid), facts
 
 

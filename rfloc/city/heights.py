@@ -77,13 +77,10 @@ def assign_heights(buildings: gpd.GeoDataFrame, prior: float | None) -> gpd.GeoD
     levels = pd.to_numeric(buildings["levels"], errors="coerce").astype(float)
     floors, usual = kind.map(FLOOR_HEIGHT).fillna(DEFAULT_FLOOR), kind.map(KIND_HEIGHT).astype(float)
     applies = [height.between(*HEIGHT_RANGE), levels.between(*LEVEL_RANGE), render.between(*HEIGHT_RANGE), usual > 0]
-    if prior is None:
-        area, limits = buildings.area.to_numpy(), [limit for limit, _ in AREA_HEIGHT[:-1]]
-        rest = np.select([area > limit for limit in limits], [h for _, h in AREA_HEIGHT[:-1]], AREA_HEIGHT[-1][1])
-    else:
-        rest = np.full(len(buildings), prior)
+    by_area = np.select([buildings.area > limit for limit, _ in AREA_HEIGHT], [usual for _, usual in AREA_HEIGHT])
+    rest, source = (by_area, "area") if prior is None else (prior, "prior")
     out = buildings[["geometry"]].copy()
     out["height"] = np.select(applies, [height, levels * floors, render, usual], rest)
-    out["height_source"] = np.select(applies, SOURCES[:4], "area" if prior is None else "prior")
+    out["height_source"] = np.select(applies, SOURCES[:4], source)
     out["kind"] = kind.to_numpy()
     return out

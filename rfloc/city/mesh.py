@@ -4,23 +4,35 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
-from xml.sax.saxutils import quoteattr
 
 import numpy as np
+import pandas as pd
 import shapely
 from numpy.typing import ArrayLike, NDArray
 
 from rfloc.frames import Grid
-
-if TYPE_CHECKING:
-    import geopandas as gpd
 
 #: Prisms reach this far below ground [m], so that no wall ends on the ground plane.
 FOUNDATION = 1.0
 
 #: The ground plane reaches this far past everything else [m].
 APRON = 50.0
+
+_SCENE = """<scene version="2.1.0">
+  <boolean name="embree_use_robust_intersections" value="true"/>
+{}</scene>
+"""
+_MATERIAL = """  <bsdf type="itu-radio-material" id="{0}">
+    <string name="type" value="{0}"/>
+    <float name="thickness" value="0.1"/>
+  </bsdf>
+"""
+_SHAPE = """  <shape type="ply" id="mesh-{0}">
+    <string name="filename" value="meshes/{0}.ply"/>
+    <boolean name="face_normals" value="true"/>
+    <ref id="{1}" name="bsdf"/>
+  </shape>
+"""
 
 
 @dataclass(frozen=True)
@@ -31,12 +43,7 @@ class Mesh:
     faces: NDArray[np.int64]
 
 
-def extrude(footprints: gpd.GeoDataFrame) -> Mesh:
-    """All footprints (geometry, height [m]) as one mesh of prisms from :data:`FOUNDATION` below ground upwards."""
-    return prisms(footprints.geometry.to_numpy(), -FOUNDATION, footprints["height"].to_numpy(float))
-
-
-def prisms(polygons: ArrayLike, base: ArrayLike, top: ArrayLike) -> Mesh:
+def prisms(polygons: ArrayLike, top: ArrayLike, base: ArrayLike = -FOUNDATION) -> Mesh:
     """Polygons [m], shape (n,), extruded between z `base` and `top` [m]: roof, floor and walls, courtyards open.
 
     Roofs and floors are ear-clipped and made Delaunay by GEOS. It keeps every vertex of the outline, so walls and roof
@@ -47,31 +54,23 @@ def prisms(polygons: ArrayLike, base: ArrayLike, top: ArrayLike) -> Mesh:
     outlines = np.atleast_1d(np.asarray(polygons, dtype=object))
     low, high = (np.broadcast_to(np.asarray(z, float), outlines.shape) for z in (base, top))
     outlines = shapely.orient_polygons(shapely.remove_repeated_points(outlines))  # shells turn left, courtyards right
-    triangles = shapely.constrained_delaunay_triangles(outlines)
-    of_triangle = np.repeat(np.arange(len(outlines)), shapely.get_num_geometries(triangles))
+    triangles, of = shapely.get_parts(shapely.constrained_delaunay_triangles(outlines), return_index=True)
     corners = shapely.get_coordinates(triangles).reshape(-1, 4, 2)[:, :3]
-    _, points, (rings, parts) = shapely.to_ragged_array(outlines, include_z=False)
-    of_point = np.repeat(np.arange(len(outlines)), np.diff(rings[parts]))
+    rings, of_ring = shapely.get_rings(outlines, return_index=True)
+    points, ring = shapely.get_coordinates(rings, return_index=True)
 
     # One number a distinct point of a prism: for ring points and triangle corners alike.
     xy = np.concatenate([points, corners.reshape(-1, 2)])
-    owner = np.concatenate([of_point, np.repeat(of_triangle, 3)])
-    order = np.lexsort((xy[:, 1], xy[:, 0], owner))
-    xy, owner = xy[order], owner[order]
-    first = np.ones(len(xy), bool)
-    first[1:] = (owner[1:] != owner[:-1]) | (xy[1:] != xy[:-1]).any(axis=1)
-    number = np.empty(len(xy), np.int64)
-    number[order] = np.cumsum(first) - 1
-    xy, owner = xy[first], owner[first]
-    n = len(xy)
+    keys = pd.DataFrame({"owner": np.concatenate([of_ring[ring], np.repeat(of, 3)]), "x": xy[:, 0], "y": xy[:, 1]})
+    number = keys.groupby(["owner", "x", "y"]).ngroup().to_numpy()
+    first = np.unique(number, return_index=True)[1]
+    xy, owner, n = xy[first], keys["owner"].to_numpy()[first], len(first)
 
     roof = number[len(points) :].reshape(-1, 3)
     u, v = corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0]
     clockwise = u[:, 0] * v[:, 1] < u[:, 1] * v[:, 0]
-    roof[clockwise] = roof[clockwise, ::-1]
-    edge = np.ones(len(points), bool)
-    edge[rings[1:] - 1] = False  # a ring's last point is its first
-    start = np.flatnonzero(edge)
+    roof = np.where(clockwise[:, None], roof[:, ::-1], roof)
+    start = np.flatnonzero(ring[1:] == ring[:-1])  # a ring's last point is its first
     a, b = number[start], number[start + 1]
     walls = np.concatenate([np.column_stack([a, b, b + n]), np.column_stack([a, b + n, a + n])])
     vertices = np.concatenate([np.column_stack([xy, z[owner]]) for z in (low, high)])
@@ -82,13 +81,6 @@ def plane(x_min: float, y_min: float, x_max: float, y_max: float, z: float = 0.0
     """A rectangle facing upwards."""
     corners = np.array([[x_min, y_min, z], [x_max, y_min, z], [x_max, y_max, z], [x_min, y_max, z]])
     return Mesh(corners, np.array([[0, 1, 2], [0, 2, 3]]))
-
-
-def ground(buildings: Mesh, grid: Grid) -> Mesh:
-    """The plane at z = 0 under a city: :data:`APRON` past its buildings and its raster."""
-    low = np.minimum(buildings.vertices[:, :2].min(axis=0), grid.bounds[:2]) - APRON
-    high = np.maximum(buildings.vertices[:, :2].max(axis=0), grid.bounds[2:]) + APRON
-    return plane(low[0], low[1], high[0], high[1])
 
 
 def write_ply(mesh: Mesh, path: Path) -> None:
@@ -110,23 +102,17 @@ def write_scene(meshes: dict[str, tuple[Mesh, str]], folder: Path) -> Path:
     on the edge that they share. The mesh has no gap there, and a GPU needs no such switch.
     """
     (folder / "meshes").mkdir(parents=True, exist_ok=True)
-    lines = ['<scene version="2.1.0">', '  <boolean name="embree_use_robust_intersections" value="true"/>']
-    for material in sorted({material for _, material in meshes.values()}):
-        lines += [
-            f'  <bsdf type="itu-radio-material" id={quoteattr(material)}>',
-            f'    <string name="type" value={quoteattr(material)}/>',
-            '    <float name="thickness" value="0.1"/>',
-            "  </bsdf>",
-        ]
-    for name, (mesh, material) in meshes.items():
+    for name, (mesh, _) in meshes.items():
         write_ply(mesh, folder / "meshes" / f"{name}.ply")
-        lines += [
-            f'  <shape type="ply" id={quoteattr("mesh-" + name)}>',
-            f'    <string name="filename" value={quoteattr(f"meshes/{name}.ply")}/>',
-            '    <boolean name="face_normals" value="true"/>',
-            f'    <ref id={quoteattr(material)} name="bsdf"/>',
-            "  </shape>",
-        ]
+    parts = [_MATERIAL.format(material) for material in sorted({material for _, material in meshes.values()})]
+    parts += [_SHAPE.format(name, material) for name, (_, material) in meshes.items()]
     path = folder / "scene.xml"
-    path.write_text("\n".join([*lines, "</scene>", ""]))
+    path.write_text(_SCENE.format("".join(parts)))
     return path
+
+
+def write_city(roofs: Mesh, grid: Grid, folder: Path) -> Path:
+    """Write a city's scene: its roofs on a plane that reaches :data:`APRON` past them; the paper's is concrete too."""
+    low = np.minimum(roofs.vertices[:, :2].min(axis=0), grid.bounds[:2]) - APRON
+    high = np.maximum(roofs.vertices[:, :2].max(axis=0), grid.bounds[2:]) + APRON
+    return write_scene({"buildings": (roofs, "concrete"), "ground": (plane(*low, *high), "medium_dry_ground")}, folder)

@@ -1,7 +1,7 @@
 """Footprints and streets of a city from OpenStreetMap, in files or by Overpass: one table of columns, in its frame.
 
-What a map calls its columns stands in one table a kind of feature, :data:`BUILDINGS` and :data:`STREETS`. What Overpass
-gave is kept as GeoParquet under the data folder, and is from then on a file like any other.
+What a map calls its columns stands in :data:`BUILDINGS` and :data:`STREETS`. What Overpass gave is kept as GeoParquet
+under the data folder, and is from then on a file like any other.
 """
 
 from __future__ import annotations
@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import Any
 
 import geopandas as gpd
-import numpy as np
 import pandas as pd
 import pyarrow
 import pyarrow.parquet
@@ -92,24 +91,14 @@ def read_buildings(params: CityParams, frame: LocalFrame, data_root: str | Path)
     """Building footprints in a city's box and margin, before they have heights.
 
     Self-crossing polygons are repaired, buildings cut at tile borders (`tile_zoom`) united, of several polygons with
-    one outline only the one with courtyards is kept, and slivers are dropped.
+    one outline only the one with courtyards is kept, and slivers are dropped. Raises DataError if none is left.
 
-    Returns
-    -------
-    footprints : GeoDataFrame
-        Valid Polygons in `frame` [m], holes are courtyards; a column for each meaning of :data:`BUILDINGS` but
-        `height_tagged`, None where the map says nothing.
-    facts : dict
-        Counts: `polygons` (read near the box), `in_box_polygons` (with their centroid in it), `repaired`, `duplicates`,
-        `pieces` of cut buildings, the `united` made of them, `dropped` slivers, `buildings` left in box and margin.
-
-    Raises
-    ------
-    DataError
-        If there is no map, or it holds no footprint in the box.
+    Gives valid Polygons in `frame` [m] with a column for each meaning of :data:`BUILDINGS` but `height_tagged`, None
+    where the map says nothing, and counts: `polygons` (read near the box), `in_box_polygons` (with their centroid in
+    it), `repaired`, `duplicates`, `pieces` of cut buildings, the `united` made of them, `dropped` slivers, `buildings`.
     """
     layer = _read(params, BUILDINGS, frame, data_root)
-    layer = layer[~layer["kind"].isin(["no"])]
+    layer = layer[layer["kind"] != "no"]
     # Where OpenMapTiles' `height_tagged` is false, its height is a filler.
     layer["render_height"] = layer["render_height"].where(layer.pop("height_tagged").isin([True]))
     lat_min, lat_max, lon_min, lon_max = params.box or []
@@ -119,13 +108,12 @@ def read_buildings(params: CityParams, frame: LocalFrame, data_root: str | Path)
     facts = {"polygons": len(layer), "in_box_polygons": int(in_box.sum()), "repaired": int((~valid).sum())}
     layer.loc[~valid, "geometry"] = layer.loc[~valid, "geometry"].make_valid()
     layer = _polygons(layer)
-    rows = len(layer)
-    layer = _without_doubles(layer)
-    facts["duplicates"] = rows - len(layer)
+    whole = _without_doubles(layer)
+    facts["duplicates"] = len(layer) - len(whole)
     if params.tile_zoom is not None:
-        layer, count = unite_pieces(layer, params.tile_zoom)
+        whole, count = unite_pieces(whole, params.tile_zoom)
         facts |= {"pieces": int(count[count > 1].sum()), "united": int((count > 1).sum())}
-    layer = _within(_polygons(layer.to_crs(frame.crs)), params, frame)
+    layer = _within(_polygons(whole.to_crs(frame.crs)), params, frame)
     sliver = (layer.area < MIN_AREA) | (2.0 * layer.area < MIN_WIDTH * layer.length)
     facts |= {"dropped": int(sliver.sum()), "buildings": int((~sliver).sum())}
     if sliver.all():
@@ -138,19 +126,10 @@ def read_buildings(params: CityParams, frame: LocalFrame, data_root: str | Path)
 
 
 def read_streets(params: CityParams, frame: LocalFrame, data_root: str | Path) -> Found:
-    """Street centre lines in a city's box and margin where a UE may be.
+    """Street centre lines in a city's box and margin where a UE may be; DataError if none is of a known class.
 
-    Returns
-    -------
-    streets : GeoDataFrame
-        Lines in `frame` [m]; columns class, width [m], tunnel, bridge (bool). No UE stands in a tunnel.
-    facts : dict
-        Counts: `streets`, `street_classes` (class -> lines), `tunnels`, `bridges`, `lines_without_ues`.
-
-    Raises
-    ------
-    DataError
-        If there is no map, or no street of a known class in the box.
+    Gives lines in `frame` [m] with columns class, width [m], tunnel (there no UE stands), bridge, and counts:
+    `streets`, `street_classes` (class -> lines), `tunnels`, `bridges`, `lines_without_ues`.
     """
     layer = _within(_read(params, STREETS, frame, data_root).to_crs(frame.crs), params, frame)
     out = layer[["geometry"]].copy()
@@ -179,9 +158,8 @@ def read_streets(params: CityParams, frame: LocalFrame, data_root: str | Path) -
 
 def _within(layer: gpd.GeoDataFrame, params: CityParams, frame: LocalFrame) -> gpd.GeoDataFrame:
     """What comes into the box and its margin."""
-    return layer[layer.intersects(shapely.box(*box_bounds(frame, params.box or [], params.margin)))].reset_index(
-        drop=True
-    )
+    area = shapely.box(*box_bounds(frame, params.box or [], params.margin))
+    return layer[layer.intersects(area)].reset_index(drop=True)
 
 
 def _polygons(layer: gpd.GeoDataFrame) -> gpd.GeoDataFrame:
@@ -194,15 +172,11 @@ def _polygons(layer: gpd.GeoDataFrame) -> gpd.GeoDataFrame:
 
 def _without_doubles(layer: gpd.GeoDataFrame) -> gpd.GeoDataFrame:
     """Of polygons with the same outline, the one with the largest courtyards; what its tags lack, the others give."""
-    outline = shapely.normalize(shapely.polygons(shapely.get_exterior_ring(layer.geometry.to_numpy())))
-    key = pd.Series(shapely.to_wkb(outline), index=layer.index)
-    double = key.duplicated(keep=False)
-    if not double.any():
-        return layer
-    some = layer[double].assign(outline=key[double])
-    some = some.iloc[np.argsort(shapely.area(some.geometry.to_numpy()), kind="stable")]
-    merged = some.drop(columns="geometry").groupby("outline", sort=False).first()
-    merged = some.drop_duplicates("outline")[["outline", "geometry"]].join(merged, on="outline").drop(columns="outline")
+    rings = shapely.normalize(shapely.polygons(shapely.get_exterior_ring(layer.geometry.to_numpy())))
+    some = layer.assign(outline=shapely.to_wkb(rings), size=shapely.area(layer.geometry.to_numpy()))
+    double = some["outline"].duplicated(keep=False)
+    groups = some[double].sort_values("size", kind="stable").groupby("outline", sort=False)
+    merged = groups.first().set_geometry(groups["geometry"].first(), crs=layer.crs)
     return pd.concat([layer[~double], merged[layer.columns]], ignore_index=True)
 
 
@@ -296,9 +270,9 @@ def fetch(
 ) -> Path:
     """What Overpass has of a kind in a city's box and margin on `osm_date`: a GeoParquet file with all its tags.
 
-    It is looked for in `overpass/` of every data folder, under a name that holds date and box; where none has it, osmnx
-    fetches it into the last one, in at most three attempts: after `silence` [s] the next one follows, `pause` [s] and
-    four times that later. Raises DataError if no whole map could be had, or it is empty.
+    It is looked for in `overpass/` of every data folder, under a name that holds date and box, else fetched into the
+    last one, in at most three attempts that end after `silence` [s], `pause` [s] and four times that apart. Raises
+    DataError if no whole map could be had, or it is empty.
     """
     import osmnx
 

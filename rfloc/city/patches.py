@@ -1,7 +1,7 @@
 """Patches of a region: a box too large to trace at once, cut into cities of their own (paper, section 4.3).
 
-A patch is a city like any other: its part of the box, a frame round its own centre, its own buildings, raster and mesh.
-Stations and UEs of a patch are placed in that very frame, so that they stand among the buildings that are traced.
+A patch is a city like any other, in a frame round its own centre: its stations and UEs are placed in that very frame,
+among the buildings that are traced.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ class Patch:
     """One patch of a region."""
 
     key: str  #: its name as a city: `<region>-<row>-<column>`, or the region's own key where that is not cut
-    region: str  #: key of the region in `cities`
+    region: str  #: its key in `cities`
     row: int  #: 0 is the southernmost
     col: int  #: 0 is the westernmost
     params: CityParams  #: what it is built from
@@ -36,8 +36,7 @@ class Patch:
 def cut(region: str, params: CityParams, patches: Sequence[int], margin: float) -> list[Patch]:
     """Cut a region into patches (rows, columns) of equal extent in latitude and longitude, row by row from the south.
 
-    Raster and mesh of a patch reach `margin` [m] past it; 1 x 1 is the city of that key as it is. Raises ConfigError if
-    the region is one of Sionna's scenes, which has no footprints to cut.
+    Raster and mesh of a patch reach `margin` [m] past it; 1 x 1 is the city as it is. ConfigError for Sionna's scenes.
     """
     rows, cols = patches
     if rows == cols == 1:
@@ -50,13 +49,11 @@ def cut(region: str, params: CityParams, patches: Sequence[int], margin: float) 
         )
     south, north, west, east = params.box
     lat, lon = np.linspace(south, north, rows + 1).tolist(), np.linspace(west, east, cols + 1).tolist()
+    of_all = {"origin": None, "margin": margin, "patches_only": False}
     found = []
     for i, j in np.ndindex(rows, cols):
-        update = {
-            "name": f"{params.name}, patch {i}, {j}", "box": [lat[i], lat[i + 1], lon[j], lon[j + 1]],
-            "origin": None, "margin": margin, "patches_only": False,
-        }  # fmt: skip
-        found.append(Patch(f"{region}-{i:02d}-{j:02d}", region, i, j, params.model_copy(update=update)))
+        own = {"name": f"{params.name}, patch {i}, {j}", "box": [lat[i], lat[i + 1], lon[j], lon[j + 1]]}
+        found.append(Patch(f"{region}-{i:02d}-{j:02d}", region, i, j, params.model_copy(update=own | of_all)))
     return found
 
 

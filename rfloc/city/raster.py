@@ -19,14 +19,15 @@ from rfloc.frames import Grid
 if TYPE_CHECKING:
     import geopandas as gpd
 
+#: Cell of the city raster [m].
+CELL = 1.0
+
 Layers = dict[str, NDArray[Any]]
+Raster = tuple[Grid, Layers, dict[str, Any]]  # and facts
 
 
 def rasterize(shapes: Sequence[tuple[Any, float]], grid: Grid, dtype: str = "float32") -> NDArray[Any]:
-    """Burn (geometry, value) pairs into a grid (ny, nx), row 0 = south, 0 where no geometry is.
-
-    A cell takes the value of the last geometry that holds its centre.
-    """
+    """Burn (geometry, value) pairs into a grid (ny, nx): of the last geometry that holds a cell's centre, else 0."""
     from rasterio.features import rasterize as burn
     from rasterio.transform import Affine
 
@@ -60,12 +61,12 @@ def city_layers(buildings: gpd.GeoDataFrame, streets: gpd.GeoDataFrame, grid: Gr
 def layer_facts(layers: Layers) -> dict[str, Any]:
     """`cells` (nx, ny), `built_share`, `road_share` of all cells, `median_height` of the built ones [m]."""
     building = layers["building"] == 1
-    roofs = np.rint(1000 * layers["height"][building]).astype(np.int64)
+    roofs = layers["height"][building]
     return {
         "cells": list(building.shape[::-1]),
         "built_share": round(int(building.sum()) / building.size, 4),
         "road_share": round(int(layers["road"].sum()) / building.size, 4),
-        "median_height": round(float(np.median(roofs)) / 1000, 2) if roofs.size else 0.0,
+        "median_height": round(float(np.median(roofs)), 2) if roofs.size else 0.0,
     }
 
 
@@ -80,10 +81,7 @@ def cells(layer: NDArray[Any], row: int, col: int, rows: int, cols: int, dtype: 
 
 
 class AreaPooler:
-    """Exact area averages of raster layers over windows at any offset: every cell counts by its share of a pixel.
-
-    What lies outside the raster counts as 0. The layers stay those of the raster: no copy is made.
-    """
+    """Exact area averages of raster layers at any offset: a cell counts by its share of a pixel, as 0 outside."""
 
     def __init__(self, raster: xr.Dataset, layers: Sequence[str]) -> None:
         self.grid, self._layers = Grid.from_attrs(raster.attrs), [raster[name].values for name in layers]

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from rfloc.city.raster import Layers
+from rfloc.city.raster import CELL, Layers, Raster
 from rfloc.errors import DataError
 from rfloc.frames import Grid
 
@@ -34,11 +34,11 @@ def scene_file(name: str) -> Path:
     return Path(path)
 
 
-def raster_of_scene(name: str, cell: float = 1.0) -> tuple[Grid, Layers, dict[str, Any]]:
+def raster_of_scene(name: str) -> Raster:
     """Raster of a scene's bounding box: what vertical rays from above and from below meet in every cell's centre.
 
-    Grid, layers as of :func:`rfloc.city.raster.city_layers`, whose `road` is :func:`street_mask`, and facts: name, size
-    [m], lowest, median and highest ground [m], share of cells without ground.
+    `road` is :func:`street_mask`. Facts are name, size [m], lowest, median and highest ground [m], and the share of
+    cells without ground.
     """
     path = scene_file(name)
     import sionna.rt as rt
@@ -46,7 +46,7 @@ def raster_of_scene(name: str, cell: float = 1.0) -> tuple[Grid, Layers, dict[st
     scene = rt.load_scene(str(path), merge_shapes=True)
     box = scene.mi_scene.bbox()
     (x_min, y_min, z_min), (x_max, y_max, z_max) = np.array(box.min).ravel(), np.array(box.max).ravel()
-    grid = Grid.covering(x_min, y_min, x_max, y_max, cell)
+    grid = Grid.covering(x_min, y_min, x_max, y_max, CELL)
     top = _vertical_hits(scene.mi_scene, grid, z_max + 10.0, -1.0)
     ground = _vertical_hits(scene.mi_scene, grid, z_min - 10.0, 1.0)
     void = np.isnan(ground)
@@ -55,7 +55,7 @@ def raster_of_scene(name: str, cell: float = 1.0) -> tuple[Grid, Layers, dict[st
     building = height > MIN_HEIGHT
     layers: Layers = {
         "building": building.astype(np.uint8),
-        "road": (street_mask(building, cell) & ~void).astype(np.uint8),
+        "road": (street_mask(building) & ~void).astype(np.uint8),
         "height": np.where(building, height, 0.0).astype(np.float32),
         "ground": np.where(void, level, ground).astype(np.float32),
     }
@@ -79,22 +79,18 @@ def _vertical_hits(mi_scene: Any, grid: Grid, z: float, direction: float) -> NDA
     return np.where(np.isfinite(t), z + direction * t, np.nan).reshape(grid.shape)
 
 
-def street_mask(building: NDArray[np.bool_], cell: float = 1.0, radius: float = HULL_RADIUS) -> NDArray[np.bool_]:
-    """Where a UE may stand: the largest connected outdoor region inside the closed hull of the built area.
+def street_mask(building: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """Where a UE may stand, (ny, nx): the largest connected outdoor region inside the closed hull of the built area.
 
-    The hull is the morphological closing of the built area by a disc of `radius` [m] with its holes filled; outdoor
-    regions that touch it nowhere else (courtyards) are left out. Shape (ny, nx).
+    The hull is the morphological closing of the built area by a disc of :data:`HULL_RADIUS` with its holes filled;
+    outdoor regions that touch it nowhere else (courtyards) are left out.
     """
     if not building.any():
         return np.zeros_like(building)
-    pad = int(np.ceil(radius / cell)) + 1
-    padded = np.pad(building, pad)
-    grown = ndimage.distance_transform_edt(~padded) * cell <= radius
-    closed = ndimage.distance_transform_edt(grown) * cell > radius
+    pad = int(np.ceil(HULL_RADIUS / CELL)) + 1
+    grown = ndimage.distance_transform_edt(~np.pad(building, pad)) * CELL <= HULL_RADIUS
+    closed = ndimage.distance_transform_edt(grown) * CELL > HULL_RADIUS
     hull = ndimage.binary_fill_holes(closed)[pad:-pad, pad:-pad]
-    region, count = ndimage.label(hull & ~building)
-    if count == 0:
-        return np.zeros_like(building)
-    sizes = np.bincount(region.ravel())
-    sizes[0] = 0
-    return region == sizes.argmax()
+    region, _ = ndimage.label(hull & ~building)
+    sizes = np.bincount(region[region > 0], minlength=2)
+    return region == sizes.argmax() if sizes.any() else np.zeros_like(building)

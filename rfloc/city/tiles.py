@@ -45,26 +45,20 @@ def unite_pieces(pieces: gpd.GeoDataFrame, zoom: int) -> tuple[gpd.GeoDataFrame,
     links = coo_array((np.ones(same.sum()), (a[same], b[same])), shape=(n, n))
     building = connected_components(links, directed=False)[1]
     count = np.bincount(building)
-    whole = np.flatnonzero(count[building] == 1)
-    parts = np.flatnonzero(count[building] > 1)
-    parts = parts[np.argsort(building[parts], kind="stable")]
-    first = np.flatnonzero(np.diff(building[parts], prepend=-1))
-    snapped = _snap(shapes[parts], zoom)
-    united = [shapely.union_all(group) for group in np.split(snapped, first[1:])] if len(parts) else []
-    rows = np.concatenate([whole, parts[first]])
-    out = pieces.iloc[rows].reset_index(drop=True)
-    return out.set_geometry(np.array([*shapes[whole], *united], dtype=object), crs=pieces.crs), count[building[rows]]
+    cut = count[building] > 1
+    if not cut.any():
+        return pieces, count
+    united = pieces[cut].set_geometry(_snap(shapes[cut], zoom), crs=pieces.crs).dissolve(building[cut])
+    out = pd.concat([pieces[~cut], united], ignore_index=True)
+    return out, np.concatenate([count[building[~cut]], count[united.index]])
 
 
-def _to_tiles(lonlat: NDArray[np.float64], zoom: int) -> NDArray[np.float64]:
-    """Longitude and latitude [deg], shape (n, 2), to tile numbers x, y; y grows southwards."""
-    y = (1.0 - np.arcsinh(np.tan(np.radians(lonlat[:, 1]))) / np.pi) / 2.0
-    return np.column_stack([(lonlat[:, 0] + 180.0) / 360.0, y]) * 2.0**zoom
-
-
-def _metres(lat: NDArray[np.float64], zoom: int) -> NDArray[np.float64]:
-    """Width of a tile [m] at a latitude [deg]."""
-    return _EQUATOR / 2.0**zoom * np.cos(np.radians(lat))
+def _to_tiles(lonlat: NDArray[np.float64], zoom: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Longitude, latitude [deg], (n, 2), to tile numbers x, y (southwards), and the width of a tile there [m], (n,)."""
+    lat = np.radians(lonlat[:, 1])
+    y = (1.0 - np.arcsinh(np.tan(lat)) / np.pi) / 2.0
+    xy = np.column_stack([(lonlat[:, 0] + 180.0) / 360.0, y]) * 2.0**zoom
+    return xy, _EQUATOR / 2.0**zoom * np.cos(lat)
 
 
 def _edges_on_borders(shapes: NDArray[np.object_], zoom: int) -> pd.DataFrame:
@@ -75,9 +69,8 @@ def _edges_on_borders(shapes: NDArray[np.object_], zoom: int) -> pd.DataFrame:
     """
     rings, piece = shapely.get_rings(shapes, return_index=True)
     lonlat, ring = shapely.get_coordinates(rings, return_index=True)
-    xy, size = _to_tiles(lonlat, zoom), _metres(lonlat[:, 1], zoom)
-    bounds = shapely.bounds(shapes)
-    middle = _to_tiles(np.column_stack([bounds[:, [0, 2]].mean(axis=1), bounds[:, [1, 3]].mean(axis=1)]), zoom)
+    xy, size = _to_tiles(lonlat, zoom)
+    middle, _ = _to_tiles(shapely.bounds(shapes).reshape(-1, 2, 2).mean(axis=1), zoom)
     tables = []
     for axis in (0, 1):
         border = np.round(xy[:, axis])
@@ -113,7 +106,7 @@ def _snap(shapes: NDArray[np.object_], zoom: int) -> NDArray[np.object_]:
     """Move vertices that lie on a border exactly onto it, so that pieces share their edges; mend what that breaks."""
 
     def onto(lonlat: NDArray[np.float64]) -> NDArray[np.float64]:
-        xy, size = _to_tiles(lonlat, zoom), _metres(lonlat[:, 1], zoom)
+        xy, size = _to_tiles(lonlat, zoom)
         border = np.round(xy)
         n = 2.0**zoom
         lat = np.degrees(np.arctan(np.sinh(np.pi * (1.0 - 2.0 * border[:, 1] / n))))

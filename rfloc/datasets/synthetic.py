@@ -96,8 +96,7 @@ def part_of_b(
     if params.b_where == "box":
         x, y = (rng.uniform(box[k], box[k + 2], params.b_ues) for k in (0, 1))
     else:
-        draw = city.street_points if params.b_where == "streets" else city.outdoor_points
-        x, y = draw(params.b_ues, rng, within=box)
+        x, y = city.street_points(params.b_ues, rng, box, anywhere=params.b_where != "streets")
     kept = outside_held_out(city, x, y, splits)
     plane, rays = Plane(city, sim.cell, radio.ue_height), Rays(sim, radio, sim.samples, seed)
     return Part(city.key, plane, stations, rays, x[kept], y[kept], "measured stations, simulated signals (B)")

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from shapely import Polygon, affinity
 from shapely.geometry import box
 
-from rfloc.city.mesh import FOUNDATION, Mesh, extrude, plane, prisms, write_ply, write_scene
+from rfloc.city.mesh import FOUNDATION, Mesh, plane, prisms, write_ply, write_scene
 from rfloc.frames import LocalFrame
 from rfloc.simulation.scene import load_radio_scene
 
@@ -63,7 +63,7 @@ def walls_look_outwards(mesh: Mesh, polygon: Polygon) -> bool:
 @settings(max_examples=100, deadline=None)
 @given(polygon=polygons(), height=st.floats(2.0, 80.0))
 def test_prism_is_watertight_and_has_the_area_and_volume_of_its_outline(polygon, height):
-    mesh = prisms(polygon, -1.0, height)
+    mesh = prisms(polygon, height, -1.0)
     assert volume(mesh) == pytest.approx(polygon.area * (height + 1.0), rel=1e-9)
     assert roof_area(mesh, height) == pytest.approx(polygon.area, rel=1e-9)
 
@@ -81,7 +81,7 @@ def test_prism_is_watertight_and_has_the_area_and_volume_of_its_outline(polygon,
     ],
 )
 def test_awkward_outlines(polygon):
-    mesh = prisms(polygon, 0.0, 3.0)
+    mesh = prisms(polygon, 3.0, 0.0)
     assert walls_look_outwards(mesh, polygon)
     assert volume(mesh) == pytest.approx(3.0 * polygon.area)
     assert roof_area(mesh, 3.0) == pytest.approx(polygon.area)
@@ -89,7 +89,7 @@ def test_awkward_outlines(polygon):
 
 def test_every_vertex_of_an_outline_is_one_of_the_roof():
     """Ear clipping that skips vertices in line leaves T-junctions, through which rays slip."""
-    mesh = prisms(U_SHAPE, 0.0, 5.0)
+    mesh = prisms(U_SHAPE, 5.0)
     roof = np.unique(mesh.faces[(mesh.vertices[mesh.faces][:, :, 2] == 5.0).all(axis=1)])
     assert len(roof) == len(U_SHAPE.exterior.coords) - 1
 
@@ -97,7 +97,7 @@ def test_every_vertex_of_an_outline_is_one_of_the_roof():
 def test_buildings_are_one_mesh_that_others_read(tmp_path):
     shapes = [box(0, 0, 10, 10), box(20, 0, 25, 10), affinity.translate(U_SHAPE, 0, 50)]
     rows = gpd.GeoDataFrame({"height": [5.0, 8.0, 3.0]}, geometry=shapes)
-    mesh = extrude(rows)
+    mesh = prisms(rows.geometry, rows["height"])
     assert volume(mesh) == pytest.approx((rows.area * (rows["height"] + FOUNDATION)).sum())
     write_ply(mesh, tmp_path / "m.ply")
     read = trimesh.load_mesh(tmp_path / "m.ply")
@@ -113,7 +113,7 @@ def rome_buildings(rome_sample):
 
 
 def test_prisms_of_rome_have_their_area_and_volume(rome_buildings):
-    mesh = extrude(rome_buildings)
+    mesh = prisms(rome_buildings.geometry, rome_buildings["height"])
     assert rome_buildings.interiors.map(len).sum() > 50, "the sample has courtyards"
     assert volume(mesh) == pytest.approx(
         (rome_buildings.area * (rome_buildings["height"] + FOUNDATION)).sum(), rel=1e-9
@@ -125,7 +125,7 @@ def test_prisms_of_rome_have_their_area_and_volume(rome_buildings):
 
 
 def test_rays_from_the_sky_meet_the_roofs_of_rome_and_the_ground_of_its_courtyards(rome_buildings, tmp_path):
-    mesh = extrude(rome_buildings)
+    mesh = prisms(rome_buildings.geometry, rome_buildings["height"])
     low, high = mesh.vertices.min(axis=0) - 50, mesh.vertices.max(axis=0) + 50
     assert np.hypot(*high[:2]) > 15_000, "far from the origin too"
     ground = plane(low[0], low[1], high[0], high[1])
@@ -152,7 +152,7 @@ def test_rays_at_edges_between_triangles_do_not_slip_through(tmp_path):
     corner, angle = rng.uniform(0, 2000, (2500, 2)), rng.uniform(0, np.pi / 2, 2500)
     turned = np.stack([np.cos(angle), np.sin(angle), -np.sin(angle), np.cos(angle)], axis=1).reshape(-1, 2, 2)
     square = corner[:, None] + 20.0 * np.array([[0, 0], [1, 0], [1, 1], [0, 1]]) @ turned
-    roofs = prisms(shapely.polygons(square), 0.0, 10.0)
+    roofs = prisms(shapely.polygons(square), 10.0)
     diagonal = roofs.vertices[roofs.faces[: 2 * 2500]].astype(np.float32)  # two triangles a roof
     longest = np.linalg.norm(diagonal - np.roll(diagonal, -1, axis=1), axis=2).argmax(axis=1)
     row = np.arange(len(diagonal))
@@ -167,7 +167,7 @@ def test_rays_at_edges_between_triangles_do_not_slip_through(tmp_path):
 
 
 def test_scene_file_names_each_material_once(tmp_path):
-    cube = prisms(box(0, 0, 1, 1), 0.0, 1.0)
+    cube = prisms(box(0, 0, 1, 1), 1.0)
     path = write_scene({"a": (cube, "brick"), "b": (cube, "brick"), "g": (plane(0, 0, 9, 9), "wet_ground")}, tmp_path)
     text = path.read_text()
     assert text.count('<bsdf type="itu-radio-material" id="brick">') == 1

@@ -12,7 +12,7 @@ def test_street_mask_keeps_streets_and_leaves_out_courtyards_and_the_outside():
     building = np.zeros((100, 160), bool)
     building[20:80, 20:70] = building[20:80, 80:130] = True  # a street of 10 m between two blocks
     building[40:50, 30:45] = False  # a courtyard
-    mask = street_mask(building, radius=25.0)
+    mask = street_mask(building)
     assert mask[45, 75] and not mask[45, 35], "street in, courtyard out"
     assert not mask[10, 10] and not mask[50, 150], "empty ground round the city is out"
     assert not (mask & building).any()

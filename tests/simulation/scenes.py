@@ -31,9 +31,9 @@ def small_city(
     """
     grid = Grid(-float(half[0]), -float(half[1]), 1.0, 2 * half[0], 2 * half[1])
     height = np.zeros(grid.shape, np.float32)
-    meshes = {"pebble": (prisms(shapely.box(0, 0, 0.1, 0.1), -400.0, -399.9), "concrete")}
+    meshes = {"pebble": (prisms(shapely.box(0, 0, 0.1, 0.1), -399.9, -400.0), "concrete")}
     for k, (x0, y0, x1, y1, h) in enumerate(boxes):
-        meshes[f"box{k}"] = (prisms(shapely.box(x0, y0, x1, y1), 0.0, h), "concrete")
+        meshes[f"box{k}"] = (prisms(shapely.box(x0, y0, x1, y1), h, 0.0), "concrete")
         x, y = np.meshgrid(grid.x, grid.y)
         height[(x > x0) & (x < x1) & (y > y0) & (y < y1)] = h
     if ground:
