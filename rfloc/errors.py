@@ -1,4 +1,4 @@
-"""Typed errors that say what is wrong, why, and how to mend it."""
+"""Typed errors."""
 
 from __future__ import annotations
 
@@ -14,12 +14,8 @@ class RFLocError(Exception):
         super().__init__(what, why, mend)
 
     def __str__(self) -> str:
-        lines = [self.what]
-        if self.why:
-            lines.append(f"  why:  {self.why}")
-        if self.mend:
-            lines.append(f"  mend: {self.mend}")
-        return "\n".join(lines)
+        said = (("", self.what), ("  why:  ", self.why), ("  mend: ", self.mend))
+        return "\n".join(label + text for label, text in said if text)
 
 
 class ConfigError(RFLocError):
@@ -28,10 +24,6 @@ class ConfigError(RFLocError):
 
 class DataError(RFLocError):
     """An input file is missing, damaged, or not what it claims to be."""
-
-
-class HashMismatchError(DataError):
-    """A file's SHA-256 differs from the published one."""
 
 
 class SchemaError(RFLocError):

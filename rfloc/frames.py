@@ -1,13 +1,14 @@
 """Coordinate frames, raster grids and angles: the only place where any of them is converted.
 
-Stored coordinates are EPSG:4326 degrees. Every computation runs in a city's local frame [m]: x east, y north, z up.
-Azimuth is in degrees clockwise from north, downtilt in degrees below the horizon.
+Stored coordinates are EPSG:4326 degrees; computations run in a city's local frame [m]: x east, y north, z up. Azimuth
+is in degrees clockwise from north, downtilt in degrees below the horizon.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, fields
 from functools import cached_property
+from typing import Any, ClassVar, Self
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -17,22 +18,41 @@ from rfloc.errors import FrameError
 
 
 @dataclass(frozen=True)
-class LocalFrame:
+class _Carried:
+    """What a dataset carries as attributes, each named after the prefix and a field."""
+
+    prefix: ClassVar[str]
+
+    def to_attrs(self) -> dict[str, Any]:
+        """The attributes of a dataset."""
+        return {f"{self.prefix}_{name}": value for name, value in asdict(self).items()}
+
+    @classmethod
+    def from_attrs(cls, attrs: dict[Any, Any]) -> Self:
+        """Read from the attributes of a dataset (raises FrameError where one is missing)."""
+        try:
+            return cls(**{field.name: attrs[f"{cls.prefix}_{field.name}"] for field in fields(cls)})
+        except KeyError as missing:
+            mend = f"write it with `ds.attrs.update({cls.prefix}.to_attrs())`"
+            raise FrameError(f"dataset carries no {cls.prefix}: attribute {missing} is missing", "", mend) from None
+
+
+@dataclass(frozen=True)
+class LocalFrame(_Carried):
     """Transverse Mercator plane centred on a city: x east, y north [m], unit scale at its origin lat0, lon0 [deg]."""
 
+    prefix = "frame"
     lat0: float
     lon0: float
 
     def __post_init__(self) -> None:
         if not (-85.0 <= self.lat0 <= 85.0 and -180.0 <= self.lon0 <= 180.0):
-            raise FrameError(
-                f"frame origin lat={self.lat0}, lon={self.lon0} is not on the map",
-                "latitude lies in [-85, 85], longitude in [-180, 180]; check the order: latitude comes first",
-            )
+            why = "latitude lies in [-85, 85], longitude in [-180, 180]; check the order: latitude comes first"
+            raise FrameError(f"frame origin lat={self.lat0}, lon={self.lon0} is not on the map", why)
 
     @cached_property
     def crs(self) -> CRS:
-        """The frame as a coordinate reference system, for geopandas and pyproj."""
+        """The frame as geopandas and pyproj want it."""
         return CRS.from_proj4(
             f"+proj=tmerc +lat_0={self.lat0!r} +lon_0={self.lon0!r} +k=1 +x_0=0 +y_0=0 +datum=WGS84 +units=m +no_defs"
         )
@@ -52,41 +72,23 @@ class LocalFrame:
         lon, lat = self._transformers[1].transform(np.asarray(x, float), np.asarray(y, float))
         return np.asarray(lat), np.asarray(lon)
 
-    def to_attrs(self) -> dict[str, float]:
-        """The attributes that a dataset in this frame carries."""
-        return {"frame_lat0": float(self.lat0), "frame_lon0": float(self.lon0)}
-
-    @classmethod
-    def from_attrs(cls, attrs: dict) -> LocalFrame:
-        """The frame of a dataset, read from its attributes (raises FrameError where they name none)."""
-        try:
-            return cls(float(attrs["frame_lat0"]), float(attrs["frame_lon0"]))
-        except KeyError as missing:
-            mend = "write it with `ds.attrs.update(frame.to_attrs())`"
-            raise FrameError(f"dataset carries no frame: attribute {missing} is missing", "", mend) from None
-
-    def require_same(self, other: LocalFrame, what: str = "these data") -> None:
-        """Raise :class:`~rfloc.errors.FrameError` unless `other` is this very frame."""
+    def require_same(self, other: LocalFrame, what: str) -> None:
+        """Raise FrameError unless `other`, the frame of `what`, is this very one."""
         if self != other:
             mend = "transform through latitude and longitude first"
-            raise FrameError(
-                f"{what} are in frame {other}, not in {self}", "x, y of two frames are not comparable", mend
-            )
+            raise FrameError(f"{what} are in frame {other}, not in {self}", "", mend)
 
 
 @dataclass(frozen=True)
-class Grid:
-    """A north-up raster grid: cell (i, j) covers [x0 + j*cell, +cell) x [y0 + i*cell, +cell).
+class Grid(_Carried):
+    """A raster grid: cell (i, j) covers [x0 + j*cell, +cell) x [y0 + i*cell, +cell); row 0 is the southernmost."""
 
-    x0, y0 is the south-west corner and `cell` the edge of a cell [m]; nx, ny are the numbers of columns and rows. Row 0
-    is the southernmost (`y` increases with the row). An image with row 0 = north is `array[::-1]`.
-    """
-
-    x0: float
+    prefix = "grid"
+    x0: float  #: south-west corner [m]
     y0: float
-    cell: float
-    nx: int
-    ny: int
+    cell: float  #: edge of a cell [m]
+    nx: int  #: number of columns
+    ny: int  #: number of rows
 
     def __post_init__(self) -> None:
         if self.cell <= 0 or self.nx < 1 or self.ny < 1:
@@ -142,20 +144,6 @@ class Grid:
         inside = (i >= 0) & (i < self.ny) & (j >= 0) & (j < self.nx)
         return np.clip(i, 0, self.ny - 1), np.clip(j, 0, self.nx - 1), inside
 
-    def to_attrs(self) -> dict[str, float | int]:
-        """The attributes that a raster on this grid carries."""
-        return {"grid_x0": self.x0, "grid_y0": self.y0, "grid_cell": self.cell, "grid_nx": self.nx, "grid_ny": self.ny}
-
-    @classmethod
-    def from_attrs(cls, attrs: dict) -> Grid:
-        """The grid of a raster, read from its attributes (raises FrameError where one is missing)."""
-        try:
-            x0, y0, cell = (float(attrs[f"grid_{name}"]) for name in ("x0", "y0", "cell"))
-            return cls(x0, y0, cell, int(attrs["grid_nx"]), int(attrs["grid_ny"]))
-        except KeyError as missing:
-            mend = "write it with `ds.attrs.update(grid.to_attrs())`"
-            raise FrameError(f"raster carries no grid: attribute {missing} is missing", "", mend) from None
-
 
 def bearing(dx: ArrayLike, dy: ArrayLike) -> NDArray[np.float64]:
     """Azimuth of a displacement (dx east, dy north) [m]: degrees clockwise from north in [0, 360)."""
@@ -176,8 +164,7 @@ def wrap_degrees(angle: ArrayLike) -> NDArray[np.float64]:
 def sionna_orientation(azimuth: float, downtilt: float = 0.0) -> tuple[float, float, float]:
     """Sionna RT's orientation (yaw, pitch, roll) [rad] of a device that looks to `azimuth`, `downtilt` [deg].
 
-    Sionna's boresight is +x at zero orientation, yaw turns it counter-clockwise seen from above and a positive pitch
-    turns it towards the ground, so azimuth 90 deg (east) is yaw 0. The released code of the paper puts the azimuth
-    into the third slot, the roll, which leaves the boresight at +x whatever the azimuth.
+    At zero the boresight is +x; yaw turns it counter-clockwise seen from above, positive pitch towards the ground. The
+    released code of the paper puts the azimuth into the roll, which leaves the boresight at +x.
     """
     return float(np.radians(90.0 - azimuth)), float(np.radians(downtilt)), 0.0

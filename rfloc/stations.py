@@ -23,10 +23,7 @@ ROOF_CLEARANCE = 2.0
 
 @dataclass(frozen=True)
 class Stations:
-    """Base stations, one array element a sector.
-
-    Raises SimulationError if the arrays differ in length, or anything but an azimuth is not finite.
-    """
+    """Base stations, one array element a sector (raises SimulationError unless all but azimuths are finite)."""
 
     x: Array  #: position in the city's frame [m], shape (bs,)
     y: Array
@@ -45,11 +42,8 @@ class Stations:
         for name in ("x", "y", "h", "power"):
             bad = ~np.isfinite(getattr(self, name))
             if bad.any():
-                raise SimulationError(
-                    f"stations {', '.join(self.id[bad])} have no {name}",
-                    "only the azimuth of a station may be unknown",
-                    "give it, or leave these stations out with `take`",
-                )
+                mend = "give it, or leave these stations out with `take`"
+                raise SimulationError(f"stations {', '.join(self.id[bad])} have no {name}", "", mend)
 
     @property
     def n(self) -> int:
@@ -76,10 +70,7 @@ class Stations:
         return float(x - dx), float(y - dy), float(x + dx), float(y + dy)
 
     def above_roofs(self, city: City) -> Stations:
-        """The table with antennas that would be inside or right on a building lifted clear of its roof.
-
-        A position wrong by metres may lie within a taller building, where its rays would be caught.
-        """
+        """The table with antennas lifted clear of a roof that a wrong position puts them under: it would catch rays."""
         return self.replace(h=np.maximum(self.h, city.height_at(self.x, self.y) + ROOF_CLEARANCE))
 
     def coords(self) -> dict[str, tuple[str, Any]]:

@@ -81,7 +81,7 @@ def test_fetch_copies_from_the_named_folder_and_refuses_another_files_hash(clone
     manifest.write_text(json.dumps(content | {"files": [csv]}))
     assert main(["fetch", "rome", "--data-root", str(root)]) == 2
     error = capsys.readouterr().err
-    assert error.startswith("HashMismatchError") and "rome_crop_knn_ready.csv" in error and csv["sha256"] in error
+    assert error.startswith("DataError") and "rome_crop_knn_ready.csv" in error and csv["sha256"] in error
     assert not (clone / "data/rome/rome_crop_knn_ready.csv").exists()
 
 

@@ -59,7 +59,7 @@ def test_frames_travel_in_attributes_and_do_not_mix():
     assert LocalFrame.from_attrs(ROME.to_attrs()) == ROME
     with pytest.raises(FrameError, match="'frame_lat0' is missing"):
         LocalFrame.from_attrs({})
-    ROME.require_same(LocalFrame(41.8695, 12.4615))
+    ROME.require_same(LocalFrame(41.8695, 12.4615), "these")
     with pytest.raises(FrameError, match="these links are in frame"):
         ROME.require_same(LocalFrame(41.87, 12.4615), "these links")
 

@@ -15,7 +15,7 @@ import pooch
 import requests
 
 from rfloc.config import project_root
-from rfloc.errors import ConfigError, DataError, HashMismatchError
+from rfloc.errors import ConfigError, DataError
 from rfloc.files import content_hash, load_json, write
 
 
@@ -33,16 +33,16 @@ def read_manifest(name: str, project: Path | None = None) -> dict[str, Any]:
 
 
 def verify(path: Path, sha256: str) -> None:
-    """Raise HashMismatchError unless the file at `path` has this hash."""
+    """Raise DataError unless the file at `path` has this hash."""
     if (got := content_hash(path)) != sha256:
         why = f"its SHA-256 is {got}, expected {sha256}"
-        raise HashMismatchError(f"{path} is not the published file", why, "move it away and fetch again")
+        raise DataError(f"{path} is not the published file", why, "move it away and fetch again")
 
 
 def check_files(name: str, data_root: Path, used: Sequence[str], project: Path | None = None) -> None:
     """Check files of a data set, `used`, paths below `data_root`.
 
-    Raises HashMismatchError, DataError or ConfigError if one is not the published file, is missing, or unknown.
+    Raises DataError, DataError or ConfigError if one is not the published file, is missing, or unknown.
     """
     manifest = read_manifest(name, project)
     hashes = {f"{manifest['folder']}/{file['name']}": file["sha256"] for file in manifest["files"]}
@@ -66,7 +66,7 @@ def fetch(
 
     Raises
     ------
-    HashMismatchError
+    DataError
         If a file, there already or just received, is not the published one.
     DataError
         If a file has no public origin, or the origin does not answer. The others are fetched first.
@@ -101,7 +101,7 @@ def fetch(
                 continue
             except ValueError as error:  # pooch's word for a wrong hash
                 mend = "its origin changed, or the transfer was damaged: fetch again"
-                raise HashMismatchError(f"{origin} is not the published file", str(error), mend) from None
+                raise DataError(f"{origin} is not the published file", str(error), mend) from None
             done[path.name] = "downloaded"
         print(f"{path}: {done[path.name]}, {file['bytes'] / 1e6:.1f} MB, SHA-256 right; licence: {file['licence']}")
     if failed:

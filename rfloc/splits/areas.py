@@ -1,8 +1,7 @@
-"""Areas that a split holds out: blocks or boxes, kept as geometry in the split's attributes.
+"""Areas that a split holds out: blocks of the plane or boxes of latitude and longitude.
 
-A block is a square of the plane, cell (floor(x / block), floor(y / block)) of the city's frame. A box is bounded by
-two parallels and two meridians. Both become polygons in the frame [m], written as WKT into `unknown_area` and
-`val_area`, so that whoever reads a split decides by the same geometry. Borders belong to an area.
+Both become polygons in the city's frame [m], kept as WKT in the split's attributes, so that whoever reads a split
+decides by the same geometry. Borders belong to an area.
 """
 
 from __future__ import annotations
@@ -17,31 +16,26 @@ from shapely.geometry.base import BaseGeometry
 
 from rfloc.frames import LocalFrame
 
-Bools = NDArray[np.bool_]
-
-#: Sides of a box are broken at this length [deg], so that the polygon keeps within a millimetre of its parallels.
-BOX_STEP = 0.001
-
 
 def blocks_of(x: ArrayLike, y: ArrayLike, block: float) -> NDArray[np.int64]:
-    """Block (column, row) of each position [m], shape (n, 2)."""
+    """Square block (column, row), floor(x / block) and floor(y / block), of each position [m], shape (n, 2)."""
     return np.floor(np.column_stack([x, y]) / block).astype(np.int64)
 
 
 def area_of_blocks(blocks: NDArray[np.int64], edge: float) -> BaseGeometry:
     """The union of blocks, shape (n, 2), of `edge` metres."""
-    low = blocks * edge
-    return shapely.union_all(shapely.box(low[:, 0], low[:, 1], low[:, 0] + edge, low[:, 1] + edge))
+    return shapely.union_all(shapely.box(*(blocks * edge).T, *(blocks * edge + edge).T))
 
 
 def area_of_box(box: list[float], frame: LocalFrame) -> BaseGeometry:
     """The polygon in a frame of a box (lat_min, lat_max, lon_min, lon_max) [deg]."""
-    lat_min, lat_max, lon_min, lon_max = box
-    outline = shapely.segmentize(shapely.box(lon_min, lat_min, lon_max, lat_max), BOX_STEP)
+    south, north, west, east = box
+    # sides are broken every 0.001 deg, so that the polygon keeps within a millimetre of its parallels
+    outline = shapely.segmentize(shapely.box(west, south, east, north), 0.001)
     return shapely.transform(outline, lambda at: np.column_stack(frame.to_local(at[:, 1], at[:, 0])))
 
 
-def near(area: BaseGeometry, x: ArrayLike, y: ArrayLike, distance: float = 0.0) -> Bools:
+def near(area: BaseGeometry, x: ArrayLike, y: ArrayLike, distance: float = 0.0) -> NDArray[np.bool_]:
     """Whether each position [m] lies in an area or no further than `distance` [m] from it."""
     return np.asarray(shapely.dwithin(area, shapely.points(np.asarray(x, float), np.asarray(y, float)), distance))
 
@@ -50,6 +44,13 @@ def squares(centre_x: ArrayLike, centre_y: ArrayLike, size: ArrayLike) -> NDArra
     """Square polygons round centres [m], of one size or one each [m]."""
     x, y, half = np.broadcast_arrays(centre_x, centre_y, np.asarray(size, float) / 2)
     return np.atleast_1d(shapely.box(x - half, y - half, x + half, y + half))
+
+
+@lru_cache(maxsize=64)
+def _parsed(wkt: str) -> BaseGeometry:
+    geometry = shapely.from_wkt(wkt)
+    shapely.prepare(geometry)
+    return geometry
 
 
 def unknown_area(split: xr.Dataset) -> BaseGeometry:
@@ -62,26 +63,14 @@ def val_area(split: xr.Dataset) -> BaseGeometry:
     return _parsed(split.attrs["val_area"])
 
 
-def held_out(split: xr.Dataset, x: ArrayLike, y: ArrayLike) -> Bools:
+def held_out(split: xr.Dataset, x: ArrayLike, y: ArrayLike) -> NDArray[np.bool_]:
     """Whether positions [m] lie in a held-out area or within the buffer of one, and so must not be trained on."""
     return near(unknown_area(split), x, y, float(split.attrs["buffer"]))
 
 
-def overlaps(split: xr.Dataset, centre_x: ArrayLike, centre_y: ArrayLike, size: ArrayLike, gap: float = 0.0) -> Bools:
-    """Whether square crops, by centre and edge [m], touch a held-out area or come within `gap` [m] of one."""
-    return np.asarray(shapely.dwithin(unknown_area(split), squares(centre_x, centre_y, size), gap))
-
-
-def crosses(split: xr.Dataset, centre_x: ArrayLike, centre_y: ArrayLike, size: ArrayLike) -> Bools:
-    """Whether training crops come nearer to a held-out area than the split's `crop_gap`; never, where it has none."""
-    gap = split.attrs.get("crop_gap")
+def crosses(split: xr.Dataset, centre_x: ArrayLike, centre_y: ArrayLike, size: ArrayLike) -> NDArray[np.bool_]:
+    """Whether training crops, by centre and edge [m], come within `crop_gap` of a held-out area; never, without one."""
+    gap, crops = split.attrs.get("crop_gap"), squares(centre_x, centre_y, size)
     if gap is None:
-        return np.zeros(np.broadcast(np.atleast_1d(centre_x), centre_y, size).shape, bool)
-    return overlaps(split, centre_x, centre_y, size, float(gap))
-
-
-@lru_cache(maxsize=64)
-def _parsed(wkt: str) -> BaseGeometry:
-    geometry = shapely.from_wkt(wkt)
-    shapely.prepare(geometry)
-    return geometry
+        return np.zeros(len(crops), bool)
+    return np.asarray(shapely.dwithin(unknown_area(split), crops, float(gap)))

@@ -1,7 +1,6 @@
 """Every UE gets one role; a role depends on the seed, on where UEs are, and not on their order.
 
-- `unknown`: every UE of a held-out area: random blocks that hold a share of the UEs, or the test box. No other UE in
-  use is within `buffer` of it.
+- `unknown`: every UE of a held-out area: random blocks that hold a share of the UEs, or the test box.
 - `buffer`: UEs outside the held-out area but within `buffer` of it; never used.
 - `val`: every other UE of the validation blocks or box, which choose checkpoints.
 - `known`: a random share of the other positions; its neighbours are in training.
@@ -10,20 +9,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import shapely
 import xarray as xr
 from numpy.typing import ArrayLike, NDArray
-from shapely.geometry.base import BaseGeometry
 
 from rfloc.config import Leak, SplitParams
 from rfloc.errors import SplitError
 from rfloc.frames import LocalFrame
 from rfloc.schema import ROLES, SCHEMAS, validate, with_units
-from rfloc.splits.areas import area_of_blocks, area_of_box, blocks_of, near, unknown_area, val_area
+from rfloc.splits.areas import area_of_blocks, area_of_box, blocks_of, held_out, near, unknown_area, val_area
 from rfloc.splits.leakage import leakage_report
 
 Floats = NDArray[np.float64]
@@ -32,61 +29,52 @@ Floats = NDArray[np.float64]
 def make_split(links: xr.Dataset, params: SplitParams, seed: int) -> xr.Dataset:
     """Give every UE of some links a role; the seed draws blocks and known streets.
 
-    Returns
-    -------
-    xr.Dataset
-        Kind `split`, in the order of the links' UEs. Its attributes hold the areas (WKT), `buffer`, `crop_gap` (absent
-        where training crops may overlap held-out areas) and `allow`.
-
-    Raises
-    ------
-    SplitError
-        If a role that was asked for gets no UE, or the result leaks.
+    The dataset, of kind `split`, holds the areas (WKT), `buffer`, `allow` and `crop_gap` (absent where training crops
+    may overlap held-out areas) as attributes. Raises SplitError if a role that was asked for gets no UE, or it leaks.
     """
-    rng = np.random.default_rng(seed)
+    rng, frame = np.random.default_rng(seed), LocalFrame.from_attrs(links.attrs)
     x, y = links["ue_x"].values, links["ue_y"].values
     if params.kind == "boxes":
-        frame = LocalFrame.from_attrs(links.attrs)
         assert params.test_box is not None and params.val_box is not None  # SplitParams demands them
         unknown, val = area_of_box(params.test_box, frame), area_of_box(params.val_box, frame)
     else:
         occupied, ues = np.unique(blocks_of(x, y, params.block), axis=0, return_counts=True)
         order = rng.permutation(len(occupied))
-        drawn = _draw(order, ues, params.unknown, 0.5)
-        unknown = area_of_blocks(occupied[drawn], params.block)
-        drawn = _draw(order[~np.isin(order, drawn)], ues, params.val, 1.0)
-        val = area_of_blocks(occupied[drawn], params.block)
-    role = _roles(x, y, unknown, val, params.buffer)
+        first = _draw(order, ues, params.unknown, 0.5)
+        then = _draw(order[~np.isin(order, first)], ues, params.val, 1.0)
+        unknown, val = (area_of_blocks(occupied[drawn], params.block) for drawn in (first, then))
+    areas = {"unknown_area": unknown, "val_area": val}
+    attrs = {"seed": seed, "kind": params.kind, "buffer": params.buffer, "allow": list(params.allow)}
+    attrs |= {name: shapely.to_wkt(area, rounding_precision=-1) for name, area in areas.items()}
+    attrs |= {"block": params.block} if params.kind == "blocks" else {}
+    attrs |= {"crop_gap": params.crop_gap} if params.crop_gap is not None else {}
+    split = split_like(xr.Dataset(attrs=attrs | {"city": links.attrs["city"]} | frame.to_attrs()), links)
+    role = split["role"].values
     free = np.flatnonzero(role == "train")
     if len(free) and params.known > 0:
         positions, which = np.unique(np.column_stack([x, y])[free], axis=0, return_inverse=True)
         chosen = rng.permutation(len(positions))[: max(1, round(params.known * len(positions)))]
         role[free[np.isin(which, chosen)]] = "known"
     _require_roles(role, links, params)
-    attrs = {"seed": seed, "kind": params.kind, "buffer": params.buffer, "allow": list(params.allow)}
-    for name, area in (("unknown_area", unknown), ("val_area", val)):
-        attrs[name] = shapely.to_wkt(area, rounding_precision=-1)
-    if params.kind == "blocks":
-        attrs["block"] = params.block
-    if params.crop_gap is not None:
-        attrs["crop_gap"] = params.crop_gap
-    split = _dataset(links, role, attrs)
     leakage_report(split, links)
     return split
 
 
-def all_train(links: xr.Dataset, allow: Sequence[Leak], seed: int) -> xr.Dataset:
+def all_train(links: xr.Dataset, allow: list[Leak], seed: int) -> xr.Dataset:
     """The split that holds none of the links out, for where nothing is tested; `allow` names leaks that may be."""
     none: dict[str, Any] = dict.fromkeys(("unknown", "known", "val", "buffer"), 0.0)
     none |= {"kind": "blocks", "block": 150.0, "test_box": None, "val_box": None, "crop_gap": None}
-    return make_split(links, SplitParams(**none, allow=list(allow)), seed)
+    return make_split(links, SplitParams(**none, allow=allow), seed)
 
 
 def split_like(split: xr.Dataset, links: xr.Dataset) -> xr.Dataset:
     """Roles of another dataset's UEs in the same city and frame by the areas of a split; known streets do not occur."""
     frame = LocalFrame.from_attrs(links.attrs)
     frame.require_same(LocalFrame.from_attrs(split.attrs), "these links")
-    return _dataset(links, roles_by_area(split, frame, links["ue_x"].values, links["ue_y"].values), split.attrs)
+    role = roles_by_area(split, frame, links["ue_x"].values, links["ue_y"].values)
+    coords = {name: links[name].drop_vars(list(links[name].coords)) for name in SCHEMAS["split"].coords}
+    like = xr.Dataset({"role": ("ue", role)}, coords, split.attrs | {"city": links.attrs["city"]})
+    return validate(with_units(like, "split"), "split")
 
 
 def in_frame_of(split: xr.Dataset, frame: LocalFrame, x: ArrayLike, y: ArrayLike) -> tuple[Floats, Floats]:
@@ -99,7 +87,11 @@ def in_frame_of(split: xr.Dataset, frame: LocalFrame, x: ArrayLike, y: ArrayLike
 def roles_by_area(split: xr.Dataset, frame: LocalFrame, x: ArrayLike, y: ArrayLike) -> NDArray[np.str_]:
     """Role that the areas of a split give to positions [m] in any frame: "train", "val", "unknown" or "buffer"."""
     at = in_frame_of(split, frame, x, y)
-    return _roles(*at, unknown_area(split), val_area(split), float(split.attrs["buffer"]))
+    role = np.full(len(at[0]), "train", dtype="U7")
+    role[near(val_area(split), *at)] = "val"
+    role[held_out(split, *at)] = "buffer"
+    role[near(unknown_area(split), *at)] = "unknown"  # where areas meet, the held-out one counts
+    return role
 
 
 def _draw(order: NDArray[np.int64], ues: NDArray[np.int64], share: float, most: float) -> NDArray[np.int64]:
@@ -112,27 +104,22 @@ def _draw(order: NDArray[np.int64], ues: NDArray[np.int64], share: float, most: 
     return np.array(chosen or order[: int(share > 0)], dtype=np.int64)
 
 
-def _roles(x: Floats, y: Floats, unknown: BaseGeometry, val: BaseGeometry, buffer: float) -> NDArray[np.str_]:
-    """Roles by area alone; where areas meet, the held-out one counts."""
-    role = np.full(len(x), "train", dtype="U7")
-    role[near(val, x, y)] = "val"
-    role[near(unknown, x, y, buffer)] = "buffer"
-    role[near(unknown, x, y)] = "unknown"
-    return role
-
-
 def _require_roles(role: NDArray[np.str_], links: xr.Dataset, params: SplitParams) -> None:
     """Raise unless every role that was asked for has a UE."""
     boxes = params.kind == "boxes"
-    asked = {"train": 1.0, "val": 1.0 if boxes else params.val, "known": params.known}
-    asked["unknown"] = 1.0 if boxes else params.unknown
-    empty = [name for name, share in asked.items() if share > 0 and not (role == name).any()]
+    asked = {"train": True, "val": boxes or params.val, "known": params.known, "unknown": boxes or params.unknown}
+    empty = [name for name, share in asked.items() if share and not (role == name).any()]
     if not empty:
         return
-    lat, lon = ((float(links[name].min()), float(links[name].max())) for name in ("ue_lat", "ue_lon"))
-    where = f"they span lat {lat[0]:.4f} to {lat[1]:.4f}, lon {lon[0]:.4f} to {lon[1]:.4f}"
-    mend = f"see that test_box {params.test_box} and val_box {params.val_box} lie there and leave other UEs to train on"
-    if not boxes:
+    if boxes:
+        lat, lon = (
+            f"{links[name].values.min():.4f} to {links[name].values.max():.4f}" for name in ("ue_lat", "ue_lon")
+        )
+        where = f"they span lat {lat}, lon {lon}"
+        mend = (
+            f"see that test_box {params.test_box} and val_box {params.val_box} lie there and leave other UEs to train"
+        )
+    else:
         blocks = np.unique(blocks_of(links["ue_x"].values, links["ue_y"].values, params.block), axis=0)
         where = f"they occupy {len(blocks)} blocks of {params.block:g} m"
         mend = "take smaller blocks, another share, or more UEs"
@@ -141,11 +128,3 @@ def _require_roles(role: NDArray[np.str_], links: xr.Dataset, params: SplitParam
         f"of {len(role)} UEs: {', '.join(f'{name} {int((role == name).sum())}' for name in ROLES)}; {where}",
         f"{mend}; or narrow the buffer",
     )
-
-
-def _dataset(links: xr.Dataset, role: NDArray[np.str_], attrs: dict) -> xr.Dataset:
-    """Roles in the order of the links' UEs as a dataset of kind `split`."""
-    coords = {name: links[name].drop_vars(list(links[name].coords)) for name in SCHEMAS["split"].coords}
-    attrs = attrs | {"city": links.attrs["city"]} | LocalFrame.from_attrs(links.attrs).to_attrs()
-    split = xr.Dataset({"role": ("ue", role)}, coords=coords, attrs=attrs)
-    return validate(with_units(split, "split"), "split")

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from rfloc.datasets.fetch import check_files, fetch, read_manifest
-from rfloc.errors import ConfigError, DataError, HashMismatchError
+from rfloc.errors import ConfigError, DataError
 
 BODY = bytes(range(256)) * 1000
 FILE = "rome/file0.bin"
@@ -93,16 +93,16 @@ def test_a_file_without_an_address_says_where_to_get_it(tmp_path: Path) -> None:
 
 
 def test_wrong_content_is_refused_and_leaves_nothing(tmp_path: Path, server: str) -> None:
-    with pytest.raises(HashMismatchError, match=hashlib.sha256(BODY[::-1]).hexdigest()):
+    with pytest.raises(DataError, match=hashlib.sha256(BODY[::-1]).hexdigest()):
         get(tmp_path, f"{server}/lies")
     assert left(tmp_path) == []
 
 
 def test_a_file_that_differs_is_never_overwritten_nor_copied(tmp_path: Path, server: str) -> None:
     mine = put(tmp_path, b"mine")
-    with pytest.raises(HashMismatchError, match=r"file0.bin is not the published file"):
+    with pytest.raises(DataError, match=r"file0.bin is not the published file"):
         get(mine, f"{server}/good")
-    with pytest.raises(HashMismatchError, match=r"file0.bin is not the published file"):
+    with pytest.raises(DataError, match=r"file0.bin is not the published file"):
         get(tmp_path / "data", None, data_root=mine)
     assert (mine / FILE).read_bytes() == b"mine" and left(tmp_path / "data") == [] and Handler.asked == []
 
@@ -125,5 +125,5 @@ def test_files_are_checked_where_they_lie(tmp_path: Path, rome_data: Path, proje
         check_files("rome", rome_data, ["rome/other"], project_root)
     (tmp_path / "rome").mkdir()
     (tmp_path / used[0]).write_bytes(b"something else")
-    with pytest.raises(HashMismatchError, match="is not the published"):
+    with pytest.raises(DataError, match="is not the published"):
         check_files("rome", tmp_path, used, project_root)
