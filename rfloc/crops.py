@@ -1,14 +1,14 @@
-"""Crops: the square windows that a localizer sees, cut from links and raster on the fly.
+"""Crops: the squares that a localizer sees, cut from links and raster on the fly.
 
-A crop is a square of `size` metres whose centre is displaced from the UE, so that the UE lies uniformly in the central
-`jitter` share of it (paper section 4); in A_var every crop has a size of its own (appendix H). Images have row 0 =
-north; positions inside a crop are relative to its centre, x east, y north [m].
+A UE lies uniformly in the central `jitter` share of its crop (paper section 4); in A_var every crop has a size of its
+own (appendix H). Images have row 0 = north; positions are relative to the crop's centre, x east, y north [m].
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import xarray as xr
@@ -26,8 +26,6 @@ Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 Bools = NDArray[np.bool_]
 
-#: Raster layers of a crop's image, in channel order.
-LAYERS = ("building", "road")
 #: Centres that are tried for a UE before it is given up as hearing too few stations inside any crop.
 ATTEMPTS = 64
 
@@ -52,10 +50,10 @@ class Batch:
     def __len__(self) -> int:
         return len(self.ue)
 
-    def take(self, index: ArrayLike) -> Batch:
+    def take(self, index: Ints) -> Batch:
         """The crops at these positions of the batch."""
-        values = {f.name: getattr(self, f.name) for f in fields(self)}
-        return Batch(**{k: v[np.asarray(index)] if isinstance(v, np.ndarray) else v for k, v in values.items()})
+        parts: dict[str, Any] = {k: v[index] for k, v in vars(self).items() if isinstance(v, np.ndarray)}
+        return replace(self, **parts)
 
 
 def cell_centres(size: ArrayLike, cells: int) -> tuple[Floats, Floats]:
@@ -74,11 +72,7 @@ def cell_index(xy: ArrayLike, size: ArrayLike, cells: int) -> Ints:
 
 
 class CropPlacer:
-    """Chooses crops for the UEs of links.
-
-    Where they are `variable`, each crop has a size of its own: half edges are normal (`var_mean`, `var_sd`), truncated
-    to `var_range`.
-    """
+    """Chooses crops for the UEs of links; half edges of `variable` ones follow a normal law, truncated (`var_*`)."""
 
     def __init__(self, links: xr.Dataset, crops: CropParams, *, variable: bool = False) -> None:
         self.crops, self.links, self.variable = crops, links, variable
@@ -103,9 +97,8 @@ class CropPlacer:
 
     def jittered(self, ue: ArrayLike, rng: np.random.Generator, size: ArrayLike) -> tuple[Floats, Floats]:
         """Draw a crop centre for each UE: UE minus U(-jitter * size / 2, +jitter * size / 2) per axis [m]."""
-        ue = np.asarray(ue, int)
-        shift = rng.uniform(-0.5, 0.5, (len(ue), 2)) * self.crops.jitter * np.asarray(size, float)[..., None]
-        centre = self.ue_xy[ue] - shift
+        at = self.ue_xy[np.asarray(ue, int)]
+        centre = at - rng.uniform(-0.5, 0.5, at.shape) * self.crops.jitter * np.asarray(size, float)[..., None]
         return centre[:, 0], centre[:, 1]
 
     def eligible(
@@ -135,17 +128,14 @@ class CropPlacer:
 
 
 class CropBatcher(CropPlacer):
-    """The only place that turns links, raster and crop centres into model inputs.
-
-    Raises FrameError if links and raster are in different frames.
-    """
+    """The only place that turns links, raster (in the same frame, else FrameError) and crop centres into inputs."""
 
     def __init__(self, links: xr.Dataset, raster: xr.Dataset, crops: CropParams) -> None:
         LocalFrame.from_attrs(links.attrs).require_same(LocalFrame.from_attrs(raster.attrs), "the raster")
         super().__init__(links, crops)
         self._rf = np.stack([links[name].values for name in FEATURES], axis=2).astype(np.float32)
         self._strength = np.where(self.heard, links["nrsrp"].values, -np.inf)
-        self._pooler = AreaPooler(raster, LAYERS)
+        self._pooler = AreaPooler(raster, ("building", "road"))
 
     def batch(
         self,
@@ -156,21 +146,10 @@ class CropBatcher(CropPlacer):
         turns: ArrayLike | None = None,
         size: ArrayLike | None = None,
     ) -> Batch:
-        """Cut B crops.
+        """Cut crops of UEs by index, (B,), with these centres and edges (default `crops.size`) in the local frame [m].
 
-        Parameters
-        ----------
-        ue : array of int
-            Shape (B,), positions along `ue` of the links.
-        centre_x, centre_y, size : array
-            Shape (B,), crop centres in the local frame and edges [m]; size may be one for all, default `crops.size`.
-        flip, turns : array, optional
-            Shape (B,): mirror east to west (bool), then turn by so many quarters counter-clockwise (int).
-
-        Raises
-        ------
-        DataError
-            If a UE lies outside its crop.
+        `flip`, bool (B,), mirrors east to west; then `turns` turns by so many quarters counter-clockwise; both or none
+        are given. Raises DataError if a UE lies outside its crop.
         """
         ue = np.atleast_1d(np.asarray(ue, np.int64))
         centre = np.stack([np.atleast_1d(centre_x), np.atleast_1d(centre_y)], axis=1).astype(float)
@@ -195,9 +174,8 @@ class CropBatcher(CropPlacer):
         bs_xy = np.where(mask[..., None], self.bs_xy[index] - centre[:, None], 0.0)
         rf = self._rf[ue[:, None], index]
         rf_mask = np.isfinite(rf) & mask[..., None]
-        if flip is not None or turns is not None:
-            flip = np.zeros(len(ue), bool) if flip is None else np.asarray(flip, bool)
-            turns = np.zeros(len(ue), int) if turns is None else np.asarray(turns, int)
+        if flip is not None and turns is not None:
+            flip, turns = np.asarray(flip, bool), np.asarray(turns, int)
             image[flip] = image[flip, :, :, ::-1]
             image = np.stack([np.rot90(picture, k, axes=(1, 2)) for picture, k in zip(image, turns, strict=True)])
             bs_xy, target_xy = turn(bs_xy, flip, turns), turn(target_xy, flip, turns)
@@ -217,12 +195,11 @@ class CropBatcher(CropPlacer):
         )
 
 
-def turn(xy: Floats, flip: ArrayLike, turns: ArrayLike) -> Floats:
+def turn(xy: Floats, flip: Bools, turns: Ints) -> Floats:
     """Mirror east to west where `flip`, then turn counter-clockwise by `turns` quarters; xy is (B, ..., 2) [m]."""
     shape = (-1,) + (1,) * (xy.ndim - 2)
-    x = np.where(np.asarray(flip, bool).reshape(shape), -xy[..., 0], xy[..., 0])
-    y = xy[..., 1]
-    quarter = np.asarray(turns, int).reshape(shape) % 4
+    x, y = np.where(flip.reshape(shape), -xy[..., 0], xy[..., 0]), xy[..., 1]
+    quarter = turns.reshape(shape) % 4
     cos, sin = np.array([1, 0, -1, 0])[quarter], np.array([0, 1, 0, -1])[quarter]
     return np.stack([cos * x - sin * y, sin * x + cos * y], axis=-1)
 
@@ -236,19 +213,12 @@ def evaluation_crops(
     seed: int,
     variable: bool = False,
 ) -> xr.Dataset:
-    """Draw fixed crops for the UEs of some roles: `per_ue` each, with at least `min_heard` heard stations inside.
+    """Fixed crops of the UEs of some roles, ordered by role, then UE: `per_ue` each, with `min_heard` stations inside.
 
-    A UE is tried :data:`ATTEMPTS` times a crop and dropped where one of its crops finds no eligible centre; the
-    attributes `<role>_ues`, `<role>_dropped` count them. Each UE draws from a random stream of its own, by seed, kind
-    of crop, campaign and place: another UE or role moves no other's crops.
-
-    With `variable`, crops are those of A_var (appendix H), each with an edge in `size` [m], drawn anew together with
-    the centre: sizes follow their law among the crops that can be used. `crop_size` is then the mean edge.
-
-    Returns
-    -------
-    Dataset
-        Of kind "crops", samples ordered by role, then UE.
+    A UE is dropped where one of its crops finds no eligible centre; the attributes `<role>_ues`, `<role>_dropped`
+    count them. Each UE draws from a random stream of its own, by seed, kind of crop, campaign and place: another UE or
+    role moves no other's crops. With `variable`, each crop has an edge in `size` [m], drawn anew with its centre, and
+    `crop_size` is the mean edge.
 
     Raises
     ------
@@ -282,18 +252,13 @@ def evaluation_crops(
     crop_x, crop_y, size = np.concatenate(drawn, axis=1)
     columns = {"ue": ue, "x": placer.ue_xy[ue, 0], "y": placer.ue_xy[ue, 1], "role": role_of[ue]}
     columns |= {"crop_x": crop_x, "crop_y": crop_y} | ({"size": size} if variable else {})
-    ds = xr.Dataset(
-        {name: ("sample", values) for name, values in columns.items()},
-        attrs=attrs | LocalFrame.from_attrs(links.attrs).to_attrs(),
-    )
+    attrs |= LocalFrame.from_attrs(links.attrs).to_attrs()
+    ds = xr.Dataset({name: ("sample", values) for name, values in columns.items()}, attrs=attrs)
     return validate(with_units(ds, "crops"), "crops")
 
 
 def size_bins(sizes: ArrayLike, crops: CropParams) -> tuple[Ints, Floats]:
-    """Bins of A_var: the bin of each crop edge, and the bins' limits from the smallest edge to the largest [m].
-
-    Bin k covers [limits[k], limits[k + 1]); the last one holds the largest edge too.
-    """
+    """Bins of A_var: the bin of each crop edge, and the bins' limits [m]; bin k covers [limits[k], limits[k + 1])."""
     low, high = (2 * half for half in crops.var_range)
     count = int(np.ceil((high - low) / crops.var_bin - 1e-9))
     limits = np.minimum(low + crops.var_bin * np.arange(count + 1), high)

@@ -1,8 +1,4 @@
-"""What every localizer keeps to, and the priors that several share.
-
-A localizer whose point estimate is not a functional of its posterior (k-NN over the whole city, a centroid) also keeps
-:class:`Estimator`.
-"""
+"""What every localizer keeps to, and the priors that several share."""
 
 from __future__ import annotations
 
@@ -29,7 +25,7 @@ class Localizer(Protocol):
 
 @runtime_checkable
 class Estimator(Protocol):
-    """A localizer with a point estimate of its own, which may lie outside the crop."""
+    """A localizer whose point estimate is no functional of its posterior; it may lie outside the crop."""
 
     def estimate(self, batch: Batch) -> NDArray[np.floating]:
         """x, y relative to the crop centre [m], (B, 2)."""
@@ -37,10 +33,7 @@ class Estimator(Protocol):
 
 
 def jitter_prior(crops: CropParams, cells: int | None = None) -> NDArray[np.float64]:
-    """Before any measurement: uniform over the central `jitter` share; (cells, cells), sum 1.
-
-    A cell counts by the share of its area that lies in the central square; `jitter = 0` leaves the middle.
-    """
+    """Before any measurement: uniform over the central `jitter` share, (cells, cells); cells count by their share."""
     cells = cells or crops.output
     edges = np.linspace(-0.5, 0.5, cells + 1)
     half = max(crops.jitter / 2, 1e-9)
@@ -53,9 +46,9 @@ def street_prior(batch: Batch, crops: CropParams, cells: int | None = None) -> N
     """Jitter prior restricted to streets, (B, cells, cells); where the map shows none, the jitter prior itself."""
     cells = cells or crops.output
     prior = jitter_prior(crops, cells)
-    masked = resample(batch.image[:, 1], cells) * prior
-    total = masked.sum(axis=(1, 2), keepdims=True)
-    return np.where(total > 0, masked / np.where(total > 0, total, 1), prior)
+    streets = resample(batch.image[:, 1], cells) * prior
+    total = streets.sum(axis=(1, 2), keepdims=True)
+    return np.divide(streets, total, out=np.broadcast_to(prior, streets.shape).copy(), where=total > 0)
 
 
 def resample(image: NDArray[np.floating], cells: int) -> NDArray[np.float64]:

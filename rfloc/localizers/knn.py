@@ -1,7 +1,7 @@
 """Weighted k-nearest-neighbour fingerprinting (paper section 7.1), over the whole city or inside the crop's square.
 
-The paper leaves k, the neighbours' weights, the metric and "non-zero count" open. Here: Euclidean distance, inverse
-distance weights, and the count of stations that the UE, the fingerprint or both hear.
+What the paper leaves open: Euclidean distance over the count of stations that the UE, the fingerprint or both hear,
+inverse distance weights.
 """
 
 from __future__ import annotations
@@ -20,36 +20,24 @@ from rfloc.schema import FEATURES, require_same_stations
 
 Floats = NDArray[np.float64]
 
-
 #: Smallest standard deviation per axis of a neighbour's contribution to the posterior [m].
 BANDWIDTH = 20.0
 
 
 class KNearest:
-    """Weighted k-NN on fingerprints of measured UEs.
+    """Weighted k-NN on fingerprints, links of the training UEs only (raises DataError where one lacks a feature).
 
     Parameters
     ----------
-    fingerprints : Dataset
-        Links of the training UEs only, e.g. `links.isel(ue=split.role == "train")`.
     links : Dataset
         The links that batches index; the same stations in the same order.
-    crops : CropParams
-        Output grid and jitter.
-    k : int
-        Neighbours.
     fill_db : float or None
         Filled in where a feature is missing; None: each feature's weakest value among the fingerprints.
     within : {"city", "square"}
-        Where fingerprints are searched. "square" keeps those inside the crop and, as a model would, uses only stations
-        inside it; a crop without fingerprints is answered with its centre.
+        "square" keeps fingerprints inside the crop and, as a model would, uses only stations inside it; a crop without
+        fingerprints is answered with its centre.
     features : tuple of str
         Features compared; several are scaled by their standard deviation among the fingerprints.
-
-    Raises
-    ------
-    DataError
-        If there are no fingerprints, or none holds one of the features.
     """
 
     def __init__(
@@ -97,14 +85,10 @@ class KNearest:
         return distances
 
     def neighbours(self, ue: ArrayLike, centre: Floats, size: ArrayLike) -> tuple[Floats, Floats]:
-        """Find the k nearest fingerprints of UEs in crops with these centres (B, 2) and edges [m].
+        """The k nearest fingerprints of UEs in crops with these centres (B, 2) and edges [m].
 
-        Returns
-        -------
-        weight : ndarray
-            Shape (B, k), inverse distances with sum 1 (an exact match takes all); all 0 where there is none.
-        xy : ndarray
-            Shape (B, k, 2), relative to the crop centre [m].
+        Returns their weights (B, k), inverse distances with sum 1 (an exact match takes all), all 0 where there is
+        none, and their x, y relative to the crop centre [m], (B, k, 2).
         """
         distance = self._distances(ue, centre, size)
         pick = np.argsort(distance, axis=1, kind="stable")[:, : self.k]
@@ -156,6 +140,4 @@ def fingerprinting(
         "knn_square": {"features": level, "fill_db": params.fill_db, "within": "square"},
         "knn_square_4": {"features": measured, "within": "square"},
     }
-    return {
-        name: KNearest(fingerprints, links, crops, k=params.k, name=name, **option) for name, option in options.items()
-    }
+    return {name: KNearest(fingerprints, links, crops, k=params.k, name=name, **how) for name, how in options.items()}

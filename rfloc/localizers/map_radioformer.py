@@ -12,7 +12,7 @@ from __future__ import annotations
 import math
 from itertools import pairwise
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
@@ -39,17 +39,7 @@ def normalise(rf: Tensor, there: Tensor) -> Tensor:
 
 
 class MapRadioFormer(nn.Module):
-    """The network (paper section 6): see :func:`build_model`, which makes one.
-
-    Parameters
-    ----------
-    trunk : transformers.Dinov2Model
-        Embeddings and layers of the transformer.
-    mlp : list of int
-        Widths of the radio MLP's hidden layers.
-    pixels, patch, output : int
-        Edge of the image and of a patch [px], and of the output grid [cells].
-    """
+    """The network (paper section 6), made by :func:`build_model`; `mlp` are widths of the radio MLP's hidden layers."""
 
     def __init__(self, trunk: Dinov2Model, mlp: list[int], pixels: int, patch: int, output: int) -> None:
         super().__init__()
@@ -66,10 +56,7 @@ class MapRadioFormer(nn.Module):
     def encode_image(
         image: Tensor, bs_xy: Tensor, rf: Tensor, rf_mask: Tensor, bs_mask: Tensor, size: Tensor
     ) -> Tensor:
-        """The image that the trunk sees, (batch, 3, pixels, pixels): building, road, scale [px/m], stations drawn in.
-
-        Arguments are those of :meth:`forward`.
-        """
+        """What the trunk sees, (batch, 3, pixels, pixels): building, road, scale [px/m], stations drawn in."""
         scale = (image.shape[-1] / size).to(image.dtype).reshape(-1, 1, 1, 1).expand(-1, 1, *image.shape[2:])
         level = normalise(rf, rf_mask & bs_mask.unsqueeze(-1))[..., 0]
         return draw_stations(torch.cat((image, scale), 1), bs_xy / size.reshape(-1, 1, 1), level, bs_mask)
@@ -77,21 +64,7 @@ class MapRadioFormer(nn.Module):
     def forward(
         self, image: Tensor, bs_xy: Tensor, rf: Tensor, rf_mask: Tensor, bs_mask: Tensor, size: Tensor
     ) -> Tensor:
-        """Logits over the crop grid, shape (batch, output, output), row 0 = north.
-
-        Parameters
-        ----------
-        image : Tensor
-            Building and road coverage, shape (batch, 2, pixels, pixels), row 0 = north.
-        bs_xy : Tensor
-            Stations relative to the crop's centre [m], x east, y north, shape (batch, station, 2), strongest first.
-        rf : Tensor
-            rssi, nsinr, nrsrp, nrsrq [dBm/dB], shape (batch, station, 4).
-        rf_mask, bs_mask : Tensor
-            Which features, which stations are there, bool, shapes (batch, station, 4) and (batch, station).
-        size : Tensor
-            Edge of each crop [m], shape (batch,).
-        """
+        """Logits (batch, output, output), row 0 = north, for fields of :class:`~rfloc.crops.Batch`."""
         seen_image = self.encode_image(image, bs_xy, rf, rf_mask, bs_mask, size)
         patches = self.embeddings(seen_image)  # [batch, CLS + patches^2, width]
         there = rf_mask & bs_mask.unsqueeze(-1)
@@ -112,17 +85,10 @@ class MapRadioFormer(nn.Module):
 
 
 def build_model(model: ModelParams, crops: CropParams, weights: Path | None = None) -> MapRadioFormer:
-    """The network that the parameters describe, initialised from PyTorch's global random state.
+    """The network that the parameters describe (else ConfigError), from PyTorch's global random state.
 
-    `weights` is a folder with `<backbone>/` in Hugging Face's layout, from which a DINOv2 trunk is loaded; default:
-    untrained. Of the crops, `pixels` and `output` count.
-
-    Raises
-    ------
-    ConfigError
-        If width, heads, patch, pixels and output do not fit each other.
-    TrainingError
-        If there are no weights of the backbone in `weights`.
+    A DINOv2 trunk is loaded from the folder `weights`, with `<backbone>/` in Hugging Face's layout (else
+    TrainingError); default: untrained.
     """
     from transformers import Dinov2Config, Dinov2Model
     from transformers.utils import logging
@@ -138,15 +104,9 @@ def build_model(model: ModelParams, crops: CropParams, weights: Path | None = No
         if wrong:
             raise ConfigError(problem, "the parts of the network would not fit together", "change one of them")
     if weights is None:
-        trunk = Dinov2Model(
-            Dinov2Config(
-                hidden_size=width,
-                num_hidden_layers=depth,
-                num_attention_heads=heads,
-                image_size=crops.pixels if small else 518,
-                patch_size=model.patch,
-            )
-        )
+        sizes: dict[str, Any] = {"hidden_size": width, "num_hidden_layers": depth, "num_attention_heads": heads}
+        edge = crops.pixels if small else 518
+        trunk = Dinov2Model(Dinov2Config(**sizes, image_size=edge, patch_size=model.patch))
         trunk.set_attn_implementation("sdpa")
         _align_positions(trunk, crops)
     else:

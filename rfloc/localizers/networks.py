@@ -20,7 +20,6 @@ from rfloc.localizers.map_radioformer import build_model
 
 #: Builders by name: model and crop parameters, and the folder of pretrained weights or None, to a network.
 NETWORKS: dict[str, Callable[[ModelParams, CropParams, Path | None], nn.Module]] = {"map_radioformer": build_model}
-DEFAULT = "map_radioformer"
 
 #: What a network is given, in the order of its arguments.
 INPUTS = ("image", "bs_xy", "rf", "rf_mask", "bs_mask", "size")
@@ -46,18 +45,17 @@ def predict(network: nn.Module, tensors: dict[str, Tensor]) -> Tensor:
 
 
 def to_posterior(logits: Tensor, loss: str) -> Tensor:
-    """Logits (batch, output, output) to probabilities that sum to 1 over the grid, as the training loss means them."""
+    """Logits (batch, output, output) to probabilities that sum to 1 over the grid, as the training loss means them.
+
+    With "bce" they say how probable each cell is by itself, which is scaled.
+    """
     flat = logits.double().flatten(1)
     log_weight = flat if loss == "softmax" else nn.functional.logsigmoid(flat)
     return log_weight.softmax(1).view_as(logits)
 
 
 class NetLocalizer:
-    """A trained network as a localizer, on a GPU if there is one.
-
-    Logits that were trained with the loss "softmax" are normalised over the grid; those of "bce" are probabilities of
-    each cell, which are scaled to sum to one.
-    """
+    """A network that was trained with `loss` as a localizer, on a GPU if there is one."""
 
     def __init__(self, network: nn.Module, name: str, loss: str) -> None:
         self.name, self.loss = name, loss
@@ -70,6 +68,6 @@ class NetLocalizer:
         return [tensors[name] for name in INPUTS]
 
     def posterior(self, batch: Batch) -> np.ndarray:
-        """Probabilities over the crop grid, shape (batch, output, output), row 0 = north, each crop summing to 1."""
+        """Probabilities over the crop grid, (batch, output, output), row 0 = north, each crop summing to 1."""
         with torch.inference_mode():
             return to_posterior(self.network(*self.inputs(batch)), self.loss).cpu().numpy()

@@ -19,37 +19,18 @@ Floats = NDArray[np.float64]
 
 NRSRP, NSINR = (list(FEATURES).index(name) for name in ("nrsrp", "nsinr"))
 
-
 #: Degrees of freedom of the Student-t residual between measurement and map: some links are far off.
 FREEDOM = 4.0
 
 
 class MapPosterior:
-    """Posterior of a UE's position from NRSRP and one radio map a station.
+    """Posterior of a UE's position from NRSRP and one radio map a station of the links (else SchemaError).
 
     A heard station contributes the density of its measured NRSRP around the map's value; a station inside the crop
     that is not among those of the batch contributes the probability of silence: a share `missed` of stations is
     silent at any level, the others are when they fall under the weakest level that could have been reported, or under
     the batch's weakest station when all its slots are taken. The sum of logs is multiplied by `temper`, because
     residuals of neighbouring stations and cells are correlated. The UE stands on a street of the central square.
-
-    Parameters
-    ----------
-    maps : Dataset
-        Of kind "maps".
-    links : Dataset
-        Of the same stations: their positions here decide what lies inside a crop.
-    radio : RadioParams
-        Sensitivity, load and level of detection, which say what could have been reported.
-    crops : CropParams
-        Output grid and jitter.
-    baselines : BaselineParams
-        `posterior_sd` (scale of the residual [dB]), `temper`, `missed`.
-
-    Raises
-    ------
-    SchemaError, FrameError
-        If maps and links have different stations or frames.
     """
 
     def __init__(
@@ -83,6 +64,7 @@ class MapPosterior:
         return np.where(inside, self._maps[stations[:, None, None], rows[:, None], cols], self._floor)
 
     def _log_likelihood(self, batch: Batch, b: int, x: Floats, y: Floats) -> Floats:
+        """Sum of logs over the stations of crop `b` at candidates x, y (n, n) [m]."""
         mask = batch.bs_mask[b]
         heard = batch.bs_index[b][mask]
         within = (np.abs(self._bs - batch.centre[b]) <= batch.size[b] / 2).all(axis=1)
@@ -95,13 +77,9 @@ class MapPosterior:
             weakest = float(reportable_dbm(measured[None], nsinr[None], self.radio)[0])
         if mask.all():
             weakest = max(weakest, measured.min())
-        log = np.zeros(x.shape)
-        if heard.size:
-            log += self._law.logpdf(measured[:, None, None] - self._levels(heard, batch.centre[b], x, y)).sum(axis=0)
-        if silent.size:
-            gap = weakest - self._levels(silent, batch.centre[b], x, y)
-            log += np.interp(gap, self._gaps, self._log_silent).sum(axis=0)
-        return log
+        gap = measured[:, None, None] - self._levels(heard, batch.centre[b], x, y)
+        quiet = weakest - self._levels(silent, batch.centre[b], x, y)
+        return self._law.logpdf(gap).sum(axis=0) + np.interp(quiet, self._gaps, self._log_silent).sum(axis=0)
 
     def posterior(self, batch: Batch) -> Floats:
         """Tempered posterior on the crop grid, (B, G, G): evaluated at the maps' resolution, then summed per cell."""
@@ -111,13 +89,10 @@ class MapPosterior:
         out = np.empty((len(batch), cells, cells))
         for parts in np.unique(split):
             mine = np.flatnonzero(split == parts)
-            weight = self._fine(batch.take(mine), cells * int(parts))
+            some, fine = batch.take(mine), cells * int(parts)
+            x, y = cell_centres(some.size, fine)
+            log = np.stack([self._log_likelihood(some, b, x[b], y[b]) for b in range(len(some))]) * self.temper
+            with np.errstate(divide="ignore"):
+                weight = normalised(log + np.log(street_prior(some, self.crops, fine)))
             out[mine] = weight.reshape(len(mine), cells, parts, cells, parts).sum(axis=(2, 4))
         return out
-
-    def _fine(self, batch: Batch, fine: int) -> Floats:
-        """Tempered posterior on a grid of fine x fine cells."""
-        x, y = cell_centres(batch.size, fine)
-        log = np.stack([self._log_likelihood(batch, b, x[b], y[b]) for b in range(len(batch))]) * self.temper
-        with np.errstate(divide="ignore"):
-            return normalised(log + np.log(street_prior(batch, self.crops, fine)))

@@ -26,18 +26,10 @@ def sinusoids(xy: Tensor, width: int, cells: int) -> Tensor:
 
 
 def draw_stations(image: Tensor, xy: Tensor, level: Tensor, mask: Tensor) -> Tensor:
-    """Mark stations in an image by 7 x 7 squares that hold their row, column and level (section 6.1).
+    """A copy of images with squares that hold a station's row, column and normalised RSSI `level` (section 6.1).
 
-    Parameters
-    ----------
-    image : Tensor
-        Shape (batch, 3, pixels, pixels), row 0 = north; not changed.
-    xy : Tensor
-        Stations relative to the centre in crop edges, x east, y north, shape (batch, station, 2).
-    level : Tensor
-        Normalised RSSI, shape (batch, station).
-    mask : Tensor
-        Which stations exist, shape (batch, station). Earlier stations cover later ones.
+    Images are (batch, 3, pixels, pixels), row 0 = north; `xy` (batch, station, 2) is relative to the centre in crop
+    edges; `mask` (batch, station) says which stations exist. Earlier stations cover later ones.
     """
     image = image.clone()
     pixels = image.shape[-1]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import xarray as xr
@@ -28,21 +29,16 @@ COMMON = 0.75
 
 
 def training_ues(links: xr.Dataset, split: xr.Dataset) -> NDArray[np.bool_]:
-    """Which UEs may be trained on, shape (n_ue,).
-
-    Those with role "train" where the split was made for these links; for other links (B, B', C), in whatever frame,
-    those outside the blocks of the split that are held out or validate, and outside the buffer.
-    """
+    """Which UEs may be trained on, (n_ue,): those with role "train", by area where the split is of other links."""
     if made_for(split, links):
         return np.asarray(split["role"].values == "train")
-    at = links["ue_x"].values, links["ue_y"].values
-    return roles_by_area(split, LocalFrame.from_attrs(links.attrs), *at) == "train"
+    return roles_by_area(split, LocalFrame.from_attrs(links.attrs), links["ue_x"], links["ue_y"]) == "train"
 
 
 class CropSource:
     """The crops that can be drawn from one dataset: those of training UEs that keep the split's `crop_gap`.
 
-    `seed` chooses the centres that are tried to find out which UEs have an eligible crop; TrainingError if none has.
+    `seed` chooses the centres that are tried to learn which UEs have an eligible crop (else TrainingError).
     """
 
     def __init__(self, source: Source, crops: CropParams, seed: int) -> None:
@@ -71,17 +67,15 @@ class CropSource:
         while len(again := np.flatnonzero(~found)):  # each UE has an eligible crop, and is likely to find one
             ue[again] = rng.choice(self.ues, again.size)
             x[again], y[again], size[again], found[again] = self.batcher.eligible(ue[again], rng, self._allowed)
-        if not flips:
-            return self.batcher.batch(ue, x, y, size=size)
-        return self.batcher.batch(ue, x, y, flip=rng.random(n) < 0.5, turns=rng.integers(0, 4, n), size=size)
+        turned = {"flip": rng.random(n) < 0.5, "turns": rng.integers(0, 4, n)} if flips else {}
+        return self.batcher.batch(ue, x, y, size=size, **turned)
 
 
 def augment(
     batch: Batch, noisy: NDArray[np.bool_], training: TrainingParams, min_heard: int, rng: np.random.Generator
 ) -> Batch:
-    """Add noise to the features of simulated crops and drop stations of all.
+    """Add noise of `noise_db` to the features of crops that are `noisy`, bool (B,), and drop stations of all.
 
-    Crops that are `noisy`, bool (B,), get noise of `noise_db`, of which stations have a share :data:`COMMON` in common.
     Each crop draws a share up to `dropout_bs` and drops each station with that chance; the `min_heard` strongest stay.
     """
     common = rng.standard_normal((*batch.rf.shape[:2], 1)) * np.sqrt(COMMON)
@@ -95,28 +89,16 @@ def augment(
     return dataclasses.replace(batch, rf=np.where(rf_mask, rf, np.float32(0)), rf_mask=rf_mask, bs_mask=bs_mask)
 
 
-def concatenate(batches: Sequence[Batch]) -> Batch:
-    """Batches of the same crop parameters, one after the other."""
-    parts = [vars(batch) for batch in batches]
-    arrays = [name for name, value in parts[0].items() if isinstance(value, np.ndarray)]
-    joined = {name: np.concatenate([part[name] for part in parts]) for name in arrays}
-    return dataclasses.replace(batches[0], **joined, turned=any(batch.turned for batch in batches))
-
-
+@dataclasses.dataclass
 class TrainingSteps(Dataset[dict[str, Tensor]]):
     """The batches `numbers` of a run as tensors; a crop's dataset is drawn in proportion to the UEs that it offers."""
 
-    def __init__(
-        self,
-        sources: Sequence[CropSource],
-        crops: CropParams,
-        training: TrainingParams,
-        batch_size: int,
-        seed: int,
-        numbers: range,
-    ) -> None:
-        self.sources, self.crops, self.training = sources, crops, training
-        self.batch_size, self.seed, self.numbers = batch_size, seed, numbers
+    sources: Sequence[CropSource]
+    crops: CropParams
+    training: TrainingParams
+    batch_size: int
+    seed: int
+    numbers: range
 
     def __len__(self) -> int:
         return len(self.numbers)
@@ -129,24 +111,15 @@ class TrainingSteps(Dataset[dict[str, Tensor]]):
         rng = np.random.default_rng([self.seed, number])
         ues = np.array([len(source.ues) for source in self.sources])
         share = rng.multinomial(self.batch_size, ues / ues.sum())
-        drawn = [
-            (source.draw(int(n), self.training.flips, rng), source.simulated)
-            for source, n in zip(self.sources, share, strict=True)
-            if n
-        ]
-        noisy = np.concatenate([np.full(len(batch), simulated) for batch, simulated in drawn])
-        batch = concatenate([batch for batch, _ in drawn])
-        return augment(batch, noisy, self.training, self.crops.min_heard, rng)
+        drawn = [s.draw(int(n), self.training.flips, rng) for s, n in zip(self.sources, share, strict=True) if n]
+        noisy = np.repeat([source.simulated for source in self.sources], share)
+        arrays = [name for name, value in vars(drawn[0]).items() if isinstance(value, np.ndarray)]
+        joined: dict[str, Any] = {name: np.concatenate([getattr(batch, name) for batch in drawn]) for name in arrays}
+        return augment(dataclasses.replace(drawn[0], **joined), noisy, self.training, self.crops.min_heard, rng)
 
 
 class ValidationSteps(Dataset[dict[str, Tensor]]):
-    """Fixed crops of the UEs with role "val", as tensors; the split belongs to the links, `seed` chooses the centres.
-
-    Raises
-    ------
-    SplitError
-        If no UE has the role, or none an eligible crop.
-    """
+    """Fixed crops of the UEs with role "val", as tensors (SplitError where none has one); `seed` is of the centres."""
 
     def __init__(
         self, links: xr.Dataset, raster: xr.Dataset, split: xr.Dataset, crops: CropParams, batch_size: int, seed: int

@@ -15,10 +15,7 @@ from torch import Tensor, nn
 from rfloc.config import CropParams, ModelParams
 from rfloc.errors import ConfigError, TrainingError
 from rfloc.files import write
-from rfloc.localizers.networks import DEFAULT, NetLocalizer, build_network
-
-#: Crop parameters that the shape of a network depends on.
-SHAPE = ("pixels", "output")
+from rfloc.localizers.networks import NetLocalizer, build_network
 
 
 @dataclass(frozen=True)
@@ -40,10 +37,9 @@ class Checkpoint:
 
     def require_fit(self, network: str, model: ModelParams, crops: CropParams) -> None:
         """Raise TrainingError unless a network of these parameters can start from this checkpoint."""
-        pairs = {f"model.{k}": (v, getattr(model, k)) for k, v in self.model.model_dump(exclude={"pretrained"}).items()}
-        if model.backbone != "small":
-            pairs = {k: v for k, v in pairs.items() if k not in ("model.width", "model.depth", "model.heads")}
-        pairs |= {f"crops.{k}": (getattr(self.crops, k), getattr(crops, k)) for k in SHAPE}
+        idle = {"pretrained"} | (set() if model.backbone == "small" else {"width", "depth", "heads"})
+        pairs = {f"model.{k}": (v, getattr(model, k)) for k, v in self.model.model_dump(exclude=idle).items()}
+        pairs |= {f"crops.{k}": (getattr(self.crops, k), getattr(crops, k)) for k in ("pixels", "output")}
         pairs["the network"] = (self.network, network)
         unlike = [f"{k} is {theirs} there, {ours} here" for k, (theirs, ours) in pairs.items() if theirs != ours]
         if unlike:
@@ -56,12 +52,8 @@ class Checkpoint:
 
 def save_checkpoint(checkpoint: Checkpoint, path: Path) -> Path:
     """Write a checkpoint, replacing what was there only once the new one is whole."""
-    about = {
-        "network": checkpoint.network,
-        "model": checkpoint.model.model_dump(),
-        "crops": checkpoint.crops.model_dump(),
-        "provenance": checkpoint.provenance,
-    }
+    model, crops = checkpoint.model.model_dump(), checkpoint.crops.model_dump()
+    about = {"network": checkpoint.network, "model": model, "crops": crops, "provenance": checkpoint.provenance}
     state = {name: value.detach().cpu().contiguous() for name, value in checkpoint.state.items()}
     with write(path) as part:
         save_file(state, part, {"rfloc": json.dumps(about)})
@@ -69,13 +61,7 @@ def save_checkpoint(checkpoint: Checkpoint, path: Path) -> Path:
 
 
 def load_checkpoint(path: Path) -> Checkpoint:
-    """Read a checkpoint.
-
-    Raises
-    ------
-    TrainingError
-        If there is none, or it is not one of ours.
-    """
+    """Read a checkpoint (raises TrainingError where there is none, or it is not one of ours)."""
     if not path.is_file():
         raise TrainingError(
             f"there is no checkpoint at {path}",
@@ -95,18 +81,12 @@ def load_checkpoint(path: Path) -> Checkpoint:
 
 
 def initial(
-    model: ModelParams, crops: CropParams, weights_root: Path | None, seed: int, network: str = DEFAULT
+    model: ModelParams, crops: CropParams, weights_root: Path | None, seed: int, network: str = "map_radioformer"
 ) -> Checkpoint:
     """The network that experiments start from: untrained, or with DINOv2's weights where `model.pretrained`.
 
     `weights_root` holds them, `<backbone>/` inside in Hugging Face's layout; `seed` is of all that is not pretrained.
-
-    Raises
-    ------
-    TrainingError
-        If pretrained weights are wanted and not there.
-    ConfigError
-        If the parts of the network do not fit, or `pretrained` is on for the small trunk, which has no weights.
+    Raises TrainingError if they are not there, ConfigError for the small trunk, which has none.
     """
     if model.pretrained and model.backbone == "small":
         raise ConfigError(

@@ -20,14 +20,10 @@ import xarray as xr
 from lightning.pytorch.callbacks import ModelCheckpoint
 
 from rfloc.config import CropParams, ExperimentParams, ModelParams, TrainingParams
-from rfloc.errors import TrainingError
 from rfloc.files import digest, say
 from rfloc.training.batches import CropSource, Source, ValidationSteps
 from rfloc.training.checkpoints import Checkpoint, initial, load_checkpoint, save_checkpoint
 from rfloc.training.module import LocalizerModule
-
-#: Gradients are clipped to this norm.
-CLIP = 1.0
 
 logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)  # its hints do not belong on pages
 
@@ -46,9 +42,7 @@ def run_experiment(
     seed: int,
     log: Callable[[str], None] = say,
 ) -> dict[str, Any]:
-    """Train the experiment `key` and write its checkpoint `out`.
-
-    An interrupted run continues after its last whole pass when it is called again with the same arguments.
+    """Train the experiment `key` and write its checkpoint `out`; called again, an interrupted run continues.
 
     Parameters
     ----------
@@ -59,28 +53,19 @@ def run_experiment(
         real data: a zero-shot experiment takes simulated ones or None.
     start : Path or None
         Checkpoint whose weights are trained on; None: the untrained model.
-    seed : int
-        Of crops, augmentation and, without `start`, of the weights.
-    log : callable
-        Prints a line of progress.
 
     Returns
     -------
     dict
-        `steps samples losses learning_rates val_errors samples_per_s` a pass (lists), `chosen_pass`, `val_error` [m]
-        of the posterior mean there (None without `val`), `val_crops`, `train_ues`, `parameters`, `wall_s`,
-        `resumed_at` (passes that an earlier call had done).
+        :data:`~rfloc.training.module.SERIES` a pass (lists), `chosen_pass`, `val_error` [m] of the posterior mean there
+        (None without `val`), `val_crops`, `train_ues`, `parameters`, `wall_s`, `resumed_at` (passes done before).
 
     Raises
     ------
-    TrainingError
-        If `start` does not fit the model, a dataset has nothing to train on, or training diverges.
-    SplitError
-        If a split does not belong to its links, or no validation UE has a crop.
+    TrainingError, SplitError
+        If `start` does not fit the model, a dataset or `val` has no usable UE, or training diverges.
     """
     began = time.perf_counter()
-    if not sources:
-        raise TrainingError("there is no dataset to train on", "`sources` is empty", "name at least one")
     checkpoint = _start(start, experiment.model, model, crops, seed)
     ready = [CropSource(source, crops, seed) for source in sources]
     fixed = None if val is None else ValidationSteps(*val, crops, training.batch_size, seed)
@@ -143,7 +128,7 @@ def _fit(module: LocalizerModule, folder: Path) -> None:
         strategy="auto" if plan.devices == 1 else "ddp_notebook",
         precision="bf16-mixed" if module.training_params.bf16 else "32-true",
         max_epochs=plan.passes,
-        gradient_clip_val=CLIP,
+        gradient_clip_val=1.0,
         callbacks=keep,
         reload_dataloaders_every_n_epochs=1,
         use_distributed_sampler=False,
@@ -155,6 +140,5 @@ def _fit(module: LocalizerModule, folder: Path) -> None:
         default_root_dir=folder,
     )
     with warnings.catch_warnings():
-        for hint in ("does not have many workers", "LeafSpec", "exists and is not empty"):
-            warnings.filterwarnings("ignore", message=f".*{hint}.*")
+        warnings.filterwarnings("ignore", ".*(does not have many workers|LeafSpec|exists and is not empty)")
         trainer.fit(module, ckpt_path=last if last.exists() else None, weights_only=True)

@@ -22,7 +22,6 @@ from rfloc.training.batches import CropSource, TrainingSteps, ValidationSteps
 #: Entries of the history that get one value a pass.
 SERIES = ("steps", "samples", "losses", "learning_rates", "val_errors", "samples_per_s")
 
-
 #: Share of training over which the rate falls in the end.
 DECAY = 0.5
 
@@ -30,8 +29,7 @@ DECAY = 0.5
 def wsd(progress: float, warmup: float, decay: float) -> float:
     """Warm-up, stable, decay (section 6.3): factor on the peak learning rate after a share `progress` of training.
 
-    Linear from 0 over the share `warmup` of training, 1 in between, linear to 0 over the last share `decay`; 0 leaves
-    a phase out, so that `wsd(progress, 0, 1)` is the linear decay of fine-tuning.
+    Linear from 0 over the share `warmup`, 1 in between, linear to 0 over the last share `decay`; 0 leaves a phase out.
     """
     rising = progress / warmup if progress < warmup else 1.0
     falling = (1.0 - progress) / decay if 1.0 - progress < decay else 1.0
@@ -39,11 +37,7 @@ def wsd(progress: float, warmup: float, decay: float) -> float:
 
 
 def heatmap_loss(logits: Tensor, target: Tensor, loss: str) -> Tensor:
-    """Mean loss of logits (batch, G, G) against flat target cells (batch,).
-
-    "softmax": cross-entropy of one distribution over the grid; "bce": binary cross-entropy of every cell against a
-    heatmap that is 1 in the target's cell (section 6.3).
-    """
+    """Mean loss of logits (batch, G, G) at flat targets (batch,): cross-entropy, or "bce" of every cell (6.3)."""
     flat = logits.float().flatten(1)
     if loss == "softmax":
         return nn.functional.cross_entropy(flat, target)
@@ -97,9 +91,8 @@ class LocalizerModule(pl.LightningModule):
 
     def factor(self, progress: float) -> float:
         """The experiment's schedule: factor on the peak learning rate."""
-        if self.experiment.schedule == "linear":
-            return wsd(progress, 0.0, 1.0)
-        return wsd(progress, self.training_params.warmup, DECAY)
+        linear = self.experiment.schedule == "linear"
+        return wsd(progress, *((0.0, 1.0) if linear else (self.training_params.warmup, DECAY)))
 
     def configure_optimizers(self) -> OptimizerLRSchedulerConfig:
         """AdamW; matrices and kernels decay, biases, norms and embeddings of positions do not."""
@@ -114,7 +107,7 @@ class LocalizerModule(pl.LightningModule):
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
 
     def train_dataloader(self) -> DataLoader:
-        """The batches of the current pass that fall to this device; up to 8 processes draw beside each GPU."""
+        """Batches of the current pass that fall to this device; up to 8 processes draw beside each GPU."""
         world, steps = self.trainer.world_size, self.plan.pass_steps
         first = self.trainer.current_epoch * steps * world + self.trainer.global_rank
         numbers = range(first, first + steps * world, world)
@@ -150,13 +143,7 @@ class LocalizerModule(pl.LightningModule):
         self._errors.append(error.norm(dim=1))
 
     def on_train_epoch_end(self) -> None:
-        """Write the pass into the history and print a line.
-
-        Raises
-        ------
-        TrainingError
-            If the loss is not finite.
-        """
+        """Write the pass into the history and print a line (raises TrainingError where the loss is not finite)."""
         train_s = self._train_s if self._errors else time.perf_counter() - self._started
         loss = self.trainer.strategy.reduce(torch.stack(self._losses).mean()).item()
         done, total = self.trainer.current_epoch + 1, self.trainer.max_epochs

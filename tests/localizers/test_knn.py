@@ -106,7 +106,8 @@ def test_refusals(city):
     with pytest.raises(DataError, match="no fingerprints"):
         KNearest(train.isel(ue=[]), links, crop_params(), k=3)
     batcher = CropBatcher(links, open_raster(), crop_params())
-    batch = batcher.batch(test, batcher.ue_xy[test, 0], batcher.ue_xy[test, 1], turns=np.ones(30, int))
+    turned = {"flip": np.zeros(30, bool), "turns": np.ones(30, int)}
+    batch = batcher.batch(test, batcher.ue_xy[test, 0], batcher.ue_xy[test, 1], **turned)
     with pytest.raises(DataError, match="flipped or turned"):
         KNearest(train, links, crop_params(), k=3).posterior(batch)
 
