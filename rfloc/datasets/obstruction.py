@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from rfloc.city import City
 from rfloc.stations import Stations
-
-if TYPE_CHECKING:
-    from rfloc.city import City
 
 #: Largest distance between two samples of a line [m]; of these a line has a multiple of BATCH, and CHUNK are in memory.
 STEP, BATCH, CHUNK = 4.0, 64, 2**18

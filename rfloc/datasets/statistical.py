@@ -17,13 +17,14 @@ from __future__ import annotations
 
 import dataclasses
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import xarray as xr
 from numpy.typing import ArrayLike, NDArray
 from scipy.special import logsumexp
 
+from rfloc.city import City
 from rfloc.config import RadioParams
 from rfloc.datasets.mixed import Design, declustered, mixed_model, own_effects
 from rfloc.datasets.obstruction import obstructed_fraction
@@ -33,9 +34,6 @@ from rfloc.frames import bearing
 from rfloc.simulation.maps import sector_gain_db
 from rfloc.simulation.propagation import correlated_shadowing, free_space_gain
 from rfloc.stations import Stations
-
-if TYPE_CHECKING:
-    from rfloc.city import City
 
 Array = NDArray[np.float64]
 

@@ -1,7 +1,7 @@
-"""How well a simulation agrees with measurements: rank correlation, and k-NN that learns from one for the other.
+"""How well a simulation agrees with measurements (paper section 5.1).
 
-Paper section 5.1: Spearman's correlation of simulated and measured RSSI, and k-NN in the four combinations of real (r)
-and simulated (s) fingerprints, those it learns from first.
+Spearman's correlation of simulated and measured RSSI, and k-NN in the four combinations of real (r) and simulated (s)
+fingerprints, those it learns from first.
 """
 
 from __future__ import annotations
@@ -9,24 +9,22 @@ from __future__ import annotations
 import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 from scipy.stats import rankdata
 
+from rfloc.city import City
 from rfloc.config import CropParams, EvaluationParams, RadioParams
 from rfloc.datasets.build import links_from_gain
 from rfloc.errors import DataError
 from rfloc.evaluation.bootstrap import MIN_BLOCKS, Interval, block_weights, paired_difference, percentiles
 from rfloc.evaluation.errors import UEErrors
 from rfloc.localizers import KNearest
-from rfloc.splits import require_own
+from rfloc.splits import blocks_of, require_own
 from rfloc.stations import Stations
-
-if TYPE_CHECKING:
-    from rfloc.city import City
 
 Floats = NDArray[np.float64]
 
@@ -40,14 +38,8 @@ COMBINATIONS = ("ss", "rs", "sr", "rs_levelled", "sr_levelled")
 def rank_correlation(a: Floats, b: Floats, block: NDArray[np.integer], counts: Floats) -> Floats:
     """Spearman's correlation where blocks of UEs count several times; with all counts 1, Spearman's correlation.
 
-    Ranks are those among all UEs once, ties averaged. Where either does not vary nothing is ranked: 0.
-
-    Parameters
-    ----------
-    a, b, block : ndarray, shape (n,)
-        Levels, and the block of each UE.
-    counts : ndarray, shape (draws, blocks)
-        How often each block counts; the result is of shape (draws,).
+    Levels `a` and `b` and the `block` of each UE are (n,), `counts`, how often each block counts, (draws, blocks); the
+    result is (draws,). Ranks are those among all UEs once, ties averaged. Where either does not vary: 0.
     """
     p, q = (rankdata(v) - (len(a) + 1) / 2 for v in (a, b))
     moments = np.stack([np.bincount(block, m, counts.shape[1]) for m in (np.ones(len(a)), p, q, p * p, q * q, p * q)])
@@ -84,14 +76,8 @@ class Judge:
     shifted to the measured mean over the training UEs that hear it in both, if there are any.
 
     `train` UEs of the split are fingerprints, `known` ones are looked up, `known` and `unknown` are held out. `radio`
-    is that of the simulated links, `k` the number of neighbours, `scoring` and `seed` are the bootstrap's.
-
-    Raises
-    ------
-    DataError
-        If no UE is there to train on or to look up, or no station is reported by enough of them.
-    SplitError
-        If the split is of other links.
+    is that of the simulated links, `k` the number of neighbours, `scoring` and `seed` are the bootstrap's. Raises
+    SplitError if the split is of other links, DataError if it has no UE of a role, or too few report any station.
     """
 
     def __init__(
@@ -101,69 +87,62 @@ class Judge:
         require_own(split, measured)
         self.city, self.measured, self.radio, self.crops, self.k = city, measured, radio, crops, k
         self.scoring, self.seed = scoring, seed
-        role = self.role = split["role"].values.astype(str)
-        self.train, self.test = np.flatnonzero(role == "train"), np.flatnonzero(role == "known")
+        role = split["role"].values.astype(str)
         if missing := {"train", "known"} - set(role):
             raise DataError(f"no UE has the role {missing.pop()!r}", "k-NN learns from `train` and looks up `known`")
+        self.train, self.test = np.flatnonzero(role == "train"), np.flatnonzero(role == "known")
         self.stations = Stations.from_dataset(measured)
         self.xy: Floats = np.stack([measured["ue_x"].values, measured["ue_y"].values], axis=1).astype(float)
         self._parts = {"train": role == "train", "held_out": np.isin(role, ["known", "unknown"])}
-        everyone = np.ones(len(role), bool)
-        self._cases = {"rssi": ("rssi", everyone), "nrsrp": ("nrsrp", everyone)}
-        self._cases |= {part: ("nrsrp", which) for part, which in self._parts.items()}
         for part, which in self._parts.items():
             if measured["heard"].values[which].sum(axis=0).max() < MIN_UES:
                 raise DataError(f"no station is reported by {MIN_UES} UEs ({part})", "a rank correlation needs them")
-        self._block = self._errors(np.arange(len(role)), self.xy).blocks(scoring.block)
+        blocks = blocks_of(self.xy[:, 0], self.xy[:, 1], scoring.block)
+        self._block = np.unique(blocks, axis=0, return_inverse=True)[1].ravel()
         n = int(self._block.max()) + 1
         draws = scoring.bootstrap if n >= MIN_BLOCKS else 0
         drawn = block_weights(np.arange(n), draws, np.random.default_rng(seed))
         self._counts = np.concatenate([np.ones((1, n)), drawn])
-        self.centre = self._errors(self.test, np.broadcast_to(self.xy[self.train].mean(axis=0), (len(self.test), 2)))
+        self.centre = self._errors(self.xy[self.train].mean(axis=0))
         self.real = self._knn(measured, measured)
 
     def __call__(self, gain: Floats) -> Agreement:
         """Judge a simulation by its path gain, linear, antennas applied, shape (ue, bs)."""
-        found = {name: self._correlations(gain, *case) for name, case in self._cases.items()}
+        everyone = np.ones(len(gain), bool)
+        found = {feature: self._correlations(gain, feature, everyone) for feature in ("rssi", "nrsrp")}
+        found |= {part: self._correlations(gain, "nrsrp", which) for part, which in self._parts.items()}
         rho = {name: values[0] for name, values in found.items()}
         draws = {name: np.nanmean(values[1:], axis=1) for name, values in found.items() if len(values) > 1}
         x, y = self.xy.T
         links = links_from_gain(self.city, gain, self.stations, x, y, self.radio, "simulated")
-        real, level = self.measured, self._levelled(links)
+        gap = (links["nrsrp"].values - self.measured["nrsrp"].values)[self.train]
+        shift = np.nan_to_num(gap).sum(axis=0) / np.maximum(np.isfinite(gap).sum(axis=0), 1)
+        real, level = self.measured, links.assign(nrsrp=links["nrsrp"] - xr.DataArray(shift, dims="bs"))
         pairs = ((links, links), (real, links), (links, real), (real, level), (level, real))
-        errors = {name: self._knn(*pair) for name, pair in zip(COMBINATIONS, pairs, strict=True)}
-        return Agreement(rho, draws, errors)
+        return Agreement(rho, draws, {name: self._knn(*pair) for name, pair in zip(COMBINATIONS, pairs, strict=True)})
 
     def against(self, one: Agreement, other: Agreement, name: str) -> tuple[float, Interval]:
         """Score of one minus that of the other, with the interval of a paired bootstrap over blocks."""
         if name in one.errors:
             return paired_difference(one.errors[name], other.errors[name], self.scoring, self.seed)
-        sure = name in one.draws
-        interval = percentiles(one.draws[name] - other.draws[name], self.scoring.level) if sure else None
+        draws = one.draws[name] - other.draws[name] if name in one.draws else None
+        interval = None if draws is None else percentiles(draws, self.scoring.level)
         return one.score(name) - other.score(name), interval
 
     def chosen(self, gains: Sequence[Floats], found: Sequence[Agreement]) -> Floats:
         """Of each station the gain (ue, bs) that correlates best with NRSRP of training UEs; the first on ties."""
-        best = np.nan_to_num(np.stack([a.rho["train"] for a in found]), nan=0.0).argmax(axis=0)
+        best = np.nan_to_num(np.stack([a.rho["train"] for a in found])).argmax(axis=0)
         return np.stack([gains[k][:, b] for b, k in enumerate(best)], axis=1)
 
-    def by_station(
-        self, gains: Mapping[str, Floats], base: str, over: Sequence[int] | None = None
-    ) -> list[dict[str, Any]]:
+    def by_station(self, gains: Mapping[str, Floats], base: str, over: Sequence[int]) -> list[dict[str, Any]]:
         """Rank correlation of every station with RSSI and NRSRP, on training and on held-out UEs, a row a station.
 
-        Gains in correlation are counted from the simulation `base`; the last row, "mean", is over the scored stations
-        among `over` (None: all).
-
-        Returns
-        -------
-        list of dict
-            `bs_id`, and by feature and role ("rssi_train", "rssi_held_out", "nrsrp_train", "nrsrp_held_out") for each
-            simulation `rho`, its `gain` over the base and the `interval` of that by a paired bootstrap over blocks,
-            None where the UEs lie in too few.
+        A row has `bs_id` and, by feature and role ("rssi_train", "rssi_held_out", "nrsrp_train", "nrsrp_held_out"), of
+        each simulation `rho`, its `gain` over the simulation `base` and the `interval` of that by a paired bootstrap
+        over blocks, None where the UEs lie in too few. The last row, "mean", is over the scored stations among `over`.
         """
         rows: list[dict[str, Any]] = [{"bs_id": name} for name in (*self.stations.id.tolist(), "mean")]
-        counted = np.isin(np.arange(self.stations.n), np.arange(self.stations.n) if over is None else over)
+        counted = np.isin(np.arange(self.stations.n), over)
         for feature, (part, which) in itertools.product(("rssi", "nrsrp"), self._parts.items()):
             found = {name: self._correlations(gain, feature, which) for name, gain in gains.items()}
             told = np.isfinite(found[base][0]) & counted
@@ -174,10 +153,9 @@ class Judge:
             for (name, rho), (b, row) in itertools.product(found.items(), enumerate(rows)):
                 gap = rho[:, b] - found[base][:, b]
                 sure = enough[b] and len(gap) > 1 and np.isfinite(gap).all()
-                row.setdefault(f"{feature}_{part}", {})[name] = {
-                    "rho": _number(rho[0, b]), "gain": _number(gap[0]),
-                    "interval": list(percentiles(gap[1:], self.scoring.level)) if sure else None,
-                }  # fmt: skip
+                interval = list(percentiles(gap[1:], self.scoring.level)) if sure else None
+                score, more = (float(v) if np.isfinite(v) else None for v in (rho[0, b], gap[0]))
+                row.setdefault(f"{feature}_{part}", {})[name] = {"rho": score, "gain": more, "interval": interval}
         return rows
 
     def _correlations(self, gain: Floats, feature: str, which: NDArray[np.bool_]) -> Floats:
@@ -190,21 +168,11 @@ class Judge:
                 found[:, b] = rank_correlation(gain[use, b], values[use, b], self._block[use], self._counts)
         return found
 
-    def _levelled(self, links: xr.Dataset) -> xr.Dataset:
-        gap = (links["nrsrp"].values - self.measured["nrsrp"].values)[self.train]
-        both = np.isfinite(gap)
-        shift = np.where(both, gap, 0.0).sum(axis=0) / np.maximum(both.sum(axis=0), 1)
-        return links.assign(nrsrp=links["nrsrp"] - xr.DataArray(shift, dims="bs"))
-
     def _knn(self, fingerprints: xr.Dataset, sought: xr.Dataset) -> UEErrors:
         knn = KNearest(fingerprints.isel(ue=self.train), sought, self.crops, k=self.k, features=("nrsrp",))
         at = self.xy[self.test]
-        return self._errors(self.test, knn.estimate_at(self.test, at) + at)
+        return self._errors(knn.estimate_at(self.test, at) + at)
 
-    def _errors(self, ue: NDArray[np.int64], found: Floats) -> UEErrors:
-        return UEErrors.single(ue, self.xy[ue], found - self.xy[ue])
-
-
-def _number(value: float) -> float | None:
-    """A number for JSON; None where it is not one."""
-    return float(value) if np.isfinite(value) else None
+    def _errors(self, found: Floats) -> UEErrors:
+        """Of test UEs that are found here [m]."""
+        return UEErrors.single(self.test, self.xy[self.test], found - self.xy[self.test])

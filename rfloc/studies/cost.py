@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import resource
 import tempfile
@@ -12,7 +13,7 @@ import numpy as np
 import pandas as pd
 
 from rfloc.city import box_bounds, open_city
-from rfloc.config import CityParams, EngineParams, Params, RadioParams, SimulationParams, SyntheticParams
+from rfloc.config import EngineParams, Params, RadioParams, SimulationParams
 from rfloc.datasets.deployments import deployments
 from rfloc.frames import LocalFrame
 from rfloc.simulation.many import connect
@@ -28,32 +29,29 @@ MAST, LINK_BYTES = 30.0, 8
 def sizes(params: Params, b_stations: float) -> pd.DataFrame:
     """What datasets B (`b_stations` stations a city) and, if it is traced, C ask for.
 
-    Columns: `parts`, and in each of them `stations` on average, `ues`, and `samples`, rays a station.
+    Columns: `parts`, and in each of them `stations` on average, `ues`, and `samples`, rays a station. A patch of C has
+    its own stations and, of those that its neighbours are expected to have, the ones within `c_border` of it.
     """
     s = params.synthetic
     rows = {"B": (len(s.b_cities), b_stations, s.b_ues, params.simulation.samples)}
     if s.c_source == "rays":
-        heard = np.mean([_stations_heard(params.cities[region], s) for region in s.c_regions])
+        heard = []
+        for region in (params.cities[key] for key in s.c_regions):
+            stations = float(s.c_stations)
+            if region.box is not None:
+                x_min, y_min, x_max, y_max = box_bounds(LocalFrame(*region.centre), region.box)
+                for edge, patches in ((y_max - y_min, s.c_patches[0]), (x_max - x_min, s.c_patches[1])):
+                    stations *= 1 + 2 * s.c_border * (patches - 1) / edge  # on both sides, none past the region's edge
+            heard.append(stations)
         parts = len(s.c_regions) * (s.c_take or int(np.prod(s.c_patches))) * len(deployments(s))
-        rows["C"] = (parts, float(heard), s.c_ues, s.c_samples)
+        rows["C"] = (parts, float(np.mean(heard)), s.c_ues, s.c_samples)
     return pd.DataFrame(rows, index=["parts", "stations", "ues", "samples"]).T
 
 
-def _stations_heard(region: CityParams, params: SyntheticParams) -> float:
-    """Stations of a patch and, of those that its neighbours are expected to have, the ones within `c_border` of it."""
-    if region.box is None or not params.c_border:
-        return float(params.c_stations)
-    x_min, y_min, x_max, y_max = box_bounds(LocalFrame(*region.centre), region.box)
-    rows, cols = params.c_patches
-    reach = 2 * params.c_border  # on both sides, but none past the region's own edge
-    return params.c_stations * (1 + reach * (rows - 1) / (y_max - y_min)) * (1 + reach * (cols - 1) / (x_max - x_min))
-
-
 def estimate(asked: pd.DataFrame, engine: EngineParams, probe: pd.Series) -> pd.DataFrame:
-    """What datasets of such :func:`sizes` would take on workers like the probe's, in cities like the probe's.
+    """What datasets of such :func:`sizes` would take on workers and in cities like the probe's.
 
-    Time grows with rays, maps and UEs read; a scene is loaded once a worker and part, by as many workers as the part
-    has stations at most.
+    Time grows with rays, maps and UEs read; a scene is loaded once a worker and part, by at most one worker a station.
     """
     workers = engine.workers or os.cpu_count() or 1
     maps, loads = (asked.parts * asked.stations).round(), asked.parts * asked.stations.clip(upper=workers)
@@ -88,20 +86,14 @@ def _measure(folder: Path, sim: SimulationParams, radio: RadioParams, samples: i
     x, y = plane.city.street_points(1000, np.random.default_rng(seed))
     k = np.arange(3)
     stations = Stations(x[k], y[k], np.full(3, MAST), np.zeros(3), np.full(3, radio.power_dbm), k.astype(str))
+    spent: dict[int, list[float]] = {sim.map_batches: [], samples: []}
     with tempfile.TemporaryDirectory() as kept:
-
-        def seconds(rays: int) -> float:
-            """Time of a map, the best of two; the first one, which compiles, does not count."""
-            spent = []
-            for k in range(stations.n):
-                start = time.perf_counter()
-                trace_maps(plane, stations.take([k]), Rays(sim, radio, rays, seed), Path(kept), progress=False)
-                spent.append(time.perf_counter() - start)
-            return min(spent[1:])
-
-        rest, whole = seconds(sim.map_batches), seconds(samples)
+        for rays, station in itertools.product(spent, k):
+            start = time.perf_counter()
+            maps = trace_maps(plane, stations.take([station]), Rays(sim, radio, rays, seed), Path(kept), progress=False)
+            spent[rays].append(time.perf_counter() - start)
         map_bytes = max(file.stat().st_size for file in Path(kept).iterdir())
-        maps = trace_maps(plane, stations.take([0]), Rays(sim, radio, samples, seed), Path(kept), progress=False)
+    rest, whole = (min(seconds[1:]) for seconds in spent.values())  # the first one, which compiles, does not count
     start = time.perf_counter()
     read_maps(maps, x, y, radio)
     found = {

@@ -29,7 +29,6 @@ Array = NDArray[np.float64]
 
 #: Trials that were read on all UEs of the Rome campaign before these models were settled; some sixty came before them.
 CONFIGURATIONS_READ = 85
-
 #: The predictor that all others are compared with.
 BASELINE = "distance and azimuth"
 
@@ -56,9 +55,7 @@ RECIPES: dict[str, tuple[tuple[str, ...], tuple[str, ...], bool, bool]] = {
 
 #: Standard deviation of the Gaussian window over which `street` averages rays in decibels [m].
 STREET = 60.0
-
-_GOLDEN = (np.sqrt(5.0) - 1.0) / 2.0
-_GOLDEN_ANGLE = np.pi * (3.0 - np.sqrt(5.0))
+_GOLDEN, _GOLDEN_ANGLE = (np.sqrt(5.0) - 1.0) / 2.0, np.pi * (3.0 - np.sqrt(5.0))
 
 
 def pose_tables(stations: Stations, params: LevelParams, seed: int) -> list[Stations]:
@@ -82,12 +79,7 @@ def level_columns(
     """Regressors at UEs x, y [m], (ue, bs): :func:`~rfloc.datasets.statistical.regressors`, and path gain by rays [dB].
 
     `rays` is that of the UE's cell in isotropic `maps` of these stations, `street` its average over a window of STREET.
-    A cell without a ray, inside a building for instance, takes the nearest cell's.
-
-    Raises
-    ------
-    EvaluationError
-        If no ray reaches any cell of a station.
+    A cell without a ray, inside a building for instance, takes the nearest cell's; EvaluationError where all are.
     """
     grid = Grid.from_attrs(maps.attrs)
     row, col, _ = grid.index(np.asarray(x, float), np.asarray(y, float))
@@ -109,9 +101,8 @@ class LevelModel:
     """A mixed model as a predictor, at one pose or averaged over several; kriged or not.
 
     Spreads, shared coefficients and the residual come from the nominal pose. Under them every candidate pose of a
-    station has a likelihood with the station's own effects integrated out; all are alike beforehand. Declustered
-    weights keep neighbours, which repeat each other, from making it too sharp. A station without a measurement keeps
-    the average over all its poses. Kriging adds the expected shadowing (:mod:`rfloc.datasets.shadowing`).
+    station has a likelihood with the station's own effects integrated out, not too sharp for declustered weights; all
+    are alike beforehand. Kriging adds the expected shadowing (:mod:`rfloc.datasets.shadowing`).
     """
 
     design: Design  #: at candidate poses, the nominal one first
@@ -121,9 +112,8 @@ class LevelModel:
 
     def __call__(self, measured: Array) -> Array:
         """Levels of all links, (ue, bs), from those shown, NaN where hidden (raises SimulationError where too few)."""
-        weight, effects, shared = self._posterior(measured)
-        at_poses = self.design.shared @ shared + (self.design.own @ effects[..., None])[..., 0]
-        level = np.einsum("cb,cbu->ub", weight, at_poses)
+        weight, effects, shared = self.posterior(measured)
+        level = np.einsum("cb,cbu->ub", weight, self.design.levels(shared, effects))
         if self.kriged:
             means = [Means.of(self.x, self.y, residual) for residual in (measured - level).T]
             shadowing = likeliest_shadowing(means)
@@ -132,12 +122,8 @@ class LevelModel:
                     level[:, b] += shadowing.kriged(seen, self.x, self.y)
         return level
 
-    def pose_weights(self, measured: Array) -> Array:
-        """Posterior probability of each pose of each station, (pose, bs)."""
-        return self._posterior(measured)[0]
-
-    def _posterior(self, measured: Array) -> tuple[Array, Array, Array]:
-        """Weights (pose, bs), effects (pose, bs, q) and shared coefficients (p,)."""
+    def posterior(self, measured: Array) -> tuple[Array, Array, Array]:
+        """Probability of each pose of each station, (pose, bs), effects (pose, bs, q), shared coefficients (p,)."""
         weight = declustered(self.x, self.y, np.isfinite(measured))
         nominal = mixed_model(measured, self.design.at(0), weight)
         rest = np.nan_to_num(measured).T - self.design.shared @ nominal.shared  # (pose, bs, ue)
@@ -152,9 +138,10 @@ def level_predictors(
 ) -> dict[str, Predictor]:
     """Every predictor of RECIPES and the statistical simulator; `poses` are :func:`level_columns`, nominal first."""
     x, y = links["ue_x"].values, links["ue_y"].values
-    models: dict[str, Predictor] = {}
-    for name, (shared, own, averaged, kriged) in RECIPES.items():
-        models[name] = LevelModel(Design.of(poses if averaged else poses[:1], shared, own), x, y, kriged)
+    models: dict[str, Predictor] = {
+        name: LevelModel(Design.of(poses if averaged else poses[:1], shared, own), x, y, kriged)
+        for name, (shared, own, averaged, kriged) in RECIPES.items()
+    }
 
     def statistical(measured: Array) -> Array:
         shown = links.assign(nrsrp=(("ue", "bs"), measured.astype(np.float32)))

@@ -45,45 +45,35 @@ def ways_of_holding_out(
     """
     ways = {
         f"blocks of {edge:g} m": [
-            block_folds(x, y, stations, edge, split.buffer, params.folds, seed + draw) for draw in range(params.draws)
+            dealt_folds(x, y, stations, params.folds, seed + draw, edge, split.buffer) for draw in range(params.draws)
         ]
         for edge in (split.block, split.block / 2)
     }
-    ways["random positions"] = [random_folds(x, y, stations, 2 * params.folds, seed)]
+    ways["random positions"] = [dealt_folds(x, y, stations, 2 * params.folds, seed)]
     alone = [np.broadcast_to(np.arange(stations) == b, (len(x), stations)) for b in range(stations)]
     return ways | {"a whole station": [[Fold(test, test) for test in alone]]}
 
 
-def block_folds(x: Array, y: Array, stations: int, block: float, buffer: float, k: int, seed: int) -> list[Fold]:
-    """k folds of whole spatial blocks, dealt out at random; each UE is tested once.
+def dealt_folds(
+    x: Array, y: Array, stations: int, k: int, seed: int, block: float | None = None, buffer: float = 0.0
+) -> list[Fold]:
+    """k folds of whole blocks of an edge [m], dealt out at random, or of positions; each UE is tested once.
 
-    UEs within `buffer` of a fold's blocks, of edge `block` [m], are hidden with it. Raises EvaluationError where there
-    are fewer blocks than folds.
+    UEs within `buffer` [m] of a fold's blocks are hidden with it. Raises EvaluationError if there are fewer than folds.
     """
-    blocks, index = np.unique(blocks_of(x, y, block), axis=0, return_inverse=True)
-    label = _dealt(len(blocks), k, seed, f"blocks of {block:g} m")
-    areas = [area_of_blocks(blocks[label == fold], block) for fold in range(k)]
-    ues = label[index.ravel()]
-    return [_fold(ues == fold, (ues == fold) | near(area, x, y, buffer), stations) for fold, area in enumerate(areas)]
-
-
-def random_folds(x: Array, y: Array, stations: int, k: int, seed: int) -> list[Fold]:
-    """k folds of random positions [m]; UEs at one position stay together (raises EvaluationError)."""
-    positions, index = np.unique(np.column_stack([x, y]), axis=0, return_inverse=True)
-    ues = _dealt(len(positions), k, seed, "positions")[index.ravel()]
-    return [_fold(ues == fold, ues == fold, stations) for fold in range(k)]
-
-
-def _dealt(n: int, k: int, seed: int, things: str) -> NDArray[np.int64]:
-    if n < k:
-        raise EvaluationError(
-            f"{n} {things} make no {k} folds", "every fold needs one at least", "take smaller blocks or fewer folds"
-        )
-    return np.random.default_rng(seed).permutation(n) % k
-
-
-def _fold(test: Bools, hidden: Bools, stations: int) -> Fold:
-    return Fold(*(np.repeat(ues[:, None], stations, axis=1) for ues in (test, hidden)))
+    at = np.column_stack([x, y]) if block is None else blocks_of(x, y, block)
+    places, index = np.unique(at, axis=0, return_inverse=True)
+    if len(places) < k:
+        what = f"{len(places)} {'positions' if block is None else f'blocks of {block:g} m'} make no {k} folds"
+        raise EvaluationError(what, "every fold needs one at least", "take smaller blocks or fewer folds")
+    label = np.random.default_rng(seed).permutation(len(places)) % k
+    folds = []
+    for fold in range(k):
+        test = hidden = label[index.ravel()] == fold
+        if block is not None:
+            hidden = test | near(area_of_blocks(places[label == fold], block), x, y, buffer)
+        folds.append(Fold(*(np.repeat(ues[:, None], stations, axis=1) for ues in (test, hidden))))
+    return folds
 
 
 def held_out(
@@ -91,24 +81,21 @@ def held_out(
 ) -> tuple[dict[str, dict[str, Array]], list[str]]:
     """Held-out errors of every predictor by every way, and of :data:`CHOSEN` by the first way.
 
-    Returns
-    -------
-    squares : dict
-        By way and predictor, squared errors [dB^2], shape (allocation, ue, bs); NaN where not measured.
-    choices : list of str
-        Which predictor each fold of the first way got.
+    Squared errors [dB^2] by way and predictor, (allocation, ue, bs), NaN where not measured; and which predictor each
+    fold of the first way got.
     """
     squares = {
         way: {name: np.array([held_out_squares(measured, of, folds) for folds in draws]) for name, of in models.items()}
         for way, draws in ways.items()
     }
-    first, choices, chosen = next(iter(ways)), [], []
+    first, choices = next(iter(ways)), []
+    chosen = np.full((len(ways[first]), *measured.shape), np.nan)
     for draw, folds in enumerate(ways[first]):
-        outer = {name: square[draw] for name, square in squares[first].items()}
-        square, names = chosen_within(measured, models, folds, outer)
-        chosen.append(square)
+        names = chosen_within(measured, models, folds)
+        for fold, name in zip(folds, names, strict=True):
+            chosen[draw][fold.test] = squares[first][name][draw][fold.test]
         choices += names
-    squares[first][CHOSEN] = np.array(chosen)
+    squares[first][CHOSEN] = chosen
     return squares, choices
 
 
@@ -120,13 +107,10 @@ def held_out_squares(measured: Array, predictor: Predictor, folds: Sequence[Fold
     return square
 
 
-def chosen_within(
-    measured: Array, models: Mapping[str, Predictor], folds: Sequence[Fold], outer: Mapping[str, Array]
-) -> tuple[Array, list[str]]:
-    """Squared errors, (ue, bs), of the predictor that is best on the other folds, chosen anew for each; and its names.
+def chosen_within(measured: Array, models: Mapping[str, Predictor], folds: Sequence[Fold]) -> list[str]:
+    """For each fold the name of the predictor that is best on the other folds.
 
-    What chooses for a fold was predicted without the links of either that fold or the one it is in. `outer` has the
-    errors of :func:`held_out_squares`, by predictor.
+    What chooses for a fold was predicted without the links of either that fold or the one it is in.
     """
     error = np.empty((len(models), len(folds)))
     for k, model in enumerate(models.values()):
@@ -136,11 +120,7 @@ def chosen_within(
             for of, at in ((f, g), (g, f)):
                 inner[of][folds[at].test] = found[folds[at].test]
         error[k] = [rms(square) for square in inner]
-    names = [list(models)[k] for k in error.argmin(axis=0)]
-    square = np.full(measured.shape, np.nan)
-    for fold, name in zip(folds, names, strict=True):
-        square[fold.test] = outer[name][fold.test]
-    return square, names
+    return [list(models)[k] for k in error.argmin(axis=0)]
 
 
 def _squares(measured: Array, predictor: Predictor, hidden: Bools) -> Array:
@@ -163,30 +143,10 @@ def ratio(
 ) -> dict[str, float | None]:
     """Error of one predictor over that of another, with its interval by resampling blocks of UEs for both at once.
 
-    Parameters
-    ----------
-    square, baseline : ndarray, shape (allocation, ue, bs)
-        Squared errors on the same links.
-    blocks : ndarray of int, shape (ue,)
-        Block 0, 1, ... of each UE.
-
-    Returns
-    -------
-    dict
-        `ratio`, below 1 where `square` is better; `lo` and `hi`, None with fewer than MIN_BLOCKS blocks. Stations are
-        not resampled: it is about these.
-
-    Raises
-    ------
-    EvaluationError
-        If the two are not errors of the same links: one predictor leaves some without a level.
+    Squared errors are of the same links, (allocation, ue, bs); `blocks`, (ue,), numbers each UE's from 0. `ratio` is
+    below 1 where `square` is better; `lo` and `hi` are None with fewer than MIN_BLOCKS blocks. Stations are not
+    resampled: it is about these.
     """
-    if square.shape != baseline.shape or (np.isfinite(square) != np.isfinite(baseline)).any():
-        raise EvaluationError(
-            f"errors of {int(np.isfinite(square).sum())} and of {int(np.isfinite(baseline).sum())} links do not pair",
-            "a ratio compares two predictors on the same links",
-            "hold out the same folds for both",
-        )
     n, found = int(blocks.max()) + 1, rms(square) / rms(baseline)
     if n < MIN_BLOCKS:
         return {"ratio": found, "lo": None, "hi": None}

@@ -13,13 +13,14 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 import numpy as np
 import xarray as xr
 from numpy.typing import ArrayLike, NDArray
 from scipy.stats import spearmanr
 
+from rfloc.city import City
 from rfloc.datasets.build import links_from_gain
 from rfloc.errors import SimulationError
 from rfloc.frames import sionna_orientation
@@ -28,20 +29,14 @@ from rfloc.simulation.paths import Ends, sector, trace_gain
 from rfloc.simulation.plane import Rays
 from rfloc.stations import Stations
 
-if TYPE_CHECKING:
-    from rfloc.city import City
-
 Array = NDArray[np.float64]
 
 #: The station's array: rows and columns of elements, distances between them [wavelengths]; with ports V and H, 72.
 ARRAY = {"num_rows": 6, "num_cols": 6, "vertical_spacing": 0.7, "horizontal_spacing": 0.5}
-
 #: The UE's antenna by Sionna's names: half-wave dipoles, crossed.
 DIPOLES = ("hw_dipole", "cross")
-
 #: UEs of a solver call, and the paths that they share, as a part of the rays: 10^4 of 10^6.
 BATCH, PATHS_A_RAY = 256, 0.01
-
 #: RSSI that stands for "no path", noise and interference [dBm], resource blocks and elements: constants of the metrics.
 SENTINEL_DBM, NOISE_DBM, INTERFERENCE_DBM, BLOCKS, ELEMENTS = -140.0, -100.0, -110.0, 84, 1008
 
@@ -71,9 +66,7 @@ DEPARTURES: dict[str, Departure] = {
     "array": Departure("6 × 6 elements, 72 ports summed", array="explicit"),
     "synthetic": Departure("the same, without size", array="synthetic"),
     "elements": Departure(
-        "no tilt, 30 dB front to back, UE dipoles",
-        radio={"downtilt": 0.0, "front_to_back_db": 30.0},
-        dipoles=True,
+        "no tilt, 30 dB front to back, UE dipoles", radio={"downtilt": 0.0, "front_to_back_db": 30.0}, dipoles=True
     ),
     "roll": Departure("azimuth in the roll slot", roll=True),
     "reflection": Departure(
@@ -94,12 +87,11 @@ def together(departures: Iterable[Departure], label: str) -> Departure:
     """All of these choices at once; where two want different things of one, the first."""
     changes: dict[str, Any] = {"radio": {}, "sim": {}}
     for departure in departures:
-        for item in dataclasses.fields(Departure):
-            value = getattr(departure, item.name)
-            if item.name in ("radio", "sim"):
-                changes[item.name] = {**value, **changes[item.name]}
-            elif item.name != "label" and value != item.default:
-                changes.setdefault(item.name, value)
+        for name, value in vars(departure).items():
+            if name in ("radio", "sim"):
+                changes[name] = {**value, **changes[name]}
+            elif name != "label" and value != getattr(Departure, name):
+                changes.setdefault(name, value)
     return Departure(label, **changes)
 
 
@@ -112,19 +104,12 @@ def one_feature(path_gain: ArrayLike, power_dbm: ArrayLike) -> dict[str, Array]:
     level = np.asarray(power_dbm, float) + 10 * np.log10(np.maximum(np.asarray(path_gain, float), 1e-30))
     rssi = np.maximum(level, SENTINEL_DBM)
     disturbance = 10 * np.log10(10 ** (NOISE_DBM / 10) + 10 ** (INTERFERENCE_DBM / 10))
-    return {
-        "rssi": rssi,
-        "nsinr": rssi - disturbance,
-        "nrsrp": rssi - 10 * np.log10(ELEMENTS) + 30.0,
-        "nrsrq": np.full_like(rssi, 10 * np.log10(BLOCKS / ELEMENTS)),
-    }
+    nrsrp, nrsrq = rssi - 10 * np.log10(ELEMENTS) + 30.0, np.full_like(rssi, 10 * np.log10(BLOCKS / ELEMENTS))
+    return {"rssi": rssi, "nsinr": rssi - disturbance, "nrsrp": nrsrp, "nrsrq": nrsrq}
 
 
 def roll_orientation(azimuth: float, downtilt: float = 0.0) -> tuple[float, float, float]:
-    """Sionna RT's orientation [rad] with the azimuth [deg] in the third slot, the roll.
-
-    :func:`rfloc.frames.sionna_orientation` is the right one. Rolled, an antenna looks east whatever its azimuth.
-    """
+    """Sionna RT's orientation [rad] with the azimuth [deg] in the third slot, the roll: an antenna looks east."""
     return 0.0, float(np.radians(downtilt)), float(np.radians(azimuth))
 
 
@@ -132,11 +117,7 @@ def fan_city(city: City, folder: Path) -> City:
     """The city with a scene, written to `folder`, whose courtyards are filled and whose roofs are fans of triangles.
 
     A fan joins every edge of an outline with its first vertex. Where the outline is bent, triangles overlap and spill.
-
-    Raises
-    ------
-    SimulationError
-        If the city has no footprints: it is one of Sionna's scenes.
+    Raises SimulationError if the city has no footprints: it is one of Sionna's scenes.
     """
     if not (city.folder / "buildings.parquet").exists():
         raise SimulationError(f"{city.key!r} has no footprints", "its scene came ready made", "take a city from a map")
@@ -146,9 +127,7 @@ def fan_city(city: City, folder: Path) -> City:
     from rfloc.city.mesh import FOUNDATION, Mesh, write_ply
 
     footprints = gpd.read_parquet(city.folder / "buildings.parquet")
-    vertices: list[Array] = []
-    faces: list[NDArray[np.int64]] = []
-    start = 0
+    vertices, faces, start = [], [], 0
     for outline, height in zip(footprints.geometry, footprints["height"], strict=True):
         ring = shapely.get_coordinates(shapely.orient_polygons(outline).exterior)[:-1]
         n = len(ring)
@@ -167,45 +146,33 @@ def fan_city(city: City, folder: Path) -> City:
 def simulate(
     city: City, stations: Stations, x: ArrayLike, y: ArrayLike, departure: Departure, rays: Rays
 ) -> xr.Dataset:
-    """Links of UEs with some of the released code's choices.
+    """Links of UEs at x, y [m] with some of the released code's choices.
 
-    Parameters are those of :func:`~rfloc.simulation.paths.trace_gain`. Positions in the links are those that stations
-    and UEs are said to have; the attribute `paths` counts what was found. With metrics of one feature and the sentinel
-    together no level is censored; with either alone, what this project would not report is missing, or -140 dBm.
+    Positions in the links are those that stations and UEs are said to have; the attribute `paths` counts what was
+    found. With metrics of one feature and the sentinel together no level is censored; with either alone, what this
+    project would not report is missing, or -140 dBm.
     """
     radio, sim = rays.radio.model_copy(update=dict(departure.radio)), rays.sim.model_copy(update=dict(departure.sim))
     explicit, elements = departure.array == "explicit", int(ARRAY["num_rows"] * ARRAY["num_cols"])
-    ends = Ends(
-        sector(radio) if departure.array == "element" else sector(radio, "VH", **(ARRAY if explicit else {})),
-        DIPOLES if departure.dipoles else ("iso", "VH"),
-        roll_orientation if departure.roll else sionna_orientation,
-        explicit,
-    )
+    station = sector(radio) if departure.array == "element" else sector(radio, "VH", **(ARRAY if explicit else {}))
+    orientation = roll_orientation if departure.roll else sionna_orientation
+    ends = Ends(station, DIPOLES if departure.dipoles else ("iso", "VH"), orientation, explicit)
     shared = round(PATHS_A_RAY * (rays.samples // elements if explicit else rays.samples))
+    cap = max(shared, 1) if departure.capped else None
+    rays = dataclasses.replace(rays, sim=sim, radio=radio)
+    traced, traced_x = stations.moved(departure.shift), np.asarray(x, float) + departure.shift
     with TemporaryDirectory(prefix="rfloc-") as folder:
-        gain, count = trace_gain(
-            fan_city(city, Path(folder)) if departure.fans else city,
-            stations.moved(departure.shift),
-            np.asarray(x, float) + departure.shift,
-            y,
-            dataclasses.replace(rays, sim=sim, radio=radio),
-            ends,
-            BATCH,
-            max(shared, 1) if departure.capped else None,
-        )
+        built = fan_city(city, Path(folder)) if departure.fans else city
+        gain, count = trace_gain(built, traced, traced_x, y, rays, ends, BATCH, cap)
     if departure.array == "synthetic":
         gain = gain * elements
     links = links_from_gain(city, gain, stations, x, y, radio, source=f"released code: {departure.label}")
     links.attrs["paths"] = int(count.sum())
-    if not (departure.one_feature or departure.sentinel):
-        return links
-    heard, metrics = links["heard"].values, one_feature(gain, stations.power)
-    if not departure.one_feature:
-        silent = one_feature(np.zeros_like(gain), stations.power)
-        metrics = {name: np.where(heard, links[name].values, silent[name]) for name in FEATURES}
-    if not departure.sentinel:
-        metrics = {name: np.where(heard, value, np.nan) for name, value in metrics.items()}
-    for name, value in metrics.items():
+    heard = links["heard"].values
+    one, silent = one_feature(gain, stations.power), one_feature(np.zeros_like(gain), stations.power)
+    for name in FEATURES:
+        value = one[name] if departure.one_feature else np.where(heard, links[name].values, silent[name])
+        value = value if departure.sentinel else np.where(heard, value, np.nan)
         links[name] = links[name].copy(data=value.astype(np.float32))
     return validate(links.assign(heard=np.isfinite(links["nrsrp"])), "links")
 
@@ -213,32 +180,20 @@ def simulate(
 def compare(links: xr.Dataset, right: xr.Dataset) -> dict[str, float | int | None]:
     """How links differ from the right simulation of the same stations and UEs.
 
-    Returns
-    -------
-    dict
-        `bias_db`, `rms_db` (bias removed) and `spearman` of NRSRP over the links that both hear, None under three;
-        `lost`: share of the links heard in the right simulation that are not heard; `invented`: share of the links
-        heard that are not heard there; `rank`: :func:`rank_of_features`.
+    `bias_db`, `rms_db` (bias removed) and `spearman` of NRSRP over the links that both hear, None under three; `lost`:
+    share of the links heard in the right simulation that are not heard; `invented`: share of the links heard that are
+    not heard there; `rank`: how many features are free, directions in which heard links spread by more than 0.01 dB.
     """
     here, there = links["heard"].values, right["heard"].values
-    both = here & there
-    error = links["nrsrp"].values[both].astype(float) - right["nrsrp"].values[both]
-    enough = error.size > 2
-    rho = spearmanr(links["nrsrp"].values[both], right["nrsrp"].values[both]).statistic if enough else None
+    level, other = (ds["nrsrp"].values[here & there] for ds in (links, right))
+    error, enough = level.astype(float) - other, level.size > 2
+    values = np.stack([links[name].values[here] for name in FEATURES], 1).astype(float)
+    spread = np.linalg.svd(values - values.mean(axis=0), compute_uv=False) / np.sqrt(len(values)) if here.any() else []
     return {
         "bias_db": float(error.mean()) if enough else None,
         "rms_db": float(error.std()) if enough else None,
-        "spearman": None if rho is None else float(rho),
+        "spearman": float(spearmanr(level, other).statistic) if enough else None,
         "lost": float((there & ~here).sum() / max(there.sum(), 1)),
         "invented": float((here & ~there).sum() / max(here.sum(), 1)),
-        "rank": rank_of_features(links),
+        "rank": int(np.sum(np.greater(spread, 0.01))),
     }
-
-
-def rank_of_features(links: xr.Dataset, tolerance_db: float = 0.01) -> int:
-    """How many of the four features are free: directions in which heard links spread by more than this [dB]."""
-    values = np.stack([links[name].values[links["heard"].values] for name in FEATURES], 1).astype(float)
-    if len(values) < 2:
-        return 0
-    spread = np.linalg.svd(values - values.mean(axis=0), compute_uv=False) / np.sqrt(len(values))
-    return int((spread > tolerance_db).sum())

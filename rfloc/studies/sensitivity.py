@@ -6,7 +6,7 @@ line between station and UE, and the rooftop term is computed for the UEs alone:
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
@@ -74,50 +74,48 @@ def variants(
     A station whose azimuth is unknown is omnidirectional at the base and looks to the north where it is turned by 0
     degrees. Positions are moved by a distance in random directions, another one a station and draw.
     """
-    base = Variant("base", "base", sim.model_copy(update={"samples": params.samples}), radio, stations, seed)
+    base = Variant("rays", "base", sim.model_copy(update={"samples": params.samples}), radio, stations, seed)
+    sim = base.sim
     found: dict[Any, Variant] = {}
-    for factor, setting, changes in _settings(params, base):
+
+    def add(factor: str, setting: str, **changes: Any) -> None:
         variant = replace(base, factor=factor, setting=setting, **changes)
         found.setdefault((factor, variant.key), variant)
-    return list(found.values())
 
-
-def _settings(params: SensitivityParams, base: Variant) -> Iterator[tuple[str, str, dict[str, Any]]]:
-    """Factor, setting and what it changes; the base's own settings are among them, and the base comes first."""
-    sim, radio, stations = base.sim, base.radio, base.stations
-    yield "rays", "base", {}
+    add("rays", "base")
     for k in range(params.seeds):
-        yield "rays", f"seed {k + 1}", {"seed": base.seed + 1 + k}
+        add("rays", f"seed {k + 1}", seed=seed + 1 + k)
     for depth in sorted({*params.depths, sim.max_depth}):
-        yield "depth", str(depth), {"sim": sim.model_copy(update={"max_depth": depth})}
+        add("depth", str(depth), sim=sim.model_copy(update={"max_depth": depth}))
     for flag in ("specular", "diffuse", "refraction", "diffraction", "rooftop"):
         for on in (False, True):
-            yield flag, "on" if on else "off", {"sim": sim.model_copy(update={flag: on})}
+            add(flag, "on" if on else "off", sim=sim.model_copy(update={flag: on}))
     for share in sorted({*params.scatterings, sim.scattering}):
-        yield "scattering", f"{share:g}", {"sim": sim.model_copy(update={"scattering": share})}
+        add("scattering", f"{share:g}", sim=sim.model_copy(update={"scattering": share}))
     for hz in sorted({*params.carriers_hz, radio.carrier_hz}):
-        yield "carrier", f"{hz / 1e9:g} GHz", {"radio": radio.model_copy(update={"carrier_hz": hz})}
+        add("carrier", f"{hz / 1e9:g} GHz", radio=radio.model_copy(update={"carrier_hz": hz}))
     for at_ue in ("isotropic", "dipole"):
-        yield "ue_pattern", at_ue, {"ue_pattern": at_ue}
+        add("ue_pattern", at_ue, ue_pattern=at_ue)
     for pattern in ("isotropic", "dipole", "tr38901"):
-        yield "pattern", pattern, {"radio": radio.model_copy(update={"pattern": pattern})}
+        add("pattern", pattern, radio=radio.model_copy(update={"pattern": pattern}))
     for tilt in sorted({*params.downtilts, radio.downtilt}):
-        yield "downtilt", f"{tilt:g}°", {"radio": radio.model_copy(update={"downtilt": tilt})}
+        add("downtilt", f"{tilt:g}°", radio=radio.model_copy(update={"downtilt": tilt}))
     unknown = np.isnan(stations.azimuth)
     if unknown.any():
-        yield "azimuth", "unknown", {}
+        add("azimuth", "unknown")
     for turn in np.arange(0.0, 360.0 - 1e-9, params.azimuth_step):
         turned = np.where(unknown, turn, (stations.azimuth + turn) % 360.0)
-        yield "azimuth", f"{'' if unknown.any() else '+'}{turn:g}°", {"stations": stations.replace(azimuth=turned)}
-    yield "height", "as listed", {}
+        add("azimuth", f"{'' if unknown.any() else '+'}{turn:g}°", stations=stations.replace(azimuth=turned))
+    add("height", "as listed")
     for height in sorted(params.heights):
-        yield "height", f"{height:g} m", {"stations": stations.replace(h=np.full(stations.n, height))}
-    yield "position", "as listed", {}
+        add("height", f"{height:g} m", stations=stations.replace(h=np.full(stations.n, height)))
+    add("position", "as listed")
     for draw in range(params.directions):
-        angle = np.random.default_rng([base.seed, draw]).uniform(0.0, 2 * np.pi, stations.n)
+        angle = np.random.default_rng([seed, draw]).uniform(0.0, 2 * np.pi, stations.n)
         for shift in sorted(params.shifts):
             moved = stations.moved(shift * np.cos(angle), shift * np.sin(angle))
-            yield "position", f"{shift:g} m, draw {draw + 1}", {"stations": moved}
+            add("position", f"{shift:g} m, draw {draw + 1}", stations=moved)
+    return list(found.values())
 
 
 class Simulator:
@@ -135,24 +133,20 @@ class Simulator:
         if key not in self._kept:
             rays = Rays(variant.sim, radio, variant.sim.samples, variant.seed)
             self._kept[key] = gain_at(self.plane, s, rays, self.x, self.y, self.cache)[0].T.astype(np.float32)
-        lifted = s.above_roofs(self.plane.city)
-        level = sector_gain_db(lifted, self.x, self.y, radio)
-        distance = np.hypot(self.x - lifted.x[:, None], self.y - lifted.y[:, None])
-        elevation = np.degrees(np.arctan2(lifted.h[:, None] - radio.ue_height, distance))
-        level += pattern_gain_db(variant.ue_pattern, 0.0, elevation)
+        s = s.above_roofs(self.plane.city)
+        distance = np.hypot(self.x - s.x[:, None], self.y - s.y[:, None])
+        elevation = np.degrees(np.arctan2(s.h[:, None] - radio.ue_height, distance))
+        level = sector_gain_db(s, self.x, self.y, radio) + pattern_gain_db(variant.ue_pattern, 0.0, elevation)
         return (self._kept[key] * 10 ** (level / 10)).T
 
 
 def study(variants: Sequence[Variant], simulator: Simulator, judge: Judge) -> dict[str, Any]:
-    """Simulate and judge every variant, the first being the base.
+    """Simulate and judge every variant, the first being the base; for JSON.
 
-    Returns
-    -------
-    dict
-        For JSON. `settings`: :func:`_line` of each variant, with `factor`, `setting` and `base`, whether it is the
-        base. `noise`: by :data:`COMPARED`, the greatest difference that other rays make. `factors`: by factor, `label`,
-        `group`, least and greatest value of correlations, `sr` and `sr_levelled` over its settings, and `chosen`, the
-        line of a simulation in which every station has the setting that fits its training UEs best.
+    `settings`: :func:`_line` of each variant, with `factor`, `setting` and `base`, whether it is the base. `noise`: by
+    :data:`COMPARED`, the greatest difference that other rays make. `factors`: by factor, `label`, `group`, least and
+    greatest value of correlations, `sr` and `sr_levelled` over its settings, and `chosen`, the line of a simulation in
+    which every station has the setting that fits its training UEs best.
     """
     gains = {key: simulator.gain(variant) for key, variant in {v.key: v for v in variants}.items()}
     judged = {key: judge(gain) for key, gain in gains.items()}
@@ -170,26 +164,22 @@ def study(variants: Sequence[Variant], simulator: Simulator, judge: Judge) -> di
         ranges = {of: [f(item[of] for item in own) for f in (min, max)] for of in (*REPORTED, "sr", "sr_levelled")}
         factors[name] = {"label": label, "group": group, **ranges, "chosen": _line(judge, best, base)}
     other = [item for item in lines if item["factor"] == "rays"]
-    noise = {name: max((abs(item[f"{name}_gap"]) for item in other), default=0.0) for name in COMPARED}
+    noise = {name: max(abs(item[f"{name}_gap"]) for item in other) for name in COMPARED}
     return {"settings": lines, "factors": factors, "noise": noise}
 
 
 def _line(judge: Judge, found: Agreement, base: Agreement) -> dict[str, Any]:
-    """One simulation, to four decimals.
+    """One simulation, to four decimals: scores by :data:`REPORTED` and combination, `<name>_sd` over stations.
 
-    Mean correlation over stations by :data:`REPORTED` and `<name>_sd`, its standard deviation; mean errors of k-NN by
-    combination [m]; by :data:`COMPARED` `<name>_gap` and `<name>_gap_ci`, the difference to the base and its interval,
-    None with too few blocks.
+    By :data:`COMPARED` `<name>_gap` and `<name>_gap_ci`, the difference to the base and its interval, None with too few
+    blocks.
     """
     values: dict[str, Any] = {name: found.score(name) for name in (*REPORTED, *COMBINATIONS)}
     values |= {f"{name}_sd": float(np.nanstd(found.rho[name])) for name in REPORTED}
     for name in COMPARED:
         gap, interval = judge.against(found, base, name)
-        values |= {f"{name}_gap": gap, f"{name}_gap_ci": interval and list(interval)}
-    return {
-        name: [round(v, 4) for v in value] if isinstance(value, list) else value and round(value, 4)
-        for name, value in values.items()
-    }
+        values |= {f"{name}_gap": gap, f"{name}_gap_ci": interval and [round(v, 4) for v in interval]}
+    return {name: round(value, 4) if isinstance(value, float) else value for name, value in values.items()}
 
 
 def stands_out(item: Mapping[str, Any], name: str, noise: float) -> bool:

@@ -108,7 +108,7 @@ def simulate(walled, departure):
 def test_features_have_rank_three_here_and_one_there_and_the_same_links(walled):
     right, one = simulate(walled, PLAIN), simulate(walled, DEPARTURES["one_feature"])
     assert 0 < right["heard"].values.mean() < 1
-    assert released.rank_of_features(right) == 3
+    assert released.compare(right, right)["rank"] == 3
     found = released.compare(one, right)
     assert (found["rank"], found["lost"], found["invented"]) == (1, 0.0, 0.0)
     assert found["bias_db"] == pytest.approx(30.0, abs=0.01) and found["rms_db"] < 1e-4
