@@ -14,7 +14,7 @@ import os
 import re
 import sys
 from collections.abc import Iterator
-from importlib.metadata import PackageNotFoundError, version
+from importlib.metadata import version
 from pathlib import Path
 from typing import NamedTuple
 
@@ -31,19 +31,11 @@ class Backend(NamedTuple):
     library: Path | None  #: of LLVM
     version: str  #: of LLVM, or "cuda"
 
-    @property
-    def variant(self) -> str:
-        """Mitsuba's name of this backend."""
-        return f"{self.kind}_ad_mono_polarized"
-
 
 def find_llvm() -> tuple[Path, str]:
     """The LLVM library and its version: an explicit `DRJIT_LIBLLVM_PATH`, else that of the wheel in this environment.
 
-    Raises
-    ------
-    BackendError
-        If the explicit one is missing or too old, or if there is none.
+    Raises BackendError if the explicit one is missing or too old, or if there is none.
     """
     explicit = os.environ.get("DRJIT_LIBLLVM_PATH")
     wheels = [p for prefix in (sys.prefix, sys.base_prefix) for p in sorted(Path(prefix, "lib").glob("libLLVM*"))]
@@ -73,10 +65,7 @@ def cuda_devices() -> int:
 def prepare() -> Backend:
     """Choose the backend and tell Dr.Jit and Mitsuba; call it before the first import of either. Idempotent.
 
-    Raises
-    ------
-    BackendError
-        If there is neither a GPU nor a usable LLVM, or if Dr.Jit or Mitsuba already runs on another.
+    Raises BackendError if there is neither a GPU nor a usable LLVM, or if either already runs on another.
     """
     backend = Backend("cuda", None, "cuda") if cuda_devices() else Backend("llvm", *find_llvm())
     late = "drjit" in sys.modules and os.environ.get("DRJIT_LIBLLVM_PATH") != str(backend.library)
@@ -84,12 +73,13 @@ def prepare() -> Backend:
         os.environ["DRJIT_LIBLLVM_PATH"] = str(backend.library)
     import mitsuba as mi
 
+    variant = f"{backend.kind}_ad_mono_polarized"
     if mi.variant() is None and not (late and backend.library):
-        mi.set_variant(backend.variant)
-    if mi.variant() != backend.variant:
+        mi.set_variant(variant)
+    if mi.variant() != variant:
         raise BackendError(
             f"drjit was imported before the backend was chosen, and mitsuba runs as {mi.variant()}",
-            f"this machine's backend is {backend.variant}; Dr.Jit reads DRJIT_LIBLLVM_PATH only once",
+            f"this machine's backend is {variant}; Dr.Jit reads DRJIT_LIBLLVM_PATH only once",
             "call rfloc.backend.prepare() before importing mitsuba or sionna",
         )
     return backend
@@ -97,10 +87,7 @@ def prepare() -> Backend:
 
 @contextlib.contextmanager
 def one_thread() -> Iterator[None]:
-    """Trace on one thread of this process: on a CPU a trace is then bit-identical from run to run.
-
-    With more threads, and on a GPU, cells sum in no fixed order.
-    """
+    """Trace on one thread: bit-identical from run to run on a CPU; on more, and on a GPU, sums come in no order."""
     prepare()
     import drjit
 
@@ -115,13 +102,10 @@ def one_thread() -> Iterator[None]:
 def describe() -> dict[str, str]:
     """What `rfloc doctor` prints about the ray tracer; a problem is a value under the key "problem", never raised."""
     facts = {}
-    for package in ("sionna-rt", "mitsuba", "drjit"):
-        try:
-            facts[package] = version(package)
-        except PackageNotFoundError:
-            return {**facts, package: "not installed", "problem": f"{package} is not installed"}
     try:
+        for package in ("sionna-rt", "mitsuba", "drjit"):
+            facts[package] = version(package)
         backend = prepare()
-    except (BackendError, ImportError) as error:
+    except (BackendError, ImportError) as error:  # no such package is an ImportError
         return {**facts, "problem": str(error)}
     return {**facts, "backend": backend.kind, "llvm": backend.version, "library": str(backend.library or "")}

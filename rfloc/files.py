@@ -37,10 +37,7 @@ _DAMAGED = (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.er
 def write(path: str | Path) -> Iterator[Path]:
     """A fresh path beside `path`, of a file or a folder, that replaces it when the block ends and is gone if it fails.
 
-    Raises
-    ------
-    DataError
-        If the disk refuses it.
+    Raises DataError if the disk refuses it.
     """
     path = Path(path)
     try:
@@ -56,13 +53,7 @@ def write(path: str | Path) -> Iterator[Path]:
 
 
 def digest(*values: Any) -> str:
-    """SHA-256 of values: JSON's, arrays, dataclasses, pydantic models; a `Path` stands for the content of its files.
-
-    Raises
-    ------
-    DataError
-        If a path does not exist.
-    """
+    """SHA-256 of values: JSON's, arrays, dataclasses, pydantic models; a `Path` stands for the content of its files."""
     text = json.dumps(values, sort_keys=True, allow_nan=False, default=_plain)
     return hashlib.sha256(text.encode()).hexdigest()
 
@@ -84,12 +75,9 @@ def _plain(value: Any) -> Any:
 
 
 def content_hash(path: Path) -> str:
-    """SHA-256 of a file, or of names and content of all files of a folder; a file is read once, unless it changes.
+    """SHA-256 of a file, or of names and content of all files of a folder (raises DataError where there is none).
 
-    Raises
-    ------
-    DataError
-        If there is no such file.
+    A file is read once, unless it changes.
     """
     try:
         if path.is_file():
@@ -108,10 +96,9 @@ def _file_hash(path: Path, size: int, modified: int) -> str:
 
 
 def kept(key: Path | None, make: Callable[[], Arrays]) -> Arrays:
-    """Arrays by name: read from the .npz file `key`, or made and kept there; None keeps nothing.
+    """Arrays by name: read from the .npz file `key`, named by a :func:`digest`, or made and kept; None keeps nothing.
 
-    The file's name is to say all that the arrays depend on (:func:`digest`). It appears whole or not at all, and a
-    damaged one is made again, with a warning that names it.
+    A damaged file is made again, with a warning that names it.
     """
     if key is None:
         return make()

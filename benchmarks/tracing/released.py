@@ -40,8 +40,6 @@ def trace_gain(
     scene.tx_array = sector(radio, "VH", **(ARRAY if array else {}))
     scene.rx_array = PlanarArray(num_rows=1, num_cols=1, pattern=DIPOLES[0], polarization=DIPOLES[1])
     height = city.ground_at(stations.x, stations.y) + stations.h
-    for name in list(scene.transmitters):
-        scene.remove(name)
     for k in range(stations.n):
         position = mi.Point3f(float(stations.x[k]), float(stations.y[k]), float(height[k]))
         towards = mi.Point3f(*sionna_orientation(float(stations.azimuth[k])))
@@ -49,8 +47,7 @@ def trace_gain(
     z = city.ground_at(x, y) + radio.ue_height
     gain = np.empty((len(x), stations.n))
     for start in range(0, len(x), batch):
-        for name in list(scene.receivers):
-            scene.remove(name)
+        scene.remove(list(scene.receivers))
         for i in range(start, min(start + batch, len(x))):
             scene.add(Receiver(f"ue{i}", position=mi.Point3f(float(x[i]), float(y[i]), float(z[i]))))
         paths = PathSolver()(
@@ -72,8 +69,9 @@ def map_gain(
     row, col, _ = grid.index(x, y)
     share = plane.outdoors[0][row, col]
     gain = 10 ** (sector_gain_db(stations, x, y, radio).T / 10)
-    for k in range(stations.n):
-        place_transmitter(scene, city, stations, k)
+    height = city.ground_at(stations.x, stations.y) + stations.h
+    for k, at in enumerate(np.stack([stations.x, stations.y, height], 1).tolist()):
+        place_transmitter(scene, at)
         found = RadioMapSolver()(
             scene, center=mi.Point3f((x_min + x_max) / 2, (y_min + y_max) / 2, plane.z),
             size=mi.Point2f(x_max - x_min, y_max - y_min), orientation=mi.Point3f(0.0), cell_size=mi.Point2f(grid.cell),

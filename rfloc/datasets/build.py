@@ -34,18 +34,14 @@ def links_from_gain(
     ----------
     path_gain : array_like, shape (ue, bs)
         Linear, antenna patterns applied.
-    stations : Stations
-        Who transmits, with which power.
     ue_x, ue_y : array_like, shape (ue,)
         UE positions in the city's frame [m].
     source : str
         Who filled the arrays, in words.
-    step : float
-        Quantisation of all four features [dB]; 0 = none.
-    strongest : int, optional
-        Report at most this many stations a UE.
+    step, strongest : float, int, optional
+        Quantisation of all four features [dB], 0 = none; report at most so many stations a UE.
     table : Stations, optional
-        Station table to report; default: `stations`.
+        Station table to report; default: `stations`, who transmit.
     gain_error : array_like, optional
         Monte Carlo standard error of `path_gain` [dB], shape (ue, bs), NaN where unknown.
     """

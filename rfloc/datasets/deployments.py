@@ -73,17 +73,11 @@ def areas(city: City, params: SyntheticParams, seed: int, at: Deployment) -> lis
 
 
 def draw_stations(city: City, params: SyntheticParams, radio: RadioParams, seed: int, at: Deployment) -> Stations:
-    """The stations of a patch: on its roofs, and where these have no room, masts on open ground.
-
-    Azimuths are random, powers the nominal one.
-    """
+    """The stations of a patch: on its roofs, and where these have no room, on open ground; azimuths are random."""
     rng, boxes = rng_of(seed, city.key, at, "stations"), areas(city, params, seed, at)
-    table = join(
-        [
-            place_stations(city, n, params.c_height, radio.power_dbm, None, own, within=box, masts=True)
-            for n, box, own in zip(_shares(params.c_stations, len(boxes)), boxes, rng.spawn(len(boxes)), strict=True)
-        ]
-    )
+    each = zip(_shares(params.c_stations, len(boxes)), boxes, rng.spawn(len(boxes)), strict=True)
+    height, power = params.c_height, radio.power_dbm
+    table = join([place_stations(city, n, height, power, own, within=box, masts=True) for n, box, own in each])
     return table.replace(id=[f"{city.key}-{k:02d}" for k in range(table.n)])
 
 
@@ -105,8 +99,8 @@ def across_border(stations: Stations, home: City, city: City, reach: float) -> S
 
 def join(tables: list[Stations]) -> Stations:
     """Several tables of stations as one."""
-    columns = (field.name for field in dataclasses.fields(Stations))
-    return Stations(**{name: np.concatenate([getattr(table, name) for table in tables]) for name in columns})
+    columns = [field.name for field in dataclasses.fields(Stations)]
+    return Stations(*(np.concatenate([getattr(table, name) for table in tables]) for name in columns))
 
 
 def _shares(n: int, parts: int) -> list[int]:

@@ -35,11 +35,6 @@ class HiddenCampaign:
     true_stations: Stations  #: where they really are, look to, and how loud they are
     true_maps: xr.Dataset  #: isotropic, of the true stations
 
-    @property
-    def nominal(self) -> Stations:
-        """The station table that the campaign reports."""
-        return Stations.from_dataset(self.links)
-
 
 def rng_of(seed: int, *words: object) -> np.random.Generator:
     """A generator of its own for every seed and words."""
@@ -52,47 +47,38 @@ def place_stations(
     n: int,
     heights: tuple[float, float] | list[float],
     power: float,
-    min_separation: float | None,
     rng: np.random.Generator,
     within: Bounds | None = None,
     masts: bool = False,
 ) -> Stations:
-    """Put stations on roofs, at random, each by a stream of its own: the first of its places that is free.
+    """Put stations on roofs, at random, each by a stream spawned from `rng`: the first of its places that is free.
+
+    They stand at least half the mean spacing sqrt(built area / n) apart. Raises SimulationError if there is no room.
 
     Parameters
     ----------
-    rng : numpy.random.Generator
-        Whose seed the streams are spawned from.
     heights : (low, high)
         Range of antenna heights above ground [m]; roofs too tall for it carry no station.
     power : float
         Transmit power of each [dBm].
-    min_separation : float or None
-        Least distance between two [m]; None: half the mean spacing sqrt(built area / n).
     within : (x_min, y_min, x_max, y_max), optional
         Where they may stand [m]; default: the city proper.
     masts : bool
         Those for which the roofs have no room stand on open ground, at least as far apart.
-
-    Raises
-    ------
-    SimulationError
-        If there is no room for `n` of them.
     """
     low, high = heights
     grid, box = city.grid, within or city.bounds
     built, roof = (city.raster[name].values for name in ("building", "height"))
     fitting = (built == 1) & (roof + ROOF_CLEARANCE <= high)
-    if min_separation is None:
-        inside = fitting[np.ix_((grid.y > box[1]) & (grid.y < box[3]), (grid.x > box[0]) & (grid.x < box[2]))]
-        area = np.count_nonzero(inside) or inside.size * masts
-        min_separation = 0.5 * float(np.sqrt(area * grid.cell**2 / n))
+    inside = fitting[np.ix_((grid.y > box[1]) & (grid.y < box[3]), (grid.x > box[0]) & (grid.x < box[2]))]
+    area = np.count_nonzero(inside) or inside.size * masts
+    separation = 0.5 * float(np.sqrt(area * grid.cell**2 / n))
     placed, own = np.empty((0, 2)), rng.spawn(n)
     for ground in (fitting, built == 0) if masts else (fitting,):
         for stream in own[len(placed) :]:
             tried = stream.spawn(1)[0].uniform(box[:2], box[2:], (ATTEMPTS, 2))
             row, col, there = grid.index(*tried.T)
-            apart = np.hypot(*(tried[:, None] - placed).T).min(0, initial=np.inf) >= min_separation
+            apart = np.hypot(*(tried[:, None] - placed).T).min(0, initial=np.inf) >= separation
             found = np.flatnonzero(there & ground[row, col] & apart)
             if not found.size:
                 break
@@ -101,8 +87,8 @@ def place_stations(
         raise SimulationError(
             f"{city.key!r} has room for {len(placed)} stations, not for {n}",
             f"they stand on roofs under {high - ROOF_CLEARANCE:g} m{' or open ground' * masts}, "
-            f"{min_separation:.0f} m or more apart",
-            "ask for fewer stations, allow taller masts or a smaller separation",
+            f"{separation:.0f} m or more apart",
+            "ask for fewer stations, or allow taller masts",
         )
     x, y = placed.T
     roof = city.height_at(x, y)
@@ -124,11 +110,10 @@ def hidden_campaign(
     """Simulate a measured campaign with parameters that calibration and localization are not told.
 
     Hidden: the stations' positions (the nominal ones are off by `position_sd` an axis), azimuths and powers, and
-    correlated shadowing. Reports are censored at the sensitivity, quantised to :data:`STEP_DB` and limited to the
-    :data:`STRONGEST`. For `cache`, `engine`, `progress` see :func:`~rfloc.simulation.maps.trace_maps`.
+    correlated shadowing. `cache`, `engine`, `progress` are :func:`~rfloc.simulation.maps.trace_maps`'s.
     """
     placing, telling, walking, shading = (rng_of(seed, city.key, kind) for kind in ("place", "tell", "walk", "shade"))
-    truth = place_stations(city, params.stations, params.height, radio.power_dbm, None, placing).above_roofs(city)
+    truth = place_stations(city, params.stations, params.height, radio.power_dbm, placing).above_roofs(city)
     dx, dy, turn, gain = np.transpose([stream.normal(size=4) for stream in telling.spawn(truth.n)])
     nominal = truth.moved(params.position_sd * dx, params.position_sd * dy).replace(
         azimuth=(truth.azimuth + params.azimuth_sd * turn) % 360.0
@@ -137,9 +122,8 @@ def hidden_campaign(
     x, y = city.street_points(params.ues, walking)
     rays = Rays(sim, radio, sim.samples, seed + OTHER_RAYS)
     maps = trace_maps(Plane(city, sim.cell, radio.ue_height), truth, rays, cache, engine, progress)
-    shadowing = correlated_shadowing(
-        x, y, params.shadowing_sd, params.shadowing_distance, shading, truth.n, city.grid.bounds
-    )
+    how = params.shadowing_sd, params.shadowing_distance, shading, truth.n, city.grid.bounds
+    shadowing = correlated_shadowing(x, y, *how)
     source = "simulated reality: ray-traced maps of hidden stations, shadowing, censoring, quantisation"
     links = links_from_gain(
         city, read_maps(maps, x, y, radio) * 10 ** (shadowing / 10), truth, x, y, radio, source, STEP_DB,

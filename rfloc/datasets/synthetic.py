@@ -136,25 +136,17 @@ def parts_of_c(
             x, y = draw_ues(city, params, seed, at)
             kept = outside_held_out(city, x, y, splits)
             rays = Rays(sim, radio, params.c_samples, int(rng_of(seed, city.key, at, "rays").integers(2**31)))
-            drawn = {
-                "region": region,
-                "deployment": at.number,
-                "dense": at.dense,
-                "areas": areas(city, params, seed, at),
-            }
-            parts.append(
-                Part(
-                    f"{city.key}-{at}", planes[patch.key], join(stations).above_roofs(city), rays, x[kept], y[kept],
-                    "invented stations (C)", drawn,
-                )
-            )  # fmt: skip
+            boxes = areas(city, params, seed, at)
+            drawn = {"region": region, "deployment": at.number, "dense": at.dense, "areas": boxes}
+            plane, stood = planes[patch.key], join(stations).above_roofs(city)
+            ues, source = (x[kept], y[kept]), "invented stations (C)"
+            parts.append(Part(f"{city.key}-{at}", plane, stood, rays, *ues, source, drawn))
     return parts
 
 
 def take(patches: list[Patch], n: int | None, rng: np.random.Generator) -> list[Patch]:
     """So many of the patches, drawn at random, or all of them; a larger `n` adds to those of a smaller one."""
-    chosen = rng.permutation(len(patches))[:n]
-    return [patches[k] for k in sorted(chosen)]
+    return [patches[k] for k in sorted(rng.permutation(len(patches))[:n])]
 
 
 def outside_held_out(city: City, x: Floats, y: Floats, splits: Sequence[xr.Dataset]) -> NDArray[np.bool_]:

@@ -24,10 +24,7 @@ DIPOLE_GAIN = 1.643
 def tr38901_gain_db(
     delta_azimuth_deg: ArrayLike, zenith_deg: ArrayLike, attenuation_db: float = ATTENUATION_DB
 ) -> Array:
-    """Gain of the TR 38.901 element (table 7.3-1) [dBi], off boresight by an azimuth in [-180, 180], at a zenith [deg].
-
-    `attenuation_db` is the greatest attenuation off boresight, 30 dB in the table.
-    """
+    """Gain of the TR 38.901 element (table 7.3-1) [dBi], by azimuth off boresight in [-180, 180] and zenith [deg]."""
     vertical = np.minimum(12 * ((np.asarray(zenith_deg, float) - 90.0) / BEAMWIDTH) ** 2, attenuation_db)
     horizontal = np.minimum(12 * (np.asarray(delta_azimuth_deg, float) / BEAMWIDTH) ** 2, attenuation_db)
     return MAX_GAIN_DB - np.minimum(vertical + horizontal, attenuation_db)
@@ -49,36 +46,27 @@ def pattern_gain_db(
     downtilt: float = 0.0,
     attenuation_db: float = ATTENUATION_DB,
 ) -> Array:
-    """Gain of a single element towards a direction [dBi].
+    """Gain of a single element, mechanically downtilted, towards a direction [dBi].
 
-    Where the azimuth is unknown (NaN) the horizontal cut is replaced by its mean power over azimuth, so that the
-    antenna radiates alike to all sides with the power that it has.
-
-    Parameters
-    ----------
-    pattern : {"isotropic", "dipole", "tr38901"}
-        Of the element; the dipole is half a wave long and upright.
-    d_azimuth : array_like
-        Direction's azimuth minus the antenna's [deg]; NaN = the antenna's azimuth is unknown.
-    elevation_deg : array_like
-        Direction's elevation above the horizon [deg].
-    downtilt : float
-        Mechanical downtilt [deg].
-    attenuation_db : float
-        Greatest attenuation off boresight of the TR 38.901 element [dB]. In streets, scattering fills the rear of a
-        sector, so that measured front-to-back ratios are lower than the antenna's own.
+    Where the antenna's azimuth is unknown (NaN) the horizontal cut is replaced by its mean power over azimuth, so that
+    it radiates alike to all sides with the power that it has. `attenuation_db` is the greatest off boresight: in
+    streets, scattering fills the rear of a sector, and measured front-to-back ratios are below the antenna's own.
     """
     azimuth, elevation = np.broadcast_arrays(np.asarray(d_azimuth, float), np.asarray(elevation_deg, float))
     unknown = np.isnan(azimuth)
-    level = _amplitude(pattern, *_local_angles(np.where(unknown, 0.0, azimuth), elevation, downtilt), attenuation_db)
+    level = _amplitude(pattern, np.where(unknown, 0.0, azimuth), elevation, downtilt, attenuation_db)
     if unknown.any():
         level = np.where(unknown, level * np.sqrt(_mean_horizontal(pattern, attenuation_db)), level)
     with np.errstate(divide="ignore"):
         return 20 * np.log10(level)
 
 
-def _amplitude(pattern: Pattern, azimuth: Array, zenith: Array, attenuation_db: float) -> Array:
-    """Square root of the gain, linear, towards angles [deg] in the antenna's own frame."""
+def _amplitude(pattern: Pattern, azimuth: Array, elevation: Array, downtilt: float, attenuation_db: float) -> Array:
+    """Square root of the gain, linear, by the angles in the frame of the downtilted antenna (TR 38.901, 7.1.3)."""
+    a, e, t = np.radians(azimuth), np.radians(elevation), np.radians(downtilt)
+    x, y, z = np.cos(e) * np.cos(a), np.cos(e) * np.sin(a), np.sin(e)
+    zenith = np.degrees(np.arccos(np.clip(x * np.sin(t) + z * np.cos(t), -1.0, 1.0)))
+    azimuth = np.degrees(np.arctan2(y, x * np.cos(t) - z * np.sin(t)))
     if pattern == "tr38901":
         return np.asarray(10 ** (tr38901_gain_db(azimuth, zenith, attenuation_db) / 20))
     if pattern == "dipole":
@@ -86,17 +74,9 @@ def _amplitude(pattern: Pattern, azimuth: Array, zenith: Array, attenuation_db: 
     return np.ones(azimuth.shape)
 
 
-def _local_angles(azimuth: Array, elevation: Array, downtilt: float) -> tuple[Array, Array]:
-    """Azimuth and zenith [deg] in the frame of an antenna tilted down (TR 38.901, section 7.1.3)."""
-    a, e, t = np.radians(azimuth), np.radians(elevation), np.radians(downtilt)
-    x, y, z = np.cos(e) * np.cos(a), np.cos(e) * np.sin(a), np.sin(e)
-    zenith = np.degrees(np.arccos(np.clip(x * np.sin(t) + z * np.cos(t), -1.0, 1.0)))
-    return np.degrees(np.arctan2(y, x * np.cos(t) - z * np.sin(t))), zenith
-
-
 @functools.cache
 def _mean_horizontal(pattern: Pattern, attenuation_db: float) -> float:
     """Mean over azimuth of an untilted antenna's horizontal cut relative to boresight, averaged in linear power."""
     azimuth = np.linspace(-180.0, 180.0, 3600, endpoint=False)
-    power = _amplitude(pattern, *_local_angles(azimuth, np.zeros(3600), 0.0), attenuation_db) ** 2
+    power = _amplitude(pattern, azimuth, np.zeros(3600), 0.0, attenuation_db) ** 2
     return float(power.mean() / power[1800])

@@ -34,16 +34,11 @@ def each(
 ) -> Iterator[tuple[int, Result]]:
     """Number and result of every job, as they are finished: `task`, a function of a module, of the job's arguments.
 
-    Without an engine, for a single job, and on a single worker of this machine, in this process.
-
-    Raises
-    ------
-    SimulationError
-        Naming the job (`names`) that failed on a worker.
+    Without an engine, for a single job, and on a single worker of this machine, in this process. Raises SimulationError
+    naming the job (`names`) that failed on a worker.
     """
     if engine is None or len(jobs) < 2 or (engine.scheduler == "local" and _workers(engine) == 1):
-        for k, job in enumerate(jobs):
-            yield k, task(*job)
+        yield from ((k, task(*job)) for k, job in enumerate(jobs))
         return
     from distributed import as_completed
 
@@ -75,12 +70,8 @@ def connect(engine: EngineParams) -> Iterator[Client]:
 
     "local": processes of one thread each, `workers` of them (None: one a core, or one in all on a GPU), held until this
     process ends, with the scenes that they have loaded. "slurm": so many workers as jobs of SLURM, ended with the
-    block. Else the address of a scheduler, whose workers see the same folders.
-
-    Raises
-    ------
-    SimulationError
-        If SLURM can't be used here, or no scheduler with a worker answers at the address.
+    block. Else the address of a scheduler, whose workers see the same folders. Raises SimulationError where SLURM can't
+    be used, or no scheduler with a worker answers at the address.
     """
     from distributed import Client
 
@@ -114,13 +105,9 @@ def _local(workers: int) -> Client:
     from distributed import Client, LocalCluster
 
     cluster = LocalCluster(
-        n_workers=workers,
-        threads_per_worker=1,
-        processes=True,
+        n_workers=workers, threads_per_worker=1, processes=True, silence_logs=logging.ERROR, config=_MEMORY,
         scheduler_kwargs={"dashboard": False, "dashboard_address": ":0"},
-        silence_logs=logging.ERROR,
-        config=_MEMORY,
-    )
+    )  # fmt: skip
     return Client(cluster, set_as_default=False)
 
 

@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     from rfloc.city import City
 
 Array = NDArray[np.float64]
+Singles = NDArray[np.float32]
 
 #: Version of what computes kept maps: raise it by hand when their numbers change.
 TRACER = 2
@@ -62,16 +63,8 @@ def trace_maps(
     """Trace isotropic radio maps, a station at a time, over the rooftop floor.
 
     Antennas inside a building are lifted clear of its roof (:meth:`Stations.above_roofs`); the dataset's `bs_h` is the
-    height that was traced.
-
-    Parameters
-    ----------
-    cache : Path, optional
-        Folder of kept maps: what rays brought is read from there, or traced and put there.
-    engine : EngineParams, optional
-        Where those that are not kept yet are traced in parallel; None: here. The numbers are the same.
-    progress : bool
-        Print a line when done.
+    height that was traced. What rays brought is read from `cache`, a folder of kept maps, or traced, by an `engine` in
+    parallel with the same numbers, and put there.
 
     Returns
     -------
@@ -142,9 +135,7 @@ def joined(gain: NDArray[Any], floor: NDArray[Any], clear: NDArray[np.bool_]) ->
     return np.where(clear & (gain >= floor / 2), gain, gain + floor)
 
 
-def _ray_maps(
-    plane: Plane, stations: Stations, rays: Rays, cache: Path | None
-) -> tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.float32]]:
+def _ray_maps(plane: Plane, stations: Stations, rays: Rays, cache: Path | None) -> tuple[Singles, Singles, Singles]:
     """What rays bring to the open part of each cell, pooled; unpooled; its relative error, NaN for none; (bs, y, x).
 
     The solver averages |a|^2 over a whole cell, of which buildings may cover a part.
@@ -166,12 +157,8 @@ def trace_ahead(
 ) -> None:
     """Trace the maps that are not kept yet, station by station, in parallel where there is an engine.
 
-    A run that is killed, at any moment, leaves whole maps: the next one traces the others.
-
-    Raises
-    ------
-    SimulationError
-        Naming the station whose map could not be traced.
+    A run that is killed, at any moment, leaves whole maps: the next one traces the others. Raises SimulationError
+    naming the station whose map could not be traced.
     """
     every = ((plane, stations.above_roofs(plane.city).take([k]), rays, Path(cache).resolve())
              for plane, stations, rays in asked for k in range(stations.n))  # fmt: skip
@@ -193,8 +180,9 @@ def _ray_map(plane: Plane, station: Stations, rays: Rays, cache: Path | None) ->
     def trace() -> Arrays:
         with one_thread():
             scene = load_scene(plane.city, float(rays.radio.carrier_hz), rays.sim.scattering)
-            place_transmitter(scene, plane.city, station, 0, copies=rays.sim.map_batches)
-            return _solve(scene, plane, rays, flatness(_antenna(plane.city, station, 0)[2] - plane.z, plane.grid))
+            at = _antenna(plane.city, station)
+            place_transmitter(scene, at, copies=rays.sim.map_batches)
+            return _solve(scene, plane, rays, flatness(at[2] - plane.z, plane.grid))
 
     return kept(None if cache is None else _file(plane, station, rays, cache), trace)
 
@@ -202,7 +190,7 @@ def _ray_map(plane: Plane, station: Stations, rays: Rays, cache: Path | None) ->
 def _file(plane: Plane, station: Stations, rays: Rays, cache: Path) -> Path:
     """Where a station's map is kept."""
     key = digest(
-        tracer(), plane.scene_digest, plane.grid, plane.z, _antenna(plane.city, station, 0),
+        tracer(), plane.scene_digest, plane.grid, plane.z, _antenna(plane.city, station),
         rays.sim.model_dump(include=_SOLVER), float(rays.radio.carrier_hz), rays.samples, rays.seed,
     )  # fmt: skip
     return cache / f"{key}.npz"
@@ -221,16 +209,10 @@ def _solve(scene: Any, plane: Plane, rays: Rays, flat: float) -> Arrays:
     grid, sim = plane.grid, rays.sim
     x_min, y_min, x_max, y_max = grid.bounds
     found = map_solver(sim.map_batches, rays.seed, flat)(
-        scene,
-        center=mi.Point3f((x_min + x_max) / 2, (y_min + y_max) / 2, plane.z),
-        size=mi.Point2f(x_max - x_min, y_max - y_min),
-        orientation=mi.Point3f(0.0),
-        cell_size=mi.Point2f(grid.cell),
-        samples_per_tx=-(-rays.samples // sim.map_batches),
-        max_depth=sim.max_depth,
-        seed=rays.seed,
-        **interactions(sim),
-    )
+        scene, center=mi.Point3f((x_min + x_max) / 2, (y_min + y_max) / 2, plane.z), cell_size=mi.Point2f(grid.cell),
+        size=mi.Point2f(x_max - x_min, y_max - y_min), orientation=mi.Point3f(0.0), max_depth=sim.max_depth,
+        samples_per_tx=-(-rays.samples // sim.map_batches), seed=rays.seed, **interactions(sim),
+    )  # fmt: skip
     batches = np.array(found.path_gain, dtype=float)[:, : grid.ny, : grid.nx]  # size / cell is rounded up in float32
     mean = batches.mean(0)
     with np.errstate(invalid="ignore", divide="ignore"):
@@ -239,22 +221,20 @@ def _solve(scene: Any, plane: Plane, rays: Rays, flat: float) -> Arrays:
     return {"level": level.astype(np.int16), "error": np.round(1e4 * np.nan_to_num(error)).astype(np.int16)}
 
 
-def _antenna(city: City, stations: Stations, k: int) -> tuple[float, float, float]:
-    """x, y, z of a station's antenna in the scene [m]."""
-    x, y = float(stations.x[k]), float(stations.y[k])
-    return x, y, float(city.ground_at(x, y)) + float(stations.h[k])
+def _antenna(city: City, station: Stations) -> tuple[float, float, float]:
+    """x, y, z of one station's antenna in the scene [m]."""
+    x, y = float(station.x[0]), float(station.y[0])
+    return x, y, float(city.ground_at(x, y)) + float(station.h[0])
 
 
-def place_transmitter(scene: Any, city: City, stations: Stations, k: int, copies: int = 1) -> None:
-    """Make station `k` the scene's only transmitter: a vertically polarised isotropic element of gain 1, or copies."""
+def place_transmitter(scene: Any, at: tuple[float, float, float], copies: int = 1) -> None:
+    """Make a vertically polarised isotropic element of gain 1 at x, y, z, or copies, all that the scene transmits."""
     import mitsuba as mi
     from sionna.rt import PlanarArray, Transmitter
 
-    for name in list(scene.transmitters):
-        scene.remove(name)
+    scene.remove(list(scene.transmitters))
     scene.tx_array = PlanarArray(num_rows=1, num_cols=1, pattern="iso", polarization="V")
-    for copy in range(copies):
-        scene.add(Transmitter(f"bs{copy}", position=mi.Point3f(*_antenna(city, stations, k))))
+    scene.add([Transmitter(f"bs{copy}", position=mi.Point3f(*at)) for copy in range(copies)])
 
 
 def sector_gain_db(stations: Stations, x: ArrayLike, y: ArrayLike, radio: RadioParams) -> Array:
@@ -291,8 +271,7 @@ def read_maps(maps: xr.Dataset, x: ArrayLike, y: ArrayLike, radio: RadioParams |
 def read_error_db(maps: xr.Dataset, x: ArrayLike, y: ArrayLike) -> Array:
     """Standard error of :func:`read_maps` by the scatter of the rays [dB], shape (ue, bs).
 
-    To first order, 10 / ln 10 times the relative error of what rays brought to the cell, times their share in what is
-    read; pooling lessens it by what it does not say. NaN where no ray came to the cell itself, and outside the maps.
+    NaN where no ray came to the cell itself, and outside the maps.
     """
     row, col, inside = Grid.from_attrs(maps.attrs).index(np.atleast_1d(x), np.atleast_1d(y))
     names = ("path_gain", "ray_gain", "ray_error")
@@ -301,14 +280,11 @@ def read_error_db(maps: xr.Dataset, x: ArrayLike, y: ArrayLike) -> Array:
 
 
 def _error_db(gain: Array, rays: Array, error: Array) -> Array:
+    """To first order, the relative `error` of rays, in dB, times their share in what is read; pooling is left out."""
     return 10 / np.log(10) * error * np.minimum(rays / np.where(gain > 0, gain, np.nan), 1.0)
 
 
-def coverage(maps: xr.Dataset, plane: Plane, threshold_db: float = -140.0) -> dict[str, float]:
-    """Share of (station, outdoor cell) pairs above a path gain: in all, and by rays to the cell itself alone.
-
-    The difference is what pooling and the rooftop floor lift above it.
-    """
-    outdoors, threshold = plane.outdoors[0] > 0, 10 ** (threshold_db / 10)
-    names = {"covered": "path_gain", "by_rays": "ray_gain"}
-    return {key: float((maps[name].values > threshold)[:, outdoors].mean()) for key, name in names.items()}
+def coverage(maps: xr.Dataset, plane: Plane) -> dict[str, float]:
+    """Share of (station, outdoor cell) pairs above -140 dB: in all, and by rays without pooling and rooftop floor."""
+    outdoors, names = plane.outdoors[0] > 0, {"covered": "path_gain", "by_rays": "ray_gain"}
+    return {key: float((maps[name].values > 1e-14)[:, outdoors].mean()) for key, name in names.items()}

@@ -49,10 +49,7 @@ class Ends:
 
 
 def sector(radio: RadioParams, polarization: str = "V", **shape: Any) -> Any:
-    """A station's antenna as a Sionna array of the radio parameters' elements, each port of the whole power.
-
-    `shape` is that of a `PlanarArray`: rows, columns, spacings [wavelengths]; a single element by default.
-    """
+    """A station's antenna as a Sionna `PlanarArray` (`shape`: one element by default), each port of all the power."""
     prepare()
     import drjit as dr
     import mitsuba as mi
@@ -97,10 +94,8 @@ def trace_gain(
         UE positions [m], at `rays.radio.ue_height` above ground.
     ends : Ends, optional
         Antennas; default, the sector of the radio parameters and isotropic UEs.
-    ues : int, optional
-        UEs a call; default, as many as memory allows.
-    cap : int, optional
-        Candidate paths that the UEs of a call share, the others being lost.
+    ues, cap : int, optional
+        UEs a call, as many as memory allows by default; candidate paths that these share, the others being lost.
 
     Returns
     -------
@@ -109,10 +104,7 @@ def trace_gain(
     paths : ndarray of int, shape (ue, bs)
         Paths of a link; an explicit array's are counted at every port.
 
-    Raises
-    ------
-    SimulationError
-        If a directive station has no azimuth, or even the largest buffer is full.
+    Raises SimulationError if a directive station has no azimuth, or even the largest buffer is full.
     """
     sim, radio = rays.sim, rays.radio
     if radio.pattern == "tr38901" and np.isnan(stations.azimuth).any():
@@ -134,13 +126,10 @@ def trace_gain(
     gain, count, buffer = np.zeros((x.size, stations.n)), np.zeros((x.size, stations.n), np.int64), cap or BUFFER
     for start in range(0, x.size, step):
         batch = slice(start, min(start + step, x.size))
-        for name in list(scene.receivers):
-            scene.remove(name)
-        for i in range(batch.start, batch.stop):
-            scene.add(Receiver(f"ue{i}", position=mi.Point3f(*at[i].tolist())))
+        scene.remove(list(scene.receivers))
+        scene.add([Receiver(f"ue{i}", position=mi.Point3f(*at[i].tolist())) for i in range(batch.start, batch.stop)])
         for k in range(stations.n):
-            for name in list(scene.transmitters):
-                scene.remove(name)
+            scene.remove("bs")
             turned = mi.Point3f(*ends.orientation(float(np.nan_to_num(stations.azimuth[k])), radio.downtilt))
             scene.add(Transmitter("bs", position=mi.Point3f(*base[k].tolist()), orientation=turned))
             generator = candidate_generator(min(step, x.size), entries)
@@ -176,29 +165,12 @@ def _solve(scene: Any, generator: Any, rays: Rays, synthetic: bool, buffer: int,
 def compare_with_maps(
     city: City, maps: xr.Dataset, x: ArrayLike, y: ArrayLike, rays: Rays, samples: int = 100_000
 ) -> dict[str, float]:
-    """How well isotropic maps agree with paths traced to UEs at x, y [m] by so many of the maps' rays.
+    """How well isotropic maps without the rooftop floor agree with paths to UEs at x, y [m] by `samples` of their rays.
 
-    Parameters
-    ----------
-    maps : Dataset of kind "maps"
-        Traced without the rooftop floor, which no path has.
-
-    Returns
-    -------
-    dict
-        `links`: (UE, station) pairs; `paths`, `maps`: shares of them that either reaches; `both`: number that both do,
-        with `bias_db`, `rms_db` (bias removed) and `spearman` of maps against paths there (NaN under three); `missed`:
-        share of the traced links that maps miss; `spearman_all`: over all pairs, what one does not reach its weakest.
-
-    Raises
-    ------
-    SimulationError
-        If the maps have the rooftop floor.
+    `links`: (UE, station) pairs; `paths`, `maps`: shares of them that either reaches; `both`: number that both do, with
+    `bias_db`, `rms_db` (bias removed) and `spearman` of maps against paths there (NaN under three); `missed`: share of
+    the traced links that maps miss; `spearman_all`: over all pairs, what one does not reach its weakest.
     """
-    if maps.attrs.get("rooftop"):
-        raise SimulationError(
-            "these maps have the rooftop floor", "no traced path has it", "trace them with simulation.rooftop off"
-        )
     isotropic = rays.radio.model_copy(update={"pattern": "isotropic", "downtilt": 0.0})
     paths = replace(rays, radio=isotropic, samples=samples)
     traced, _ = trace_gain(city, Stations.from_dataset(maps), x, y, paths)

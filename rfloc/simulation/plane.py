@@ -41,7 +41,7 @@ class Rays:
 class Plane:
     """A horizontal plane of cells at the height of UEs, on which a city's radio maps lie.
 
-    What is computed of it is computed once. It travels to another process as the city's folder.
+    It travels to another process as the city's folder.
     """
 
     city: City  #: its raster's area is the map's
@@ -55,13 +55,7 @@ class Plane:
 
     @cached_property
     def z(self) -> float:
-        """Height of the plane in the scene [m], over the median of the streets.
-
-        Raises
-        ------
-        SimulationError
-            If the ground under the streets is too steep for one plane.
-        """
+        """Height in the scene [m], over the median of the streets (raises SimulationError if they are too steep)."""
         city = self.city
         low, middle, high = np.percentile(city.raster["ground"].values[city.road], [2, 50, 98])
         if high - low > MAX_GROUND_SPREAD:
@@ -74,18 +68,16 @@ class Plane:
 
     @cached_property
     def outdoors(self) -> tuple[Array, Array, Array]:
-        """Share of each cell that no building covers, and its outdoor point nearest to the centre.
+        """Share of each cell that no building covers, and x, y of its outdoor point nearest to the centre; (ny, nx).
 
-        Share in [0, 1]; x, y [m], the cell's centre where the whole cell is built; (ny, nx) each.
+        The centre itself where the whole cell is built [m].
         """
         grid, city = self.grid, self.city
         steps = max(int(np.ceil(grid.cell / city.grid.cell)), 1)
         offsets = (np.arange(steps) + 0.5) / steps * grid.cell - grid.cell / 2
         pairs = sorted(((dx, dy) for dx in offsets for dy in offsets), key=lambda pair: pair[0] ** 2 + pair[1] ** 2)
         centre_x, centre_y = np.meshgrid(grid.x, grid.y)
-        x, y = centre_x.copy(), centre_y.copy()
-        count = np.zeros(grid.shape)
-        outdoor = city.outdoor
+        x, y, count, outdoor = centre_x.copy(), centre_y.copy(), np.zeros(grid.shape), city.outdoor
         for dx, dy in pairs:
             row, col, _ = city.grid.index(centre_x + dx, centre_y + dy)
             free = outdoor[row, col]
@@ -102,8 +94,7 @@ class Plane:
     @cached_property
     def scene_digest(self) -> str:
         """Hash of the files of the scene that rays are traced in."""
-        scene = self.city.scene_path
-        return digest(scene, scene.parent / "meshes")
+        return digest(self.city.scene_path, self.city.scene_path.parent / "meshes")
 
     def __reduce__(self) -> tuple[Callable[..., Plane], tuple[Any, ...]]:
         folder = self.city.folder.resolve()
@@ -111,13 +102,7 @@ class Plane:
 
 
 def open_plane(folder: Path, cell: float, ue_height: float, content: str | None = None) -> Plane:
-    """The plane of a city's folder; a process holds the last one, since rasters and scenes are dear.
-
-    Raises
-    ------
-    SimulationError
-        If the folder's hash is not `content`.
-    """
+    """The plane of a city's folder of a hash (else raises SimulationError); a process holds the last one."""
     found = content_hash(folder)
     if content not in (None, found):
         raise SimulationError(

@@ -6,8 +6,6 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.constants import speed_of_light
 
-from rfloc.errors import SimulationError
-
 Array = NDArray[np.float64]
 
 
@@ -34,14 +32,10 @@ def correlated_shadowing(
     ----------
     x, y : array_like, shape (ue,)
         Positions [m].
-    sd : float
-        Standard deviation [dB].
-    distance : float
-        Distance at which the correlation is 1/e [m].
+    sd, distance : float
+        Standard deviation [dB]; distance at which the correlation is 1/e [m].
     rng : numpy.random.Generator
-        Whose seed a stream a field is spawned from.
-    n : int
-        Number of independent fields, one a station.
+        Whose seed a stream is spawned from for each of the `n` independent fields, one a station.
     bounds : (x_min, y_min, x_max, y_max), optional
         Where the fields are drawn [m], so that they do not depend on the points; default: the points' box.
 
@@ -51,8 +45,6 @@ def correlated_shadowing(
         Shadowing [dB], mean 0.
     """
     x, y = np.asarray(x, float), np.asarray(y, float)
-    if distance <= 0 or sd < 0:
-        raise SimulationError(f"shadowing of sd {sd} dB over {distance} m", "sd must be >= 0 and the distance > 0")
     if sd == 0 or x.size == 0:
         return np.zeros((x.size, n))
     cell = distance / 8

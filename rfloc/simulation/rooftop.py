@@ -27,37 +27,19 @@ SPACING, STREET_WIDTH = 40.0, (10.0, 60.0)
 
 
 def rooftop_to_street_db(edge: ArrayLike, width: ArrayLike, carrier_hz: float) -> NDArray:
-    """Loss from the last roof down to the street, L_rts [dB] (COST 231 final report, section 4.4.1).
+    """Loss from the last roof, `edge` above the UE, to a street of a `width` [m], L_rts [dB] (COST 231, section 4.4.1).
 
-    The street's direction is unknown to a profile; the model's term for it averages to 0.0 dB over all directions and
-    is left out.
-
-    Parameters
-    ----------
-    edge : array_like
-        Height of the last roof above the UE [m].
-    width : array_like
-        Width of the street [m].
+    The model's term for the street's direction, unknown to a profile, averages to 0.0 dB over all and is left out.
     """
-    return (
-        -16.9
-        - 10 * np.log10(width)
-        + 10 * np.log10(carrier_hz / 1e6)
-        + 20 * np.log10(np.maximum(np.asarray(edge), 1.0))
-    )
+    over = np.maximum(np.asarray(edge), 1.0)
+    return -16.9 - 10 * np.log10(width) + 10 * np.log10(carrier_hz / 1e6) + 20 * np.log10(over)
 
 
 def multiscreen_db(above: ArrayLike, roof: ArrayLike, distance: ArrayLike, carrier_hz: float) -> NDArray:
     """Loss over the rows of roofs before the last, L_msd [dB], not below 0 (COST 231 final report, section 4.4.1).
 
-    Parameters
-    ----------
-    above : array_like
-        Height of the station above the mean roof, negative where it is below [m].
-    roof : array_like
-        Mean roof above ground [m].
-    distance : array_like
-        Distance of station and UE [m]; under 20 m the model's limit is taken.
+    The station stands `above` the mean `roof`, or below where negative, at a `distance` from the UE [m]; under 20 m of
+    it the model's limit is taken.
     """
     above, km = np.asarray(above, float), np.maximum(np.asarray(distance, float), 20.0) / 1e3
     over = above > 0
@@ -99,15 +81,10 @@ def walfisch_ikegami_db(
 def rooftop_gain(
     city: City, stations: Stations, x: NDArray, y: NDArray, carrier_hz: float, ue_height: float
 ) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
-    """Path gain of the direct line, in sight or over the rooftops, at points x, y [m] of shape (n,).
+    """Path gain of the direct line at points x, y [m], (n,), and where it clears the height raster; (bs, n) each.
 
-    Returns
-    -------
-    gain : ndarray, shape (bs, n)
-        Linear, isotropic antennas: free space where the line of sight over the height raster is clear, over the
-        rooftops elsewhere. Streets are taken as level.
-    clear : ndarray of bool, shape (bs, n)
-        Where it is clear. There the tracer has the direct ray too, wherever its rays are dense enough to hit the cell.
+    Linear, isotropic antennas: free space where it is clear (there the tracer has the direct ray too, if its rays are
+    dense enough to hit the cell), over the rooftops elsewhere. Streets are taken as level.
     """
     gain, clear = np.zeros((stations.n, x.size), np.float32), np.zeros((stations.n, x.size), bool)
     grid, roofs = city.grid, city.raster["height"].values.astype(np.float32, copy=False)

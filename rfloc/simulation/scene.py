@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rfloc.backend import prepare
-from rfloc.errors import DataError, SimulationError
+from rfloc.errors import DataError
 
 if TYPE_CHECKING:
     from sionna.rt import Scene
@@ -20,18 +20,10 @@ if TYPE_CHECKING:
 
 
 def itu_parameters(name: str, carrier_hz: float) -> tuple[float, float]:
-    """Relative permittivity and conductivity [S/m] of a material at a carrier [Hz], by its lowest range in the table.
-
-    Raises
-    ------
-    SimulationError
-        If the table has no such material.
-    """
+    """Relative permittivity and conductivity [S/m] of a material at a carrier [Hz], by the table's lowest range."""
     prepare()
     from sionna.rt.radio_materials.itu import ITU_MATERIALS_PROPERTIES as TABLE
 
-    if name not in TABLE:
-        raise SimulationError(f"no material is called {name!r}", f"known: {', '.join(TABLE)}", "name one in the scene")
     a, b, c, d = TABLE[name][min(TABLE[name])]
     f = carrier_hz / 1e9
     return a * f**b, c * f**d
@@ -42,12 +34,7 @@ def load_radio_scene(path: str | Path, carrier_hz: float, scattering: float) -> 
 
     Shapes that share a material are merged; all get the scattering coefficient S, 0 to 1 (Lambertian).
 
-    Raises
-    ------
-    DataError
-        If there is no such file.
-    SimulationError
-        If a material is unknown here, or is no ITU material.
+    Raises DataError if there is no such file.
     """
     if not Path(path).is_file():
         raise DataError(f"there is no scene at {path}", "the city was not built here", "run `dvc repro`")
@@ -56,15 +43,8 @@ def load_radio_scene(path: str | Path, carrier_hz: float, scattering: float) -> 
     import sionna.rt as rt
 
     scene = rt.load_scene(str(path), merge_shapes=True)
-    for name, material in scene.radio_materials.items():
-        kind = getattr(material, "itu_type", None)
-        if kind is None:
-            raise SimulationError(
-                f"material {name!r} of {path} is no ITU material",
-                "its permittivity at the carrier is unknown",
-                'give it type "itu-radio-material" in the scene file',
-            )
-        at_carrier = itu_parameters(kind, carrier_hz)
+    for material in scene.radio_materials.values():
+        at_carrier = itu_parameters(material.itu_type, carrier_hz)
         material.frequency_update_callback = lambda _f, p=at_carrier: (mi.Float(p[0]), mi.Float(p[1]))
         material.scattering_coefficient = scattering
     scene.frequency = carrier_hz
@@ -78,7 +58,7 @@ _last: tuple[object, Any] = (None, None)
 def load_scene(city: City, carrier_hz: float, scattering: float) -> Scene:
     """A city's scene, ready to trace at a carrier [Hz]; x, y, z [m] in the city's frame, ground at `City.ground_at`.
 
-    The last one is held, since loading costs as much as a small trace: what its last user placed in it is still there.
+    The last one is held, since loading costs as much as a small trace; it comes without stations and UEs in it.
     """
     global _last
     path = city.scene_path
@@ -86,4 +66,6 @@ def load_scene(city: City, carrier_hz: float, scattering: float) -> Scene:
     if _last[0] != asked:
         _last = None, None  # before the next one is loaded: two may not fit
         _last = asked, load_radio_scene(path, carrier_hz, scattering)
-    return _last[1]
+    scene = _last[1]
+    scene.remove([*scene.transmitters, *scene.receivers])
+    return scene

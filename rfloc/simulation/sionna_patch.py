@@ -44,10 +44,7 @@ def _names(code: CodeType) -> set[str]:
 def rebound(loop: Any, **names: Any) -> FunctionType:
     """A copy of one of Sionna's functions to which these global names mean something else.
 
-    Raises
-    ------
-    BackendError
-        If another release than the tested ones is installed, or the function uses no such names.
+    Raises BackendError if another release than the tested ones is installed, or the function uses no such names.
     """
     installed, missing = version("sionna-rt"), set(names) - _names(loop.__code__)
     if missing or not installed.startswith(TESTED):

@@ -6,11 +6,9 @@ cells that are as poorly known alone: a street that is lit well shares nothing (
 bandwidth chosen cell by cell). Windows know no walls: a poorly lit street shares with a dark yard within half of one.
 
 On Munich (5 m, depth 3, S = 0.4) against paths of 10^6 rays at 400 UEs of a station, Spearman over all UEs, and the
-share of path-covered UEs that the map misses, with 10^6 and 4 * 10^6 rays: rays spread evenly over directions 0.60 and
-0.72, 80 % and 69 %; aimed at the map 0.79 and 0.78, 53 % and 38 %; aimed and pooled 0.83 and 0.84, 9 % and 4 %. Paths
-of 10^5 rays reach 0.82 and miss 39 %, in ten times the time for these UEs alone. What is pooled lies some 2 dB above
-the paths in the median, which find the power of rare rays as late as maps do. A further window of 17 cells misses 2 %
-and 1 %, but ranks worse by 0.03.
+share of path-covered UEs that the map misses, by 10^6 rays: 0.60 and 80 % spread evenly over directions, 0.79 and 53 %
+aimed at the map, 0.83 and 9 % aimed and pooled. Paths of 10^5 rays reach 0.82 and miss 39 %, in ten times the time for
+these UEs alone. A further window of 17 cells misses 2 %, but ranks worse by 0.03.
 """
 
 from __future__ import annotations

@@ -98,5 +98,5 @@ def test_numbers_of_workers_do_not_matter(toy_city, tmp_path):
     found = []
     for k, engine in enumerate((None, ENGINE)):
         trace_ahead([asked(toy_city.folder)], tmp_path / str(k), engine, progress=False)
-        found.append([np.load(file)["gain"].tobytes() for file in sorted((tmp_path / str(k)).iterdir())])
+        found.append([np.load(file)["level"].tobytes() for file in sorted((tmp_path / str(k)).iterdir())])
     assert found[0] == found[1] or many.cuda_devices()

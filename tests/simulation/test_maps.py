@@ -138,7 +138,7 @@ def test_rays_go_where_the_map_is(toy_city: City):
     sim = SIM.model_copy(update={"diffuse": False, "max_depth": 2, "samples": 40_000, "cell": 5.0})
     station, level = one_station(20.0, -60.0, 26.0), Plane(toy_city, 5.0, RADIO.ue_height)
     scene = load_scene(toy_city, RADIO.carrier_hz, sim.scattering)
-    place_transmitter(scene, toy_city, station, 0)
+    place_transmitter(scene, (20.0, -60.0, float(toy_city.ground_at(20.0, -60.0)) + 26.0))
     x_min, y_min, x_max, y_max = level.grid.bounds
     plane = mi.Point3f((x_min + x_max) / 2, (y_min + y_max) / 2, level.z)
     stock = RadioMapSolver()(

@@ -72,8 +72,6 @@ def test_power_sum_is_the_mean_of_sionnas_own_response_over_a_wide_band(walled):
     station = one_station(x=-10.0, h=20.0, azimuth=130.0)
     ours, _ = trace_gain(walled, station, x, y, Rays(DIFFUSE, RADIO, 3_000, 1), ends=ends)
     scene = load_scene(walled, RADIO.carrier_hz, DIFFUSE.scattering)
-    for name in (*scene.transmitters, *scene.receivers):
-        scene.remove(name)
     scene.tx_array = PlanarArray(num_rows=1, num_cols=1, pattern="tr38901", polarization="VH")
     scene.rx_array = PlanarArray(num_rows=1, num_cols=1, pattern="iso", polarization="VH")
     turned = mi.Point3f(*sionna_orientation(130.0, RADIO.downtilt))
@@ -139,8 +137,6 @@ def test_specular_maps_agree_with_paths(tmp_path: Path):
     found = compare_with_maps(city, maps, x, y, Rays(SIM, RADIO, 300_000, 1))
     assert found["missed"] == 0.0 and found["both"] == 20
     assert abs(found["bias_db"]) < 0.3 and found["rms_db"] < 0.8 and found["spearman"] > 0.9
-    with pytest.raises(SimulationError, match="rooftop floor"):
-        compare_with_maps(city, maps.assign_attrs(rooftop=1), x, y, Rays(SIM, RADIO, 300_000, 1))
 
 
 def test_diffuse_maps_rank_a_city_as_paths_do(toy_city):

@@ -3,7 +3,6 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from rfloc.errors import SimulationError
 from rfloc.simulation.propagation import correlated_shadowing, free_space_gain
 
 
@@ -31,8 +30,3 @@ def test_shadowing_repeats_with_its_seed_and_is_shared_at_one_place():
     np.testing.assert_array_equal(first, correlated_shadowing(x, y, 6.0, 40.0, np.random.default_rng(3), n=2))
     assert (first[0] == first[1]).all() and (first[0] != first[2]).all()
     assert not correlated_shadowing(x, y, 0.0, 40.0, np.random.default_rng(3)).any()
-
-
-def test_impossible_shadowing_is_refused():
-    with pytest.raises(SimulationError, match="distance > 0"):
-        correlated_shadowing(np.zeros(1), np.zeros(1), 6.0, 0.0, np.random.default_rng(0))
