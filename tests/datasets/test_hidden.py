@@ -36,7 +36,7 @@ def test_too_many_stations_are_refused(toy_city):
         place_stations(toy_city, 5, (5.0, 6.0), 43.0, np.random.default_rng(0))
 
 
-def test_more_stations_and_ues_move_none(toy_city, campaign: HiddenCampaign):
+def test_more_ues_and_looser_tables_move_none(toy_city, campaign: HiddenCampaign):
     other = CAMPAIGN.model_copy(update={"ues": 160, "position_sd": 1.0})
     more = hidden_campaign(toy_city, other, SIM, RADIO, seed=3, progress=False)
     np.testing.assert_array_equal(more.links["ue_x"][:150], campaign.links["ue_x"])
@@ -44,8 +44,6 @@ def test_more_stations_and_ues_move_none(toy_city, campaign: HiddenCampaign):
         np.testing.assert_array_equal(getattr(more.true_stations, name), getattr(campaign.true_stations, name))
     for name in FEATURES:
         np.testing.assert_array_equal(more.links[name][:150], campaign.links[name])
-    few, many = (place_stations(toy_city, n, (20.0, 30.0), 43.0, np.random.default_rng(0)) for n in (4, 8))
-    np.testing.assert_array_equal(many.take(range(4)).x, few.x)
 
 
 def test_the_report_hides_the_truth(campaign: HiddenCampaign):
