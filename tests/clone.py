@@ -13,18 +13,16 @@ _NOT_INHERITED = ("DVC_ROOT", "DVC_STAGE", "OMP_NUM_THREADS")
 
 def make_clone(source: Path, target: Path) -> Path:
     """Copy what git tracks or would track into `target` and commit it there."""
-    listed = subprocess.run(
-        ["git", "ls-files", "-z", "-co", "--exclude-standard"], cwd=source, capture_output=True, text=True, check=True
-    ).stdout
+    listed = subprocess.check_output(["git", "ls-files", "-z", "-co", "--exclude-standard"], cwd=source, text=True)
     for name in filter(None, listed.split("\0")):
         if (source / name).is_file():
             (target / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy2(source / name, target / name)
     run(target, "git", "init", "-q", "-b", "main")
-    run(target, "git", "config", "user.name", "Test")
-    run(target, "git", "config", "user.email", "test@example.org")
+    for key, value in {"user.name": "Test", "user.email": "test@example.org", "commit.gpgsign": "false"}.items():
+        run(target, "git", "config", key, value)
     run(target, "git", "add", "-A")
-    run(target, "git", "-c", "commit.gpgsign=false", "commit", "-qm", "copy of the working tree")
+    run(target, "git", "commit", "-qm", "copy of the working tree")
     return target
 
 
@@ -36,16 +34,7 @@ def run(clone: Path, *command: str, ok: bool = True) -> str:
     env = {k: v for k, v in os.environ.items() if k not in _NOT_INHERITED}
     env["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{env['PATH']}"
     env["PYTHONPATH"] = str(clone)
-    done = subprocess.run(
-        command,
-        cwd=clone,
-        env=env,
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        check=False,
-    )
-    said = done.stdout
-    assert (done.returncode == 0) == ok, f"{' '.join(command)} gave {done.returncode}:\n{said[-6000:]}"
-    return said
+    streams = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.STDOUT}
+    done = subprocess.run(command, cwd=clone, env=env, text=True, check=False, **streams)
+    assert (done.returncode == 0) == ok, f"{' '.join(command)} gave {done.returncode}:\n{done.stdout[-6000:]}"
+    return done.stdout

@@ -78,9 +78,8 @@ def smoke_project(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Keep a file, and all that share the smoke pipeline, on one worker; what takes longest begins first."""
-    groups = {
-        item: "smoke" if "smoke_project" in getattr(item, "fixturenames", ()) else item.path.name for item in items
-    }
+    whole = {item for item in items if "smoke_project" in getattr(item, "fixturenames", ())}
+    groups = {item: "smoke" if item in whole else item.path.name for item in items}
     for item, group in groups.items():
         item.add_marker(pytest.mark.xdist_group(group))
     first = ("test_rome.py", "smoke")

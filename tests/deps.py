@@ -12,6 +12,7 @@ import json
 import re
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import yaml
 
@@ -35,13 +36,8 @@ def path_of(module: str) -> Path | None:
 @cache
 def names_of(package: str) -> dict[str, set[str]]:
     """Where a package's face has its names from."""
-    tree = ast.parse(path_of(package).read_text())
-    return {
-        alias.asname or alias.name: resolve(absolute(node, package), alias.name)
-        for node in ast.walk(tree)
-        if isinstance(node, ast.ImportFrom)
-        for alias in node.names
-    }
+    nodes = [n for n in ast.walk(ast.parse(path_of(package).read_text())) if isinstance(n, ast.ImportFrom)]
+    return {a.asname or a.name: resolve(absolute(n, package), a.name) for n in nodes for a in n.names}
 
 
 def absolute(node: ast.ImportFrom, package: str) -> str:
@@ -56,10 +52,7 @@ def resolve(module: str, name: str) -> set[str]:
         return set()
     if path_of(f"{module}.{name}"):
         return {f"{module}.{name}"}
-    file = path_of(module)
-    if file.name != "__init__.py":
-        return {module}
-    return names_of(module).get(name) or {module}
+    return (path_of(module).name == "__init__.py" and names_of(module).get(name)) or {module}
 
 
 def used(source: str, package: str) -> set[str]:
@@ -77,12 +70,8 @@ def used(source: str, package: str) -> set[str]:
                 found |= resolve(module, alias.name)
                 continue
             name = alias.asname or alias.name  # a whole room: what is taken of it by attribute
-            taken = {
-                n.attr
-                for n in ast.walk(tree)
-                if isinstance(n, ast.Attribute) and isinstance(n.value, ast.Name) and n.value.id == name
-            }
-            found |= set().union(*(resolve(whole, attribute) for attribute in taken))
+            used_of = (n for n in ast.walk(tree) if isinstance(n, ast.Attribute) and isinstance(n.value, ast.Name))
+            found |= set().union(*(resolve(whole, n.attr) for n in used_of if n.value.id == name))
     return {module for module in found if not (module + ".").startswith(tuple(f"{left}." for left in LEFT_OUT))}
 
 
@@ -103,18 +92,21 @@ def files_of(page: Path) -> list[str]:
     return sorted(file.relative_to(ROOT).as_posix() for file in files)
 
 
+def stages() -> dict[str, dict[str, Any]]:
+    """The stages of dvc.yaml, a matrix stage as it is written."""
+    content = yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"]
+    return {name: stage.get("do", stage) for name, stage in content.items()}
+
+
 def wanted() -> dict[str, list[str]]:
     """For every stage of dvc.yaml, the files of rfloc that its page uses."""
-    stages = yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"]
-    pages = {name: re.search(r"notebooks/\S+\.ipynb", stage.get("do", stage)["cmd"]) for name, stage in stages.items()}
+    pages = {name: re.search(r"notebooks/\S+\.ipynb", stage["cmd"]) for name, stage in stages().items()}
     return {name: files_of(ROOT / match[0]) for name, match in pages.items() if match}
 
 
 def stated() -> dict[str, list[str]]:
     """For every stage, the files of rfloc that dvc.yaml names."""
-    stages = yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"]
-    deps = {name: stage.get("do", stage)["deps"] for name, stage in stages.items()}
-    return {name: sorted(dep for dep in found if dep.startswith("rfloc")) for name, found in deps.items()}
+    return {name: sorted(dep for dep in stage["deps"] if dep.startswith("rfloc")) for name, stage in stages().items()}
 
 
 def main() -> None:

@@ -9,7 +9,6 @@ import pytest
 
 from rfloc import config, doctor
 from rfloc.cli import compose, main
-from rfloc.errors import ConfigError
 from rfloc.studies import cost
 
 CONF = Path(__file__).resolve().parents[1] / "conf"
@@ -52,37 +51,30 @@ def test_params_are_composed_where_there_are_none_yet(clone):
 def test_params_that_cannot_be_leave_the_file_alone(clone, capsys, args, said):
     before = (clone / "params.yaml").read_text()
     assert main(["params", *args]) == 2
-    assert said in capsys.readouterr().err
+    error = capsys.readouterr().err
+    assert said in error and str(clone) not in error
     assert (clone / "params.yaml").read_text() == before
     assert not list(clone.glob(".params-*"))
-
-
-def test_errors_name_no_folder_of_hydras_search_path(clone):
-    with pytest.raises(ConfigError) as caught:
-        compose(clone, ["scale=dmo"])
-    assert str(clone) not in str(caught.value)
 
 
 def test_errors_made_on_purpose_print_what_why_mend_without_a_traceback(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     assert main(["verify"]) == 2
     error = capsys.readouterr().err
-    assert error.startswith("ConfigError: ")
-    assert "why:" in error and "mend:" in error and "Traceback" not in error
+    assert error.startswith("ConfigError: ") and "why:" in error and "mend:" in error and "Traceback" not in error
 
 
 def test_fetch_copies_from_the_named_folder_and_refuses_another_files_hash(clone, capsys, tmp_path_factory):
-    root = tmp_path_factory.mktemp("published")
-    (root / "rome").mkdir()
-    (root / "rome/rome_crop_knn_ready.csv").write_text("not what was published\n")
-    manifest = clone / "conf/data/rome.json"
+    root, manifest = tmp_path_factory.mktemp("published"), clone / "conf/data/rome.json"
     content = json.loads(manifest.read_text())
-    csv = next(entry for entry in content["files"] if entry["name"] == "rome_crop_knn_ready.csv")
+    csv = next(entry for entry in content["files"] if entry["name"].endswith(".csv"))
     manifest.write_text(json.dumps(content | {"files": [csv]}))
+    (root / "rome").mkdir()
+    (root / "rome" / csv["name"]).write_text("not what was published\n")
     assert main(["fetch", "rome", "--data-root", str(root)]) == 2
     error = capsys.readouterr().err
-    assert error.startswith("DataError") and "rome_crop_knn_ready.csv" in error and csv["sha256"] in error
-    assert not (clone / "data/rome/rome_crop_knn_ready.csv").exists()
+    assert error.startswith("DataError") and csv["name"] in error and csv["sha256"] in error
+    assert not (clone / "data/rome" / csv["name"]).exists()
 
 
 def test_fetch_of_an_unknown_data_set_names_those_that_are_known(clone, capsys):
@@ -94,11 +86,10 @@ def test_fetch_of_an_unknown_data_set_names_those_that_are_known(clone, capsys):
 def probed(monkeypatch) -> list[Path]:
     """Folders of the cities that were probed, without a probe."""
     folders: list[Path] = []
+    values = {"city [s]": 1.0, "map [s]": 1.0, "million rays [s]": 1.0, "1000 UEs [s]": 0.1, "map [MB]": 0.001}
 
     def probe(folder, sim, radio, samples, seed):
-        assert (folder / "city.json").is_file()
         folders.append(folder)
-        values = {"city [s]": 1.0, "map [s]": 1.0, "million rays [s]": 1.0, "1000 UEs [s]": 0.1, "map [MB]": 0.001}
         return pd.Series(values, name="toy")
 
     monkeypatch.setattr(cost, "probe_city", probe)
@@ -126,18 +117,8 @@ def test_doctor_reports_what_is_there(clone, capsys, monkeypatch):
     monkeypatch.delenv("RFLOC_DATA", raising=False)
     assert main(["doctor"]) == 0
     out = capsys.readouterr().out
-    for name in (
-        "Python",
-        "ray tracing",
-        "torch",
-        "sionna-rt",
-        "jupyter-book",
-        "dvc",
-        "project",
-        "Rome data",
-        "weights",
-    ):
-        assert f" {name} " in out
+    names = "Python", "ray tracing", "torch", "sionna-rt", "jupyter-book", "dvc", "project", "Rome data", "weights"
+    assert not [name for name in names if f" {name} " not in out]
     assert f"nothing at {clone}/data/rome" in out and "rfloc fetch rome" in out
     assert "The demo can run here." in out
 

@@ -57,10 +57,8 @@ def test_every_problem_is_named_at_once(raw):
 
 
 def test_a_missing_key_is_an_error(raw):
-    raw = copy.deepcopy(raw)
-    del raw["crops"]
     with pytest.raises(ConfigError, match="crops: Field required"):
-        config.check(config.Params, raw)
+        config.check(config.Params, {key: value for key, value in raw.items() if key != "crops"})
 
 
 @pytest.mark.parametrize(
@@ -121,16 +119,13 @@ def test_numbers_that_yaml_reads_as_text_are_numbers(raw):
 
 
 @pytest.mark.parametrize(
-    ("text", "said"), [("a: [", "not valid YAML"), ("- 1", "params: .*dictionary"), ("", "params: .*dictionary")]
+    ("text", "said"),
+    [("a: [", "not valid YAML"), ("- 1", "params: .*dictionary"), ("", "params: .*dictionary"), (None, "rfloc params")],
 )
 def test_files_that_hold_no_parameters(tmp_path, text, said):
-    (tmp_path / "params.yaml").write_text(text)
+    if text is not None:
+        (tmp_path / "params.yaml").write_text(text)
     with pytest.raises(ConfigError, match=said):
-        config.read(tmp_path / "params.yaml")
-
-
-def test_a_missing_file_says_how_to_make_it(tmp_path):
-    with pytest.raises(ConfigError, match="rfloc params --scale demo"):
         config.read(tmp_path / "params.yaml")
 
 

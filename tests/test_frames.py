@@ -12,13 +12,9 @@ from rfloc.errors import FrameError
 from rfloc.frames import Grid, LocalFrame, bearing, sionna_orientation, toward, wrap_degrees
 
 ROME = LocalFrame(41.8695, 12.4615)
-origins = st.tuples(st.floats(-80, 80), st.floats(-179, 179))
-offsets = st.floats(-20_000, 20_000)
 grids = st.builds(
     Grid, st.floats(-1e4, 1e4), st.floats(-1e4, 1e4), st.floats(0.5, 20), st.integers(1, 300), st.integers(1, 300)
 )
-
-
 far = st.tuples(st.floats(0, 360), st.floats(14_000, 16_000))
 
 
@@ -46,16 +42,12 @@ def test_distances_and_directions_are_those_on_the_ellipsoid(azimuth, distance):
 
 def test_x_is_east_and_y_is_north():
     x, y = ROME.to_local([ROME.lat0, ROME.lat0 + 0.01], [ROME.lon0 + 0.01, ROME.lon0])
-    assert x[0] > 800 and abs(y[0]) < 1
-    assert y[1] > 1100 and abs(x[1]) < 1e-6
-
-
-def test_a_swapped_origin_is_refused_where_it_can_be_seen():
-    with pytest.raises(FrameError, match="check the order"):
-        LocalFrame(139.7, 35.7)
+    assert x[0] > 800 and abs(y[0]) < 1 and y[1] > 1100 and abs(x[1]) < 1e-6
 
 
 def test_frames_travel_in_attributes_and_do_not_mix():
+    with pytest.raises(FrameError, match="check the order"):
+        LocalFrame(139.7, 35.7)
     assert LocalFrame.from_attrs(ROME.to_attrs()) == ROME
     with pytest.raises(FrameError, match="'frame_lat0' is missing"):
         LocalFrame.from_attrs({})
@@ -68,15 +60,12 @@ def test_frames_travel_in_attributes_and_do_not_mix():
 def test_a_cells_centre_is_at_plus_a_half(grid, data):
     i, j = data.draw(st.integers(0, grid.ny - 1)), data.draw(st.integers(0, grid.nx - 1))
     assert np.allclose(grid.to_pixel(grid.x[j], grid.y[i]), (i + 0.5, j + 0.5), atol=1e-6)
-    row, col, inside = grid.index(grid.x[j], grid.y[i])
-    assert (row, col, inside) == (i, j, True)
+    assert grid.index(grid.x[j], grid.y[i]) == (i, j, True)
 
 
 def test_points_outside_are_clipped_and_said_to_be_outside():
-    row, col, inside = Grid(0, 0, 10, 3, 2).index([-1, 29.9, 30, 5], [5, 19.9, 5, 20])
-    assert row.tolist() == [0, 1, 0, 1]
-    assert col.tolist() == [0, 2, 2, 0]
-    assert inside.tolist() == [False, True, False, False]
+    found = Grid(0, 0, 10, 3, 2).index([-1, 29.9, 30, 5], [5, 19.9, 5, 20])
+    assert np.array_equal(found, [[0, 1, 0, 1], [0, 2, 2, 0], [False, True, False, False]])
 
 
 centimetres = st.integers(-100_000, 100_000).map(lambda n: n / 100)
@@ -95,8 +84,7 @@ def test_covering_covers_with_corners_on_multiples_and_no_cell_to_spare(x, y, wi
 def test_shape_extent_and_attributes_agree():
     grid = Grid(-5.0, 10.0, 2.0, 4, 3)
     assert grid.shape == (3, 4) == (len(grid.y), len(grid.x))
-    assert grid.bounds == (-5.0, 10.0, 3.0, 16.0)
-    assert grid.extent == (-5.0, 3.0, 10.0, 16.0)
+    assert (grid.bounds, grid.extent) == ((-5.0, 10.0, 3.0, 16.0), (-5.0, 3.0, 10.0, 16.0))
     assert Grid.from_attrs(grid.to_attrs()) == grid
     with pytest.raises(FrameError, match="grid_x0"):
         Grid.from_attrs({})

@@ -7,6 +7,7 @@ import json
 import re
 import subprocess
 import sys
+import tempfile
 import tomllib
 from collections import Counter
 from collections.abc import Iterator
@@ -41,18 +42,12 @@ RANK = {room: rank for rank, rooms in enumerate(ROOMS) for room in rooms}
 #: Most lines of rfloc, docstrings and blank ones included.
 BUDGET = 11_300
 
-#: Public names that no code of this project mentions, and who calls them.
-CALLED_ELSEWHERE: set[str] = set()
-
 #: Knobs that no file in conf/ and no page turns: they say what a user's own files, receiver and machine are.
 THE_USERS_OWN = {
     "scale", "data_weights", "engine_scheduler", "campaign_mat", "campaign_manifest", "campaign_published",
     "campaign_cell_table", "campaign_interpolated", "campaign_positions", "campaign_table",
     "radio_noise_figure_db", "radio_detection_db", "radio_ue_height", "splits_allow",
 }  # fmt: skip
-
-#: Import names whose distribution is called otherwise, where several offer the name.
-SHARED_NAMES = {"google", "jaraco", "sionna"}
 
 
 def room_of(module: str) -> str:
@@ -75,28 +70,13 @@ def imports(source: str, package: str = "") -> Iterator[str]:
 @cache
 def raw(scale: str = "demo") -> dict[str, Any]:
     """What conf/ composes for a scale."""
-    import tempfile
-
     with tempfile.TemporaryDirectory() as folder:
         path = compose(ROOT, [f"scale={scale}"], Path(folder) / "params.yaml")
         return yaml.safe_load(path.read_text())
 
 
-@cache
-def stages() -> dict[str, dict[str, Any]]:
-    """The stages of dvc.yaml, a matrix stage as it is written."""
-    content = yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"]
-    return {name: stage.get("do", stage) for name, stage in content.items()}
-
-
-def look_up(values: dict[str, Any], path: tuple[str, ...]) -> Any:
-    for part in path:
-        values = values[part]
-    return values
-
-
 def stage_of(notebook: Path) -> dict[str, Any]:
-    found = [stage for stage in stages().values() if f"notebooks/{notebook.name} " in stage["cmd"]]
+    found = [stage for stage in deps.stages().values() if f"notebooks/{notebook.name} " in stage["cmd"]]
     assert len(found) == 1, f"{notebook.name} belongs to {len(found)} stages"
     return found[0]
 
@@ -109,24 +89,15 @@ def test_a_room_imports_only_rooms_before_it(path):
     package = module if path.name == "__init__.py" else module.rpartition(".")[0]
     own = room_of(module)
     assert own in RANK, f"{own} is no room: name its place in ROOMS and in the architecture"
-    wanted = {room_of(name) for name in imports(path.read_text(), package) if name.split(".")[0] == "rfloc"} - {
-        own,
-        "",
-        "__version__",
-    }
-    late = {
-        room
-        for room in wanted
-        if RANK[room] > RANK[own] or (RANK[room] == RANK[own] and RANK[own] > 0 and own not in ROOMS[-1])
-    }
+    wanted = {room_of(name) for name in imports(path.read_text(), package) if name.split(".")[0] == "rfloc"}
+    beside = own in (*ROOMS[0], *ROOMS[-1])
+    late = {room for room in wanted - {own, "", "__version__"} if RANK[room] + (not beside) > RANK[own]}
     assert not late, f"{module} imports {', '.join(sorted(late))}, which come after {own}"
 
 
 def test_importing_rfloc_is_cheap():
     code = "import rfloc, rfloc.config, rfloc.cli, sys; print(*sys.modules)"
-    loaded = subprocess.run(
-        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True
-    ).stdout.split()
+    loaded = subprocess.check_output([sys.executable, "-c", code], cwd=ROOT, text=True).split()
     heavy = {"torch", "sionna", "mitsuba", "drjit", "lightning", "geopandas", "transformers", "matplotlib", "dvc"}
     assert not heavy & set(loaded)
 
@@ -137,51 +108,37 @@ def test_modules_are_small():
     assert sum(n <= 250 for n in lengths.values()) >= 0.8 * len(lengths), "most modules stay under 250 lines"
 
 
+def plain(name: str) -> str:
+    """A distribution's name as pip compares it."""
+    return name.lower().replace("_", "-")
+
+
+PINS = dict(re.findall(r"^([\w.-]+)==(\S+)$", (ROOT / "constraints.txt").read_text(), re.M))
+PINS = {plain(name): version for name, version in PINS.items()}
+
+
 def test_every_import_is_a_declared_and_pinned_dependency():
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-    declared_names = {
-        re.split(r"[<>=\[ ]", d)[0].lower().replace("_", "-")
-        for d in project["dependencies"] + project["optional-dependencies"]["dev"]
-    }
-    pins = dict(
-        re.findall(r"^([\w.-]+)==(\S+)$", (ROOT / "constraints.txt").read_text().lower().replace("_", "-"), re.M)
-    )
-    assert declared_names <= set(pins)
+    asked = project["dependencies"] + project["optional-dependencies"]["dev"]
+    stated = {plain(re.split(r"[<>=\[ ]", name)[0]) for name in asked}
+    assert stated <= set(PINS)
     owners = metadata.packages_distributions()
-    sources = {p: p.read_text() for p in [*MODULES, *(ROOT / "tests").rglob("*.py")]} | {
-        n: code_of(n) for n in NOTEBOOKS
-    }
-    missing = {}
-    for path, source in sources.items():
-        for top in (
-            {name.split(".")[0] for name in imports(source, "rfloc")}
-            - set(sys.stdlib_module_names)
-            - {"rfloc", "tests", "benchmarks"}
-        ):
-            names = {d.lower().replace("_", "-") for d in owners.get(top, [top])}
-            if not names & declared_names and not (path.parent / f"{top}.py").exists():
-                missing.setdefault(top, []).append(path.relative_to(ROOT).as_posix())
-    assert not missing
+    sources = [path.read_text() for path in [*MODULES, *(ROOT / "tests").rglob("*.py")]] + [*map(code_of, NOTEBOOKS)]
+    tops = {name.split(".")[0] for source in sources for name in imports(source, "rfloc")}
+    tops -= {*sys.stdlib_module_names, "rfloc", "tests", "benchmarks"}
+    assert not {top for top in tops if not stated & set(map(plain, owners.get(top, [top])))}
 
 
 def test_what_is_installed_is_what_is_pinned():
-    pins = dict(re.findall(r"^([\w.-]+)==(\S+)$", (ROOT / "constraints.txt").read_text(), re.M))
-    pins = {name.lower().replace("_", "-"): version for name, version in pins.items()}
-    wrong = {}
-    for distribution in metadata.distributions():
-        name = distribution.name.lower().replace("_", "-")
-        if name in pins and distribution.version.partition("+")[0] != pins[name]:
-            wrong[name] = (distribution.version, pins[name])
+    installed = {plain(found.name): found.version.partition("+")[0] for found in metadata.distributions()}
+    wrong = {name: (found, PINS[name]) for name, found in installed.items() if found != PINS.get(name, found)}
     assert not wrong, "run make setup"
-
-
-def test_requirements_name_no_other_index():
     for name in ("constraints.txt", "pyproject.toml"):
         assert "index-url" not in (ROOT / name).read_text()
 
 
 def test_there_is_a_notebook_for_every_stage_and_a_stage_for_every_notebook():
-    named = {match for stage in stages().values() for match in re.findall(r"notebooks/(\S+\.ipynb)", stage["cmd"])}
+    named = {match for stage in deps.stages().values() for match in re.findall(r"notebooks/(\S+\.ipynb)", stage["cmd"])}
     assert named == {path.name for path in NOTEBOOKS}
 
 
@@ -211,12 +168,10 @@ class TestNotebooks:
         assigned = {node.id for node in nodes if isinstance(node.ctx, ast.Store)} - set(declared(path))
         assert not {name for name in assigned if name in config.KNOBS or config.like_a_knob(name)}
 
-    def test_its_stage_depends_on_every_section_that_it_reads_and_on_no_other(self, path):
+    def test_its_stage_depends_on_it_and_on_the_sections_that_it_reads(self, path):
         keys = {key.partition(".")[0] for key in stage_of(path).get("params", []) if isinstance(key, str)}
         assert keys == read_by(path), "its params in dvc.yaml are the sections that the page reads as P.section"
-
-    def test_its_stage_depends_on_it(self, path):
-        assert f"notebooks/{path.name}" in stage_of(path).get("deps", [])
+        assert f"notebooks/{path.name}" in stage_of(path)["deps"]
 
     def test_imports_from_faces_only(self, path):
         taken = {name for name in imports(code_of(path)) if name.startswith("rfloc.")}
@@ -230,10 +185,8 @@ class TestNotebooks:
 
 
 def test_params_yaml_is_what_conf_composes():
-    changed = subprocess.run(
-        ["git", "status", "--porcelain", "--", "params.yaml"], cwd=ROOT, capture_output=True, text=True, check=False
-    )
-    if changed.returncode or changed.stdout.strip():
+    command = ["git", "diff", "--quiet", "HEAD", "--", "params.yaml"]
+    if subprocess.run(command, cwd=ROOT, capture_output=True, check=False).returncode:
         pytest.skip("params.yaml is not the committed one: it was composed for a run")
     assert yaml.safe_load((ROOT / "params.yaml").read_text()) == raw(), "run `rfloc params --scale demo` and commit it"
 
@@ -279,7 +232,7 @@ def test_nothing_lives_for_tests_or_benchmarks_alone():
         f"{path.relative_to(ROOT).as_posix()}: {name}"
         for path in MODULES
         for name, node in definitions(path)
-        if name not in CALLED_ELSEWHERE and count[name] <= mentions(node)[name]
+        if count[name] <= mentions(node)[name]
     }
     assert not idle, "delete them"
 
@@ -301,10 +254,7 @@ def test_a_knob_is_turned_by_a_file_or_on_a_page():
 def test_defaults_of_knobs_stand_in_conf_alone():
     sections = {section for section, _ in config.KNOBS.values() if section}
     models = {section: config.Params.model_fields[section].annotation for section in sections}
-    given = {
-        f"{s}.{key}" for s, model in models.items() for key, f in model.model_fields.items() if not f.is_required()
-    }
-    assert not given
+    assert not [(s, key) for s, model in models.items() for key, f in model.model_fields.items() if not f.is_required()]
 
 
 def test_files_that_prose_names_are_there():

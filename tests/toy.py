@@ -15,17 +15,10 @@ import yaml
 from rfloc.config import CityParams, check
 from rfloc.frames import LocalFrame
 
-#: The project folder.
-PROJECT = Path(__file__).resolve().parents[1]
-
-#: Frame of the toy city.
-FRAME = LocalFrame(45.0, 10.0)
-
-#: Half the edge of the toy city [m].
-HALF = 180.0
-
-#: Streets run along these x and these y [m].
-STREETS = (-174.0, -60.0, 60.0, 174.0)
+#: The project folder, and the frame of the toy city.
+PROJECT, FRAME = Path(__file__).resolve().parents[1], LocalFrame(45.0, 10.0)
+#: Half the edge of the toy city [m]; streets run along these x and these y [m].
+HALF, STREETS = 180.0, (-174.0, -60.0, 60.0, 174.0)
 
 Ring = list[tuple[float, float]]
 
@@ -74,14 +67,15 @@ def buildings() -> dict[str, Any]:
 
 def streets() -> dict[str, Any]:
     """Eight streets on a lattice, and a tunnel and a railway on which no UE stands."""
-    features = []
-    for k, at in enumerate(STREETS):
-        kind = "minor" if k in (0, 3) else "secondary"
-        for line in ([(at, -HALF), (at, HALF)], [(-HALF, at), (HALF, at)]):
-            features.append(_feature("LineString", _degrees(line), {"class": kind, "tunnel": False, "bridge": False}))
-    tunnel, railway = [(-180.0, -180.0), (180.0, 180.0)], [(-170.0, 168.0), (170.0, 168.0)]
-    features.append(_feature("LineString", _degrees(tunnel), {"class": "secondary", "tunnel": True, "bridge": False}))
-    features.append(_feature("LineString", _degrees(railway), {"class": "rail", "tunnel": False, "bridge": False}))
+    lines = []
+    for at, kind in zip(STREETS, ("minor", "secondary", "secondary", "minor"), strict=True):
+        lines += [([(at, -HALF), (at, HALF)], kind, False), ([(-HALF, at), (HALF, at)], kind, False)]
+    lines.append(([(-180.0, -180.0), (180.0, 180.0)], "secondary", True))
+    lines.append(([(-170.0, 168.0), (170.0, 168.0)], "rail", False))
+    features = [
+        _feature("LineString", _degrees(line), {"class": kind, "tunnel": tunnel, "bridge": False})
+        for line, kind, tunnel in lines
+    ]
     return {"type": "FeatureCollection", "features": features}
 
 
@@ -96,9 +90,8 @@ def campaign(ues: int = 120, seed: int = 0) -> str:
     east, north = x[:, None] - sites[:, 0], y[:, None] - sites[:, 1]
     off = (np.degrees(np.arctan2(east, north)) - azimuth + 180.0) % 360.0 - 180.0
     loss = 30.0 + 35.0 * np.log10(np.hypot(np.hypot(east, north), mast))
-    nrsrp = (
-        43.0 - 10 * np.log10(1008) - loss - np.minimum(12.0 * (off / 65.0) ** 2, 20.0) + rng.normal(0, 4.0, loss.shape)
-    )
+    pattern = np.minimum(12.0 * (off / 65.0) ** 2, 20.0)
+    nrsrp = 43.0 - 10 * np.log10(1008) - loss - pattern + rng.normal(0, 4.0, loss.shape)
     power = 10 ** (nrsrp / 10)
     rssi = 10 * np.log10(84 * 12 * power.sum(axis=1, keepdims=True) * 0.3)
     nsinr = 10 * np.log10(power / (0.3 * (power.sum(axis=1, keepdims=True) - power) + 1e-13))
@@ -121,11 +114,8 @@ def city_params(name: str) -> CityParams:
 
 def files() -> dict[str, str]:
     """Name under data/toy -> content."""
-    layers = {
-        f"{name}.geojson": json.dumps(layer, indent=1) + "\n"
-        for name, layer in (("buildings", buildings()), ("streets", streets()))
-    }
-    return layers | {"campaign.csv": campaign()}
+    layers = {"buildings.geojson": buildings(), "streets.geojson": streets()}
+    return {name: json.dumps(layer, indent=1) + "\n" for name, layer in layers.items()} | {"campaign.csv": campaign()}
 
 
 if __name__ == "__main__":

@@ -11,7 +11,7 @@ import pytest
 
 from benchmarks import simulation
 from benchmarks.tracing import growth, links, maps, released, scene
-from benchmarks.tracing.side_by_side import distance, in_turns, time_at
+from benchmarks.tracing.side_by_side import distance, time_at
 from rfloc.simulation.paths import Ends, sector, trace_gain
 from rfloc.simulation.plane import Rays
 from rfloc.studies.released import DIPOLES
@@ -25,8 +25,7 @@ def test_both_ways_see_the_same_antennas_in_free_space(tmp_path: Path) -> None:
     theirs = released.trace_gain(city, station, x, y, sim, scene.SECTOR, 200, batch=2)
     ends = Ends(sector(scene.SECTOR, "VH"), DIPOLES)
     found = distance(theirs, trace_gain(city, station, x, y, Rays(sim, scene.SECTOR, 200, 1), ends)[0] / 2)
-    assert found["links"] == 3
-    assert found["lost"] == 0
+    assert (found["links"], found["lost"]) == (3, 0)
     assert found["rms_db"] < 0.3  # elements up to 1.4 m from the middle of the array see UEs a little elsewhere
 
 
@@ -47,13 +46,6 @@ def test_time_is_read_off_a_curve_at_equal_accuracy() -> None:
     assert time_at(0.3, curve) == (pytest.approx(1.0), False)
 
 
-def test_jobs_take_turns() -> None:
-    done: list[str] = []
-    found, times = in_turns({"a": lambda k: done.append(f"a{k}"), "b": lambda k: done.append(f"b{k}")}, 2)
-    assert done == ["a0", "b0", "a1", "b1"]
-    assert len(found["a"]) == 2 and times["a"] > 0
-
-
 def test_last_line_holds_the_ratios_and_a_missed_goal_is_told(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -67,17 +59,11 @@ def test_last_line_holds_the_ratios_and_a_missed_goal_is_told(
     monkeypatch.setattr(simulation, "build_city", lambda *_: None)
     simulation.main(["--quick", "--output", str(tmp_path / "table.json")])
     lines = capsys.readouterr().out.splitlines()
-    assert json.loads(lines[-1]) == {
-        "links_ratio": 25.0,
-        "maps_ratio": 100.0,
-        "azimuth_ratio": 600.0,
-        "memory_ratio": 4.0,
-        "rays_percent_of_backend": 50.0,
-    }
+    ratios = {"links_ratio": 25.0, "maps_ratio": 100.0, "azimuth_ratio": 600.0, "memory_ratio": 4.0}
+    assert json.loads(lines[-1]) == ratios | {"rays_percent_of_backend": 50.0}
     assert ["MISSED" in line for line in lines[-5:-1]] == [False, True, False, False]
     table = json.loads((tmp_path / "table.json").read_text())
-    assert table["sizes"]["name"] == "quick"
-    assert table["machine"]["cores"] >= 1
+    assert table["sizes"]["name"] == "quick" and table["machine"]["cores"] >= 1
     assert set(table["revision"]) == {"commit", "dirty"}
 
 

@@ -82,8 +82,7 @@ def test_the_page_reads_places_and_divides_the_measurements(project):
     assert links["bs_id"].values.tolist() == [f"{MNC}-{ENODEB}-{npci}" for npci in CELLS]
     assert links.sizes["ue"] == len(ues) and bool(links["heard"].all())
     assert set(links["bs_position_source"].values) == {"table"}
-    axes = np.array([ellipse for *_, ellipse in CELLS.values()])
-    stated = [*np.sqrt((axes[:2] ** 2).mean(axis=1)), np.nan]
+    stated = [np.hypot(*axes) / np.sqrt(2) or np.nan for *_, axes in CELLS.values()]
     assert links["bs_position_error"].values == pytest.approx(stated, nan_ok=True)
 
     split = schema.load(project / "build/oslo/split.zarr", "split")
