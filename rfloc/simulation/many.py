@@ -112,13 +112,12 @@ def _local(workers: int) -> Client:
 
 
 def _slurm(workers: int | None) -> Any:
-    try:
-        from dask_jobqueue import SLURMCluster
+    import dask
+    from dask_jobqueue import SLURMCluster
 
-        cluster = SLURMCluster()
-    except (ImportError, ValueError, OSError) as error:
-        raise SimulationError(
-            "jobs of SLURM can't be described", str(error), "pip install dask-jobqueue, and fill jobqueue.yaml of Dask"
-        ) from error
+    if missing := [key for key in ("cores", "memory") if not dask.config.get(f"jobqueue.slurm.{key}", None)]:
+        what = f"jobs of SLURM have no {' nor '.join(missing)}"
+        raise SimulationError(what, "Dask's own configuration describes them", "fill ~/.config/dask/jobqueue.yaml")
+    cluster = SLURMCluster()
     cluster.adapt(minimum=workers or 1, maximum=workers or 1)
     return cluster

@@ -89,7 +89,6 @@ def test_a_scheduler_that_is_not_there_is_said(monkeypatch):
 
 
 def test_slurm_needs_a_description_of_its_jobs():
-    pytest.importorskip("dask_jobqueue")
     with pytest.raises(SimulationError, match="jobs of SLURM"), many.connect(EngineParams(scheduler="slurm")):
         pass
 
