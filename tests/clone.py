@@ -1,7 +1,5 @@
 """A copy of the working tree as a git repository of its own: the pipeline runs there without touching this one."""
 
-from __future__ import annotations
-
 import os
 import shutil
 import subprocess

@@ -5,8 +5,6 @@ A name taken from a room's face counts for the module that defines it, not for t
 that changes no number (errors, the checks of config, whose values are a stage's `params`) and what runs stages.
 """
 
-from __future__ import annotations
-
 import ast
 import json
 import re

@@ -1,7 +1,5 @@
 """Small links, rasters and splits made by hand, for tests that need no simulation."""
 
-from __future__ import annotations
-
 import numpy as np
 import xarray as xr
 from numpy.typing import ArrayLike

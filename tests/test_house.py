@@ -1,7 +1,5 @@
 """House rules: who may import whom, output-free notebooks, parameters that agree, dependencies that are declared."""
 
-from __future__ import annotations
-
 import ast
 import json
 import re

@@ -1,7 +1,5 @@
 """Splits: every UE has one role, nothing leaks, and a leak that is planted is found."""
 
-from __future__ import annotations
-
 import json
 from pathlib import Path
 from typing import Any

@@ -3,8 +3,6 @@
 `python -m tests.toy` writes data/toy.
 """
 
-from __future__ import annotations
-
 import json
 from pathlib import Path
 from typing import Any

@@ -1,7 +1,5 @@
 """The benchmark of calibration: the truth is where it says, and what it prints is what is promised."""
 
-from __future__ import annotations
-
 import json
 from pathlib import Path
 

@@ -1,7 +1,5 @@
 """The benchmark of tracing: its two ways agree where the answer is known, and what it prints is what is promised."""
 
-from __future__ import annotations
-
 import json
 from pathlib import Path
 from typing import Any

@@ -1,7 +1,5 @@
 """Checks of a built book; each takes the folder of its pages and returns what is wrong, as sentences."""
 
-from __future__ import annotations
-
 import shutil
 import threading
 from collections.abc import Iterator

@@ -1,7 +1,5 @@
 """A book of two pages with made-up numbers, and a browser."""
 
-from __future__ import annotations
-
 import json
 import shutil
 from collections.abc import Callable, Iterator

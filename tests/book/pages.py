@@ -1,7 +1,5 @@
 """What is wrong with finished pages, as far as that shows without a browser."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Iterator
 from pathlib import Path

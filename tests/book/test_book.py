@@ -1,7 +1,5 @@
 """The book's build refuses what is missing, its checks see what is broken, and the real book has no defect."""
 
-from __future__ import annotations
-
 import json
 from pathlib import Path
 

@@ -1,7 +1,5 @@
 """A flat city, a station and its reports, where every answer is known: free space, a sector, noise."""
 
-from __future__ import annotations
-
 import numpy as np
 import xarray as xr
 from numpy.typing import NDArray

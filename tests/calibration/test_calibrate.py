@@ -1,7 +1,5 @@
 """A whole campaign in the toy city, with rays: resumed, skipped, shared out."""
 
-from __future__ import annotations
-
 from dataclasses import replace
 from pathlib import Path
 from typing import Any

@@ -1,7 +1,5 @@
 """Positions that somebody corrected by hand."""
 
-from __future__ import annotations
-
 import json
 from pathlib import Path
 

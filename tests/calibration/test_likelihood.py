@@ -1,7 +1,5 @@
 """The likelihood of reports against closed forms."""
 
-from __future__ import annotations
-
 from dataclasses import replace
 
 import numpy as np

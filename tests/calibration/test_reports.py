@@ -1,7 +1,5 @@
 """What UEs reported, as one number a link."""
 
-from __future__ import annotations
-
 import numpy as np
 import pytest
 

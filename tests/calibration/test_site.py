@@ -1,7 +1,5 @@
 """A pose that is known is found again."""
 
-from __future__ import annotations
-
 import numpy as np
 import pytest
 

@@ -1,7 +1,5 @@
 """One trace of a pose, at UEs alone, against whole maps."""
 
-from __future__ import annotations
-
 import dataclasses
 from pathlib import Path
 

@@ -1,7 +1,5 @@
 """Footprints that several tests of cities share."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import geopandas as gpd

@@ -1,7 +1,5 @@
 """A small map in OpenStreetMap's own formats: a house, a block with a courtyard, streets, a tunnel and a railway."""
 
-from __future__ import annotations
-
 import json
 import struct
 from collections.abc import Iterable

@@ -1,7 +1,5 @@
 """Every format gives the same features, repaired and with one table of columns; a bad file says what is wrong."""
 
-from __future__ import annotations
-
 import geopandas as gpd
 import pytest
 import shapely

@@ -1,7 +1,5 @@
 """Overpass against a server of our own that answers, stalls, fails, breaks off and remarks."""
 
-from __future__ import annotations
-
 import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer

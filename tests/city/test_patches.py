@@ -1,7 +1,5 @@
 """Patches tile their region, each in its own frame and with its own buildings."""
 
-from __future__ import annotations
-
 import numpy as np
 import pytest
 import shapely

@@ -1,7 +1,5 @@
 """Cut at tile borders and united again: what comes out is what was cut."""
 
-from __future__ import annotations
-
 import geopandas as gpd
 import numpy as np
 import pytest

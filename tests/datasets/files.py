@@ -1,7 +1,5 @@
 """Small campaign files in the published forms, written by hand, and the city that they lie in."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import numpy as np

@@ -1,7 +1,5 @@
 """Where cells stand: the cell table's forms and faults, and the crop that tells positions but no cells."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import numpy as np

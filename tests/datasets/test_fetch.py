@@ -1,7 +1,5 @@
 """Fetching against a server of our own that answers, refuses, breaks off and lies."""
 
-from __future__ import annotations
-
 import hashlib
 import threading
 from collections.abc import Iterator

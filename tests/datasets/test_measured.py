@@ -1,7 +1,5 @@
 """Campaigns end to end: the published counts on the real files, every row accounted for, cities and subsets."""
 
-from __future__ import annotations
-
 from dataclasses import replace
 from pathlib import Path
 from typing import Any

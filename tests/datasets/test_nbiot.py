@@ -1,7 +1,5 @@
 """The .mat file: which rows are taken, why the others are not, and files that are none."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import numpy as np

@@ -1,7 +1,5 @@
 """Placing stations: right where the model is right, blind to test UEs, honest about its error."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import numpy as np

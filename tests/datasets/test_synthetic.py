@@ -1,7 +1,5 @@
 """Datasets B and C: what they draw, and that patches agree about it."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import numpy as np

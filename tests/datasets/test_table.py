@@ -1,7 +1,5 @@
 """A user's table: what is read, how duplicates are averaged, and what is refused."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import numpy as np

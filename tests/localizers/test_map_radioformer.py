@@ -1,7 +1,5 @@
 """MapRadioFormer+: closed forms of its parts, parity with the reference transformer, and what must not matter."""
 
-from __future__ import annotations
-
 import copy
 import os
 from pathlib import Path

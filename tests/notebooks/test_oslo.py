@@ -1,7 +1,5 @@
 """The page on Oslo, with files of the published form made by hand, and the commands that it prints."""
 
-from __future__ import annotations
-
 import re
 import shutil
 from pathlib import Path

@@ -1,7 +1,5 @@
 """A project folder of one tiny notebook."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from pathlib import Path
 

@@ -1,7 +1,5 @@
 """The whole pipeline on the published Rome files, where they are."""
 
-from __future__ import annotations
-
 import json
 
 import pytest

@@ -1,7 +1,5 @@
 """The whole pipeline at scale smoke, as a user runs it, in a copy of the project."""
 
-from __future__ import annotations
-
 import json
 import shutil
 from pathlib import Path

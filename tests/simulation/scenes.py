@@ -1,7 +1,5 @@
 """Tiny cities for closed-form checks: open ground or none, and boxes."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import numpy as np

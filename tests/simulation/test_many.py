@@ -1,7 +1,5 @@
 """Stations in parallel: the same numbers as here, kept when a run is killed."""
 
-from __future__ import annotations
-
 import os
 import signal
 import subprocess

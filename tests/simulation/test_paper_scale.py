@@ -1,7 +1,5 @@
 """The paper's own sizes are what scale `paper` asks for."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import numpy as np

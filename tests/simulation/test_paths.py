@@ -1,7 +1,5 @@
 """Gains traced path by path, against closed forms, Sionna's own solver and radio maps."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import numpy as np

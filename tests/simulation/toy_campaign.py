@@ -1,7 +1,5 @@
 """Maps of the toy city, traced by two workers: `python -m tests.simulation.toy_campaign <city folder> <cache>`."""
 
-from __future__ import annotations
-
 import sys
 from pathlib import Path
 

@@ -1,7 +1,5 @@
 """The plain, its links, and small parameters for the tests of this folder."""
 
-from __future__ import annotations
-
 import pytest
 import xarray as xr
 

@@ -1,7 +1,5 @@
 """A plain without buildings and links by the log-distance law: an oracle city for everything that learns."""
 
-from __future__ import annotations
-
 import numpy as np
 import torch
 import xarray as xr

@@ -1,7 +1,5 @@
 """Which crops are drawn, and what augmentation does to them."""
 
-from __future__ import annotations
-
 import dataclasses
 
 import numpy as np

@@ -1,7 +1,5 @@
 """Checkpoints: what is written is read back, and nothing else is."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import pytest

@@ -1,7 +1,5 @@
 """Whole runs: a network learns what a law says, runs repeat themselves, and interrupted ones continue."""
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Any
 

@@ -1,7 +1,5 @@
 """Losses, decoding in training, optimiser groups."""
 
-from __future__ import annotations
-
 import math
 
 import numpy as np
