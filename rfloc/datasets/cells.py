@@ -30,14 +30,8 @@ def read_cell_table(path: Path) -> tuple[pd.DataFrame, dict[str, Any]]:
     """Read a cell table: a row a cell, its NPCI in its name (`NPCI:<digits>`), and an error ellipse.
 
     `PosErrorLambda1` and `PosErrorLambda2` are taken as the half axes of a one-sigma ellipse [m], unknown where one is
-    not positive; its direction is not used. A cell that is listed more than once counts with its smallest ellipse. The
-    report says `listed`, `cells`, and `rejected`: reason -> entries of the table.
-
-    Raises
-    ------
-    DataError
-        If the file is no such table, holds no cell with a position, or lists one at two places and no ellipse is the
-        smallest.
+    not positive; its direction is not used. A cell that is listed more than once counts with its smallest ellipse; with
+    two places and no smallest, it is a DataError. The report says `listed`, `cells`, and `rejected`, entries by reason.
     """
     try:
         raw = pd.read_excel(path, engine="openpyxl")
@@ -47,11 +41,9 @@ def read_cell_table(path: Path) -> tuple[pd.DataFrame, dict[str, Any]]:
     enodeb = next((name for name in ENODEB if name in raw), " or ".join(ENODEB))
     missing = [name for name in (*TABLE, enodeb) if name not in raw]
     if missing:
-        raise DataError(
-            f"{path.name} lacks columns {', '.join(missing)}",
-            f"it has {', '.join(raw.columns) or 'none'}",
-            "campaign.cell_table names the table of cells that belongs to the .mat file",
-        )
+        mend = "campaign.cell_table names the table of cells that belongs to the .mat file"
+        has = f"it has {', '.join(raw.columns) or 'none'}"
+        raise DataError(f"{path.name} lacks columns {', '.join(missing)}", has, mend)
     names = {"mnc": "MNC", "enodeb": enodeb, "bs_lat": "Latitude", "bs_lon": "Longitude"}
     cells = numbers(raw, names | {f"axis{k}": f"PosErrorLambda{k}" for k in (1, 2)}, path.name)
     axes = cells[["axis1", "axis2"]].to_numpy()
@@ -74,11 +66,8 @@ def read_cell_table(path: Path) -> tuple[pd.DataFrame, dict[str, Any]]:
     apart = tied[(tied["bs_lat"] != tied["bs_lat_best"]) | (tied["bs_lon"] != tied["bs_lon_best"])]
     if len(apart):
         mnc, enodeb, npci = apart[CELL].iloc[0]
-        raise DataError(
-            f"{path.name} lists the cell with MNC {mnc}, eNodeB {enodeb}, NPCI {npci} at two places",
-            "neither entry has the smaller error ellipse",
-            "keep one of them",
-        )
+        what = f"{path.name} lists the cell with MNC {mnc}, eNodeB {enodeb}, NPCI {npci} at two places"
+        raise DataError(what, "neither entry has the smaller error ellipse", "keep one of them")
     rows.rejected["listed again with a larger error ellipse"] = len(ranked) - len(best)
     return best[COLUMNS], rows.report | {"cells": len(best), "rejected": rows.rejected}
 
@@ -87,14 +76,8 @@ def published_positions(path: Path, rows: pd.DataFrame) -> tuple[pd.DataFrame, d
     """Which cells the positions of a published crop belong to.
 
     A row of the crop (.csv) holds the numbers of its row in the .mat file, of which `rows` are all, and a station's
-    position, but no cell identity; equal numbers tell the cell. The report counts rows, locations and positions of the
-    crop, cells, and measured rows of these cells.
-
-    Raises
-    ------
-    DataError
-        If the file is no such crop, a row of it is not in `rows` or could be of several cells, or a cell stands at two
-        positions.
+    position, but no cell identity; equal numbers tell the cell, or it is a DataError. The report counts rows, locations
+    and positions of the crop, cells, and measured rows of these cells.
     """
     names = {"UELatitude": "ue_lat", "UELongitude": "ue_lon", "BSLatitude": "bs_lat", "BSLongitude": "bs_lon"}
     try:
@@ -115,11 +98,8 @@ def published_positions(path: Path, rows: pd.DataFrame) -> tuple[pd.DataFrame, d
         "cells stand at more than one position": int(cells.dropna()[CELL].duplicated().sum()),
     }
     if any(faults.values()):
-        raise DataError(
-            f"{path.name} and the .mat file do not belong together",
-            f"of {len(crop)} rows: " + "; ".join(f"{count} {fault}" for fault, count in faults.items() if count),
-            "run `rfloc fetch rome`, which checks both",
-        )
+        why = f"of {len(crop)} rows: " + "; ".join(f"{count} {fault}" for fault, count in faults.items() if count)
+        raise DataError(f"{path.name} and the .mat file do not belong together", why, "run `rfloc fetch rome`")
     cells = cells.astype(dict.fromkeys(CELL, int)).assign(bs_position_source="published", bs_position_error=np.nan)
     report = {
         "rows": len(crop),

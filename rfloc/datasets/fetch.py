@@ -24,15 +24,12 @@ def read_manifest(name: str, project: Path | None = None) -> dict[str, Any]:
     folder = (project or project_root()) / "conf" / "data"
     known = sorted(path.stem for path in folder.glob("*.json"))
     if name not in known:
-        raise ConfigError(
-            f"no data set is called {name!r}",
-            f"{folder} knows {', '.join(known) or 'none'}",
-            "name one of these, or set campaign.manifest to null for files of your own",
-        )
+        mend = "name one of these, or set campaign.manifest to null for files of your own"
+        raise ConfigError(f"no data set is called {name!r}", f"{folder} knows {', '.join(known) or 'none'}", mend)
     return load_json(folder / f"{name}.json")
 
 
-def verify(path: Path, sha256: str) -> None:
+def _verify(path: Path, sha256: str) -> None:
     """Raise DataError unless the file at `path` has this hash."""
     if (got := content_hash(path)) != sha256:
         why = f"its SHA-256 is {got}, expected {sha256}"
@@ -40,10 +37,7 @@ def verify(path: Path, sha256: str) -> None:
 
 
 def check_files(name: str, data_root: Path, used: Sequence[str], project: Path | None = None) -> None:
-    """Check files of a data set, `used`, paths below `data_root`.
-
-    Raises DataError, DataError or ConfigError if one is not the published file, is missing, or unknown.
-    """
+    """Raise unless all `used`, paths below `data_root`, are published files of a data set, and there."""
     manifest = read_manifest(name, project)
     hashes = {f"{manifest['folder']}/{file['name']}": file["sha256"] for file in manifest["files"]}
     for file in used:
@@ -53,7 +47,7 @@ def check_files(name: str, data_root: Path, used: Sequence[str], project: Path |
         if not (data_root / file).is_file():
             mend = f"run `rfloc fetch {name}`, or set data.root or RFLOC_DATA to a folder that holds the data set"
             raise DataError(f"{data_root / file} is missing", f"it is a file of the data set {name!r}", mend)
-        verify(data_root / file, hashes[file])
+        _verify(data_root / file, hashes[file])
 
 
 def fetch(
@@ -62,51 +56,45 @@ def fetch(
     """Fill `target/<folder>` with the files of a data set, check each, and print a line a file.
 
     Files in `data_root/<folder>` are copied; others are downloaded, a failure tried again `retries` times. Returns
-    where each came from: "kept" (it was there), "copied" or "downloaded".
-
-    Raises
-    ------
-    DataError
-        If a file, there already or just received, is not the published one.
-    DataError
-        If a file has no public origin, or the origin does not answer. The others are fetched first.
+    where each came from: "kept" (it was there), "copied" or "downloaded". Raises DataError at a file that is not the
+    published one, and, once the others are fetched, if one has no public origin or that does not answer.
     """
     manifest = manifest or read_manifest(name)
+    files = {file["name"]: file for file in manifest["files"]}
     folder = Path(target) / manifest["folder"]
     folder.mkdir(parents=True, exist_ok=True)
+    hashes = {file: f"sha256:{about['sha256']}" for file, about in files.items()}
+    origins = {file: about["origin"] for file, about in files.items()}
+    store = pooch.create(folder, "", registry=hashes, urls=origins, retry_if_failed=retries)
     done: dict[str, str] = {}
     failed: list[str] = []
-    for file in manifest["files"]:
-        origin, sha256, path = file["origin"], file["sha256"], folder / file["name"]
-        local = Path(data_root) / manifest["folder"] / path.name if data_root else path
+    for file, about in files.items():
+        path, local = folder / file, Path(data_root or target) / manifest["folder"] / file
         if path.is_file():
-            verify(path, sha256)
-            done[path.name] = "kept"
+            _verify(path, about["sha256"])
+            done[file] = "kept"
         elif local.is_file():
-            verify(local, sha256)
+            _verify(local, about["sha256"])
             with write(path) as part:
                 shutil.copyfile(local, part)
-            done[path.name] = "copied"
-        elif origin is None:
-            failed.append(f"{path.name}: not published at an address ({file['licence']})")
+            done[file] = "copied"
+        elif about["origin"] is None:
+            failed.append(f"{file}: not published at an address ({about['licence']})")
             continue
         else:
-            known = {path.name: f"sha256:{sha256}"}
             try:
-                pooch.create(folder, "", registry=known, urls={path.name: origin}, retry_if_failed=retries).fetch(
-                    path.name
-                )
+                store.fetch(file)
             except requests.RequestException as error:
-                failed.append(f"{path.name}: {origin}: {error}")
+                failed.append(f"{file}: {about['origin']}: {error}")
                 continue
             except ValueError as error:  # pooch's word for a wrong hash
                 mend = "its origin changed, or the transfer was damaged: fetch again"
-                raise DataError(f"{origin} is not the published file", str(error), mend) from None
-            done[path.name] = "downloaded"
-        print(f"{path}: {done[path.name]}, {file['bytes'] / 1e6:.1f} MB, SHA-256 right; licence: {file['licence']}")
+                raise DataError(f"{about['origin']} is not the published file", str(error), mend) from None
+            done[file] = "downloaded"
+        print(f"{path}: {done[file]}, {about['bytes'] / 1e6:.1f} MB, SHA-256 right; licence: {about['licence']}")
     if failed:
         raise DataError(
-            f"{len(failed)} of {len(manifest['files'])} files of {name!r} could not be had: " + "; ".join(failed),
+            f"{len(failed)} of {len(files)} files of {name!r} could not be had: " + "; ".join(failed),
             f"{len(done)} are in {folder}",
             "where an origin did not answer, try again; else point data.root or RFLOC_DATA at a folder that holds "
             f"{folder.name}/, or draw the OSM extract yourself and name it in conf/city (buildings, streets)",

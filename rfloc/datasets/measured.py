@@ -23,27 +23,13 @@ def read_campaign(
 ) -> tuple[xr.Dataset, dict[str, Any]]:
     """Read the campaign of one city: UEs outside its box and stations outside its raster are rejected.
 
-    Parameters
-    ----------
-    params : CampaignParams
-        Kind `nbiot` or `table`, and its files: below `data_root`, else below the project's `data/`.
-    radio : RadioParams
-        Carrier and nominal transmit power; the files do not say them.
+    Files lie below `data_root`, else below the project's `data/`. Operators are different stations; azimuths are NaN
+    and heights nominal where nobody states them. With `positions = "all"` the cells without position are there with
+    NaN, for :func:`rfloc.datasets.positions.estimate_positions` to place once a split says who trains.
 
-    Returns
-    -------
-    links : xr.Dataset
-        Kind `links`: operators apart, azimuth NaN and height nominal where nobody states them. With
-        `positions = "all"` the cells without position are there with NaN, for
-        :func:`rfloc.datasets.positions.estimate_positions` to place once a split says who trains.
-    report : dict
-        Counts of every step. `rejected` says reason -> rows; `rows` is their sum and `rows_kept`; `rows_kept` is
-        `links` and `rows_averaged_away`. `files` holds the SHA-256 of each file read.
-
-    Raises
-    ------
-    DataError
-        If a file is missing, damaged or not what it should be, or nothing of it lies in the city.
+    In the report, `rejected` says reason -> rows; `rows` is their sum and `rows_kept`; `rows_kept` is `links` and
+    `rows_averaged_away`. `files` holds the SHA-256 of each file read. Raises DataError if a file is missing, damaged or
+    not what it should be, or nothing of it lies in the city.
     """
     if params.kind == "table":
         paths = {str(params.table): input_file(str(params.table), data_root, project)}
@@ -62,8 +48,7 @@ def read_campaign(
         rows.reject(rows.table["bs_lat"].isna(), "cell without a known position")
     outside = ~_within(rows.table["bs_lat"], rows.table["bs_lon"], city, city.grid.bounds)
     rows.reject(rows.table["bs_lat"].notna() & outside, "station outside the city's raster")
-    mend = "check the city's box, and that the cells' latitudes and longitudes are not exchanged"
-    rows.require(repr(city.key), mend)
+    rows.require(repr(city.key), "check the city's box, and that cells' latitudes and longitudes are not exchanged")
     links, counts = links_from_rows(
         rows.table, city.frame, radio.carrier_hz, city.key, source=source, power_dbm=radio.power_dbm
     )
@@ -78,14 +63,12 @@ def read_campaign(
 def _read_nbiot(params: CampaignParams, paths: dict[str, Path]) -> Rows:
     """Rows of the .mat file, each with the position of its cell, NaN where none of the files gives one."""
     rows = nbiot.read_mat(paths[params.mat], interpolated=params.interpolated)
-    known = [pd.DataFrame(columns=cells.COLUMNS)]
+    where = pd.DataFrame(columns=cells.COLUMNS)
+    if params.published:
+        where, rows.report["published"] = cells.published_positions(paths[params.published], rows.table)
     if params.cell_table:
         table, rows.report["cell_table"] = cells.read_cell_table(paths[params.cell_table])
-        known.append(table)
-    if params.published:
-        published, rows.report["published"] = cells.published_positions(paths[params.published], rows.table)
-        known.append(published)
-    where = pd.concat(known[1:] or known).drop_duplicates(nbiot.CELL)  # the cell table's position comes first
+        where = pd.concat([table, where]).drop_duplicates(nbiot.CELL) if params.published else table
     rows.table = rows.table.merge(where, on=nbiot.CELL, how="left", validate="m:1")
     return rows
 
@@ -100,8 +83,9 @@ def _in_city(rows: Rows, city: City) -> None:
         raise DataError(
             f"no UE lies in the box of {city.key!r}",
             f"UEs have latitudes {lat.min():.4f} to {lat.max():.4f} and longitudes {lon.min():.4f} to {lon.max():.4f}"
-            + f"; the box reaches from {south:.4f} to {north:.4f} and from {west:.4f} to {east:.4f}"
-            + ("; with the two exchanged, some would lie in it" if swapped else ""),
+            f"; the box reaches from {south:.4f} to {north:.4f} and from {west:.4f} to {east:.4f}"
+            + "; with the two exchanged, some would lie in it"
+            * swapped,
             "exchange ue_lat and ue_lon" if swapped else "choose the city's box round the campaign",
         )
     rows.reject(~inside, "UE outside the city's box")

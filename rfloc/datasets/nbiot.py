@@ -1,8 +1,8 @@
 """NB-IoT campaigns as published for Rome and Oslo: a .mat file of levels at locations, to rows.
 
 The file holds cell arrays with a row a location: latitude, longitude, and a matrix with a row a cell that was detected
-there. `dataSet` is what was measured; Rome's `dataSet_interp` has the same rows with levels that were not measured
-filled in from neighbouring locations. The file says nothing about where the cells stand (see :mod:`.cells`).
+there. `dataSet` is what was measured; Rome's `dataSet_interp` has the same rows, their gaps filled from neighbouring
+locations. Where the cells stand it does not say (see :mod:`.cells`).
 """
 
 from __future__ import annotations
@@ -26,17 +26,11 @@ MEASURED, INTERPOLATED = "dataSet", "dataSet_interp"
 
 
 def read_mat(path: Path, *, interpolated: bool = False) -> Rows:
-    """Every row of a .mat file that has a level, a cell of known identity and a position.
+    """Every row of a .mat file that has a level, a cell of known identity and a position, whatever its time of arrival.
 
-    The time of arrival is not used here, so a row without one is a row like any other. Where `interpolated`, rows of
-    links that were not measured are added, marked in the column of that name: they were computed from neighbouring
-    locations, whichever role those have in a split. Besides the columns of :mod:`.rows` there are enodeb npci mnc (int)
-    and toa [us]; bs_id is "mnc-enodeb-npci".
-
-    Raises
-    ------
-    DataError
-        If the file is missing, damaged or of another form, or a number of it is out of range.
+    Where `interpolated`, rows of links that were not measured are added, marked in the column of that name. Besides the
+    columns of :mod:`.rows` there are enodeb npci mnc (int) and toa [us]; bs_id is "mnc-enodeb-npci". Raises DataError
+    if the file is damaged or of another form, or a number of it is out of range.
     """
     table, locations = _table(path, MEASURED)
     level = table["nrsrp"].notna()
@@ -44,7 +38,7 @@ def read_mat(path: Path, *, interpolated: bool = False) -> Rows:
     report = {
         "locations": locations,
         "rows": len(table),
-        "rows_without_toa": int((level & table["toa"].isna()).sum()),
+        "rows_without_toa": int(level.sum()) - len(complete),
         "rows_complete": len(complete),
         "locations_complete": int(complete.groupby(["ue_lat", "ue_lon"]).ngroups),
         "cells": int(complete.groupby(CELL).ngroups),
@@ -81,16 +75,11 @@ def _table(path: Path, name: str) -> tuple[pd.DataFrame, int]:
         positions = np.array([[np.asarray(row[k], float).item() for k in (0, 1)] for row in cells])
         levels = [np.asarray(row[2], float) for row in cells]
         levels = [level.reshape(-1, len(COLUMNS)) if level.ndim < 2 or not level.size else level for level in levels]
-        if any(level.shape[1] != len(COLUMNS) for level in levels):
-            raise ValueError(f"a matrix has {levels[0].shape[1]} columns")
         rows = pd.DataFrame(np.vstack(levels), columns=COLUMNS)
     except (ValueError, TypeError, IndexError) as error:
-        raise DataError(
-            f"{name} in {path.name} is not a campaign",
-            f"{error}; a row is a location: latitude, longitude, and a matrix of {len(COLUMNS)} columns "
-            f"({', '.join(COLUMNS)})",
-            "check which file campaign.mat names",
-        ) from None
+        why = f"{error}; a row is a location: latitude, longitude, and a matrix of {len(COLUMNS)} columns {COLUMNS}"
+        mend = "check which file campaign.mat names"
+        raise DataError(f"{name} in {path.name} is not a campaign", why, mend) from None
     rows[["ue_lat", "ue_lon"]] = np.repeat(positions, [len(level) for level in levels], axis=0).round(DECIMALS)
     check_numbers(rows, f"{path.name} ({name})", whole=[*CELL, "campaign"])
     return rows, len(cells)
@@ -105,15 +94,11 @@ def _load(path: Path, name: str) -> np.ndarray:
         held = [variable for variable, *_ in whosmat(path)]
         cells = loadmat(path, variable_names=[name]).get(name)
     except (MatReadError, NotImplementedError, ValueError, TypeError, IndexError, OSError, zlib.error) as error:
-        raise DataError(
-            f"{path.name} is damaged or no .mat file of versions 5 to 7",
-            f"{type(error).__name__}: {error}",
-            "fetch it again, with `rfloc fetch` where a manifest names it; one of version 7.3 save in MATLAB with -v7",
-        ) from None
-    if cells is None:
-        raise DataError(
-            f"{path.name} holds no {name}",
-            f"it holds {', '.join(held) or 'nothing'}",
-            "set campaign.interpolated to false" if name == INTERPOLATED else "check which file campaign.mat names",
+        mend = (
+            "fetch it again, with `rfloc fetch` where a manifest names it; one of version 7.3 save in MATLAB with -v7"
         )
+        raise DataError(f"{path.name} is damaged or no .mat file of versions 5 to 7", repr(error), mend) from None
+    if cells is None:
+        mend = "check which file campaign.mat names" if name == MEASURED else "set campaign.interpolated to false"
+        raise DataError(f"{path.name} holds no {name}", f"it holds {', '.join(held) or 'nothing'}", mend)
     return cells

@@ -30,15 +30,15 @@ LINK = ["campaign", "ue_lat", "ue_lon", "bs_id"]
 
 _DEGREES = ("deg", "write decimal degrees, latitude and longitude not exchanged")
 _LEVELS = {
-    "dBm": ("dBm", "a positive power is in mW or W, or lost its sign: 10 log10 of mW is dBm"),
-    "dB": ("dB", "10 log10 of a ratio is dB"),
+    "dBm": "a positive power is in mW or W, or lost its sign: 10 log10 of mW is dBm",
+    "dB": "it is 10 log10 of a ratio",
 }
 
 #: What each number of a row may be [unit], and how to mend it.
 RANGES: dict[str, tuple[float, float, str, str]] = {
     "ue_lat": (-85, 85, *_DEGREES), "ue_lon": (-180, 180, *_DEGREES),
     "bs_lat": (-85, 85, *_DEGREES), "bs_lon": (-180, 180, *_DEGREES),
-    **{name: (about.low, about.high, *_LEVELS[about.unit]) for name, about in FEATURES.items()},
+    **{name: (about.low, about.high, about.unit, _LEVELS[about.unit]) for name, about in FEATURES.items()},
     "bs_h": (0.5, 1000, "m", "write metres above ground"),
     "bs_azimuth": (-360, 360, "deg", "write degrees clockwise from north"),
     "bs_power": (-60, 90, "dBm", "10 log10 of mW is dBm"),
@@ -83,22 +83,17 @@ def check_numbers(
 
     `called` says what columns are called in the file, where it is not what they are called here.
     """
-    limits = {
-        name: (f"it must lie in [{low}, {high}] {unit}", mend) for name, (low, high, unit, mend) in RANGES.items()
-    }
-    bad = {name: rows[name].notna() & ~rows[name].between(*RANGES[name][:2]) for name in RANGES if name in rows}
-    for name in whole:
-        bad[name] = rows[name].notna() & (rows[name] % 1 != 0)
-        limits[name] = ("it numbers things, so it must be a whole number", "check that columns are not exchanged")
-    for name, wrong in bad.items():
-        if wrong.any():
-            why, mend = limits[name]
-            raise DataError(
-                f"column {(called or {}).get(name, name)} of {file} is {rows[name][wrong].iloc[0]} "
-                f"in row {rows.index[wrong][0] + 1}",
-                why,
-                f"{mend}; leave missing values empty instead of writing a number for them",
-            )
+    checks = [
+        (name, ~rows[name].between(low, high), f"it must lie in [{low}, {high}] {unit}", mend)
+        for name, (low, high, unit, mend) in RANGES.items()
+        if name in rows
+    ]
+    why, mend = "it numbers things, so it must be a whole number", "check that columns are not exchanged"
+    checks += [(name, rows[name] % 1 != 0, why, mend) for name in whole]
+    for name, wrong, why, mend in checks:
+        for row in rows.index[wrong & rows[name].notna()]:
+            what = f"column {(called or {}).get(name, name)} of {file} is {rows[name][row]} in row {row + 1}"
+            raise DataError(what, why, f"{mend}; leave missing values empty instead of writing a number for them")
 
 
 def links_from_rows(
@@ -108,47 +103,34 @@ def links_from_rows(
 
     Every row has a UE, at a position rounded to `DECIMALS`, a cell and a level; `power_dbm` is that of cells for which
     the rows say none, the rest as of :func:`rfloc.schema.links_dataset`. UEs are sorted by campaign and position, cells
-    by name, whatever the order of the rows; the report counts what became of these.
-
-    Raises
-    ------
-    DataError
-        If a cell has two positions, heights, azimuths or powers, stated or not.
+    by name; the report counts what became of the rows. Raises DataError if a cell has two positions, heights, azimuths
+    or powers, stated or not.
     """
-    bs = _stations(rows, frame, power_dbm)
     linear = rows[LINK].join(10.0 ** (rows[list(FEATURES)].astype(float) / 10.0))
     mean = 10.0 * np.log10(linear.groupby(LINK)[list(FEATURES)].mean())
     wide = mean.unstack("bs_id")
     interpolated = None
     if "interpolated" in rows:
-        flag = rows.groupby(LINK)["interpolated"].any().unstack("bs_id", fill_value=False)
-        interpolated = flag.reindex(index=wide.index, columns=bs["id"]).to_numpy(bool)
+        interpolated = rows.groupby(LINK)["interpolated"].any().unstack("bs_id", fill_value=False).to_numpy(bool)
     ue = wide.index.to_frame(index=False)
     x, y = frame.to_local(ue["ue_lat"], ue["ue_lon"])
-    links = links_dataset(
-        {name: wide[name].reindex(columns=bs["id"]).to_numpy(float) for name in FEATURES},
-        {"x": x, "y": y, "campaign": ue["campaign"].to_numpy(int)}, bs, frame,
+    ds = links_dataset(
+        {name: wide[name].to_numpy(float) for name in FEATURES},
+        {"x": x, "y": y, "campaign": ue["campaign"].to_numpy(int)}, _stations(rows, frame, power_dbm), frame,
         source=source, city=city, carrier_hz=carrier_hz, interpolated=interpolated,
     )  # fmt: skip
-    report = {
-        "rows_kept": len(rows),
-        "rows_averaged_away": len(rows) - len(mean),
-        "links": len(mean),
-        **({"links_interpolated": int(links["interpolated"].sum())} if interpolated is not None else {}),
-        "ues": links.sizes["ue"],
-        "stations": links.sizes["bs"],
-    }
-    return links, report
+    report = {"rows_kept": len(rows), "rows_averaged_away": len(rows) - len(mean), "links": len(mean)}
+    report |= {} if interpolated is None else {"links_interpolated": int(ds["interpolated"].sum())}
+    return ds, report | {"ues": ds.sizes["ue"], "stations": ds.sizes["bs"]}
 
 
 def _stations(rows: pd.DataFrame, frame: LocalFrame, power_dbm: float) -> dict[str, Any]:
     """What :func:`rfloc.schema.links_dataset` wants to know of the cells."""
-    optional = ("bs_h", "bs_azimuth", "bs_power", "bs_position_source", "bs_position_error")
-    table = rows.groupby("bs_id")[["bs_lat", "bs_lon", *(name for name in optional if name in rows)]]
+    stated = {"bs_h": NOMINAL_HEIGHT, "bs_azimuth": np.nan, "bs_power": power_dbm, "bs_position_error": np.nan}
+    names = ["bs_lat", "bs_lon", "bs_position_source", *(name for name in stated if name in rows)]
+    table = rows.groupby("bs_id")[names]
     several = table.nunique(dropna=False).gt(1)
-    if several.any(axis=None):
-        cell = several.index[several.any(axis=1)][0]
-        name = several.columns[several.loc[cell]][0]
+    for cell, name in several.stack().loc[lambda more: more].index:
         raise DataError(
             f"cell {cell!r} has more than one {name}: "
             + ", ".join(map(str, rows.loc[rows["bs_id"] == cell, name].unique()[:3])),
@@ -158,14 +140,9 @@ def _stations(rows: pd.DataFrame, frame: LocalFrame, power_dbm: float) -> dict[s
     first = table.first()
     x, y = frame.to_local(first["bs_lat"], first["bs_lon"])
     placed = first["bs_lat"].notna() & first["bs_lon"].notna()
-
-    def column(name: str, default: float) -> np.ndarray:
-        return first[name].fillna(default).to_numpy(float) if name in first else np.full(len(first), default)
-
+    others = first.reindex(columns=list(stated)).astype(float).fillna(stated)
     return {
-        "x": np.where(placed, x, np.nan), "y": np.where(placed, y, np.nan), "h": column("bs_h", NOMINAL_HEIGHT),
-        "azimuth": column("bs_azimuth", np.nan), "power": column("bs_power", power_dbm),
-        "id": first.index.to_numpy(str),
+        "x": np.where(placed, x, np.nan), "y": np.where(placed, y, np.nan), "id": first.index.to_numpy(str),
         "position_source": np.array(first["bs_position_source"].where(placed, "unknown").tolist()),
-        "position_error": column("bs_position_error", np.nan),
+        **{name.removeprefix("bs_"): others[name].to_numpy() for name in stated},
     }  # fmt: skip

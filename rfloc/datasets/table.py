@@ -39,13 +39,7 @@ OPTIONAL = (*(name for name in FEATURES if name not in REQUIRED), "campaign", "b
 
 
 def read_table(path: Path) -> Rows:
-    """Read a table of the form above.
-
-    Raises
-    ------
-    DataError
-        If the file is unreadable or holds no measurement, or a column is missing, unknown, empty or out of range.
-    """
+    """Read a table of the form above (raises DataError if it is unreadable, or a column not as said there)."""
     if path.suffix not in (".csv", ".parquet"):
         raise DataError(f"{path.name} is neither .csv nor .parquet", f"its suffix is {path.suffix!r}", "convert it")
     try:
@@ -55,15 +49,11 @@ def read_table(path: Path) -> Rows:
     missing = [name for name in REQUIRED if name not in raw]
     strange = [str(name) for name in raw if name not in (*REQUIRED, *OPTIONAL)]
     if missing or strange:
-        raise DataError(
-            f"{path.name} lacks columns {', '.join(missing)}"
-            if missing
-            else f"{path.name} has columns {', '.join(strange)}",
-            f"it has {', '.join(map(str, raw))}; required: {', '.join(REQUIRED)}; optional: {', '.join(OPTIONAL)}",
-            "rename or drop columns, separate them by commas; rfloc.datasets.table explains each",
-        )
-    names = {name: name for name in raw if name != "bs_id"}
-    table = numbers(raw, names, path.name).assign(bs_id=raw["bs_id"])
+        what = f"lacks columns {', '.join(missing)}" if missing else f"has columns {', '.join(strange)}"
+        why = f"it has {', '.join(map(str, raw))}; required: {', '.join(REQUIRED)}; optional: {', '.join(OPTIONAL)}"
+        mend = "rename or drop columns, separate them by commas; rfloc.datasets.table explains each"
+        raise DataError(f"{path.name} {what}", why, mend)
+    table = numbers(raw, {name: name for name in raw if name != "bs_id"}, path.name).assign(bs_id=raw["bs_id"])
     for name in FILLED:
         if name in table and (empty := int(table[name].isna().sum())):
             mend = "every row needs it: fill it in or drop these rows"
