@@ -83,10 +83,8 @@ def _in_city(rows: Rows, city: City) -> None:
         raise DataError(
             f"no UE lies in the box of {city.key!r}",
             f"UEs have latitudes {lat.min():.4f} to {lat.max():.4f} and longitudes {lon.min():.4f} to {lon.max():.4f}"
-            f"; the box reaches from {south:.4f} to {north:.4f} and from {west:.4f} to {east:.4f}"
-            + "; with the two exchanged, some would lie in it"
-            * swapped,
-            "exchange ue_lat and ue_lon" if swapped else "choose the city's box round the campaign",
+            f"; the box reaches from {south:.4f} to {north:.4f} and from {west:.4f} to {east:.4f}",
+            "exchange ue_lat and ue_lon: some would lie in it" if swapped else "choose the box round the campaign",
         )
     rows.reject(~inside, "UE outside the city's box")
 

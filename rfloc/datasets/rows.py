@@ -30,8 +30,8 @@ LINK = ["campaign", "ue_lat", "ue_lon", "bs_id"]
 
 _DEGREES = ("deg", "write decimal degrees, latitude and longitude not exchanged")
 _LEVELS = {
-    "dBm": "a positive power is in mW or W, or lost its sign: 10 log10 of mW is dBm",
-    "dB": "it is 10 log10 of a ratio",
+    "dBm": "a positive power is in mW or W, or lost its sign: dBm is 10 log10 of mW",
+    "dB": "10 log10 of a ratio",
 }
 
 #: What each number of a row may be [unit], and how to mend it.

@@ -126,9 +126,7 @@ def test_the_example_table_is_a_campaign_in_the_toy_city(project_root: Path, toy
     (tmp_path / "toy").mkdir()
     swapped = {"ue_lat": own["ue_lon"], "ue_lon": own["ue_lat"]}
     own.assign(**swapped).to_csv(tmp_path / "toy/campaign.csv", index=False)  # what lies under data.root comes first
-    with pytest.raises(
-        DataError, match=r"with the two exchanged, some would lie in it[\s\S]*exchange ue_lat and ue_lon"
-    ):
+    with pytest.raises(DataError, match="exchange ue_lat and ue_lon"):
         read_campaign(params, RADIO, tmp_path, project_root, toy_city)
 
 
