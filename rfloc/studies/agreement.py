@@ -30,7 +30,6 @@ Floats = NDArray[np.float64]
 
 #: A station is scored where at least so many UEs report it.
 MIN_UES = 8
-
 #: What k-NN learns from and what it looks up, real (r) or simulated (s), where that depends on the simulation.
 COMBINATIONS = ("ss", "rs", "sr", "rs_levelled", "sr_levelled")
 
@@ -51,10 +50,7 @@ def rank_correlation(a: Floats, b: Floats, block: NDArray[np.integer], counts: F
 
 @dataclass(frozen=True)
 class Agreement:
-    """How one simulation agrees with the measurements: with RSSI as in the paper, with NRSRP, and with NRSRP by role.
-
-    Correlations are named "rssi", "nrsrp", "train" and "held_out".
-    """
+    """How one simulation agrees with the measurements: with "rssi" as in the paper, "nrsrp", and that by role."""
 
     rho: dict[str, Floats]  #: a station's correlation, (bs,); NaN with too few UEs
     draws: dict[str, Floats]  #: their mean over stations in bootstrap draws, (draws,); empty with too few blocks
@@ -103,7 +99,8 @@ class Judge:
         draws = scoring.bootstrap if n >= MIN_BLOCKS else 0
         drawn = block_weights(np.arange(n), draws, np.random.default_rng(seed))
         self._counts = np.concatenate([np.ones((1, n)), drawn])
-        self.centre = self._errors(self.xy[self.train].mean(axis=0))
+        at = self.xy[self.test]
+        self.centre = UEErrors.single(self.test, at, self.xy[self.train].mean(axis=0) - at)
         self.real = self._knn(measured, measured)
 
     def __call__(self, gain: Floats) -> Agreement:
@@ -171,8 +168,5 @@ class Judge:
     def _knn(self, fingerprints: xr.Dataset, sought: xr.Dataset) -> UEErrors:
         knn = KNearest(fingerprints.isel(ue=self.train), sought, self.crops, k=self.k, features=("nrsrp",))
         at = self.xy[self.test]
-        return self._errors(knn.estimate_at(self.test, at) + at)
-
-    def _errors(self, found: Floats) -> UEErrors:
-        """Of test UEs that are found here [m]."""
-        return UEErrors.single(self.test, self.xy[self.test], found - self.xy[self.test])
+        found = at + knn.estimate_at(self.test, at)
+        return UEErrors.single(self.test, at, found - at)

@@ -59,10 +59,7 @@ _GOLDEN, _GOLDEN_ANGLE = (np.sqrt(5.0) - 1.0) / 2.0, np.pi * (3.0 - np.sqrt(5.0)
 
 
 def pose_tables(stations: Stations, params: LevelParams, seed: int) -> list[Stations]:
-    """Candidate poses: the nominal one, then a sunflower over a disc, turned at random for each station.
-
-    Heights follow the golden ratio, which fills their range evenly whatever the number.
-    """
+    """Candidate poses: the nominal one, then a sunflower over a disc, turned at random; heights by the golden ratio."""
     low, high = params.height
     turn = np.random.default_rng(seed).uniform(0.0, 2.0 * np.pi, stations.n)
     tables = [stations]
@@ -86,13 +83,10 @@ def level_columns(
     gain = maps["path_gain"].values.astype(float)
     if dark := int((gain <= 0).all((1, 2)).sum()):
         raise EvaluationError(f"{dark} maps are empty", "every link needs a level by rays", "trace more rays")
-    rays, street = [], []
-    for found in gain:
-        i, j = ndimage.distance_transform_edt(found <= 0, return_distances=False, return_indices=True)
-        level = 10 * np.log10(found[i, j])
-        rays.append(level[row, col])
-        street.append(ndimage.gaussian_filter(level, STREET / grid.cell)[row, col])
-    by_rays = {"rays": np.stack(rays, axis=-1), "street": np.stack(street, axis=-1)}
+    nearest = (ndimage.distance_transform_edt(a <= 0, return_distances=False, return_indices=True) for a in gain)
+    level = [10 * np.log10(a[i, j]) for a, (i, j) in zip(gain, nearest, strict=True)]
+    street = [ndimage.gaussian_filter(a, STREET / grid.cell) for a in level]
+    by_rays = {name: np.stack([a[row, col] for a in of], -1) for name, of in (("rays", level), ("street", street))}
     return regressors(city, stations, x, y, radio) | by_rays
 
 
@@ -137,7 +131,7 @@ def level_predictors(
     poses: Sequence[Columns], links: xr.Dataset, city: City, radio: RadioParams
 ) -> dict[str, Predictor]:
     """Every predictor of RECIPES and the statistical simulator; `poses` are :func:`level_columns`, nominal first."""
-    x, y = links["ue_x"].values, links["ue_y"].values
+    x, y, stations = links["ue_x"].values, links["ue_y"].values, Stations.from_dataset(links)
     models: dict[str, Predictor] = {
         name: LevelModel(Design.of(poses if averaged else poses[:1], shared, own), x, y, kriged)
         for name, (shared, own, averaged, kriged) in RECIPES.items()
@@ -145,8 +139,7 @@ def level_predictors(
 
     def statistical(measured: Array) -> Array:
         shown = links.assign(nrsrp=(("ue", "bs"), measured.astype(np.float32)))
-        model, stations = fit(shown, np.ones(len(x), bool), city, radio), Stations.from_dataset(links)
-        element = stations.power - 10 * np.log10(SUBCARRIERS * radio.resource_blocks)
-        return model.path_gain_db(city, stations, x, y, radio) + element
+        gain = fit(shown, np.ones(len(x), bool), city, radio).path_gain_db(city, stations, x, y, radio)
+        return gain + (stations.power - 10 * np.log10(SUBCARRIERS * radio.resource_blocks))
 
     return models | {"statistical simulator": statistical}

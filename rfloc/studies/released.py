@@ -46,8 +46,7 @@ class Departure:
     """Choices of the released code; what is not named stays as in this project."""
 
     label: str
-    #: Parameters of these sections that it sets.
-    radio: Mapping[str, Any] = field(default_factory=dict)
+    radio: Mapping[str, Any] = field(default_factory=dict)  #: parameters of this section that it sets
     sim: Mapping[str, Any] = field(default_factory=dict)
     #: The stations' antenna: a vertical element, or :data:`ARRAY`, the powers of whose ports add without being shared
     #: out; rays leave from every element (an equal part of them), or from the middle, as if the array had no size.

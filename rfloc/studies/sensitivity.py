@@ -6,6 +6,7 @@ line between station and UE, and the rooftop term is computed for the UEs alone:
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
@@ -87,9 +88,8 @@ def variants(
         add("rays", f"seed {k + 1}", seed=seed + 1 + k)
     for depth in sorted({*params.depths, sim.max_depth}):
         add("depth", str(depth), sim=sim.model_copy(update={"max_depth": depth}))
-    for flag in ("specular", "diffuse", "refraction", "diffraction", "rooftop"):
-        for on in (False, True):
-            add(flag, "on" if on else "off", sim=sim.model_copy(update={flag: on}))
+    for flag, on in itertools.product(("specular", "diffuse", "refraction", "diffraction", "rooftop"), (False, True)):
+        add(flag, "on" if on else "off", sim=sim.model_copy(update={flag: on}))
     for share in sorted({*params.scatterings, sim.scattering}):
         add("scattering", f"{share:g}", sim=sim.model_copy(update={"scattering": share}))
     for hz in sorted({*params.carriers_hz, radio.carrier_hz}):
@@ -163,17 +163,12 @@ def study(variants: Sequence[Variant], simulator: Simulator, judge: Judge) -> di
         own, (label, group) = [item for item in lines if item["factor"] == name], FACTORS[name]
         ranges = {of: [f(item[of] for item in own) for f in (min, max)] for of in (*REPORTED, "sr", "sr_levelled")}
         factors[name] = {"label": label, "group": group, **ranges, "chosen": _line(judge, best, base)}
-    other = [item for item in lines if item["factor"] == "rays"]
-    noise = {name: max(abs(item[f"{name}_gap"]) for item in other) for name in COMPARED}
+    noise = {of: max(abs(item[f"{of}_gap"]) for item in lines if item["factor"] == "rays") for of in COMPARED}
     return {"settings": lines, "factors": factors, "noise": noise}
 
 
 def _line(judge: Judge, found: Agreement, base: Agreement) -> dict[str, Any]:
-    """One simulation, to four decimals: scores by :data:`REPORTED` and combination, `<name>_sd` over stations.
-
-    By :data:`COMPARED` `<name>_gap` and `<name>_gap_ci`, the difference to the base and its interval, None with too few
-    blocks.
-    """
+    """A simulation, to four decimals: scores, `<name>_sd` over stations, `<name>_gap` to the base, `<name>_gap_ci`."""
     values: dict[str, Any] = {name: found.score(name) for name in (*REPORTED, *COMBINATIONS)}
     values |= {f"{name}_sd": float(np.nanstd(found.rho[name])) for name in REPORTED}
     for name in COMPARED:
