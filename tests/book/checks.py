@@ -10,14 +10,9 @@ from pathlib import Path
 from typing import Any
 
 FLAGS = [
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-]
+    "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
+    "--disable-component-update", "--disable-sync",
+]  # fmt: skip
 #: A formula that MathJax did not set, or set as an error.
 MATHS = """async () => {
   const wanted = [...document.querySelectorAll('.math')].filter(node => !node.querySelector('.math'));
@@ -28,9 +23,8 @@ MATHS = """async () => {
     !node.querySelector('mjx-container') || node.querySelector('mjx-merror, mjx-mtext[style*=red]'));
   return bad.map(node => 'formula is not typeset: ' + node.textContent.trim().slice(0, 80));
 }"""
-BROKEN = (
-    "() => [...document.images].filter(i => !i.complete || !i.naturalWidth).map(i => 'image does not show: ' + i.src)"
-)
+BROKEN = """() => [...document.images].filter(i => !i.complete || !i.naturalWidth)
+  .map(i => 'image does not show: ' + i.src)"""
 WIDE = """() => document.documentElement.scrollWidth > innerWidth + 1
   ? ['the page is ' + document.documentElement.scrollWidth + ' px wide on a screen of ' + innerWidth] : []"""
 #: Luminance (0 to 1) of the page's background and of its text.
@@ -77,11 +71,8 @@ def _visit(page: Any, address: str, home: str) -> list[str]:
     page.on("requestfailed", lambda r: found.append(f"request failed: {r.url}"))
     page.on("response", lambda r: found.append(f"status {r.status}: {r.url}") if r.status >= 400 else None)
 
-    def outward(request: Any) -> None:
-        if not request.url.startswith((home, "data:", "blob:")):
-            found.append(f"request to elsewhere: {request.url}")
-
-    page.on("request", outward)
+    inside = (home, "data:", "blob:")
+    page.on("request", lambda r: r.url.startswith(inside) or found.append(f"request to elsewhere: {r.url}"))
     page.goto(address, wait_until="load")
     page.evaluate("() => document.fonts.ready.then(() => null)")
     for script in (MATHS, BROKEN, WIDE):
@@ -100,9 +91,7 @@ def browser_problems(html: Path, executable: str) -> list[str]:
         browser = play.chromium.launch(executable_path=executable, args=FLAGS)
         try:
             visits = [(f"{home}/{path.as_posix()}", home, "light", 1280) for path in pages(html)]
-            visits += [
-                (f"{home}/index.html", home, scheme, width) for scheme, width in (("dark", 1280), ("light", 390))
-            ]
+            visits += [(f"{home}/index.html", home, "dark", 1280), (f"{home}/index.html", home, "light", 390)]
             visits += [((html / "index.html").as_uri(), "file://", "light", 1280)]
             screens: dict[tuple[str, int], Any] = {}
             for address, inside, scheme, width in visits:

@@ -25,10 +25,8 @@ def book_problems(html: str | Path) -> list[str]:
         return [f"{html} has no index.html"]
     files = [path for path in sorted(html.rglob("*.html")) if path.relative_to(html).parts[0] != "_static"]
     pages = {path: BeautifulSoup(path.read_text(), "html.parser") for path in files}
-    anchors = {
-        path: {str(tag[key]) for key in ("id", "name") for tag in soup.select(f"[{key}]")}
-        for path, soup in pages.items()
-    }
+    keys = "id", "name"
+    anchors = {path: {str(tag[k]) for k in keys for tag in soup.select(f"[{k}]")} for path, soup in pages.items()}
     problems = []
     for path, soup in pages.items():
         found = [*_content(soup), *_links(path, soup, anchors)]
@@ -44,15 +42,11 @@ def _content(soup: BeautifulSoup) -> Iterator[str]:
     headings = [h1 for h1 in soup.find_all("h1") if not h1.find_parent(class_="onlyprint")]
     if len(headings) != 1:
         yield f"{len(headings)} <h1> headings, not one"
-    for image in soup.find_all("img"):
-        if not image.get("alt"):
-            yield f"image {image.get('src')} has no alternative text"
+    yield from (f"image {img.get('src')} has no alternative text" for img in soup.find_all("img") if not img.get("alt"))
     prose = " ".join(text for text in soup.find_all(string=True) if not text.find_parent(["pre", "code", "script"]))
-    for found in re.findall(r"\{\{.{0,60}", prose):
-        yield f"unfilled {found.strip()}"
-    for style in soup.find_all("style"):
-        for address in _CSS.findall(style.get_text()):
-            yield f"loads {address} from elsewhere"
+    yield from (f"unfilled {found.strip()}" for found in re.findall(r"\{\{.{0,60}", prose))
+    styles = " ".join(style.get_text() for style in soup.find_all("style"))
+    yield from (f"loads {address} from elsewhere" for address in _CSS.findall(styles))
 
 
 def _links(path: Path, soup: BeautifulSoup, anchors: dict[Path, set[str]]) -> Iterator[str]:

@@ -42,7 +42,6 @@ def measured(truth: Stations, nominal: Stations, n: int = 200, sd: float = 2.0, 
 
 def links_of(features: dict[str, NDArray[np.float64]], x: NDArray[np.float64], y: NDArray[np.float64]) -> xr.Dataset:
     """Links with these features."""
-    bs = {
-        name: getattr(table(n=features["nrsrp"].shape[1]), name) for name in ("x", "y", "h", "azimuth", "power", "id")
-    }
+    stations = table(n=features["nrsrp"].shape[1])
+    bs = {name: getattr(stations, name) for name in ("x", "y", "h", "azimuth", "power", "id")}
     return links_dataset(features, {"x": x, "y": y}, bs, FRAME, source="test", city="flat", carrier_hz=0.8e9)

@@ -16,12 +16,10 @@ def test_a_links_features_hold_its_level_twice() -> None:
     gain = 10 ** rng.uniform(-12, -8, (30, 4))
     values = features(gain, np.full(4, 43.0), radio)
     x, y = rng.uniform(-100, 100, (2, 30))
-    level = reported_level(links_of(values, x, y), radio)
-    assert level == pytest.approx(values["nrsrp"], abs=1e-4)
-    noisy = values | {"nrsrp": values["nrsrp"] + 2.0}
-    assert reported_level(links_of(noisy, x, y), radio) == pytest.approx(values["nrsrp"] + 1.0, abs=1e-4)
-    no_rssi = values | {"rssi": np.full((30, 4), np.nan)}
-    assert reported_level(links_of(no_rssi, x, y), radio) == pytest.approx(values["nrsrp"], abs=1e-4)
+    noisy, no_rssi = {"nrsrp": values["nrsrp"] + 2.0}, {"rssi": np.full((30, 4), np.nan)}
+    for changed, off in (({}, 0.0), (noisy, 1.0), (no_rssi, 0.0)):
+        level = reported_level(links_of(values | changed, x, y), radio)
+        assert level == pytest.approx(values["nrsrp"] + off, abs=1e-4)
 
 
 def test_reports_are_thinned_and_silence_is_counted_once_a_square() -> None:
@@ -33,15 +31,13 @@ def test_reports_are_thinned_and_silence_is_counted_once_a_square() -> None:
     quiet = np.column_stack([links.ue_x.values, links.ue_y.values])[found.quiet_ue]
     squares = np.floor(quiet / SQUARE)
     assert len(np.unique(squares, axis=0)) == len(squares) == len(found.threshold_db)
-    assert set(found.quiet_ue) <= set(range(150))
-    assert not set(found.ue) & set(range(150))
+    assert found.quiet_ue.max() < 150 <= found.ue.min()
 
 
 def test_only_the_ues_in_use_count() -> None:
     links = measured(table(), table(), n=60)
     use = np.arange(60) < 25
     (found,) = reports_of(links, use, RADIO, 0)
-    assert found.n == 25
     assert found.x == pytest.approx(links.ue_x.values[:25])
 
 

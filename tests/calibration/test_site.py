@@ -26,16 +26,9 @@ def test_position_height_and_azimuth_are_found() -> None:
     nominal = table(azimuth=10.0)
     truth = table(azimuth=130.0).moved(22.0, -14.0).replace(h=[30.0], power=[46.0])
     site, x, y = site_of(truth, nominal)
-    asked = []
-
-    def trace(pose):
-        asked.append(pose)
-        return free_space_db(pose, x, y)
-
-    fit = search_site(site, CITY, trace, PARAMS, seed=1)
+    fit = search_site(site, CITY, lambda pose: free_space_db(pose, x, y), PARAMS, seed=1)
     pose = fit.pose
-    assert len(asked) == len(fit.traced) == len(fit.history) == PARAMS.traces
-    assert len(set(fit.traced)) == PARAMS.traces
+    assert len(fit.traced) == len(set(fit.traced)) == len(fit.history) == PARAMS.traces
     assert np.hypot(pose[0] - 22.0, pose[1] + 14.0) < 10.0
     assert abs(pose[2] - 30.0) < 2.0 * fit.sd()[2] + 5.0  # free space says little about height
     solved, tried = fit.solved()[0], site.fine[0]
@@ -43,8 +36,7 @@ def test_position_height_and_azimuth_are_found() -> None:
     assert abs(wrap_degrees(turn.azimuth - 130.0)) <= 5.0
     assert turn.azimuth == tried.azimuth[turn.best] == turn.azimuths[turn.weights.argmax()]
     assert solved.offset_db[turn.best] == pytest.approx(3.0, abs=1.0)
-    assert turn.weights.sum() == pytest.approx(1.0)
-    assert fit.weights.sum() == pytest.approx(1.0)
+    assert (turn.weights.sum(), fit.weights.sum()) == pytest.approx((1.0, 1.0))
     x_mean, y_mean, _ = fit.mean()
     assert np.hypot(x_mean - 22.0, y_mean + 14.0) < 15.0
     assert 0.5 < fit.sd()[0] < 25.0
@@ -83,8 +75,7 @@ def test_the_calibrated_pose_is_the_mean_unless_that_lies_between_modes(monkeypa
     assert np.hypot(*(fit.pose - fit.mean())[:2]) < 0.5 * fit.sd()[0]
     monkeypatch.setattr(site_module, "BETWEEN_MODES", -1e-9)  # it always does
     other = search()
-    assert other.traced == fit.traced
-    assert other.chosen != fit.chosen
+    assert other.traced == fit.traced and other.chosen != fit.chosen
     assert other.stated_evidence[other.traced.index(other.chosen)] > fit.stated_evidence.max() - 0.5
 
     monkeypatch.undo()
@@ -143,21 +134,12 @@ def test_a_surrogate_passes_through_what_was_traced_and_is_unsure_elsewhere() ->
 
 def test_the_papers_search_improves_the_rank_correlation() -> None:
     nominal = table(azimuth=300.0)
-    truth = table(azimuth=130.0).moved(22.0, -14.0)
-    links = measured(truth, nominal)
+    links = measured(table(azimuth=130.0).moved(22.0, -14.0), nominal)
     x, y, rssi = links.ue_x.values, links.ue_y.values, links.rssi.values[:, 0].astype(float)
-    traces = []
-
-    def trace(pose):
-        traces.append(pose)
-        return free_space_db(pose, x, y)
-
-    fit = paper_search(nominal, rssi, x, y, trace, RADIO, 20, seed=0)
-    start = rank_agreement(free_space_db(nominal, x, y), nominal, rssi, x, y, RADIO)
-    assert len(traces) == len(fit.spearman) == len(fit.seconds) == 20
-    assert fit.spearman.max() > start
-    best = rank_agreement(free_space_db(fit.pose, x, y), fit.pose, rssi, x, y, RADIO)
-    assert best == pytest.approx(fit.spearman.max())
+    fit = paper_search(nominal, rssi, x, y, lambda pose: free_space_db(pose, x, y), RADIO, 20, seed=0)
+    start, best = (rank_agreement(free_space_db(pose, x, y), pose, rssi, x, y, RADIO) for pose in (nominal, fit.pose))
+    assert len(fit.spearman) == len(fit.seconds) == 20
+    assert best == pytest.approx(fit.spearman.max()) and best > start
     assert max(abs(fit.pose.x[0]), abs(fit.pose.y[0])) <= 50.0
     assert 20.0 <= fit.pose.h[0] <= 100.0
     assert 0.0 < fit.tracing < fit.seconds[-1]

@@ -143,10 +143,9 @@ def test_a_syntax_error_and_a_dying_kernel_are_reported(project, write, cell, sa
         run(write(cell), OUT, root=project)
 
 
-@pytest.mark.parametrize("given", ["crop_size=400.0", "crops_size=wide", "factor=[1]"])
-def test_nothing_runs_with_unknown_or_ill_typed_parameters(project, write, given):
+def test_nothing_runs_with_ill_typed_parameters(project, write):
     with pytest.raises(NotebookError):
-        run(write("open('ran', 'w')"), OUT, root=project, given=[given])
+        run(write("open('ran', 'w')"), OUT, root=project, given=["factor=[1]"])
     assert not (project / "ran").exists()
 
 
