@@ -19,12 +19,19 @@ from tests.handmade import FRAME, crop_params, make_raster, make_split, predicti
 
 
 @pytest.fixture
-def ax():
+def axes():
     with matplotlib.rc_context(figures.STYLE):
-        fig, ax = plt.subplots(layout="constrained")
-        yield ax
+        fig, axes = plt.subplots(1, 4, figsize=(16, 4), layout="constrained")
+        yield axes
         fig.canvas.draw()  # what cannot be drawn fails here
         plt.close(fig)
+
+
+@pytest.fixture
+def ax(axes):
+    for other in axes[1:]:
+        other.remove()
+    return axes[0]
 
 
 @pytest.fixture(scope="module")
@@ -38,15 +45,11 @@ def _labels(ax):
     return [text.get_text() for text in ax.get_legend().get_texts()]
 
 
-def test_every_method_has_a_look_of_its_own():
+def test_every_method_has_a_look_of_its_own_that_is_legible_on_white():
     styles = [figures.method_style(name) for name in METHODS]
     assert len({(s["color"], s["linestyle"], s["marker"]) for s in styles}) == len(styles)
-    assert figures.method_style("mine") == figures.method_style("mine")
-    assert figures.method_style("mine")["label"] == "mine"
-
-
-def test_colours_are_of_one_palette_and_legible_on_white():
-    for colour in {figures.method_style(name)["color"] for name in METHODS}:
+    assert figures.method_style("mine") == figures.method_style("mine") | {"label": "mine"}
+    for colour in {style["color"] for style in styles}:
         linear = [c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in to_rgb(colour)]
         contrast = 1.05 / (0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2] + 0.05)
         assert contrast > 2
@@ -157,17 +160,16 @@ def test_radio_map_leaves_cells_without_a_ray_blank(ax, raster):
     assert any(a.get_ylabel() == "NRSRP [dBm]" for a in ax.figure.axes)
 
 
-def test_crop_figures_agree_with_the_batch(raster):
+def test_crop_figures_agree_with_the_batch(axes, raster):
     links, _ = scattered(20)
     batcher = CropBatcher(links, raster, crop_params())
     batch = batcher.batch([3], batcher.ue_xy[[3], 0] + 40, batcher.ue_xy[[3], 1])
     x, y = cell_centres(560, 28)
     posterior = np.exp(-((x - 100) ** 2 + (y + 60) ** 2) / 2 / 50**2)
     posterior /= posterior.sum()
-    fig, axes = plt.subplots(1, 2, figsize=(9, 4), layout="constrained")
     figures.crop_input(axes[0], batch)
     figures.posterior_map(axes[1], posterior, batch, estimate=np.array([100.0, -60.0]))
-    for ax in axes:
+    for ax in axes[:2]:
         ue = next(line for line in ax.lines if line.get_label() == "UE")
         np.testing.assert_allclose(ue.get_xydata(), [[-40, 0]], atol=1e-3)
     row, col = np.unravel_index(np.argmax(axes[1].images[0].get_array()), (28, 28))
@@ -175,8 +177,6 @@ def test_crop_figures_agree_with_the_batch(raster):
     path = axes[1].collections[0].get_paths()[0].get_extents()
     assert path.width == pytest.approx(2 * 50 * np.sqrt(2 * np.log(10)), rel=0.1)  # 90 % of a Gaussian
     assert set(_labels(axes[1])) == {"90 % region", "heard stations", "UE", "estimate"}
-    fig.canvas.draw()
-    plt.close(fig)
 
 
 def test_error_cdf_ends_at_one(ax):
@@ -192,29 +192,22 @@ def test_error_cdf_ends_at_one(ax):
     assert "40 UEs" in ax.get_ylabel()
 
 
-def test_calibration_figures(ax, raster):
+def test_calibration_figures(axes, raster):
     links, _ = scattered(5, 3)
-    moved = links.assign_coords(bs_x=links.bs_x + 20)
-    figures.calibration_map(ax, raster, {"nominal": links, "calibrated": moved})
+    ax, other = axes[:2]
+    figures.calibration_map(ax, raster, {"nominal": links, "calibrated": links.assign_coords(bs_x=links.bs_x + 20)})
     assert _labels(ax) == ["nominal pose", "calibrated pose"]
-    fig, other = plt.subplots()
     figures.calibration_gain(other, ["a", "b", "c"], [0.5, np.nan, 0.3], [0.6, np.nan, 0.2], [0.4, np.nan, 0.4])
     assert [t.get_text() for t in other.get_yticklabels()] == ["b", "c", "a"]
     assert len(_labels(other)) == 3
-    fig.canvas.draw()
-    plt.close(fig)
 
 
-def test_feature_distributions_share_bins_and_sum_to_all(raster):
+def test_feature_distributions_share_bins_and_sum_to_all(axes):
     links, _ = scattered(200)
-    fig, axes = plt.subplots(1, 4, figsize=(12, 3), layout="constrained")
     figures.feature_distributions(axes, {"A": links, "B": links.isel(ue=slice(0, 50))})
     assert [a.get_xlabel() for a in axes] == [f"{k.upper()} [{about.unit}]" for k, about in FEATURES.items()]
     for patch in axes[2].patches:
         xy = patch.get_xy()[:-1]
         widths, heights = np.diff(xy[::2, 0]), xy[1:-1:2, 1]
         assert 97 < heights.sum() <= 100.001 and np.allclose(widths, widths[0])
-    heard = int(links.heard.sum())
-    assert f"A ({heard:,} links)" in _labels(axes[3])
-    fig.canvas.draw()
-    plt.close(fig)
+    assert f"A ({int(links.heard.sum()):,} links)" in _labels(axes[3])

@@ -72,8 +72,7 @@ lengths = st.integers(1, 50_000).map(lambda n: n / 100)
 
 @given(centimetres, centimetres, lengths, lengths, st.sampled_from([0.5, 1.0, 5.0]))
 def test_covering_covers_with_corners_on_multiples_and_no_cell_to_spare(x, y, width, height, cell):
-    grid = Grid.covering(x, y, x + width, y + height, cell)
-    x_min, y_min, x_max, y_max = grid.bounds
+    x_min, y_min, x_max, y_max = Grid.covering(x, y, x + width, y + height, cell).bounds
     assert x_min <= x and y_min <= y and x_max >= x + width - 1e-6 and y_max >= y + height - 1e-6
     assert max(x - x_min, y - y_min, x_max - x - width, y_max - y - height) < cell
     assert (x_min / cell, y_min / cell) == (round(x_min / cell), round(y_min / cell))
