@@ -152,7 +152,7 @@ def tables(found: dict[str, float], lead: dict[str, dict[str, float]]) -> dict[s
                 "mean": found["heldout_gain_at_equal_time"],
                 "low": found["heldout_gain_low"],
                 "high": found["heldout_gain_high"],
-            },
+            }
         },
         "held-out ρ after [s]": {"ours": lead["ours"], "paper's search": lead["paper"]},
     }

@@ -6,15 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import kstest, truncnorm
 
-from rfloc.crops import (
-    CropBatcher,
-    CropPlacer,
-    cell_centres,
-    cell_index,
-    evaluation_crops,
-    size_bins,
-    turn,
-)
+from rfloc.crops import CropBatcher, CropPlacer, cell_centres, cell_index, evaluation_crops, size_bins, turn
 from rfloc.errors import DataError, FrameError, SplitError
 from rfloc.frames import LocalFrame
 from rfloc.schema import FEATURES

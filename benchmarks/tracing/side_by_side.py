@@ -32,9 +32,7 @@ def clock(work: Callable[[], Any]) -> tuple[Any, float]:
 
 
 def in_turns(
-    jobs: Mapping[str, Callable[[int], Any]],
-    repeats: int,
-    warm_up: Callable[[], Any] | None = None,
+    jobs: Mapping[str, Callable[[int], Any]], repeats: int, warm_up: Callable[[], Any] | None = None
 ) -> tuple[dict[str, list[Any]], dict[str, float]]:
     """Run jobs A B A B ..., and say for each what it gave and how long it took.
 

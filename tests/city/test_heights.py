@@ -41,11 +41,7 @@ def test_what_is_no_length_is_nan(tag):
         ({"height": "1400"}, 8.5, "area"),
         ({"height": "0.5", "levels": "3"}, 9.0, "levels"),
         ({"levels": "4", "kind": "office"}, 14.0, "levels"),
-        (
-            {"levels": "2", "kind": "warehouse", "render_height": 30.0},
-            9.0,
-            "levels",
-        ),
+        ({"levels": "2", "kind": "warehouse", "render_height": 30.0}, 9.0, "levels"),
         ({"levels": "10 m", "kind": "house"}, 7.0, "kind"),
         ({"levels": "99", "kind": "house"}, 7.0, "kind"),
         ({"render_height": 21.96}, 21.96, "render_height"),

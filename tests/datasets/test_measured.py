@@ -16,18 +16,7 @@ from rfloc.cli import compose
 from rfloc.config import CampaignParams, CityParams, RadioParams
 from rfloc.datasets.measured import read_campaign
 from rfloc.errors import ConfigError, DataError
-from tests.datasets.files import (
-    CROP,
-    FRAME,
-    MAT,
-    TABLE,
-    cell_array,
-    cell_table,
-    city,
-    matrices,
-    write_crop,
-    write_mat,
-)
+from tests.datasets.files import CROP, FRAME, MAT, TABLE, cell_array, cell_table, city, matrices, write_crop, write_mat
 
 RADIO = RadioParams()
 

@@ -13,12 +13,7 @@ from torch import Tensor, nn
 
 from rfloc.config import CropParams, ModelParams
 from rfloc.errors import ConfigError, TrainingError
-from rfloc.localizers.map_radioformer import (
-    RF_MEAN,
-    RF_STD,
-    MapRadioFormer,
-    build_model,
-)
+from rfloc.localizers.map_radioformer import RF_MEAN, RF_STD, MapRadioFormer, build_model
 from rfloc.localizers.networks import build_network, predict, to_posterior
 from rfloc.localizers.vit import BLOB, Head, draw_stations, sinusoids, unpatch
 

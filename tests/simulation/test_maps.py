@@ -8,15 +8,7 @@ from rfloc.config import RadioParams, SimulationParams
 from rfloc.errors import SimulationError
 from rfloc.frames import Grid
 from rfloc.simulation import maps
-from rfloc.simulation.maps import (
-    coverage,
-    gain_at,
-    joined,
-    nrsrp_map,
-    place_transmitter,
-    read_error_db,
-    read_maps,
-)
+from rfloc.simulation.maps import coverage, gain_at, joined, nrsrp_map, place_transmitter, read_error_db, read_maps
 from rfloc.simulation.plane import Plane, Rays
 from rfloc.simulation.propagation import free_space_gain
 from rfloc.simulation.scene import load_scene

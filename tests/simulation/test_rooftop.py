@@ -28,11 +28,7 @@ def test_a_station_below_the_roofs_loses_more():
         assert (np.diff(multiscreen_db(heights, 20.0, distance, CARRIER)) >= 0).all()
 
 
-@given(
-    st.lists(st.floats(0, 40), min_size=5, max_size=40),
-    st.floats(2, 60),
-    st.floats(50, 3000),
-)
+@given(st.lists(st.floats(0, 40), min_size=5, max_size=40), st.floats(2, 60), st.floats(50, 3000))
 def test_loss_is_never_a_gain_and_clear_profiles_have_none(roofs: list[float], h_tx: float, total: float):
     distance = total * np.arange(1, len(roofs) + 1) / (len(roofs) + 1)
     heights = np.array(roofs)

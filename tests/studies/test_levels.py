@@ -12,14 +12,7 @@ from rfloc.simulation.propagation import correlated_shadowing
 from rfloc.splits import blocks_of
 from rfloc.stations import Stations
 from rfloc.studies import levels
-from rfloc.studies.level_models import (
-    BASELINE,
-    RECIPES,
-    LevelModel,
-    level_columns,
-    level_predictors,
-    pose_tables,
-)
+from rfloc.studies.level_models import BASELINE, RECIPES, LevelModel, level_columns, level_predictors, pose_tables
 from tests.simulation.scenes import FRAME, blocks_city
 
 RADIO = RadioParams(sensitivity_dbm=-200.0, detection_db=-300.0)
