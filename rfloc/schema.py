@@ -106,9 +106,8 @@ def validate(ds: xr.Dataset, kind: str) -> xr.Dataset:
     """
     if kind not in SCHEMAS:
         raise SchemaError(f"no schema is called {kind!r}", f"schemas are {', '.join(SCHEMAS)}")
-    fault = next(_faults(ds, kind), None)
-    if fault:
-        raise SchemaError(*fault)
+    for what, why in _faults(ds, kind):
+        raise SchemaError(what, why)
     return ds
 
 
@@ -139,12 +138,8 @@ def _faults(ds: xr.Dataset, kind: str) -> Iterator[tuple[str, str]]:
         strange = sorted(set(ds[name].values.astype(str).tolist()) - set(known)) if name in ds.variables else ()
         if strange:
             yield f"{name} says {', '.join(map(repr, strange))}", f"known: {', '.join(known)}"
-    if kind == "links":
-        yield from _link_faults(ds)
-
-
-def _link_faults(ds: xr.Dataset) -> Iterator[tuple[str, str]]:
-    """Levels stand where a link is heard and nowhere else; positions stand unless their source is unknown."""
+    if kind != "links":
+        return
     heard = ds["heard"].values
     for name in FEATURES:
         if np.isfinite(ds[name].values[~heard]).any():

@@ -36,9 +36,6 @@ class Stations:
         for name in ("x", "y", "h", "azimuth", "power"):
             object.__setattr__(self, name, np.atleast_1d(np.asarray(getattr(self, name), float)))
         object.__setattr__(self, "id", np.atleast_1d(np.asarray(self.id, str)))
-        lengths = {field.name: len(getattr(self, field.name)) for field in dataclasses.fields(self)}
-        if len(set(lengths.values())) != 1:
-            raise SimulationError(f"a table of stations has columns of unlike length: {lengths}")
         for name in ("x", "y", "h", "power"):
             bad = ~np.isfinite(getattr(self, name))
             if bad.any():

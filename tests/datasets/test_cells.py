@@ -47,19 +47,10 @@ def test_entries_without_use_are_counted(tmp_path: Path) -> None:
 def test_cell_tables_that_are_refused(tmp_path: Path) -> None:
     twice = pd.concat([cell_table(), cell_table().assign(Latitude=41.9)], ignore_index=True)
     for table, message in (
-        (
-            cell_table().drop(columns=["PosErrorLambda1", "eNodeBID"]),
-            "lacks columns PosErrorLambda1, eNodeBID or eNodeID",
-        ),
+        (cell_table().drop(columns=["MNC", "eNodeBID"]), "lacks columns MNC, eNodeBID or eNodeID"),
         (cell_table().assign(Longitude="12,46 E"), "column Longitude[\\s\\S]*12,46 E"),
-        (
-            cell_table().assign(Latitude=41871200.0),
-            "column Latitude of cells.xlsx is 41871200.0 in row 1[\\s\\S]*decimal degrees",
-        ),
-        (
-            cell_table().assign(eNodeBID=300064.5, Name=["none", "NPCI:34", "NPCI:35"]),
-            "column eNodeBID of cells.xlsx is 300064.5 in row 2[\\s\\S]*whole",
-        ),
+        (cell_table().assign(Latitude=41871200.0), "Latitude of cells.xlsx is 41871200.0 in row 1[\\s\\S]*degrees"),
+        (cell_table().assign(eNodeBID=300064.5), "column eNodeBID of cells.xlsx is 300064.5 in row 1[\\s\\S]*whole"),
         (cell_table().assign(Name="PCI 33"), "nothing of the campaign is left[\\s\\S]*no NPCI in its name: 3 rows"),
         (cell_table().iloc[:0], "nothing of the campaign is left[\\s\\S]*no rows"),
         (twice, "eNodeB 300064, NPCI 33 at two places"),
@@ -67,9 +58,7 @@ def test_cell_tables_that_are_refused(tmp_path: Path) -> None:
         with pytest.raises(DataError, match=message):
             read_cell_table(written(tmp_path, table))
     whole = (tmp_path / "cells.xlsx").read_bytes()
-    names = whole.index(b"xl/worksheets/sheet1.xml") + len(b"xl/worksheets/sheet1.xml")
-    garbled = whole[:names] + b"\xff" * 40 + whole[names + 40 :]
-    for broken in (whole[: len(whole) // 2], b"", b"Name;eNodeBID", garbled):
+    for broken in (whole[: len(whole) // 2], b"", b"Name;eNodeBID"):
         (tmp_path / "cells.xlsx").write_bytes(broken)
         with pytest.raises(DataError, match=r"no \.xlsx table"):
             read_cell_table(tmp_path / "cells.xlsx")
@@ -85,7 +74,6 @@ def test_equal_numbers_tell_the_cell_of_a_position(tmp_path: Path) -> None:
         (crop.assign(RSSI=crop["RSSI"] + 0.5), "do not belong together[\\s\\S]*24 rows of the crop have no equal"),
         (crop.assign(BSLatitude=crop["BSLatitude"] + crop["RSSI"]), "together[\\s\\S]*21 cells stand at more than one"),
         (crop.drop(columns="NRSRP"), "not the published crop[\\s\\S]*NRSRP"),
-        (crop.assign(RSSI="weak"), "not the published crop[\\s\\S]*weak"),
         (crop.assign(BSLatitude=np.nan), "not the published crop[\\s\\S]*missing"),
         (crop.iloc[:0], "not the published crop[\\s\\S]*no rows"),
     ):

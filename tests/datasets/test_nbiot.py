@@ -13,8 +13,8 @@ from tests.datasets.files import MAT, cell_array, matrices, write_mat
 
 def test_rows_are_taken_or_counted_by_reason(tmp_path: Path) -> None:
     read = read_mat(write_mat(tmp_path) / MAT)
-    rows, report, rejected = read.table, read.report, read.rejected
-    assert report == {
+    rows, rejected = read.table, read.rejected
+    assert read.report == {
         "locations": 8, "rows": 40, "rows_without_toa": 1, "rows_complete": 31, "locations_complete": 8, "cells": 4,
     }  # fmt: skip
     assert rejected["cell detected, not measured"] == 8 and sum(rejected.values()) + len(rows) == 40
@@ -29,19 +29,17 @@ def test_what_has_no_identity_or_place_is_rejected(tmp_path: Path) -> None:
     levels[1][0, 1] = 0
     levels[2][0, 1] = np.nan
     levels[3][0, 0] = np.nan
-    places[4][:] = np.nan
-    places[5][:] = 0.0
+    places[4][:], places[5][:] = np.nan, 0.0
     levels[6] = np.empty((0, 0))  # a location that heard nothing
     levels[7][0, 3] = np.nan  # one feature of four is missing: the row is there
     savemat(tmp_path / "c.mat", {"dataSet": cell_array(places, levels)})
     read = read_mat(tmp_path / "c.mat")
-    rows, report, rejected = read.table, read.report, read.rejected
-    assert report["locations"] == 8 and report["rows"] == 35
-    assert rejected == {
+    assert read.report["locations"] == 8 and read.report["rows"] == 35
+    assert read.rejected == {
         "cell detected, not measured": 7, "operator missing": 1, "eNodeB not decoded": 2, "NPCI missing": 1,
         "UE without position": 8,
     }  # fmt: skip
-    assert len(rows) == 35 - 19 and rows["nsinr"].isna().sum() == 1
+    assert len(read.table) == 35 - 19 and read.table["nsinr"].isna().sum() == 1
 
 
 def test_measured_wins_over_interpolated(tmp_path: Path) -> None:

@@ -55,19 +55,12 @@ def test_reads_what_is_there(tmp_path: Path, suffix: str) -> None:
     assert load(save(links, tmp_path / "links.zarr", "links"), "links").identical(links)
 
 
-def test_order_of_rows_changes_nothing(tmp_path: Path) -> None:
+def test_what_makes_a_ue(tmp_path: Path) -> None:
     first, _ = read(tmp_path, rows())
-    again, _ = read(tmp_path, rows().iloc[::-1])
-    assert first.identical(again)
-
-
-def test_positions_within_a_decimetre_are_one(tmp_path: Path) -> None:
-    _, report = read(tmp_path, rows(ue_lat=[41.87010001, 41.87009999, 41.8710, 41.8710]))
+    assert first.identical(read(tmp_path, rows().iloc[::-1])[0])  # whatever the order of the rows
+    _, report = read(tmp_path, rows(ue_lat=[41.87010001, 41.87009999, 41.8710, 41.8710]))  # within a decimetre
     assert (report["ues"], report["rows_averaged_away"]) == (2, 1)
-
-
-def test_campaigns_at_one_place_are_two_ues(tmp_path: Path) -> None:
-    links, _ = read(tmp_path, rows(campaign=[1, 2, 2, 2]))
+    links, _ = read(tmp_path, rows(campaign=[1, 2, 2, 2]))  # one place in two campaigns
     assert links["ue_campaign"].values.tolist() == [1, 2, 2]
 
 
@@ -82,11 +75,9 @@ def test_campaigns_at_one_place_are_two_ues(tmp_path: Path) -> None:
         (rows(nrsrp=[-80, -140, -85, -999]), r"nrsrp of campaign.csv is -999.0 in row 4[\s\S]*missing values empty"),
         (rows(nrsrp=80.0), r"nrsrp of campaign.csv is 80.0 in row 1[\s\S]*lost its sign"),
         (rows(rssi=1e-7), r"rssi of campaign.csv is 1e-07[\s\S]*in mW"),
-        (rows(nrsrp=np.nan), "nothing of the campaign is left in campaign.csv"),
         (rows(nrsrp=["a", "b", "c", "d"]), "nrsrp of campaign.csv holds text"),
         (rows(bs_lat=[41.8690, 41.8691, 41.8690, 41.8720]), r"'007' has more than one bs_lat: 41.869, 41.8691"),
         (rows(ue_lat=[np.nan, 41.8, 41.8, 41.8]), "ue_lat of campaign.csv is empty in 1 rows"),
-        (rows(ue_lat=112.46), r"is 112.46[\s\S]*not exchanged"),
         (rows(bs_h=0.0), r"bs_h of campaign.csv is 0.0[\s\S]*metres above ground"),
     ],
 )
@@ -95,13 +86,8 @@ def test_refuses_what_it_cannot_mean(tmp_path: Path, table: pd.DataFrame, messag
         read(tmp_path, table)
 
 
-def test_refuses_files_that_are_no_tables(tmp_path: Path) -> None:
-    (tmp_path / "a.xlsx").write_bytes(b"PK")
-    with pytest.raises(DataError, match="neither"):
-        read_table(tmp_path / "a.xlsx")
-    (tmp_path / "a.parquet").write_bytes(b"not parquet at all")
-    with pytest.raises(DataError, match="cannot be read"):
-        read_table(tmp_path / "a.parquet")
-    (tmp_path / "a.csv").write_text("")
-    with pytest.raises(DataError, match="cannot be read"):
-        read_table(tmp_path / "a.csv")
+@pytest.mark.parametrize(("name", "said"), [("a.xlsx", "neither"), ("a.parquet", "cannot be"), ("a.csv", "cannot be")])
+def test_refuses_files_that_are_no_tables(tmp_path: Path, name: str, said: str) -> None:
+    (tmp_path / name).write_bytes(b"")
+    with pytest.raises(DataError, match=said):
+        read_table(tmp_path / name)
