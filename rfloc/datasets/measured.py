@@ -35,10 +35,9 @@ def read_campaign(
         paths = {str(params.table): input_file(str(params.table), data_root, project)}
         rows, source = read_table(*paths.values()), f"measured: {Path(str(params.table)).name}"
     else:
-        published = [name for name in (params.mat, params.published) if name]
+        names = [name for name in (params.mat, params.published, params.cell_table) if name]
         if params.manifest:
-            check_files(params.manifest, data_root, published, project)
-        names = [*published, params.cell_table] if params.cell_table else published
+            check_files(params.manifest, data_root, [name for name in names if name != params.cell_table], project)
         paths = {name: input_file(name, data_root, project) for name in names}
         rows, source = _read_nbiot(params, paths), f"measured: NB-IoT campaign, {Path(params.mat).name}"
 

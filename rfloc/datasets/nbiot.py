@@ -70,8 +70,6 @@ def _table(path: Path, name: str) -> tuple[pd.DataFrame, int]:
     """All rows of one cell array, and the number of its locations."""
     cells = _load(path, name)
     try:
-        if cells.dtype != object:
-            raise ValueError(f"it is an array of {cells.dtype}")
         positions = np.array([[np.asarray(row[k], float).item() for k in (0, 1)] for row in cells])
         levels = [np.asarray(row[2], float) for row in cells]
         levels = [level.reshape(-1, len(COLUMNS)) if level.ndim < 2 or not level.size else level for level in levels]
@@ -95,7 +93,7 @@ def _load(path: Path, name: str) -> np.ndarray:
         cells = loadmat(path, variable_names=[name]).get(name)
     except (MatReadError, NotImplementedError, ValueError, TypeError, IndexError, OSError, zlib.error) as error:
         mend = (
-            "fetch it again, with `rfloc fetch` where a manifest names it; one of version 7.3 save in MATLAB with -v7"
+            "fetch it again (`rfloc fetch`, where a manifest names it); a file of version 7.3 save in MATLAB with -v7"
         )
         raise DataError(f"{path.name} is damaged or no .mat file of versions 5 to 7", repr(error), mend) from None
     if cells is None:

@@ -43,9 +43,8 @@ def make_split(links: xr.Dataset, params: SplitParams, seed: int) -> xr.Dataset:
         first = _draw(order, ues, params.unknown, 0.5)
         then = _draw(order[~np.isin(order, first)], ues, params.val, 1.0)
         unknown, val = (area_of_blocks(occupied[drawn], params.block) for drawn in (first, then))
-    areas = {"unknown_area": unknown, "val_area": val}
     attrs = {"seed": seed, "kind": params.kind, "buffer": params.buffer, "allow": list(params.allow)}
-    attrs |= {name: shapely.to_wkt(area, rounding_precision=-1) for name, area in areas.items()}
+    attrs["unknown_area"], attrs["val_area"] = shapely.to_wkt([unknown, val], rounding_precision=-1).tolist()
     attrs |= {"block": params.block} if params.kind == "blocks" else {}
     attrs |= {"crop_gap": params.crop_gap} if params.crop_gap is not None else {}
     split = split_like(xr.Dataset(attrs=attrs | {"city": links.attrs["city"]} | frame.to_attrs()), links)

@@ -72,7 +72,7 @@ def test_truncated_and_foreign_files_say_what_they_are(tmp_path: Path) -> None:
 
     for held, message in (
         ({"other": np.zeros(3)}, "holds no dataSet[\\s\\S]*it holds other"),
-        ({"dataSet": np.zeros((2, 2))}, "not a campaign"),
+        ({"dataSet": np.zeros((2, 3))}, "not a campaign"),
         ({"dataSet": cell_array(places, [level[:, :8] for level in levels])}, "[\\s\\S]*9 columns"),
         ({"dataSet": cell_array([np.zeros((2, 3))] * 2, levels)}, "latitude, longitude"),
         ({"dataSet": cell_array(places, changed(7, 1.5))}, "mnc of campaign.mat .* is 1.5 in row 1[\\s\\S]*whole"),
