@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import argparse
-import os
 import sys
 import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from rfloc import __version__, config
+from rfloc import __version__, config, doctor
 from rfloc.errors import ConfigError, RFLocError, nearest
 
 #: Stations a city of B where they are measured, of which `rfloc cost` reads nothing: the paper's.
@@ -37,7 +36,9 @@ def _parser() -> argparse.ArgumentParser:
         made.set_defaults(run=run)
         return made
 
-    command("doctor", _doctor, "say what was found on this machine and how to mend what is missing")
+    command(
+        "doctor", lambda args: doctor.report(), "say what was found on this machine and how to mend what is missing"
+    )
     fetch = command("fetch", _fetch, "fill data/ with published files, each checked by its SHA-256")
     fetch.add_argument("name", help="data set, e.g. rome")
     fetch.add_argument("--data-root", type=Path, help="folder that has the files (default: data.root, $RFLOC_DATA)")
@@ -57,18 +58,12 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _doctor(args: argparse.Namespace) -> int:
-    from rfloc.doctor import report
-
-    return report()
-
-
 def _fetch(args: argparse.Namespace) -> int:
     from rfloc.datasets.fetch import fetch
 
     root = config.project_root()
-    given = args.data_root or config.read(root / "params.yaml").data.root or os.environ.get("RFLOC_DATA")
-    fetch(args.name, Path(given) if given else None, root / "data")
+    published = args.data_root or config.data_root(config.read(root / "params.yaml").data, root)
+    fetch(args.name, published, root / "data")
     return 0
 
 
@@ -81,10 +76,7 @@ def _params(args: argparse.Namespace) -> int:
 def compose(root: Path, overrides: Sequence[str], target: Path | None = None) -> Path:
     """Compose conf/ with Hydra as `dvc exp run -S` does and write params.yaml, or `target`, once it is valid.
 
-    Raises
-    ------
-    ConfigError
-        If an override names no key or group option, or the result is not valid.
+    Raises ConfigError if an override names no key or group option, or the result is not valid.
     """
     from dvc.utils.hydra import compose_and_dump
     from hydra.errors import HydraException
@@ -98,9 +90,8 @@ def compose(root: Path, overrides: Sequence[str], target: Path | None = None) ->
         except (HydraException, OmegaConfBaseException) as error:
             said = f"{error}\n{error.__cause__ or ''}".partition("Config search path")[0]
             why = " ".join(line.strip() for line in said.splitlines() if line.strip())
-            raise ConfigError(
-                f"conf/ cannot be composed with {' '.join(overrides)}", why, _nearest_keys(overrides)
-            ) from None
+            what = f"conf/ cannot be composed with {' '.join(overrides)}"
+            raise ConfigError(what, why, _nearest_keys(overrides)) from None
         config.read(part)
         part.replace(target)
     return target
@@ -124,16 +115,15 @@ def _run(args: argparse.Namespace) -> int:
 def _cost(args: argparse.Namespace) -> int:
     import pandas as pd
 
+    from rfloc.city import open_city
     from rfloc.studies.cost import estimate, probe_city, sizes
 
     root = config.project_root()
     params = config.read(root / "params.yaml")
-    city = root / "build/cities" / params.synthetic.b_cities[0]
-    if not (city / "city.json").is_file():
-        raise ConfigError(f"there is no city in {city}", "the probe traces in it", "run `dvc repro cities`")
+    city = open_city(root / "build/cities" / params.synthetic.b_cities[0])
     with tempfile.TemporaryDirectory() as folder:
         other = config.read(compose(root, [f"scale={args.scale}"], Path(folder) / "params.yaml"))
-    probe = probe_city(city, params.simulation, params.radio, args.samples, params.seed)
+    probe = probe_city(city.folder, params.simulation, params.radio, args.samples, params.seed)
     costs = {}
     for scale, asked in {params.scale: params, args.scale: other}.items():
         stations = asked.campaign.stations if asked.campaign.kind == "hidden" else MEASURED_STATIONS
@@ -153,6 +143,5 @@ def _book(args: argparse.Namespace) -> int:
 def _verify(args: argparse.Namespace) -> int:
     from rfloc.pipeline.record import verify
 
-    root = config.project_root()
-    print(f"{verify(root)} checks: results/ is what the pipeline wrote with these parameters")
+    print(f"{verify(config.project_root())} checks: results/ is what the pipeline wrote with these parameters")
     return 0

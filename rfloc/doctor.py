@@ -13,9 +13,6 @@ from typing import NamedTuple
 from rfloc import backend, config
 from rfloc.errors import ConfigError
 
-#: Oldest Python that the project runs on.
-OLDEST_PYTHON = (3, 11)
-
 
 class Finding(NamedTuple):
     """One line of the report; without a `mend` all is well, and `needed` says whether the demo needs it."""
@@ -28,14 +25,12 @@ class Finding(NamedTuple):
 
 def findings() -> Iterator[Finding]:
     """Everything the report says, most basic first."""
-    python = f"{platform.python_version()} at {sys.executable}"
-    yield Finding("Python", python, "" if sys.version_info >= OLDEST_PYTHON else "make setup PYTHON=python3.11")
+    yield Finding("Python", f"{platform.python_version()} at {sys.executable}")
     facts = backend.describe()
     problem, _, mend = facts.get("problem", "").partition("mend:")
     tracer = " ".join(str(facts[key]) for key in ("backend", "llvm", "library") if facts.get(key))
-    yield Finding(
-        "ray tracing", problem.partition("\n")[0] or tracer, (mend.strip() or "make setup") if problem else ""
-    )
+    mend = (mend.strip() or "make setup") if problem else ""
+    yield Finding("ray tracing", problem.partition("\n")[0] or tracer, mend)
     for package in ("sionna-rt", "mitsuba", "torch", "jupyter-book", "papermill", "dvc"):
         try:
             yield Finding(package, metadata.version(package))
@@ -64,13 +59,10 @@ def _project() -> Iterator[Finding]:
         yield Finding("project", error.what, error.mend)
         return
     yield Finding("project", f"{root}, scale {params.scale}")
+    rome, weights = config.data_root(params.data, root) / "rome", config.weights_root(params.data)
     for name, folder, mend in (
-        (
-            "Rome data",
-            config.data_root(params.data, root) / "rome",
-            "set data.root or RFLOC_DATA, or `rfloc fetch rome`",
-        ),
-        ("weights", config.weights_root(params.data), "set data.weights or RFLOC_WEIGHTS (pretrained DINOv2 only)"),
+        ("Rome data", rome, "set data.root or RFLOC_DATA, or `rfloc fetch rome`"),
+        ("weights", weights, "set data.weights or RFLOC_WEIGHTS (pretrained DINOv2 only)"),
     ):
         there = folder is not None and folder.is_dir() and any(folder.iterdir())
         yield Finding(name, str(folder) if there else f"nothing at {folder}", "" if there else mend, needed=False)

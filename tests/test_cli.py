@@ -108,7 +108,7 @@ def test_cost_prints_both_datasets_at_this_scale_and_the_papers(clone, toy_city,
 
 def test_cost_without_a_city_says_which_stage_makes_one(clone, probed, capsys):
     assert main(["cost"]) == 2
-    assert "dvc repro cities" in capsys.readouterr().err and not probed
+    assert "dvc repro" in capsys.readouterr().err and not probed
 
 
 def test_doctor_reports_what_is_there(clone, capsys, monkeypatch):

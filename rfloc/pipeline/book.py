@@ -39,9 +39,8 @@ def _rows(path: Path) -> dict[str, Row]:
         try:
             rows[row["key"]] = Row.from_json(row)
         except (KeyError, TypeError) as error:
-            raise BookError(
-                f"{path}: row {row.get('key')!r} is incomplete", str(error), "run `dvc repro --force results`"
-            ) from None
+            what = f"{path}: row {row.get('key')!r} is incomplete"
+            raise BookError(what, str(error), "run `dvc repro --force results`") from None
     if not rows:
         raise BookError(f"{path} has no rows", "Table 1 has one a localizer", "run `dvc repro`")
     return rows
@@ -61,8 +60,9 @@ def _table1(rows: dict[str, Row], level: float) -> str:
         for row in rows.values()
     ]  # fmt: skip
     header = ["localizer", "known streets", "unknown streets", "paper, known", "paper, unknown"]
-    what = f"Mean error [m] with its {100 * level:g} % interval"
-    caption = f"{what}, every row on the same crops; the paper's, on its own crops."
+    caption = (
+        f"Mean error [m] with its {100 * level:g} % interval, every row on the same crops; the paper's, on its own."
+    )
     return _markdown(header, cells, caption, "tab-front")
 
 
@@ -79,9 +79,8 @@ def _experiments(params: config.Params) -> str:
 def _records(results: Path, params: config.Params) -> Records:
     """Records of one scale, by stage; of training, those of the experiments that params.yaml names."""
     read = {path.stem: files.load_json(path) for path in sorted((results / "provenance").glob("*.json"))}
-    found = {stage: record for stage, record in read.items() if "packages" in record}  # not those recorded afterwards
-    named = {f"train-{key}" for key in params.experiments}
-    found = {stage: record for stage, record in found.items() if not stage.startswith("train-") or stage in named}
+    others = {stage for stage in read if stage.startswith("train-")} - {f"train-{key}" for key in params.experiments}
+    found = {k: v for k, v in read.items() if k not in others and "packages" in v}  # not those recorded afterwards
     if not found:
         raise BookError(f"{results / 'provenance'} is empty", "every stage leaves a record there", "run `dvc repro`")
     return found
@@ -99,10 +98,9 @@ def page_of(record: dict[str, Any]) -> str:
 
 
 def _stages(records: Records) -> str:
-    ordered = sorted(records.items(), key=lambda item: page_of(item[1]))
     rows = [
         [f"[{stage}](executed/{page_of(r)})", f"`{revision(r)}`", f"{r['wall_time_s']:.1f}", f"{r['peak_memory_mib']}"]
-        for stage, r in ordered
+        for stage, r in sorted(records.items(), key=lambda item: page_of(item[1]))
     ]
     header = ["stage", "revision", "time [s]", "peak memory [MiB]"]
     return _markdown(header, rows, "Stages that made this book", "tab-provenance", left=2)
@@ -111,30 +109,19 @@ def _stages(records: Records) -> str:
 def _packages(records: Records) -> str:
     """Versions (several where stages differ), and the machines, as a paragraph."""
     found: dict[str, set[str]] = {}
-    for record in records.values():
-        for name, version in record["packages"].items():
-            found.setdefault(name, set()).add(version)
-    places = [record["machine"] for record in records.values()]
-    machines = {f"{place['cpu']}, {place['cores']} cores, {place['system']}" for place in places}
+    for name, version in (item for record in records.values() for item in record["packages"].items()):
+        found.setdefault(name, set()).add(version)
+    machines = {"{cpu}, {cores} cores, {system}".format(**record["machine"]) for record in records.values()}
     versions = ", ".join(f"{name} {' and '.join(sorted(versions))}" for name, versions in found.items())
     return f"Packages: {versions}. Machine: {'; '.join(sorted(machines))}."
 
 
 def substitutions(root: Path) -> dict[str, Any]:
-    """Everything that the book's prose may name in double braces.
+    """Everything that the book's prose may name in double braces: the keys of what is returned.
 
-    Returns
-    -------
-    dict
-        `scale`, `params` (as in params.yaml), `home`, `reality`, `rows` (Table 1 by key), `best` (by street, the row
-        with the lowest mean; oracles left out), `headline`, `departures` (departures.json), `benchmarks`
-        (results/benchmarks by name), `records` (provenance by stage), and the rendered blocks `table1`, `experiments`,
-        `provenance` and `packages`.
-
-    Raises
-    ------
-    BookError, DataError
-        If a results file, or what every book needs of it, is missing.
+    `rows` is Table 1 by key, `best` by street the row with the lowest mean, oracles left out; `table1`, `experiments`,
+    `provenance` and `packages` are rendered blocks. Raises BookError or DataError if a results file, or what every book
+    needs of it, is missing.
     """
     params = config.read(root / "params.yaml")
     results = root / "results" / params.scale
@@ -177,10 +164,7 @@ def _toc(book: Path, experiments: list[str]) -> dict[str, Any]:
 def build_book(root: str | Path) -> Path:
     """Build the book of a project in which the pipeline has run; return the folder of its pages.
 
-    Raises
-    ------
-    BookError, DataError
-        If a page or a number is missing, or Sphinx warns of anything.
+    Raises BookError or DataError if a page or a number is missing, or Sphinx warns of anything.
     """
     root = Path(root).resolve()
     book, build = root / "book", root / "book" / "_build"

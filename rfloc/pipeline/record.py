@@ -23,11 +23,10 @@ from rfloc import backend, config, files
 from rfloc.errors import DataError
 
 #: What every record says.
-FIELDS: dict[str, type | tuple[type, ...]] = {
-    "stage": str, "scale": str, "notebook": str, "parameters": dict, "parameters_hash": str,
-    "revision": (str, type(None)), "dirty": bool, "inputs": dict, "packages": dict, "backend": dict, "machine": dict,
-    "started_at": str, "wall_time_s": (int, float), "peak_memory_mib": int,
-}  # fmt: skip
+FIELDS = (
+    "stage", "scale", "notebook", "parameters", "parameters_hash", "revision", "dirty", "inputs", "packages", "backend",
+    "machine", "started_at", "wall_time_s", "peak_memory_mib",
+)  # fmt: skip
 #: Packages whose version can change a number in results/.
 PACKAGES = (
     "rfloc", "torch", "lightning", "transformers", "sionna-rt", "mitsuba", "drjit", "karellen-llvm-core", "numpy",
@@ -71,6 +70,7 @@ def begin(root: Path, stage: str, notebook: Path, params: config.Params, values:
     """Note what is about to run: parameters, revision, inputs by hash, versions, machine."""
     revision, dirty = revision_of(root)
     installed = {found.name: found.version for found in metadata.distributions()}
+    packages = {name: installed[name] for name in PACKAGES if name in installed}
     parameters, name = parameters_of(notebook, params, values), notebook.relative_to(root).as_posix()
     return {
         "stage": stage,
@@ -81,8 +81,7 @@ def begin(root: Path, stage: str, notebook: Path, params: config.Params, values:
         "revision": revision,
         "dirty": dirty,
         "inputs": {name: _md5(notebook)} | _inputs(root),
-        "packages": {"python": platform.python_version()}
-        | {name: installed[name] for name in PACKAGES if name in installed},
+        "packages": {"python": platform.python_version()} | packages,
         "backend": {k: v for k, v in backend.describe().items() if k in ("backend", "llvm")},
         "machine": _machine(),
         "started_at": datetime.now(UTC).isoformat(timespec="seconds"),
@@ -136,11 +135,8 @@ def _machine() -> dict[str, Any]:
     cpuinfo = Path("/proc/cpuinfo")
     models = re.findall(r"^model name\s*: (.*)$", cpuinfo.read_text() if cpuinfo.exists() else "", re.M)
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    return {
-        "system": f"{platform.system()} {platform.machine()}",
-        "cpu": models[0].strip() if models else platform.processor(),
-        "cores": cores,
-    }
+    cpu = models[0].strip() if models else platform.processor()
+    return {"system": f"{platform.system()} {platform.machine()}", "cpu": cpu, "cores": cores}
 
 
 def _md5(path: Path) -> str:
@@ -150,20 +146,16 @@ def _md5(path: Path) -> str:
 def verify(root: Path) -> int:
     """Check results/<scale> against dvc.lock and git, its records against params.yaml; return the number of checks.
 
-    Raises
-    ------
-    DataError
-        Naming every file that is missing, malformed, changed by hand or made with other parameters.
+    Raises DataError naming every file that is missing, malformed, changed by hand or made with other parameters.
     """
     params = config.read(root / "params.yaml")
     within, problems, seen = f"results/{params.scale}", [], 0
     for path, md5 in _held(root):
         if path.startswith(within + "/"):
             seen += 1
-            if not (root / path).is_file():
-                problems.append(f"{path} is missing")
-            elif _md5(root / path) != md5:
-                problems.append(f"{path} differs from what its stage wrote")
+            there = (root / path).is_file()
+            if not there or _md5(root / path) != md5:
+                problems.append(f"{path} {'differs from what its stage wrote' if there else 'is missing'}")
     for file in sorted((root / within).rglob("*.json")):
         seen += 1
         try:
@@ -185,9 +177,8 @@ def _refuse(constant: str) -> None:
 
 def _wrong(content: Any, params: config.Params) -> Iterator[str]:
     """What is wrong with one record."""
-    wrong = [name for name, kind in FIELDS.items() if not isinstance(content.get(name, ...), kind)]
-    if wrong:
-        yield f"{', '.join(wrong)} missing or ill-typed"
+    if missing := [name for name in FIELDS if name not in content]:
+        yield f"{', '.join(missing)} missing"
         return
     if parameters_hash(content["parameters"]) != content["parameters_hash"]:
         yield "its parameters are not those of its hash"
@@ -208,9 +199,11 @@ def moved(root: Path, scale: str) -> list[str] | None:
     held = {path: json.loads(_git(root, "show", f"HEAD:{path}")) for path in listed if path.endswith(".json")}
     here = {path: files.load_json(root / path) if (root / path).is_file() else {} for path in held}
     records = [path for path in held if "/provenance/" in path]
-    ran = [[(it.get("parameters_hash"), it.get("packages"), it.get("machine", {}).get("cpu")) for it in
-            (found[path] for path in records)] for found in (held, here)]  # fmt: skip
-    if not records or ran[0] != ran[1]:
+
+    def ran(record: dict[str, Any]) -> tuple[Any, ...]:
+        return record.get("parameters_hash"), record.get("packages"), record.get("machine", {}).get("cpu")
+
+    if not records or any(ran(held[path]) != ran(here[path]) for path in records):
         return None
     pairs = ((path, held[path], here[path]) for path in held if path not in records)
     return [f"{path}: {key}" for path, old, new in pairs for key in _differences(old, new)]

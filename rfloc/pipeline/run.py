@@ -7,12 +7,11 @@ runner injects what params.yaml holds for the declared ones, and whatever else w
 from __future__ import annotations
 
 import ast
-import contextlib
-import logging
 import os
 import re
+import sys
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 from unittest import mock
@@ -60,10 +59,7 @@ def resolve(
 ) -> tuple[config.Params, dict[str, Any]]:
     """Parameters with what was given in its place, and the values to inject: of what is declared, and what is given.
 
-    Raises
-    ------
-    NotebookError
-        If a given name is neither a knob nor declared, or its value is none that it can have.
+    Raises NotebookError if a given name is neither a knob nor declared, or its value is none that it can have.
     """
     own = {key: value for key, value in given.items() if key not in config.KNOBS}
     for key, value in own.items():
@@ -79,44 +75,23 @@ def resolve(
     return params, {**defaults, **own, **knobs}
 
 
-class _Shown(logging.Handler):
-    """Prints what papermill and the cells say."""
-
-    def emit(self, record: logging.LogRecord) -> None:
-        print(record.getMessage().rstrip("\n"), flush=True)
-
-
-@contextlib.contextmanager
-def _undisturbed() -> Iterator[Path]:
-    """A scratch folder; kernels started meanwhile see no settings of the user's, and papermill says what they say."""
-    log, shown = logging.getLogger("papermill"), _Shown()
-    log.setLevel(logging.INFO)
-    log.propagate = False
-    log.addHandler(shown)
-    with tempfile.TemporaryDirectory(prefix="rfloc-") as folder:
-        (profile := Path(folder) / "profile_default").mkdir()
-        (profile / "ipython_config.py").write_text("c.InteractiveShell.colors = 'NoColor'\n")
-        settings = dict.fromkeys(("IPYTHONDIR", "JUPYTER_DATA_DIR", "JUPYTER_RUNTIME_DIR"), folder)
-        with mock.patch.dict(os.environ, settings | {"JUPYTER_PATH": "", "PYTHONHASHSEED": "0"}):
-            yield Path(folder)
-    log.removeHandler(shown)
-
-
 def execute(notebook: Path, values: dict[str, Any], cwd: Path, failed: Path) -> NotebookNode:
     """Run a notebook with the values injected, in a fresh kernel in `cwd`; what cells print is shown as it comes.
 
-    Raises
-    ------
-    NotebookError
-        If a cell fails, naming the cell, its line and the error, or the kernel dies; `failed` holds what there is.
+    Raises NotebookError if the kernel dies or a cell fails: `failed` then holds what there is.
     """
-    with _undisturbed() as scratch:
-        out = scratch / notebook.name
+    with tempfile.TemporaryDirectory(prefix="rfloc-") as scratch:
+        out, profile = Path(scratch) / notebook.name, Path(scratch) / "profile_default"
+        profile.mkdir()
+        (profile / "ipython_config.py").write_text("c.InteractiveShell.colors = 'NoColor'\n")
+        own = dict.fromkeys(("IPYTHONDIR", "JUPYTER_DATA_DIR", "JUPYTER_RUNTIME_DIR"), scratch)  # not the user's
         try:
-            papermill.execute_notebook(
-                notebook, out, values, cwd=cwd, kernel_name="python3", language="python", log_output=True,
-                progress_bar=False, coalesce_streams=True, config=Config(KernelManager={"transport": "ipc"}),
-            )  # fmt: skip
+            with mock.patch.dict(os.environ, own | {"JUPYTER_PATH": "", "PYTHONHASHSEED": "0"}):
+                papermill.execute_notebook(
+                    notebook, out, values, cwd=cwd, kernel_name="python3", language="python", progress_bar=False,
+                    stdout_file=sys.stdout, stderr_file=sys.stdout, coalesce_streams=True,
+                    config=Config(KernelManager={"transport": "ipc"}),
+                )  # fmt: skip
         except PapermillExecutionError as error:
             write_notebook(normalise(nbformat.read(out, as_version=4)), failed)
             trace = "\n".join(error.traceback)
@@ -140,8 +115,7 @@ def execute(notebook: Path, values: dict[str, Any], cwd: Path, failed: Path) -> 
 def normalise(nb: NotebookNode) -> NotebookNode:
     """Take out of an executed notebook, in place, what differs between two equal runs and what is plumbing.
 
-    Times, papermill's metadata, kernel versions, widget state and standard error go; code is folded, unless its cell is
-    tagged `show-input`.
+    Code is folded, unless its cell is tagged `show-input`.
     """
     nb.metadata = nbformat.from_dict({"kernelspec": _KERNEL, "language_info": {"name": "python"}})
     nb.nbformat, nb.nbformat_minor = 4, 5
@@ -169,19 +143,9 @@ def run(
 ) -> Path:
     """Run a notebook with its parameters from params.yaml, write it to `out` and its provenance to results/.
 
-    Parameters
-    ----------
-    notebook, out : path
-        The output-free notebook and where the executed one goes, relative to the project folder.
-    stage : str
-        Name in the provenance; default: the stem of `out`.
-    given : sequence of str
-        `name=value` (YAML) of any knob, `section_key`, and of what the page declares.
-
-    Raises
-    ------
-    ConfigError, NotebookError
-        Nothing is written then, but for the partial notebook in build/failed/ where a cell failed.
+    Paths are relative to the project folder `root`. `stage` is the name in the provenance, by default the stem of
+    `out`; `given` are `name=value` (YAML) of any knob, `section_key`, and of what the page declares. Nothing is written
+    on a ConfigError or NotebookError, but for the partial notebook in build/failed/ where a cell failed.
     """
     root = config.project_root(root or "")
     notebook, out = root / notebook, root / out
