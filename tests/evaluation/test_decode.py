@@ -40,12 +40,6 @@ def test_geometric_median_minimises_the_expected_distance(seed):
         assert expected(found, b) <= best + 0.3  # cells of 40 m; about 0.2 %
 
 
-def test_geometric_median_resists_a_distant_minority():
-    p = 0.7 * _one(7, 3) + 0.3 * _one(7, 13)
-    x, _ = cell_centres(560, 14)
-    assert abs(geometric_median(p, 560)[0, 0] - x[7, 3]) < 2
-
-
 def test_hpd_of_a_known_distribution():
     p = np.zeros((1, 2, 2))
     p[0] = [[0.5, 0.3], [0.15, 0.05]]

@@ -32,14 +32,6 @@ def test_plain_case_equals_scikit_learn(city):
     np.testing.assert_allclose(ours, reference.predict(np.nan_to_num(links.rssi.values[test], nan=-25.0)), rtol=1e-6)
 
 
-def test_an_exact_match_takes_all(city):
-    links, train, _ = city
-    batch = _batch(links, [7, 8])
-    weight, xy = KNearest(train, links, crop_params(), k=4).neighbours(batch.ue, batch.centre, batch.size)
-    np.testing.assert_allclose(weight[:, 0], 1)
-    np.testing.assert_allclose(xy[:, 0], 0, atol=1e-9)
-
-
 def test_distance_is_divided_by_stations_that_either_hears():
     bs = np.array([[0.0, 50.0], [50.0, 0.0], [-50.0, 0.0]])
     at = np.array([[0.0, 0.0], [10.0, 0.0], [20.0, 0.0]])

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from rfloc.config import CropParams, ModelParams
 from rfloc.errors import ConfigError, TrainingError
-from rfloc.localizers.map_radioformer import RF_MEAN, RF_STD, MapRadioFormer, build_model
+from rfloc.localizers.map_radioformer import RF_MEAN, MapRadioFormer, build_model
 from rfloc.localizers.networks import build_network, predict, to_posterior
 from rfloc.localizers.vit import BLOB, Head, draw_stations, sinusoids, unpatch
 
@@ -76,15 +76,6 @@ def test_missing_feature_is_told_apart_from_its_mean(net: MapRadioFormer) -> Non
     torch.testing.assert_close(predict(net, garbage), predict(net, missing))
 
 
-def test_position_and_level_of_a_station_matter(net: MapRadioFormer) -> None:
-    x = inputs()
-    moved, louder = (x | {name: x[name].clone()} for name in ("bs_xy", "rf"))
-    moved["bs_xy"][:, 0, 0] += 60.0
-    louder["rf"][:, 0, 2] += RF_STD[2]
-    for other in (moved, louder):
-        assert (predict(net, other) - predict(net, x)).abs().max() > 1e-2
-
-
 @pytest.mark.parametrize("stations", [0, 3])
 def test_parity_with_the_reference_transformer_on_image_tokens(stations: int) -> None:
     from transformers import Dinov2Config, Dinov2Model
@@ -130,23 +121,11 @@ def test_every_parameter_is_trained() -> None:
     assert idle == []
 
 
-def test_gradients_stay_finite_with_bfloat16() -> None:
-    net = build_model(TINY, CROPS)
-    with torch.autocast("cpu", torch.bfloat16):
-        loss = nn.functional.cross_entropy(predict(net, inputs()).float().flatten(1), torch.tensor([3, 100]))
-    loss.backward()
-    assert all(torch.isfinite(p.grad).all() for p in net.parameters())
-
-
 def test_unpatch_is_the_appendix_formula() -> None:
-    p, channels, h, w = 3, 2, 2, 4
-    tokens = torch.randn(2, channels * p * p, h, w)
-    expected = torch.empty(2, channels, h * p, w * p)
-    for c in range(channels):
-        for r in range(p):
-            for s in range(p):
-                expected[:, c, r::p, s::p] = tokens[:, c * p * p + r * p + s]
-    torch.testing.assert_close(unpatch(tokens, channels), expected)
+    tokens = torch.randn(2, 2 * 3 * 3, 2, 4)
+    image = unpatch(tokens, 2)
+    for c, r, s in np.ndindex(2, 3, 3):
+        torch.testing.assert_close(image[:, c, r::3, s::3], tokens[:, c * 9 + r * 3 + s])
 
 
 def test_station_mark_is_seven_pixels_wide_and_holds_row_column_level() -> None:

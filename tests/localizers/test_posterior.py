@@ -69,14 +69,6 @@ def test_finds_ues_from_noiseless_levels():
     assert np.median(error) < 8 and error.max() < 40
 
 
-def test_silence_pushes_away_from_a_station():
-    level = np.full(4, np.nan)
-    posterior = _localizer(_maps(), radio=quiet(-90.0)).posterior(_batch(level))[0]
-    x, y = cell_centres(560, 56)
-    near = np.hypot(x - BS[1, 0], y - BS[1, 1]) < 60
-    assert posterior[near].sum() < 0.2 * jitter_prior(crop_params(output=56))[near].sum()
-
-
 def test_full_slots_lower_the_bar_for_silence():
     """With every slot taken, a station left out was only weaker than the weakest listed."""
     params = crop_params(output=56, max_bs=1)

@@ -4,13 +4,14 @@ import pytest
 import xarray as xr
 
 from rfloc.config import CropParams, ModelParams
-from tests.training.plain import log_distance_links, plain_raster
+from tests.handmade import open_raster
+from tests.training.plain import log_distance_links
 
 
 @pytest.fixture(scope="session")
 def plain() -> xr.Dataset:
     """The raster."""
-    return plain_raster()
+    return open_raster(800)
 
 
 @pytest.fixture(scope="session")

@@ -1,7 +1,5 @@
 """Which crops are drawn, and what augmentation does to them."""
 
-import dataclasses
-
 import numpy as np
 import pytest
 import shapely
@@ -41,16 +39,6 @@ def test_training_crops_keep_their_distance_from_held_out_areas(
     assert shapely.distance(shapely.box(x - 80, y - 80, x + 80, y + 80), area).min() == 0.0
 
 
-def test_held_out_streets_of_a_split_bind_other_datasets_too(links: xr.Dataset) -> None:
-    split = make_split(links, SPLIT, 1)
-    simulated = log_distance_links(500, seed=9)
-    allowed = training_ues(simulated, split)
-    out = held_out(split, simulated["ue_x"].values, simulated["ue_y"].values)
-    assert 0 < out.sum() < 500
-    assert not (allowed & out).any()
-    assert allowed.any()
-
-
 def test_held_out_streets_bind_links_in_another_frame(links: xr.Dataset, plain: xr.Dataset, crops: CropParams) -> None:
     """A patch has a frame of its own: the same UEs are left out, and the same crops, wherever its origin lies."""
     small = crops.model_copy(update={"size": 100.0, "min_heard": 1})
@@ -62,7 +50,9 @@ def test_held_out_streets_bind_links_in_another_frame(links: xr.Dataset, plain: 
     for kind in ("ue", "bs"):
         x, y = there.to_local(*here.to_geographic(moved[f"{kind}_x"].values, moved[f"{kind}_y"].values))
         moved = moved.assign_coords({f"{kind}_x": (kind, x), f"{kind}_y": (kind, y)})
-    np.testing.assert_array_equal(training_ues(moved, split), training_ues(simulated, split))
+    allowed = training_ues(simulated, split)
+    np.testing.assert_array_equal(training_ues(moved, split), allowed)
+    assert allowed.any() and not (allowed & held_out(split, simulated["ue_x"].values, simulated["ue_y"].values)).any()
     at = simulated["ue_x"].values, simulated["ue_y"].values
     allowed = CropSource((simulated, plain, split, True), small, 0)._allowed(*at, np.full(500, 60.0))
     x, y = moved["ue_x"].values, moved["ue_y"].values
@@ -80,8 +70,6 @@ def test_batches_depend_on_seed_and_number_only(links: xr.Dataset, plain: xr.Dat
         for name, value in run[ours].items():
             np.testing.assert_array_equal(value, part[theirs][name])
     assert not np.array_equal(run[0]["target_xy"], run[1]["target_xy"])
-    with pytest.raises(IndexError):
-        run[6]
 
 
 def test_datasets_mix_in_proportion_to_their_ues(plain: xr.Dataset, crops: CropParams) -> None:
@@ -121,7 +109,6 @@ def test_dropped_stations_vanish_but_the_strongest_stay(
     share = 1 - after.bs_mask[:, 2:].sum() / batch.bs_mask[:, 2:].sum()
     assert share == pytest.approx(0.5, abs=0.05)
     assert not after.rf_mask[~after.bs_mask].any()
-    assert dataclasses.asdict(batch).keys() == dataclasses.asdict(after).keys()
 
 
 def test_validation_crops_are_fixed_and_complete(links: xr.Dataset, plain: xr.Dataset, crops: CropParams) -> None:
@@ -134,5 +121,5 @@ def test_validation_crops_are_fixed_and_complete(links: xr.Dataset, plain: xr.Da
 
 def test_a_dataset_without_usable_ues_is_refused(links: xr.Dataset, plain: xr.Dataset, crops: CropParams) -> None:
     deaf = crops.model_copy(update={"min_heard": 50})
-    with pytest.raises(TrainingError, match="no UE of 'plain' can be trained on"):
+    with pytest.raises(TrainingError, match="no UE of 'home' can be trained on"):
         CropSource((links, plain, None, True), deaf, 0)
