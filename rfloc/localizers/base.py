@@ -48,7 +48,7 @@ def street_prior(batch: Batch, crops: CropParams, cells: int | None = None) -> N
     prior = jitter_prior(crops, cells)
     streets = resample(batch.image[:, 1], cells) * prior
     total = streets.sum(axis=(1, 2), keepdims=True)
-    return np.divide(streets, total, out=np.broadcast_to(prior, streets.shape).copy(), where=total > 0)
+    return np.where(total > 0, streets / np.where(total > 0, total, 1), prior)
 
 
 def resample(image: NDArray[np.floating], cells: int) -> NDArray[np.float64]:
