@@ -7,7 +7,6 @@ Dr.Jit reads `DRJIT_LIBLLVM_PATH` once, when it is first imported, and aborts th
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import ctypes.util
 import functools
 import os
@@ -33,10 +32,7 @@ class Backend(NamedTuple):
 
 
 def find_llvm() -> tuple[Path, str]:
-    """The LLVM library and its version: an explicit `DRJIT_LIBLLVM_PATH`, else that of the wheel in this environment.
-
-    Raises BackendError if the explicit one is missing or too old, or if there is none.
-    """
+    """A usable LLVM library and its version: `DRJIT_LIBLLVM_PATH`'s, else the wheel's (raises BackendError)."""
     explicit = os.environ.get("DRJIT_LIBLLVM_PATH")
     wheels = [p for prefix in (sys.prefix, sys.base_prefix) for p in sorted(Path(prefix, "lib").glob("libLLVM*"))]
     for library in [Path(explicit)] if explicit else wheels:
@@ -63,10 +59,7 @@ def cuda_devices() -> int:
 
 @functools.cache
 def prepare() -> Backend:
-    """Choose the backend and tell Dr.Jit and Mitsuba; call it before the first import of either. Idempotent.
-
-    Raises BackendError if there is neither a GPU nor a usable LLVM, or if either already runs on another.
-    """
+    """Choose the backend and tell Dr.Jit and Mitsuba, before the first import of either (raises BackendError)."""
     backend = Backend("cuda", None, "cuda") if cuda_devices() else Backend("llvm", *find_llvm())
     late = "drjit" in sys.modules and os.environ.get("DRJIT_LIBLLVM_PATH") != str(backend.library)
     if backend.library is not None and not late:

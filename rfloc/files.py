@@ -35,10 +35,7 @@ _DAMAGED = (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.er
 
 @contextlib.contextmanager
 def write(path: str | Path) -> Iterator[Path]:
-    """A fresh path beside `path`, of a file or a folder, that replaces it when the block ends and is gone if it fails.
-
-    Raises DataError if the disk refuses it.
-    """
+    """A fresh path beside `path`, of a file or folder, that replaces it when the block ends (raises DataError)."""
     path = Path(path)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -75,10 +72,7 @@ def _plain(value: Any) -> Any:
 
 
 def content_hash(path: Path) -> str:
-    """SHA-256 of a file, or of names and content of all files of a folder (raises DataError where there is none).
-
-    A file is read once, unless it changes.
-    """
+    """SHA-256 of a file, or of names and content of all files of a folder (raises DataError where there is none)."""
     try:
         if path.is_file():
             about = path.stat()

@@ -28,22 +28,18 @@ def links_from_gain(
     table: Stations | None = None,
     gain_error: ArrayLike | None = None,
 ) -> xr.Dataset:
-    """Turn path gain into the links that UEs would report: features, censoring, quantisation.
+    """Turn path gain, (ue, bs), linear, into links as UEs at x, y [m] would report them: censored, rounded.
 
     Parameters
     ----------
-    path_gain : array_like, shape (ue, bs)
-        Linear, antenna patterns applied.
-    ue_x, ue_y : array_like, shape (ue,)
-        UE positions in the city's frame [m].
     source : str
         Who filled the arrays, in words.
     step, strongest : float, int, optional
         Quantisation of all four features [dB], 0 = none; report at most so many stations a UE.
     table : Stations, optional
         Station table to report; default: `stations`, who transmit.
-    gain_error : array_like, optional
-        Monte Carlo standard error of `path_gain` [dB], shape (ue, bs), NaN where unknown.
+    gain_error : array_like, shape (ue, bs), optional
+        Standard error of `path_gain` [dB], NaN where unknown.
     """
     values = features(path_gain, stations.power, radio)
     heard = np.isfinite(values["nrsrp"])

@@ -46,8 +46,7 @@ def deployments(params: SyntheticParams) -> list[Deployment]:
 def areas(city: City, params: SyntheticParams, seed: int, at: Deployment) -> list[Bounds]:
     """Where stations and UEs stand: the whole city, or sub-regions (raises SimulationError where there is no room).
 
-    A sub-region lies round a point of a street where at least as much is built up as in the city on average, and does
-    not overlap another.
+    These lie round points of streets, built up at least as much as the city on average, and do not overlap.
     """
     edge = params.c_dense
     if not at.dense or edge is None:

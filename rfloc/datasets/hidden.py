@@ -53,18 +53,9 @@ def place_stations(
 ) -> Stations:
     """Put stations on roofs, at random, each by a stream spawned from `rng`: the first of its places that is free.
 
-    They stand at least half the mean spacing sqrt(built area / n) apart. Raises SimulationError if there is no room.
-
-    Parameters
-    ----------
-    heights : (low, high)
-        Range of antenna heights above ground [m]; roofs too tall for it carry no station.
-    power : float
-        Transmit power of each [dBm].
-    within : (x_min, y_min, x_max, y_max), optional
-        Where they may stand [m]; default: the city proper.
-    masts : bool
-        Those for which the roofs have no room stand on open ground, at least as far apart.
+    They stand `within` a box [m], or the city proper, at least half the mean spacing sqrt(built area / n) apart. Roofs
+    too tall for the `heights`, low to high above ground [m], carry none. With `masts`, those for which roofs have no
+    room stand on open ground; else raises SimulationError. The `power` of each is in dBm.
     """
     low, high = heights
     grid, box = city.grid, within or city.bounds

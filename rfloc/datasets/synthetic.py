@@ -152,8 +152,7 @@ def take(patches: list[Patch], n: int | None, rng: np.random.Generator) -> list[
 def outside_held_out(city: City, x: Floats, y: Floats, splits: Sequence[xr.Dataset]) -> NDArray[np.bool_]:
     """Whether positions [m] lie outside the areas that splits of other cities hold out or validate on, and buffers.
 
-    A patch may cover streets on which measurements test; no synthetic UE stands there. In a split's own city its roles
-    see to that when a network is trained, and those that validate choose checkpoints.
+    A patch may cover streets on which measurements test. In a split's own city its roles see to that in training.
     """
     kept = np.ones(np.shape(x), bool)
     for split in splits:
@@ -163,10 +162,7 @@ def outside_held_out(city: City, x: Floats, y: Floats, splits: Sequence[xr.Datas
 
 
 def require_unseen(links: xr.Dataset, splits: Sequence[xr.Dataset]) -> None:
-    """Raise SplitError if a UE of these links is one that a split holds out, or stands in an area that it holds out.
-
-    Stations placed with the measurements of such a UE would leak them into dataset B.
-    """
+    """Raise SplitError if a UE of these links, which place stations of B, is held out of a split or stands there."""
     at = np.column_stack([links["ue_lat"], links["ue_lon"]]).round(6)
     for split in splits:
         away = split["role"].values != "train"

@@ -47,21 +47,20 @@ def each(
         for future in as_completed(futures, loop=client.loop):
             k = futures.pop(future)
             if future.status != "finished":
-                raise _failure(names[k], future.exception(), future.status)
+                error, status = future.exception(), future.status
+                if isinstance(error, RFLocError):
+                    raise SimulationError(f"{names[k]} failed: {error.what}", error.why, error.mend)
+                raise SimulationError(
+                    f"{names[k]} failed",
+                    f"{type(error).__name__}: {error}" if error else f"its task was {status}: the scheduler is gone",
+                    "mend it, or give workers more memory by having fewer, and run again: what was traced is kept",
+                )
             yield k, future.result()
 
 
 def _on_worker(task: Callable[..., Result], *job: Any) -> Result:
     with one_thread():
         return task(*job)
-
-
-def _failure(name: str, error: BaseException | None, status: str) -> SimulationError:
-    if isinstance(error, RFLocError):
-        return SimulationError(f"{name} failed: {error.what}", error.why, error.mend)
-    why = f"{type(error).__name__}: {error}" if error else f"its task was {status}: the scheduler is gone"
-    mend = "mend it, or give workers more memory by having fewer, and run again: what was traced is kept"
-    return SimulationError(f"{name} failed", why, mend)
 
 
 @contextlib.contextmanager

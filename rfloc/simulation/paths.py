@@ -84,7 +84,8 @@ def trace_gain(
     """Path gain of links by summing powers over paths, one station and some UEs a solver call.
 
     A link depends on the scene, the station, the UE and `rays` alone, neither on the other UEs nor on the size of a
-    call. The solver drops paths silently when its buffer is full: it is doubled and the call repeated.
+    call. The solver drops paths silently when its buffer is full: it is doubled and the call repeated. Raises
+    SimulationError if a directive station has no azimuth, or even the largest buffer is full.
 
     Parameters
     ----------
@@ -103,8 +104,6 @@ def trace_gain(
         Linear, the mean over frequency of |H(f)|^2 in a band so wide that no two paths beat.
     paths : ndarray of int, shape (ue, bs)
         Paths of a link; an explicit array's are counted at every port.
-
-    Raises SimulationError if a directive station has no azimuth, or even the largest buffer is full.
     """
     sim, radio = rays.sim, rays.radio
     if radio.pattern == "tr38901" and np.isnan(stations.azimuth).any():

@@ -105,11 +105,8 @@ def open_plane(folder: Path, cell: float, ue_height: float, content: str | None 
     """The plane of a city's folder of a hash (else raises SimulationError); a process holds the last one."""
     found = content_hash(folder)
     if content not in (None, found):
-        raise SimulationError(
-            f"the city in {folder} is not the one that was asked for",
-            "it was built anew meanwhile, or this machine has another",
-            "start again",
-        )
+        why = "it was built anew meanwhile, or this machine has another"
+        raise SimulationError(f"the city in {folder} is not the one that was asked for", why, "start again")
     return _held(folder, cell, ue_height, found)
 
 

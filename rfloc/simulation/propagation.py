@@ -28,21 +28,9 @@ def correlated_shadowing(
     Drawn on a grid of an eighth of `distance` by circulant embedding (Dietrich and Newsam 1997), on a torus wide enough
     that its far side is uncorrelated; a point takes the value of its cell, so points of one cell share it.
 
-    Parameters
-    ----------
-    x, y : array_like, shape (ue,)
-        Positions [m].
-    sd, distance : float
-        Standard deviation [dB]; distance at which the correlation is 1/e [m].
-    rng : numpy.random.Generator
-        Whose seed a stream is spawned from for each of the `n` independent fields, one a station.
-    bounds : (x_min, y_min, x_max, y_max), optional
-        Where the fields are drawn [m], so that they do not depend on the points; default: the points' box.
-
-    Returns
-    -------
-    ndarray, shape (ue, n)
-        Shadowing [dB], mean 0.
+    Shadowing [dB] at x, y [m], (ue, n), of mean 0 and standard deviation `sd`, for `n` independent fields, one a
+    station, each by a stream spawned from `rng`. They are drawn in `bounds` [m], so that they do not depend on the
+    points, or in the points' box.
     """
     x, y = np.asarray(x, float), np.asarray(y, float)
     if sd == 0 or x.size == 0:

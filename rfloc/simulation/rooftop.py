@@ -57,14 +57,8 @@ def walfisch_ikegami_db(
 ) -> NDArray:
     """Loss over free space of blocked profiles [dB]; NaN where the line of sight is clear.
 
-    Parameters
-    ----------
-    distance, roofs : ndarray, shape (..., k)
-        Profile points: distance from the transmitter [m], height above the street [m].
-    total : ndarray, shape (...)
-        Distance from transmitter to receiver [m].
-    h_tx, h_rx : array_like, broadcastable to (...)
-        Antenna heights above the street [m].
+    A profile, (..., k): `roofs` above the street, at a `distance` from the transmitter; the receiver's is `total`,
+    (...), the antennas' heights above the street `h_tx` and `h_rx` [m].
     """
     h_tx, h_rx = np.asarray(h_tx, float), np.asarray(h_rx, float)
     blocked = ((roofs - h_tx[..., None]) / distance).max(-1) > (h_rx - h_tx) / total

@@ -30,11 +30,9 @@ def itu_parameters(name: str, carrier_hz: float) -> tuple[float, float]:
 
 
 def load_radio_scene(path: str | Path, carrier_hz: float, scattering: float) -> Scene:
-    """Load a Mitsuba scene file and set its ITU materials for a carrier [Hz], also below 1 GHz.
+    """Load a Mitsuba scene file (or raise DataError) and set its ITU materials for a carrier [Hz], also below 1 GHz.
 
     Shapes that share a material are merged; all get the scattering coefficient S, 0 to 1 (Lambertian).
-
-    Raises DataError if there is no such file.
     """
     if not Path(path).is_file():
         raise DataError(f"there is no scene at {path}", "the city was not built here", "run `dvc repro`")

@@ -37,11 +37,9 @@ def pooled(gain: Floats, error: Floats, share: Floats) -> Floats:
     gain, todo = gain.copy(), poor
     for window in WINDOWS:
         total, spread, area = (_sums(part, window) for part in (power, variance, weight))
-        found = todo & (total > 0)
-        relative = np.sqrt(spread[found]) / total[found]
-        done = relative <= POOR_ERROR if window != WINDOWS[-1] else np.ones(relative.shape, bool)
-        take = np.zeros_like(todo)
-        take[found] = done
+        with np.errstate(invalid="ignore", divide="ignore"):
+            known = np.sqrt(spread) / total <= POOR_ERROR
+        take = todo & (total > 0) & (known | (window == WINDOWS[-1]))
         gain[take] = total[take] / area[take]
         todo = todo & ~take
     return gain
