@@ -194,12 +194,6 @@ def test_the_house_keeps_to_its_budget():
     assert sum(len(path.read_text().splitlines()) for path in MODULES) <= BUDGET, "a new capability displaces something"
 
 
-def test_cells_of_parameters_are_short():
-    cells = [c for path in NOTEBOOKS for c in nbformat.read(path, as_version=4).cells]
-    lines = [len(c.source.splitlines()) for c in cells if "parameters" in c.metadata.get("tags", [])]
-    assert sum(lines) <= 250
-
-
 @pytest.mark.xfail(strict=False, reason="written once all modules stand: python -m tests.deps")
 def test_stages_depend_on_the_files_that_their_pages_use():
     assert deps.stated() == deps.wanted(), "run `python -m tests.deps`"

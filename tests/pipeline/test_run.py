@@ -6,7 +6,7 @@ import pytest
 from rfloc import config
 from rfloc.cli import main
 from rfloc.errors import ConfigError, NotebookError
-from rfloc.pipeline.run import declared, normalise, parse, resolve, run
+from rfloc.pipeline.run import declared, parse, resolve, run
 
 OUT = "book/executed/tiny.ipynb"
 
@@ -170,11 +170,3 @@ def test_users_own_ipython_and_jupyter_settings_do_not_matter(project, write, mo
     monkeypatch.setenv("HOME", str(home))
     run(write("assert 'factor_was_here' not in globals()"), OUT, root=project)
     assert cells(project / OUT)[-1].execution_count == 3
-
-
-def test_normalise_keeps_real_outputs_and_is_idempotent():
-    output = nbformat.v4.new_output("display_data", {"image/png": "AAAA", "text/plain": "<Figure>"})
-    nb = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell("x", outputs=[output])])
-    once = nbformat.writes(normalise(nb))
-    assert nbformat.writes(normalise(nbformat.reads(once, 4))) == once
-    assert nb.cells[0].outputs[0].data["image/png"] == "AAAA"
