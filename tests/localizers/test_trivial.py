@@ -3,7 +3,7 @@ import pytest
 
 from rfloc.crops import CropBatcher, cell_centres
 from rfloc.evaluation.decode import geometric_median
-from rfloc.localizers.base import Estimator, Localizer, jitter_prior, resample
+from rfloc.localizers.base import Estimator, Localizer, jitter_prior
 from rfloc.localizers.trivial import Centre, Centroid, StreetMedian
 from tests.handmade import crop_params, make_links, make_raster, open_raster, scattered
 
@@ -68,12 +68,6 @@ def test_centroid_posterior_is_a_gaussian_around_it():
     x, y = cell_centres(560, 56)
     want = np.exp(-((x - 40) ** 2 + (y + 20) ** 2) / 2 / 168**2)
     np.testing.assert_allclose(posterior, want / want.sum(), rtol=1e-6)
-
-
-def test_resample_means_or_picks():
-    image = np.arange(16.0).reshape(1, 4, 4)
-    np.testing.assert_allclose(resample(image, 2)[0], [[2.5, 4.5], [10.5, 12.5]])
-    np.testing.assert_allclose(resample(image, 8)[0, ::2, ::2], image[0])
 
 
 @pytest.mark.parametrize("localizer", [Centre, Centroid, StreetMedian])
