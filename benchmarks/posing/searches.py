@@ -14,8 +14,7 @@ from benchmarks.posing.world import KnownTruth
 from rfloc.calibration.candidates import Site
 from rfloc.calibration.likelihood import StationLikelihood, corrected_db
 from rfloc.calibration.paper import PaperFit, paper_search, rank_agreement
-from rfloc.calibration.site import SiteFit, azimuth_posterior, search_site
-from rfloc.calibration.surrogate import weights_of
+from rfloc.calibration.site import SiteSearch, azimuth_posterior, search_site
 from rfloc.calibration.tracing import Tracer
 from rfloc.config import RadioParams
 from rfloc.datasets.statistical import decades_db
@@ -72,38 +71,33 @@ def off(world: KnownTruth, b: int, pose: Stations, azimuth: float) -> dict[str, 
     """How far a pose is from the truth."""
     return {
         "position_m": distance(world, b, pose),
-        "height_m": float(abs(pose.h[0] - world.truth.h[b])),
         "azimuth_deg": float(abs(wrap_degrees(azimuth - world.truth.azimuth[b]))),
     }
 
 
-def search(world: KnownTruth, b: int, stated: bool = False) -> tuple[SiteFit, Clock, float]:
+def search(world: KnownTruth, b: int, stated: bool = False) -> tuple[SiteSearch, Clock, float]:
     """Our search of one station, its clock, and the seconds that it took; `stated`: its table says how sure it is."""
     site = world.site(b, stated)
     clock = Clock(world.tracer(b), world.train, site)
-    fit = search_site(site, world.plane.city, clock, world.params, world.sizes.seed)
+    fit = search_site(site, world.plane.city, clock, world.sizes.seed)
     return fit, clock, time.perf_counter() - clock.start
 
 
 def ours(world: KnownTruth, b: int, stated: bool = False) -> dict[str, Any]:
     """How near to the truth our search comes, and how sure it says it is."""
-    fit, _, seconds = search(world, b, stated)
+    fit, _, _ = search(world, b, stated)
     azimuth = azimuth_posterior(fit.solved()[0], fit.site.fine[0]).azimuth
-    return {
-        "off": off(world, b, fit.site.at(fit.pose), azimuth),
-        "position_sd_m": float(np.hypot(*fit.sd()[:2]) / np.sqrt(2)), "credibility": credibility(world, fit, b),
-        "seconds": seconds, "traces": len(fit.traced),
-    }  # fmt: skip
+    return {"off": off(world, b, fit.site.at(fit.pose), azimuth), "credibility": credibility(world, fit, b)}
 
 
-def credibility(world: KnownTruth, fit: SiteFit, b: int) -> float:
+def credibility(world: KnownTruth, fit: SiteSearch, b: int) -> float:
     """Posterior mass of poses that are likelier than the truth: the truth lies in the region of any level above it."""
     truth = pose_of(world.truth, b)
     direct = fit.site.direct_line_db(world.plane.city, truth[None])[0]
     cheap = np.append(fit.cheap, fit.site.log_evidence(truth, direct, fine=False))
     poses = np.vstack([fit.cloud, truth])
     model = fit.stated(poses, cheap)
-    weights = weights_of(model, poses)[:-1]
+    weights = model.weights(poses)[:-1]
     return float(weights[model.mean[:-1] > model.mean[-1]].sum() / weights.sum())
 
 
@@ -174,7 +168,7 @@ def agreement(
     return found
 
 
-def our_agreement(world: KnownTruth, b: int, fit: SiteFit, clock: Clock, k: int, at: int) -> dict[str, float]:
+def our_agreement(world: KnownTruth, b: int, fit: SiteSearch, clock: Clock, k: int, at: int) -> dict[str, float]:
     """The same of the k-th traced candidate's levels, as they were solved after trace `at`."""
     site, pose, gain = copy(fit.site), fit.cloud[fit.traced[k]], clock.gains[k]
     site.likelihoods = clock.likelihoods[at]

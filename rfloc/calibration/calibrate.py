@@ -30,36 +30,18 @@ Floats = NDArray[np.float64]
 
 
 def calibrate(
-    links: xr.Dataset,
-    split: xr.Dataset,
-    plane: Plane,
-    rays: Rays,
-    params: CalibrationParams,
-    engine: EngineParams | None = None,
-    kept: Path | None = None,
-) -> Calibration:
+    links: xr.Dataset, split: xr.Dataset, plane: Plane, rays: Rays, params: CalibrationParams,
+    engine: EngineParams | None = None, kept: Path | None = None,
+) -> Calibration:  # fmt: skip
     """Find position, height, azimuth, downtilt and levels of every station from what training UEs reported.
 
     Sites are searched one by one (:func:`rfloc.calibration.site.search_site`), in parallel where there is an engine;
     sectors of one site share its position and height. A run that was interrupted finds what it traced in the folder
-    `kept`.
+    `kept`. The stations of `links` are nominal; `bs_position_error` [m], where it is finite, is a prior of their
+    positions, but not where positions were estimated: that error came of the very levels that are judged here.
 
-    Parameters
-    ----------
-    links : Dataset of kind "links"
-        Its stations are nominal; `bs_position_error` [m], where it is finite, is a prior of their positions, but not
-        where positions were estimated: that error came of the very levels that are judged here.
-    split : Dataset of kind "split"
-        Of these links: only role `train` is used.
-
-    Raises
-    ------
-    CalibrationError
-        If no station can be calibrated.
-    SimulationError
-        Naming the site whose search failed on a worker.
-    SplitError
-        If the split is not of these links, or leaks.
+    Raises CalibrationError if no station can be calibrated, SimulationError naming the site whose search failed on a
+    worker, SplitError if the split is not of these links, or leaks.
     """
     leakage_report(split, links)
     nominal = Stations.from_dataset(links)
@@ -120,21 +102,21 @@ def fit_site(
     start = time.perf_counter()
     site = Site(nominal, reports, x, y, rays.radio, params, position_sd)
     trace = Tracer(plane, rays, x, y, kept)
-    fit = search_site(site, plane.city, trace, params, rays.seed)
+    fit = search_site(site, plane.city, trace, rays.seed)
     reached = any((gain[report.ue] > FLOOR_DB).any() for gain in fit.gains for report in site.reports)
     seconds = time.perf_counter() - start + trace.saved_s
     if not reached:
         reason = "no ray of any candidate reaches a training UE that heard it"
         rows = [SectorPose.nominal(nominal, k, rays.radio, reason) for k in range(nominal.n)]
         return SiteResult(members, rows, rows, np.empty((0, 3)), np.empty(0), [], [], seconds)
-    mean, sd = (tuple(float(v) for v in values) for values in (fit.mean(), fit.sd()))
+    candidates, mean, sd = fit.posterior()
     poses, unmoved, azimuths, weights = [], [], [], []
     for k, (solved, stayed) in enumerate(zip(fit.solved(), fit.solved(NOMINAL), strict=True)):
         pose, facing = _levels(site, k, fit.pose, solved)
-        correlation = site.likelihoods[k].correlation
         sure: dict[str, Any] = {
-            "white": correlation.white, "decorrelation": correlation.distance, "missed": site.reports[k].missed,
-            "x_mean": mean[0], "y_mean": mean[1], "h_mean": mean[2], "h_sd": sd[2], "azimuth_sd": facing.sd,
+            "white": site.likelihoods[k].white, "decorrelation": site.likelihoods[k].distance,
+            "missed": site.reports[k].missed, "azimuth_sd": facing.sd,
+            **dict(zip(("x_mean", "y_mean", "h_mean", "h_sd"), map(float, (*mean, sd[2])), strict=True)),
             "position_sd": float(np.hypot(sd[0], sd[1]) / np.sqrt(2.0)),
             "traces": len(fit.traced), "traced_now": trace.computed,
         }  # fmt: skip
@@ -142,7 +124,7 @@ def fit_site(
         unmoved.append(replace(_levels(site, k, fit.cloud[NOMINAL], stayed)[0], **sure))
         azimuths.append(facing.azimuths)
         weights.append(facing.weights)
-    return SiteResult(members, poses, unmoved, fit.cloud, fit.weights, azimuths, weights, seconds)
+    return SiteResult(members, poses, unmoved, fit.cloud, candidates, azimuths, weights, seconds)
 
 
 def _levels(site: Site, k: int, pose: Floats, solved: Solved) -> tuple[SectorPose, AzimuthPosterior]:

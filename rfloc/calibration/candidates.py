@@ -10,17 +10,10 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+from scipy.special import logsumexp
 from scipy.stats import qmc
 
-from rfloc.calibration.likelihood import (
-    FLOOR_DB,
-    Correlation,
-    Solved,
-    StationLikelihood,
-    likeliest_correlation,
-    marginal,
-    outlier_weight,
-)
+from rfloc.calibration.likelihood import FLOOR_DB, Solved, StationLikelihood, corrected_db, learned
 from rfloc.calibration.reports import Reports
 from rfloc.city import City
 from rfloc.config import CalibrationParams, RadioParams
@@ -56,7 +49,7 @@ def orientations(radio: RadioParams, step: float, nominal: float, tilts: Sequenc
     that a sector has to earn its place.
     """
     if radio.pattern == "isotropic":
-        return Orientations(np.array([np.nan]), np.array([radio.downtilt]), np.zeros(1))
+        return Orientations(np.full(1, np.nan), np.full(1, radio.downtilt), np.zeros(1))
     azimuth = np.arange(0.0, 360.0 - 1e-9, step)
     prior = np.full(len(azimuth), -np.log(len(azimuth)))
     if np.isnan(nominal):
@@ -107,16 +100,9 @@ def cloud_of(centre: ArrayLike, radius: float, height: Sequence[float], n: int, 
 
 
 class Site:
-    """One site with its sectors: what was reported of them, and the evidence of a pose.
+    """One site with its sectors on one mast: what training UEs at x, y [m] reported of them, and a pose's evidence.
 
-    Parameters
-    ----------
-    nominal : Stations
-        Its sectors, on one mast; `reports` are theirs.
-    x, y : ndarray, shape (ue,)
-        The training UEs [m].
-    position_sd : float, optional
-        Standard deviation per axis of the nominal position [m]; None: a flat prior.
+    `position_sd` is the standard deviation per axis of the nominal position [m]; None: a flat prior.
     """
 
     def __init__(
@@ -128,7 +114,7 @@ class Site:
         self.antenna, step = AntennaTable(radio), params.azimuth_step
         self.fine = [orientations(radio, step, a) for a in nominal.azimuth]
         self.coarse = [orientations(radio, max(COARSE_STEP, step), a, (0.0,)) for a in nominal.azimuth]
-        self.likelihoods = [StationLikelihood(r, Correlation(0.5, 30.0)) for r in self.reports]
+        self.likelihoods = [StationLikelihood(r, 0.5, 30.0) for r in self.reports]
 
     def at(self, poses: Floats) -> Stations:
         """Its first sector at other poses, (pose, 3) or (3,)."""
@@ -156,10 +142,8 @@ class Site:
         """Levels and evidence of a pose, a sector each, from its isotropic gains at the training UEs, (ue,) [dB]."""
         gain_db, station = np.maximum(gain_db, FLOOR_DB), self.at(pose)
         decades = decades_db(station, self.x, self.y, self.radio.ue_height)[:, 0]
-        found = []
-        for report, likelihood, tried in zip(
-            self.reports, self.likelihoods, self.fine if fine else self.coarse, strict=True
-        ):
+        orients, found = self.fine if fine else self.coarse, []
+        for report, likelihood, tried in zip(self.reports, self.likelihoods, orients, strict=True):
             quiet = report.quiet_ue if likelihood.counts_silence else report.quiet_ue[:0]
             sector, silent = (self.antenna.gain_db(tried, station, self.x[ue], self.y[ue]) for ue in (report.ue, quiet))
             heard = gain_db[report.ue], sector, decades[report.ue]
@@ -170,7 +154,7 @@ class Site:
         """Log posterior density of a pose up to a constant, all that is solved exactly summed out."""
         tried = self.fine if fine else self.coarse
         solved = self.solve(pose, gain_db, fine)
-        told = sum(marginal(s, t.log_prior) for s, t in zip(solved, tried, strict=True))
+        told = sum(float(logsumexp(s.log_evidence + t.log_prior)) for s, t in zip(solved, tried, strict=True))
         return told + float(self.log_prior(pose[None])[0])
 
     def learn_correlation(self, pose: Floats, gain_db: Floats) -> None:
@@ -178,8 +162,8 @@ class Site:
         station = self.at(pose)
         decades = decades_db(station, self.x, self.y, self.radio.ue_height)[:, 0]
         for k, solved in enumerate(self.solve(pose, gain_db)):
-            report = self.reports[k]
-            sector = self.antenna.gain_db(self.fine[k], station, report.x, report.y)
-            residual = self.likelihoods[k].residual(gain_db[report.ue], sector, decades[report.ue], solved)
-            weight = outlier_weight(residual)
-            self.likelihoods[k] = StationLikelihood(report, likeliest_correlation(report, residual, weight), weight)
+            report, best = self.reports[k], int(solved.log_evidence.argmax())
+            sector = self.antenna.gain_db(self.fine[k], station, report.x, report.y)[best]
+            level = corrected_db(gain_db[report.ue], decades[report.ue], solved.slope[best], solved.contrast[best])
+            residual = report.gain_db - level - sector - solved.offset_db[best]
+            self.likelihoods[k] = learned(report, residual)

@@ -21,12 +21,11 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.linalg import LinAlgError, cholesky, solve_triangular
+from scipy.linalg import cholesky, solve_triangular
 from scipy.spatial.distance import cdist
-from scipy.special import log_ndtr, logsumexp
+from scipy.special import log_ndtr
 
 from rfloc.calibration.reports import Reports
-from rfloc.errors import CalibrationError
 
 Floats = NDArray[np.float64]
 
@@ -54,14 +53,6 @@ MAX_MISSED = 0.2
 
 
 @dataclass(frozen=True)
-class Correlation:
-    """Covariance of a residual, up to its scale."""
-
-    white: float  #: share of the variance that is white
-    distance: float  #: decorrelation distance of the rest [m]
-
-
-@dataclass(frozen=True)
 class Solved:
     """Levels and evidence of a candidate at every orientation that was tried, shape (orient,)."""
 
@@ -71,29 +62,20 @@ class Solved:
     contrast: Floats
     scale_db: Floats
 
-    @property
-    def best(self) -> int:
-        """Index of the most likely orientation."""
-        return int(self.log_evidence.argmax())
-
 
 class StationLikelihood:
     """The likelihood of one station's reports, for residuals of a given correlation.
 
-    `weight`, shape (n,), is the precision of each UE's white part relative to the others', below 1 at outliers. Raises
-    CalibrationError if the covariance cannot be factored.
+    `white` is the share of the residual's variance that is white, `distance` the decorrelation distance of the rest
+    [m]. `weight`, shape (n,), is the precision of each UE's white part relative to the others', below 1 at outliers.
     """
 
-    def __init__(self, reports: Reports, correlation: Correlation, weight: Floats | None = None) -> None:
-        self.reports, self.correlation = reports, correlation
+    def __init__(self, reports: Reports, white: float, distance: float, weight: Floats | float = 1.0) -> None:
+        self.reports, self.white, self.distance = reports, white, distance
         at = np.column_stack([reports.x, reports.y])
-        weight = np.ones(reports.n) if weight is None else weight
-        covariance = (1 - correlation.white) * np.exp(-cdist(at, at) / correlation.distance)
-        covariance[np.diag_indices(reports.n)] += np.maximum(correlation.white, 1e-3) / weight
-        try:
-            factor = cholesky(covariance, lower=True)
-        except LinAlgError as error:
-            raise CalibrationError("the covariance of the reports is singular", str(error)) from error
+        covariance = (1 - white) * np.exp(-cdist(at, at) / distance)
+        covariance[np.diag_indices(reports.n)] += np.maximum(white, 1e-3) / weight
+        factor = cholesky(covariance, lower=True)
         self._whiten = solve_triangular(factor, np.eye(reports.n), lower=True)
         self._log_det = 2 * np.log(np.diag(factor)).sum()
         self.counts_silence = reports.missed <= MAX_MISSED and len(reports.quiet_ue) > 0
@@ -104,16 +86,10 @@ class StationLikelihood:
     ) -> Solved:  # fmt: skip
         """Evidence of a candidate's levels, with offset, slope and contrast integrated out.
 
-        Parameters
-        ----------
-        gain_db, sector_db, decades : ndarray, shape (n,), (orient, n), (n,)
-            At UEs that reported the station: isotropic path gain [dB], at least :data:`FLOOR_DB`; antenna gain [dBi];
-            -10 log10(d / 300 m).
-        quiet_gain_db, quiet_sector_db, quiet_decades : ndarray, shape (m,), (orient, m), (m,)
-            The same at UEs that did not.
-        censored : bool
-            Whether silent UEs bear on offset, slope and contrast as censored observations. It takes time and changes no
-            evidence: for a pose whose levels are wanted.
+        At the n UEs that reported the station: isotropic path gain (n,) [dB], at least :data:`FLOOR_DB`, antenna gain
+        (orient, n) [dBi], and -10 log10(d / 300 m), (n,); then the same at the m that did not. Where `censored`, these
+        bear on offset, slope and contrast as censored observations, which takes time and changes no evidence: for a
+        pose whose levels are wanted.
         """
         regressors = self._whiten @ _regressors(gain_db, decades)
         prior = np.diag([(SCALE_DB / sd) ** 2 for sd in (OFFSET_SD_DB, SLOPE_SD, CONTRAST_SD)])
@@ -165,12 +141,6 @@ class StationLikelihood:
             found = found + np.linalg.solve(curvature, gradient[:, :, None])[:, :, 0].T
         return _not_negative(found, np.linalg.inv(curvature))
 
-    def residual(self, gain_db: Floats, sector_db: Floats, decades: Floats, solved: Solved) -> Floats:
-        """Residual of the reports at the best orientation [dB], shape (n,)."""
-        k = solved.best
-        level = corrected_db(gain_db, decades, solved.slope[k], solved.contrast[k])
-        return self.reports.gain_db - level - sector_db[k] - solved.offset_db[k]
-
 
 def corrected_db(gain_db: Floats, decades: Floats, slope: Floats | float, contrast: Floats | float) -> Floats:
     """Traced path gain [dB] with slope (times `decades`) and contrast applied; all shapes broadcast."""
@@ -197,20 +167,14 @@ def outlier_weight(residual: Floats) -> Floats:
     return np.minimum((RESIDUAL_DF + 1.0) / (RESIDUAL_DF + z2), 1.0)
 
 
-def likeliest_correlation(reports: Reports, residual: Floats, weight: Floats) -> Correlation:
-    """The correlation of :data:`WHITE` and :data:`DISTANCES` under which a residual [dB] is most likely."""
-    best, found = -np.inf, Correlation(1.0, DISTANCES[0])
-    zero, pivot, none = np.zeros(reports.n), np.full(reports.n, PIVOT_DB), np.empty(0)
+def learned(reports: Reports, residual: Floats) -> StationLikelihood:
+    """The likelihood under whose outliers and correlation a residual [dB] is most likely."""
+    zero, none, weight = np.zeros(reports.n), np.empty(0), outlier_weight(residual)
     alone = replace(reports, gain_db=PIVOT_DB + residual, quiet_ue=np.empty(0, int), threshold_db=none)
-    for white in WHITE:
-        for distance in DISTANCES if white < 1 else DISTANCES[:1]:
-            likelihood = StationLikelihood(alone, Correlation(white, distance), weight)
-            value = likelihood.solve(pivot, zero[None], zero, none, none[None], none).log_evidence[0]
-            if value > best:
-                best, found = float(value), likelihood.correlation
-    return found
 
+    def evidence(correlation: tuple[float, float]) -> float:
+        likelihood = StationLikelihood(alone, *correlation, weight)
+        return float(likelihood.solve(zero + PIVOT_DB, zero[None], zero, none, none[None], none).log_evidence[0])
 
-def marginal(solved: Solved, log_prior: Floats) -> float:
-    """Log-evidence of a candidate with orientations summed out, `log_prior` of shape (orient,)."""
-    return float(logsumexp(solved.log_evidence + log_prior))
+    tried = [(white, distance) for white in WHITE for distance in (DISTANCES if white < 1 else DISTANCES[:1])]
+    return StationLikelihood(reports, *max(tried, key=evidence), weight)

@@ -1,8 +1,7 @@
-"""The paper's calibration, as its section 5.2 describes it, to be compared with.
+"""The paper's calibration (section 5.2), to be compared with: a Gaussian process searches offsets, height and azimuth.
 
-For each base station a Gaussian process searches lateral offsets, height and azimuth; expected improvement picks each
-of 90 evaluations; the objective is Spearman's rank correlation between simulated and measured RSSI. Each evaluation
-traces the station anew. Here only training UEs take part, azimuth is yaw, and where nothing arrives ranks lowest.
+Expected improvement picks each of 90 evaluations by Spearman's rank correlation between simulated and measured RSSI;
+each traces the station anew. Here only training UEs take part, azimuth is yaw, and where nothing arrives ranks lowest.
 """
 
 from __future__ import annotations
@@ -20,7 +19,6 @@ from scipy.stats import spearmanr
 from rfloc.calibration.site import Trace
 from rfloc.calibration.tracing import Tracer
 from rfloc.config import CalibrationParams, EngineParams, RadioParams
-from rfloc.errors import CalibrationError
 from rfloc.files import say
 from rfloc.simulation.many import each
 from rfloc.simulation.maps import sector_gain_db
@@ -55,51 +53,32 @@ def paper_search(
 ) -> PaperFit:  # fmt: skip
     """Search the pose of one station, a table of one, as the paper does.
 
-    Parameters
-    ----------
-    rssi : ndarray, shape (ue,)
-        RSSI that training UEs at x, y [m] measured of it [dBm], NaN where they did not hear it.
-    trace : callable
-        Isotropic path gain of a pose at these UEs [dB]; one call, one trace.
-    n_calls : int
-        Evaluations, 90 in the paper; the first ten at random, scikit-optimize's default.
-    saved : callable
-        Seconds that traces kept from an earlier run have saved so far; they count.
-
-    Raises
-    ------
-    CalibrationError
-        If fewer than two UEs heard the station, or all measured the same.
+    `rssi` is what training UEs at x, y [m] measured of it [dBm], (ue,), NaN where they did not hear it. The first ten
+    of `n_calls` evaluations, 90 in the paper, are at random, scikit-optimize's default. `saved` says how many seconds
+    traces kept from an earlier run have saved so far; they count.
     """
     from skopt import gp_minimize
 
     def clock() -> float:
         return time.perf_counter() + saved()
 
-    heard = np.isfinite(rssi)
-    if heard.sum() < 2 or np.ptp(rssi[heard]) == 0:
-        raise CalibrationError(
-            f"{int(heard.sum())} training UEs rank nothing of {nominal.id[0]}", "a rank correlation needs two levels"
-        )
     start, tracing, finished = clock(), 0.0, []
 
-    def pose_at(point: list[float]) -> Stations:
-        dx, dy, h, azimuth = point
+    def pose_at(dx: float, dy: float, h: float, azimuth: float) -> Stations:
         return nominal.moved(dx, dy).replace(h=[h], azimuth=[azimuth])
 
     def objective(point: list[float]) -> float:
         nonlocal tracing
-        pose, before = pose_at(point), clock()
+        pose, before = pose_at(*point), clock()
         gain = trace(pose)
         tracing += clock() - before
         value = -rank_agreement(gain, pose, rssi, x, y, radio)
         finished.append(clock() - start)
         return value
 
-    found = gp_minimize(
-        objective, [OFFSETS, OFFSETS, HEIGHTS, AZIMUTHS], acq_func="EI", n_calls=n_calls, random_state=seed
-    )  # fmt: skip
-    return PaperFit(pose_at(found.x), -np.asarray(found.func_vals), np.array(finished), tracing)
+    space = [OFFSETS, OFFSETS, HEIGHTS, AZIMUTHS]
+    found = gp_minimize(objective, space, acq_func="EI", n_calls=n_calls, random_state=seed)
+    return PaperFit(pose_at(*found.x), -np.asarray(found.func_vals), np.array(finished), tracing)
 
 
 def calibrate_as_paper(
@@ -113,14 +92,14 @@ def calibrate_as_paper(
     train = split["role"].values == "train"
     rssi, nominal = links["rssi"].values.astype(float)[train], Stations.from_dataset(links)
     x, y = links["ue_x"].values[train], links["ue_y"].values[train]
-    varied = np.array([np.unique(column[np.isfinite(column)]).size > 1 for column in rssi.T])
+    varied = np.fmax.reduce(rssi) > np.fmin.reduce(rssi)
     enough = np.flatnonzero(varied & (np.isfinite(rssi).sum(axis=0) >= params.min_ues))[: params.paper_stations]
     jobs = [(nominal.take([b]), rssi[:, b], x, y, plane, rays, params.n_calls, kept) for b in enough]
     found: dict[int, PaperFit] = {}
     for k, fit in each(_search, jobs, [f"the search of {nominal.id[b]}" for b in enough], engine):
         found[int(enough[k])] = fit
-        best = f"Spearman {fit.spearman.max():.2f} on training UEs"
-        say(f"paper's search {nominal.id[enough[k]]}: {best}, {fit.seconds[-1]:.0f} s")
+        best, seconds = fit.spearman.max(), fit.seconds[-1]
+        say(f"paper's search {nominal.id[enough[k]]}: Spearman {best:.2f} on training UEs, {seconds:.0f} s")
     return found
 
 
@@ -133,6 +112,7 @@ def paper_stations(nominal: Stations, found: dict[int, PaperFit]) -> Stations:
 def _search(
     nominal: Stations, rssi: Floats, x: Floats, y: Floats, plane: Plane, rays: Rays, n_calls: int, kept: Path | None
 ) -> PaperFit:
+    """The search of one station, here and now."""
     trace = Tracer(plane, rays, x, y, kept)
     return paper_search(nominal, rssi, x, y, trace, rays.radio, n_calls, rays.seed, lambda: trace.saved_s)
 

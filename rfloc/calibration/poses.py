@@ -52,7 +52,7 @@ class SectorPose:
     reason: str = ""  #: why it stays nominal, "" where it was calibrated
 
     @classmethod
-    def nominal(cls, stations: Stations, b: int, radio: RadioParams, reason: str = "") -> SectorPose:
+    def nominal(cls, stations: Stations, b: int, radio: RadioParams, reason: str) -> SectorPose:
         """Station `b` as its table has it."""
         x, y, h, azimuth, power = (float(getattr(stations, name)[b]) for name in _COLUMNS)
         return cls(x, y, h, azimuth, radio.downtilt, power, reason=reason)
@@ -112,9 +112,7 @@ class Calibration:
         grid, stations = Grid.from_attrs(traced.attrs), Stations.from_dataset(traced)
         x, y = (axis.ravel() for axis in np.meshgrid(grid.x, grid.y))
         gain = traced["path_gain"].values.copy()
-        for b, pose in enumerate(self.poses):
-            if pose.reason:
-                continue
+        for b, pose in ((b, pose) for b, pose in enumerate(self.poses) if not pose.reason):
             one, arrives = stations.take([b]), gain[b].ravel() > 0
             at = x[arrives], y[arrives]
             isotropic = 10 * np.log10(gain[b].ravel()[arrives].astype(float))
@@ -139,9 +137,9 @@ def pose_errors(found: Stations, truth: Stations) -> dict[str, float]:
 
 
 def levelled_maps(maps: xr.Dataset, links: xr.Dataset, train: NDArray[np.bool_], radio: RadioParams) -> xr.Dataset:
-    """Radio maps with each station's power set so that its median NRSRP at training UEs (ue,) is the measured one.
+    """Maps with powers set to the measured median NRSRP of training UEs (ue,), so that poses are compared, not powers.
 
-    Poses are then compared, not powers. A station that no training UE hears where its map has a level stays as it is.
+    A station that no training UE hears where its map has a level stays as it is.
     """
     row, column, inside = Grid.from_attrs(maps.attrs).index(links["ue_x"].values, links["ue_y"].values)
     level = np.where(inside, nrsrp_map(maps, radio)[:, row, column], np.nan)  # (bs, ue)

@@ -51,10 +51,9 @@ class Reports:
 def reported_level(links: xr.Dataset, radio: RadioParams) -> Floats:
     """Level of every station by all that was measured of it [dBm a resource element], shape (ue, bs), NaN not heard.
 
-    A link's features hold the level twice. Once as NRSRP; and, as RSSI is the power of the station, the others and
-    noise over all resource elements, and NSINR the ratio g of the first to the rest, once as RSSI / N_RE * g / (1 + g)
-    (3GPP TS 36.214, section 5.1). The other stations, whose poses are no better known, cancel; NRSRQ follows from
-    these. Both are weighed alike; where one is missing, the other counts.
+    A link's features hold the level twice: as NRSRP; and, as RSSI is the power of the station, the others and noise
+    over all resource elements, and NSINR the ratio g of the first to the rest, as RSSI / N_RE * g / (1 + g) (3GPP TS
+    36.214, section 5.1). Other stations cancel; NRSRQ follows. Both count alike, or the one that is not missing.
     """
     nrsrp, rssi, nsinr = (links[name].values.astype(float) for name in ("nrsrp", "rssi", "nsinr"))
     implied = rssi - 10 * np.log10(SUBCARRIERS * radio.resource_blocks) - 10 * np.log10(1 + 10 ** (-nsinr / 10))
@@ -66,14 +65,12 @@ def reports_of(links: xr.Dataset, use: Bools, radio: RadioParams, seed: int) -> 
     """The reports of every station of links by the UEs in `use` (bool, shape (ue,)), at most :data:`MOST` each."""
     rng = np.random.default_rng(seed)
     x, y = links["ue_x"].values[use], links["ue_y"].values[use]
-    resource_element = 10 * np.log10(SUBCARRIERS * radio.resource_blocks)
-    power = Stations.from_dataset(links).power - resource_element
+    power = Stations.from_dataset(links).power - 10 * np.log10(SUBCARRIERS * radio.resource_blocks)
     level = reported_level(links, radio)[use]
     threshold = _reportable(links, level, use, radio)
     found = []
     for b in range(level.shape[1]):
-        heard = np.flatnonzero(np.isfinite(level[:, b]))
-        heard = np.sort(rng.permutation(heard)[:MOST])
+        heard = np.sort(rng.permutation(np.flatnonzero(np.isfinite(level[:, b])))[:MOST])
         quiet = np.flatnonzero(np.isnan(level[:, b]))
         squares = np.floor(np.column_stack([x[quiet], y[quiet]]) / SQUARE)
         quiet = quiet[np.unique(squares, axis=0, return_index=True)[1]]
@@ -100,10 +97,9 @@ def _reportable(links: xr.Dataset, level: Floats, use: Bools, radio: RadioParams
 def missed_share(x: Floats, y: Floats, measured: Floats, threshold: Floats) -> float:
     """Probability that a UE does not report a station although it is strong enough, from the measurements themselves.
 
-    The share of silent UEs among those that stand next to a UE with a strong report, pulled towards 0.1 by ten
-    imagined UEs. Scanners miss cells: in the Rome campaigns a quarter to a half of such UEs are silent, so that silence
-    there is not about level. All of shape (ue,): positions [m], reports [dBm], NaN = silent, and the weakest level that
-    each UE could have reported [dBm].
+    The share of silent UEs beside a UE with a strong report, pulled towards 0.1 by ten imagined UEs. Scanners miss
+    cells: in Rome a quarter to a half of such UEs are silent, so that silence there is not about level. All of shape
+    (ue,): positions [m], reports [dBm], NaN = silent, and the weakest level that each UE could have reported [dBm].
     """
     points, strong = np.column_stack([x, y]), measured > threshold + STRONG_DB
     if not strong.any():
@@ -115,11 +111,9 @@ def missed_share(x: Floats, y: Floats, measured: Floats, threshold: Floats) -> f
 
 def sites_of(stations: Stations) -> list[NDArray[np.intp]]:
     """Stations that share a mast, as index arrays in the order of their first members."""
-    tree = cKDTree(np.column_stack([stations.x, stations.y]))
-    left, found = set(range(stations.n)), []
-    for b in range(stations.n):
-        if b in left:
-            members = sorted(left.intersection(tree.query_ball_point([stations.x[b], stations.y[b]], SITE)))
-            left.difference_update(members)
-            found.append(np.array(members, dtype=np.intp))
+    left, found = np.arange(stations.n), []
+    while left.size:
+        near = np.hypot(stations.x[left] - stations.x[left[0]], stations.y[left] - stations.y[left[0]]) <= SITE
+        found.append(left[near])
+        left = left[~near]
     return found

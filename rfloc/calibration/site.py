@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
-from functools import cached_property
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,9 +11,8 @@ from scipy.special import softmax
 
 from rfloc.calibration.candidates import Orientations, Site, cloud_of
 from rfloc.calibration.likelihood import Solved
-from rfloc.calibration.surrogate import Surrogate, surrogate, weights_of
+from rfloc.calibration.surrogate import Surrogate, surrogate
 from rfloc.city import City
-from rfloc.config import CalibrationParams
 from rfloc.frames import wrap_degrees
 from rfloc.stations import Stations
 
@@ -36,57 +34,6 @@ BETWEEN_MODES = 2.0
 STATED = 0.4
 #: Stages of the search: a cloud of this share of the radius round the best candidate, for this share of all traces.
 STAGES = ((1.0, 0.35), (0.4, 0.25), (0.15, 0.2), (0.06, 0.2))
-
-
-@dataclass
-class SiteFit:
-    """What the search of a site found."""
-
-    site: Site  #: with the correlation of residuals that was learned
-    cloud: Floats  #: candidate poses, (candidate, 3)
-    cheap: Floats  #: their log-evidence by the direct line alone, (candidate,)
-    traced: list[int]  #: candidates that were traced, in order
-    gains: list[Floats]  #: theirs [dB], each (ue,)
-    evidence: Floats  #: theirs, (trace,)
-    chosen: int  #: the candidate of the calibrated pose
-    history: list[int]  #: the candidate that was best after each trace
-    seed: int  #: of the fits
-
-    @property
-    def stated_evidence(self) -> Floats:
-        """Log posterior density of the traced candidates as it is stated, (trace,), up to a constant."""
-        prior = self.site.log_prior(self.cloud[self.traced])
-        return STATED * (self.evidence - prior) + prior
-
-    def stated(self, poses: Floats, cheap: Floats) -> Surrogate:
-        """Log posterior density as it is stated, of poses (pose, 3) with their log-evidence by the direct line."""
-        prior = self.site.log_prior(poses)
-        cheap = STATED * (cheap - prior) + prior
-        return surrogate(poses, cheap, np.array(self.traced), self.stated_evidence, self.seed)
-
-    @cached_property
-    def weights(self) -> Floats:
-        """Posterior weights of the candidates, (candidate,)."""
-        return weights_of(self.stated(self.cloud, self.cheap), self.cloud)
-
-    @property
-    def pose(self) -> Floats:
-        """The calibrated pose, (3,)."""
-        return self.cloud[self.chosen]
-
-    def solved(self, candidate: int | None = None) -> list[Solved]:
-        """Levels of a traced candidate, or else of the calibrated pose, a sector each; silent UEs are censored."""
-        k = self.chosen if candidate is None else candidate
-        return self.site.solve(self.cloud[k], self.gains[self.traced.index(k)], censored=True)
-
-    def mean(self) -> Floats:
-        """Posterior mean of x, y, h [m]."""
-        return np.array([self.weights @ axis for axis in np.ascontiguousarray(self.cloud.T)])
-
-    def sd(self) -> Floats:
-        """Posterior standard deviation of x, y, h [m]."""
-        away = (self.cloud - self.mean()) ** 2
-        return np.array([np.sqrt(self.weights @ axis) for axis in np.ascontiguousarray(away.T)])
 
 
 @dataclass(frozen=True)
@@ -116,7 +63,7 @@ def azimuth_posterior(solved: Solved, tried: Orientations) -> AzimuthPosterior:
     return AzimuthPosterior(int(among[weight[among].argmax()]), chosen, sd, azimuths, profile / profile.sum())
 
 
-def search_site(site: Site, city: City, trace: Trace, params: CalibrationParams, seed: int) -> SiteFit:
+def search_site(site: Site, city: City, trace: Trace, seed: int) -> SiteSearch:
     """Find out where a site stands.
 
     A cloud of candidates fills the prior's box and is screened by the direct line, which costs no ray. The best of
@@ -125,50 +72,51 @@ def search_site(site: Site, city: City, trace: Trace, params: CalibrationParams,
     best one (:data:`STAGES`). The last trace is that of the posterior's mean, which is the calibrated pose, unless it
     lies between modes (:data:`BETWEEN_MODES`).
     """
-    nominal = site.nominal.x[0], site.nominal.y[0], site.nominal.h[0]
-    cloud = site.above_roofs(city, cloud_of(nominal, params.radius, params.height, params.candidates, seed))
-    direct = site.direct_line_db(city, cloud)
-    site.learn_correlation(cloud[NOMINAL], direct[NOMINAL])
-    search = _Search(site, city, trace, cloud, direct, seed)
-    search.screen()
+    search, params = SiteSearch(site, city, trace, seed), site.params
     for number, (share, _) in enumerate(STAGES):
         until = round((params.traces - 1) * sum(part for _, part in STAGES[: number + 1]))
         if number == 0:
             for k in search.spread_out(max(until - 2, 2), APART * params.radius):
                 search.trace(k)
         else:
-            search.surround(share * params.radius, params, seed + number)
+            search.surround(share * params.radius, seed + number)
         while len(search.traced) < until:
             search.trace(search.next())
         if number in (0, len(STAGES) - 1):
             search.relearn()
-    search.add(site.above_roofs(city, search.known().mean()[None]))
-    search.trace(len(search.cloud) - 1)
-    return search.result()
+    search.choose()
+    return search
 
 
-class _Search:
-    """The course of a search: candidates, and what was traced of them."""
+class SiteSearch:
+    """The course of a search and what it found; of the :class:`Site`, it learns the correlation of residuals."""
 
-    def __init__(self, site: Site, city: City, trace: Trace, cloud: Floats, direct: Floats, seed: int) -> None:
-        self.site, self.city, self._trace, self.cloud, self.direct, self.seed = site, city, trace, cloud, direct, seed
+    def __init__(self, site: Site, city: City, trace: Trace, seed: int) -> None:
+        self.site, self._city, self._trace, self._seed = site, city, trace, seed
+        nominal = site.nominal.x[0], site.nominal.y[0], site.nominal.h[0]
+        params = site.params
+        #: Candidate poses, (candidate, 3), and their path gains by the direct line alone [dB], (candidate, ue).
+        self.cloud = site.above_roofs(city, cloud_of(nominal, params.radius, params.height, params.candidates, seed))
+        self._direct = site.direct_line_db(city, self.cloud)
+        site.learn_correlation(self.cloud[NOMINAL], self._direct[NOMINAL])
+        #: Their log-evidence by the direct line alone, (candidate,).
+        self.cheap = self._screened(self.cloud, self._direct)
+        #: Candidates that were traced, in order, which was best after each trace, and which is the calibrated pose.
         self.traced: list[int] = []
-        self.gains: list[Floats] = []
-        self.evidence = self.cheap = np.empty(0)
         self.history: list[int] = []
+        self.chosen = NOMINAL
+        #: What was traced [dB], each (ue,), and its log-evidence, (trace,).
+        self.gains: list[Floats] = []
+        self.evidence = np.empty(0)
 
     def _screened(self, poses: Floats, direct: Floats) -> Floats:
         return np.array([self.site.log_evidence(pose, g, fine=False) for pose, g in zip(poses, direct, strict=True)])
-
-    def screen(self) -> None:
-        """Evidence of every candidate by the direct line."""
-        self.cheap = self._screened(self.cloud, self.direct)
 
     def relearn(self) -> None:
         """Correlation of residuals from the best candidate, and everybody's evidence under it."""
         best = int(self.evidence.argmax())
         self.site.learn_correlation(self.cloud[self.traced[best]], self.gains[best])
-        self.screen()
+        self.cheap = self._screened(self.cloud, self._direct)
         poses = zip(self.cloud[self.traced], self.gains, strict=True)
         self.evidence = np.array([self.site.log_evidence(pose, gain) for pose, gain in poses])
 
@@ -189,44 +137,66 @@ class _Search:
         self.evidence = np.append(self.evidence, self.site.log_evidence(pose, self.gains[-1]))
         self.history.append(self.traced[int(self.evidence.argmax())])
 
-    def model(self) -> Surrogate:
-        """Log-evidence of all candidates by those that were traced."""
-        return surrogate(self.cloud, self.cheap, np.array(self.traced), self.evidence, self.seed)
+    def _model(self) -> Surrogate:
+        return surrogate(self.cloud, self.cheap, np.array(self.traced), self.evidence, self._seed)
 
     def next(self) -> int:
         """The candidate of greatest expected improvement that was not traced."""
-        gain = self.model().expected_improvement(float(self.evidence.max()))
+        gain = self._model().expected_improvement(float(self.evidence.max()))
         gain[self.traced] = -1.0
         return int(gain.argmax())
 
-    def surround(self, radius: float, params: CalibrationParams, seed: int) -> None:
+    def surround(self, radius: float, seed: int) -> None:
         """Add a cloud of half the candidates round the best one."""
-        best = self.cloud[self.traced[int(self.evidence.argmax())]]
+        best, params = self.cloud[self.traced[int(self.evidence.argmax())]], self.site.params
         low, high = params.height
-        height = np.clip(best[2] + np.array([-radius, radius]), low, high)
-        more = cloud_of(best, radius, height.tolist(), params.candidates // 2 + 1, seed)[1:]
+        height = np.clip(best[2] + np.array([-radius, radius]), low, high).tolist()
+        more = cloud_of(best, radius, height, params.candidates // 2 + 1, seed)[1:]
         away = np.abs(more[:, :2] - [self.site.nominal.x[0], self.site.nominal.y[0]]).max(axis=1)
-        more = more[away <= params.radius]
-        if len(more):
-            self.add(self.site.above_roofs(self.city, more))
+        if (away <= params.radius).any():
+            self._add(more[away <= params.radius])
 
-    def add(self, more: Floats) -> None:
-        """More candidates, screened."""
-        direct = self.site.direct_line_db(self.city, more)
-        self.cloud, self.direct = np.vstack([self.cloud, more]), np.vstack([self.direct, direct])
+    def _add(self, more: Floats) -> None:
+        more = self.site.above_roofs(self._city, more)
+        direct = self.site.direct_line_db(self._city, more)
+        self.cloud, self._direct = np.vstack([self.cloud, more]), np.vstack([self._direct, direct])
         self.cheap = np.append(self.cheap, self._screened(more, direct))
 
-    def known(self) -> SiteFit:
-        """What is known, the last that was traced being the calibrated pose."""
-        return SiteFit(
-            self.site, self.cloud, self.cheap, self.traced, self.gains, self.evidence, self.traced[-1], self.history,
-            self.seed,
-        )  # fmt: skip
-
-    def result(self) -> SiteFit:
-        """What was found: the last that was traced, the posterior's mean, or a better one."""
-        found = self.known()
-        stated = found.stated_evidence
+    def choose(self) -> None:
+        """Trace the posterior's mean, which is the calibrated pose, or a better one."""
+        self._add(self.posterior()[1][None])
+        self.trace(len(self.cloud) - 1)
+        stated, self.chosen = self.stated_evidence, self.traced[-1]
         if stated[-1] < stated.max() - BETWEEN_MODES:
-            found = replace(found, chosen=self.traced[int(self.model().mean[self.traced].argmax())])
-        return found
+            self.chosen = self.traced[int(self._model().mean[self.traced].argmax())]
+
+    @property
+    def stated_evidence(self) -> Floats:
+        """Log posterior density of the traced candidates as it is stated, (trace,), up to a constant."""
+        return self._as_stated(self.cloud[self.traced], self.evidence)
+
+    def _as_stated(self, poses: Floats, evidence: Floats) -> Floats:
+        prior = self.site.log_prior(poses)
+        return STATED * (evidence - prior) + prior
+
+    def stated(self, poses: Floats, cheap: Floats) -> Surrogate:
+        """Log posterior density as it is stated, of poses (pose, 3) with their log-evidence by the direct line."""
+        cheap = self._as_stated(poses, cheap)
+        return surrogate(poses, cheap, np.array(self.traced), self.stated_evidence, self._seed)
+
+    def posterior(self) -> tuple[Floats, Floats, Floats]:
+        """Posterior weights of the candidates, (candidate,), mean and standard deviation of x, y, h [m], (3,) each."""
+        weights = self.stated(self.cloud, self.cheap).weights(self.cloud)
+        mean = np.array([weights @ axis for axis in np.ascontiguousarray(self.cloud.T)])
+        away = (self.cloud - mean) ** 2
+        return weights, mean, np.array([np.sqrt(weights @ axis) for axis in np.ascontiguousarray(away.T)])
+
+    @property
+    def pose(self) -> Floats:
+        """The calibrated pose, (3,)."""
+        return self.cloud[self.chosen]
+
+    def solved(self, candidate: int | None = None) -> list[Solved]:
+        """Levels of a traced candidate, or else of the calibrated pose, a sector each; silent UEs are censored."""
+        k = self.chosen if candidate is None else candidate
+        return self.site.solve(self.cloud[k], self.gains[self.traced.index(k)], censored=True)

@@ -34,15 +34,14 @@ class Surrogate:
         z = (self.mean - best) / self.sd
         return np.asarray(self.sd * (z * norm.cdf(z) + norm.pdf(z)))
 
+    def weights(self, points: Floats) -> Floats:
+        """Posterior weights of the candidates (candidate,): exp(mean), times the volume that each stands for.
 
-def weights_of(model: Surrogate, points: Floats) -> Floats:
-    """Posterior weights of the candidates (candidate,): exp(mean), times the volume that each stands for.
-
-    Clouds round the best candidates make some regions denser; the volume evens that out.
-    """
-    near = min(NEIGHBOURS, len(points) - 1)
-    volume = 3 * np.log(np.maximum(cKDTree(points).query(points, k=near + 1)[0][:, -1], 0.1))
-    return np.asarray(softmax(model.mean + volume))
+        Clouds round the best candidates make some regions denser; the volume evens that out.
+        """
+        near = min(NEIGHBOURS, len(points) - 1)
+        volume = 3 * np.log(np.maximum(cKDTree(points).query(points, k=near + 1)[0][:, -1], 0.1))
+        return np.asarray(softmax(self.mean + volume))
 
 
 def surrogate(points: Floats, cheap: Floats, traced: NDArray[np.intp], evidence: Floats, seed: int) -> Surrogate:
@@ -54,20 +53,18 @@ def surrogate(points: Floats, cheap: Floats, traced: NDArray[np.intp], evidence:
     from sklearn.gaussian_process import GaussianProcessRegressor
     from sklearn.gaussian_process.kernels import RBF, ConstantKernel, WhiteKernel
 
-    cheap = np.maximum(cheap, cheap.max() - DEEP)
-    value = np.maximum(evidence, evidence.max() - DEEP)
+    cheap, value = (np.maximum(told, told.max() - DEEP) for told in (cheap, evidence))
     spread = cheap[traced] - cheap[traced].mean()
     slope = float(np.clip(spread @ (value - value.mean()) / (spread @ spread + 1.0), 0.0, 1.0))
     centre = float((value - slope * cheap[traced]).mean())
     rest = value - centre - slope * cheap[traced]
-    low, high = ADDED
-    kernel = ConstantKernel(np.clip(rest.var(), low**2, high**2), (low**2, high**2)) * RBF(
-        [25.0, 25.0, 25.0], [POSITION_SCALE, POSITION_SCALE, HEIGHT_SCALE]
-    ) + WhiteKernel(1.0, (NOISE[0] ** 2, NOISE[1] ** 2))
+    low, high = (sd**2 for sd in ADDED)
+    scales = RBF([25.0, 25.0, 25.0], [POSITION_SCALE, POSITION_SCALE, HEIGHT_SCALE])
+    noise = WhiteKernel(1.0, (NOISE[0] ** 2, NOISE[1] ** 2))
+    kernel = ConstantKernel(np.clip(rest.var(), low, high), (low, high)) * scales + noise
     process = GaussianProcessRegressor(kernel, random_state=seed)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)  # a scale at its bound says that data do not tell it
         process.fit(points[traced], rest)
     mean, sd = process.predict(points, return_std=True)
-    noise = process.kernel_.k2.noise_level
-    return Surrogate(centre + slope * cheap + mean, np.sqrt(np.maximum(sd**2 - noise, 1e-6)))
+    return Surrogate(centre + slope * cheap + mean, np.sqrt(np.maximum(sd**2 - process.kernel_.k2.noise_level, 1e-6)))

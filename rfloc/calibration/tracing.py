@@ -20,21 +20,10 @@ TRACES = 1
 
 
 class Tracer:
-    """Traces poses of one site at its UEs, each once.
+    """Traces poses of one site at its UEs x, y [m], each once; gains are kept in a folder, a file a pose.
 
-    Parameters
-    ----------
-    x, y : ndarray, shape (ue,)
-        UEs [m].
-    folder : Path, optional
-        Where gains are kept, a file a pose.
-
-    Attributes
-    ----------
-    computed : int
-        Poses that were traced now.
-    saved_s : float
-        Time that the others took when they were [s], so that an interrupted search still knows its cost.
+    `computed` poses were traced now; the others took `saved_s` [s] when they were: an interrupted search still knows
+    its cost.
     """
 
     def __init__(self, plane: Plane, rays: Rays, x: Floats, y: Floats, folder: Path | None = None) -> None:

@@ -34,13 +34,6 @@ def test_reports_are_thinned_and_silence_is_counted_once_a_square() -> None:
     assert found.quiet_ue.max() < 150 <= found.ue.min()
 
 
-def test_only_the_ues_in_use_count() -> None:
-    links = measured(table(), table(), n=60)
-    use = np.arange(60) < 25
-    (found,) = reports_of(links, use, RADIO, 0)
-    assert found.x == pytest.approx(links.ue_x.values[:25])
-
-
 def test_a_full_report_hides_what_is_weaker_than_its_weakest() -> None:
     nrsrp = np.array([[-80.0, -90.0, np.nan]] * 30 + [[-80.0, np.nan, np.nan]] * 30)
     values = {name: nrsrp for name in ("nrsrp", "rssi", "nsinr", "nrsrq")} | {"nsinr": np.where(nrsrp < 0, 20.0, nrsrp)}
