@@ -216,9 +216,8 @@ def evaluation_crops(
     """Fixed crops of the UEs of some roles, ordered by role, then UE: `per_ue` each, with `min_heard` stations inside.
 
     A UE is dropped where one of its crops finds no eligible centre; the attributes `<role>_ues`, `<role>_dropped`
-    count them. Each UE draws from a random stream of its own, by seed, kind of crop, campaign and place: another UE or
-    role moves no other's crops. With `variable`, each crop has an edge in `size` [m], drawn anew with its centre, and
-    `crop_size` is the mean edge.
+    count them. Each UE draws from a stream of its own, by seed, kind of crop, campaign and place: another UE moves no
+    other's crops. `variable` ones have an edge in `size` [m], drawn with the centre; `crop_size` is the mean edge.
 
     Raises
     ------
