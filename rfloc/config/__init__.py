@@ -18,18 +18,15 @@ import yaml
 from pydantic import BaseModel, ValidationError
 
 from rfloc.config.sections import *  # noqa: F403 - every section is to be had here
-from rfloc.config.sections import DataParams, Params, Section
+from rfloc.config.sections import DataParams, Params
 from rfloc.errors import ConfigError, DataError, nearest
 
-_SECTIONS: dict[str, type[Section]] = {
-    name: info.annotation
-    for name, info in Params.model_fields.items()
-    if isinstance(info.annotation, type) and issubclass(info.annotation, Section)
+_SECTIONS: dict[str, Any] = {
+    name: info.annotation for name, info in Params.model_fields.items() if hasattr(info.annotation, "model_fields")
 }
 #: Where the value of each knob lies, by the name that pages and command lines give it: (section, key).
-KNOBS: dict[str, tuple[str, str]] = {
-    **{name: ("", name) for name in ("scale", "seed")},
-    **{f"{section}_{key}": (section, key) for section, model in _SECTIONS.items() for key in model.model_fields},
+KNOBS: dict[str, tuple[str, str]] = {name: ("", name) for name in ("scale", "seed")} | {
+    f"{section}_{key}": (section, key) for section, model in _SECTIONS.items() for key in model.model_fields
 }
 
 _LITERALS = (bool, int, float, str, list, dict, type(None))
@@ -59,14 +56,11 @@ def check(model: type[S], values: Mapping[str, Any], where: str = "") -> S:
                 problems.append(f"unknown parameter {key!r}")
                 mends.append(nearest(str(path[-1]), _known_keys(model, path)))
             else:
-                said = item["msg"].removeprefix("Value error, ")
                 got = "" if item["type"] in ("missing", "value_error") else f" (got {item['input']!r})"
+                said = item["msg"].removeprefix("Value error, ")
                 problems.append(f"parameter {key or where or 'params'}: {said}{got}")
-        raise ConfigError(
-            "; ".join(problems),
-            "every parameter is checked when it is loaded, so that a slip cannot pass unnoticed",
-            "; ".join(mends) or "conf/ holds the defaults, rfloc/config/sections.py the allowed values",
-        ) from None
+        mend = "; ".join(mends) or "conf/ holds the defaults, rfloc/config/sections.py the allowed values"
+        raise ConfigError("; ".join(problems), "every parameter is checked when it is loaded", mend) from None
 
 
 def _numbers(value: Any) -> Any:

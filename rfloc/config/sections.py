@@ -35,7 +35,6 @@ Depth = Annotated[int, Field(ge=0, le=20)]
 Box = Annotated[list[float], Field(min_length=4, max_length=4), AfterValidator(_on_the_map)]
 Range = Annotated[list[Positive], Field(min_length=2, max_length=2), AfterValidator(_rises)]
 LatLon = Annotated[list[float], Field(min_length=2, max_length=2)]
-#: A time in UTC, to the second.
 Time = Annotated[str, Field(pattern=r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ$")]
 
 
