@@ -130,8 +130,7 @@ class Grid(_Carried):
     @property
     def extent(self) -> tuple[float, float, float, float]:
         """(x_min, x_max, y_min, y_max) [m], as matplotlib's `imshow(origin="lower")` wants it."""
-        x_min, y_min, x_max, y_max = self.bounds
-        return x_min, x_max, y_min, y_max
+        return self.bounds[0], self.bounds[2], self.bounds[1], self.bounds[3]
 
     def to_pixel(self, x: ArrayLike, y: ArrayLike) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """x, y [m] to fractional (row, column); a cell's centre is at +0.5."""
