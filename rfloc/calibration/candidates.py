@@ -88,10 +88,7 @@ class AntennaTable:
 
 
 def cloud_of(centre: ArrayLike, radius: float, height: Sequence[float], n: int, seed: int) -> Floats:
-    """`n` candidate poses, (n, 3), the centre first, the others a Sobol sequence (uniform, space-filling).
-
-    Within the square of half edge `radius` [m] round the centre and the range `height` [m above ground].
-    """
+    """`n` poses, (n, 3): the centre, then a Sobol sequence within +-`radius` [m] of it and heights `height` [m]."""
     (x, y, h), (low, high) = np.asarray(centre, float), height
     points = qmc.Sobol(3, rng=np.random.default_rng(seed)).random(2 ** max(n - 1, 1).bit_length())[: n - 1]
     dx, dy = radius * (2 * points[:, :2].T - 1)

@@ -14,12 +14,9 @@ from rfloc.datasets.radio import SUBCARRIERS, reportable_dbm
 from rfloc.stations import Stations
 
 Floats = NDArray[np.float64]
-Bools = NDArray[np.bool_]
 
-#: A station that arrives this far above the weakest report is certainly strong enough to be reported [dB] ...
-STRONG_DB = 20.0
-#: ... and so it is at UEs this near [m].
-NEAR = 25.0
+#: A station that arrives this far above the weakest report is strong enough to be reported [dB], and so near it [m].
+STRONG_DB, NEAR = 20.0, 25.0
 #: Where at least this share of UEs reports the greatest number of stations, that number is a limit.
 FULL = 0.02
 #: Silent UEs of one square of this edge repeat each other: one is kept [m].
@@ -61,13 +58,17 @@ def reported_level(links: xr.Dataset, radio: RadioParams) -> Floats:
     return np.where(np.isfinite(nrsrp), both, implied)
 
 
-def reports_of(links: xr.Dataset, use: Bools, radio: RadioParams, seed: int) -> list[Reports]:
+def reports_of(links: xr.Dataset, use: NDArray[np.bool_], radio: RadioParams, seed: int) -> list[Reports]:
     """The reports of every station of links by the UEs in `use` (bool, shape (ue,)), at most :data:`MOST` each."""
     rng = np.random.default_rng(seed)
     x, y = links["ue_x"].values[use], links["ue_y"].values[use]
     power = Stations.from_dataset(links).power - 10 * np.log10(SUBCARRIERS * radio.resource_blocks)
     level = reported_level(links, radio)[use]
-    threshold = _reportable(links, level, use, radio)
+    threshold = reportable_dbm(links["nrsrp"].values.astype(float), links["nsinr"].values, radio)[use]
+    count = np.isfinite(level).sum(axis=1)
+    full = (count == count.max(initial=0)) & (count > 0)
+    if full.mean() >= FULL:  # such UEs may have stopped counting, and report nothing weaker than their weakest
+        threshold[full] = np.maximum(threshold[full], np.nanmin(level[full], axis=1))
     found = []
     for b in range(level.shape[1]):
         heard = np.sort(rng.permutation(np.flatnonzero(np.isfinite(level[:, b])))[:MOST])
@@ -78,20 +79,6 @@ def reports_of(links: xr.Dataset, use: Bools, radio: RadioParams, seed: int) -> 
         gain, least = level[heard, b] - power[b], threshold[quiet] - power[b]
         found.append(Reports(heard, x[heard], y[heard], gain, quiet, least, missed))
     return found
-
-
-def _reportable(links: xr.Dataset, level: Floats, use: Bools, radio: RadioParams) -> Floats:
-    """Weakest level that each UE could have reported [dBm], shape (ue,).
-
-    A UE that reports as many stations as any does may have stopped counting: it could not have reported a station
-    weaker than its weakest.
-    """
-    threshold = reportable_dbm(links["nrsrp"].values.astype(float), links["nsinr"].values, radio)[use]
-    count = np.isfinite(level).sum(axis=1)
-    full = (count == count.max(initial=0)) & (count > 0)
-    if full.mean() >= FULL:
-        threshold[full] = np.maximum(threshold[full], np.nanmin(level[full], axis=1))
-    return threshold
 
 
 def missed_share(x: Floats, y: Floats, measured: Floats, threshold: Floats) -> float:

@@ -35,10 +35,7 @@ class Surrogate:
         return np.asarray(self.sd * (z * norm.cdf(z) + norm.pdf(z)))
 
     def weights(self, points: Floats) -> Floats:
-        """Posterior weights of the candidates (candidate,): exp(mean), times the volume that each stands for.
-
-        Clouds round the best candidates make some regions denser; the volume evens that out.
-        """
+        """Posterior weights, (candidate,): exp(mean) times the volume that each stands for, as clouds overlap."""
         near = min(NEIGHBOURS, len(points) - 1)
         volume = 3 * np.log(np.maximum(cKDTree(points).query(points, k=near + 1)[0][:, -1], 0.1))
         return np.asarray(softmax(self.mean + volume))
