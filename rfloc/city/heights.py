@@ -31,7 +31,6 @@ LEVEL_RANGE = (1.0, 50.0)
 
 #: Floor height by kind of building [m]; every other kind has 3 m.
 FLOOR_HEIGHT = {"industrial": 4.5, "warehouse": 4.5, "commercial": 3.5, "office": 3.5, "retail": 3.5}
-DEFAULT_FLOOR = 3.0
 
 #: Middle of the usual heights by kind of building [m]. A kind is the tag `building`, or `amenity` where that says more.
 KIND_HEIGHT: dict[str, float] = {
@@ -75,7 +74,7 @@ def assign_heights(buildings: gpd.GeoDataFrame, prior: float | None) -> gpd.GeoD
     kind = kind.where(kind.isin(list(KIND_HEIGHT)) | ~amenity.isin(list(KIND_HEIGHT)), amenity)
     height, render = (buildings[name].map(parse_length).astype(float) for name in ("height", "render_height"))
     levels = pd.to_numeric(buildings["levels"], errors="coerce").astype(float)
-    floors, usual = kind.map(FLOOR_HEIGHT).fillna(DEFAULT_FLOOR), kind.map(KIND_HEIGHT).astype(float)
+    floors, usual = kind.map(FLOOR_HEIGHT).fillna(3.0), kind.map(KIND_HEIGHT).astype(float)
     applies = [height.between(*HEIGHT_RANGE), levels.between(*LEVEL_RANGE), render.between(*HEIGHT_RANGE), usual > 0]
     by_area = np.select([buildings.area > limit for limit, _ in AREA_HEIGHT], [usual for _, usual in AREA_HEIGHT])
     rest, source = (by_area, "area") if prior is None else (prior, "prior")

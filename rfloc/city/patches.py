@@ -27,11 +27,6 @@ class Patch:
     col: int  #: 0 is the westernmost
     params: CityParams  #: what it is built from
 
-    @property
-    def is_region(self) -> bool:
-        """Whether it is the region as it stands, built as the city of that key."""
-        return self.key == self.region
-
 
 def cut(region: str, params: CityParams, patches: Sequence[int], margin: float) -> list[Patch]:
     """Cut a region into patches (rows, columns) of equal extent in latitude and longitude, row by row from the south.
@@ -64,7 +59,7 @@ def neighbours(patch: Patch, patches: list[Patch]) -> list[Patch]:
 
 def build_patch(patch: Patch, data_root: str | Path, build: str | Path) -> City:
     """Build a patch into `build/patches/<key>`, or open the city in `build/cities` that it is (raises DataError)."""
-    if patch.is_region:
+    if patch.key == patch.region:
         return open_city(Path(build) / "cities" / patch.key)
     return build_city(patch.key, patch.params, data_root, Path(build) / "patches" / patch.key)
 

@@ -1,8 +1,6 @@
 """A small map in OpenStreetMap's own formats: a house, a block with a courtyard, streets, a tunnel and a railway."""
 
 import json
-import struct
-from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from xml.sax.saxutils import quoteattr
@@ -78,38 +76,9 @@ class OsmMap:
             lines.append(f'<relation id="{i}">{of}{tagged(tags)}</relation>')
         return "\n".join([*lines, "</osm>", ""])
 
-    def pbf(self) -> bytes:
-        """As planet extracts are published: protocol buffers, uncompressed."""
-        words = [""]
-
-        def word(text: str) -> int:
-            if text not in words:
-                words.append(text)
-            return words.index(text)
-
-        def tagged(tags: dict[str, str]) -> bytes:
-            return _packed(2, [word(k) for k in tags]) + _packed(3, [word(v) for v in tags.values()])
-
-        group = b""
-        for i, (lon, lat) in enumerate(self.nodes, 1):
-            place = [_number(8, _zigzag(round(lat * 1e7))), _number(9, _zigzag(round(lon * 1e7)))]
-            group += _bytes(1, _number(1, _zigzag(i)) + b"".join(place))
-        for i, (refs, tags) in enumerate(self.ways, 1):
-            group += _bytes(3, _number(1, i) + tagged(tags) + _packed(8, _deltas(refs)))
-        for i, (members, tags) in enumerate(self.relations, 1):
-            ids, roles = [way for way, _ in members], [word(role) for _, role in members]
-            of = _packed(8, roles) + _packed(9, _deltas(ids)) + _packed(10, [1] * len(ids))
-            group += _bytes(4, _number(1, i) + tagged(tags) + of)
-        table = b"".join(_bytes(1, text.encode()) for text in words)
-        block = _bytes(1, table) + _bytes(2, group)
-        return _blob("OSMHeader", _bytes(4, b"OsmSchema-V0.6")) + _blob("OSMData", block)
-
     def write(self, path: Path) -> Path:
-        """Write to a `.osm` or `.pbf` file."""
-        if path.suffix == ".pbf":
-            path.write_bytes(self.pbf())
-        else:
-            path.write_text(self.xml())
+        """Write to a `.osm` file."""
+        path.write_text(self.xml())
         return path
 
 
@@ -126,38 +95,3 @@ def small_map() -> OsmMap:
     osm.way(LineString([(-80, 60), (80, 60)]), railway="rail")
     osm.way(shapely.box(60, 60, 70, 70).exterior, landuse="grass")
     return osm
-
-
-def _varint(value: int) -> bytes:
-    out = bytearray()
-    while value > 127:
-        out.append(value & 127 | 128)
-        value >>= 7
-    return bytes([*out, value])
-
-
-def _zigzag(value: int) -> int:
-    return value * 2 if value >= 0 else -value * 2 - 1
-
-
-def _deltas(values: list[int]) -> list[int]:
-    return [_zigzag(b - a) for a, b in zip([0, *values], values, strict=False)]
-
-
-def _number(key: int, value: int) -> bytes:
-    return _varint(key << 3) + _varint(value)
-
-
-def _bytes(key: int, value: bytes) -> bytes:
-    return _varint(key << 3 | 2) + _varint(len(value)) + value
-
-
-def _packed(key: int, values: Iterable[int]) -> bytes:
-    content = b"".join(map(_varint, values))
-    return _bytes(key, content) if content else b""
-
-
-def _blob(kind: str, content: bytes) -> bytes:
-    blob = _bytes(1, content)
-    header = _bytes(1, kind.encode()) + _number(3, len(blob))
-    return struct.pack(">I", len(header)) + header + blob

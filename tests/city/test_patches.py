@@ -45,7 +45,7 @@ def test_neighbours_touch():
 
 def test_one_patch_is_the_city_as_it_is(tmp_path, toy_city):
     (patch,) = cut("munich", city_params("munich"), [1, 1], 500.0)
-    assert patch.is_region and patch.params == city_params("munich")
+    assert patch.key == "munich" and patch.params == city_params("munich")
     with pytest.raises(DataError, match="there is no"):
         build_patch(patch, PROJECT / "data", tmp_path)
     (toy,) = cut("toy", city_params("toy"), [1, 1], 500.0)
