@@ -52,10 +52,16 @@ def _parser() -> argparse.ArgumentParser:
     run.add_argument("-p", "--set", action="append", default=[], metavar="name=value", help="override one parameter")
     cost = command("cost", _cost, "say what B and C would cost at two scales, from a measured probe")
     cost.add_argument("--scale", default="paper", help="beside that of params.yaml, one of conf/scale (default: paper)")
-    cost.add_argument("--samples", type=int, default=1_000_000, help="rays a station of the probe (default: 1000000)")
+    cost.add_argument("--samples", type=_many, default=1_000_000, help="rays a station of the probe (default: 1000000)")
     command("book", _book, "build the book from what the pipeline made")
     command("verify", _verify, "check that results/ is what the pipeline wrote")
     return parser
+
+
+def _many(text: str) -> int:
+    if (value := int(text)) < 1000:
+        raise ValueError
+    return value
 
 
 def _fetch(args: argparse.Namespace) -> int:
@@ -92,7 +98,10 @@ def compose(root: Path, overrides: Sequence[str], target: Path | None = None) ->
             why = " ".join(line.strip() for line in said.splitlines() if line.strip())
             what = f"conf/ cannot be composed with {' '.join(overrides)}"
             raise ConfigError(what, why, _nearest_keys(overrides)) from None
-        config.read(part)
+        scale, asked = config.read(part).scale, [o.partition("=")[2] for o in overrides if o.startswith("scale=")]
+        if asked and asked[-1] != scale:
+            said = f"conf/scale/{asked[-1]}.yaml says that its scale is {scale!r}, under which its results would lie"
+            raise ConfigError(said, "a scale that builds on another names itself", f"add `scale: {asked[-1]}` to it")
         part.replace(target)
     return target
 
@@ -143,5 +152,5 @@ def _book(args: argparse.Namespace) -> int:
 def _verify(args: argparse.Namespace) -> int:
     from rfloc.pipeline.record import verify
 
-    print(f"{verify(config.project_root())} checks: results/ is what the pipeline wrote with these parameters")
+    print(verify(config.project_root()))
     return 0

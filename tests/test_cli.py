@@ -55,6 +55,12 @@ def test_params_that_cannot_be_leave_the_file_alone(clone, capsys, args, said):
     assert not list(clone.glob(".params-*"))
 
 
+def test_a_scale_that_builds_on_another_names_itself(clone, capsys):
+    (clone / "conf/scale/mine.yaml").write_text("# @package _global_\ndefaults: [rome, _self_]\nseed: 3\n")
+    assert main(["params", "--scale", "mine"]) == 2
+    assert "says that its scale is 'rome'" in capsys.readouterr().err
+
+
 def test_errors_made_on_purpose_print_what_why_mend_without_a_traceback(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     assert main(["verify"]) == 2

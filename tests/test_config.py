@@ -1,4 +1,5 @@
 import copy
+import shutil
 from pathlib import Path
 
 import pytest
@@ -80,7 +81,8 @@ def test_parameters_cannot_be_changed_in_passing(raw):
 
 
 @pytest.fixture
-def project(raw, tmp_path, monkeypatch) -> Path:
+def project(raw, project_root, tmp_path, monkeypatch) -> Path:
+    shutil.copytree(project_root / "conf", tmp_path / "conf")
     (tmp_path / "params.yaml").write_text(yaml.safe_dump(raw))
     (tmp_path / "dvc.yaml").touch()
     monkeypatch.chdir(tmp_path)
@@ -92,6 +94,15 @@ def test_a_page_declares_some_knobs_and_loads_the_rest(project, raw):
     P = config.load({"crops_size": 400.0, "seed": 3, "rays": 10, "splits": config, "radio": 1.0})
     assert (P.crops.size, P.seed) == (400.0, 3)
     assert P.crops.jitter == raw["crops"]["jitter"]
+
+
+def test_a_page_as_written_takes_the_scale_of_params(project, raw):
+    (project / "params.yaml").write_text(yaml.safe_dump(changed(raw, "crops.size", 600.0)))
+    default = raw["crops"]["size"]
+    assert config.load({"crops_size": default}).crops.size == 600.0
+    assert config.load({"crops_size": 400.0}).crops.size == 400.0
+    injected = ["", "import rfloc", f"# Parameters\ncrops_size = {default}\n"]
+    assert config.load({"crops_size": default, "In": injected}).crops.size == default
 
 
 @pytest.mark.parametrize(

@@ -76,8 +76,8 @@ def read(path: str | Path = "params.yaml") -> Params:
     """Read and check a parameter file (raises ConfigError)."""
     try:
         return check(Params, yaml.safe_load(Path(path).read_text()))
-    except FileNotFoundError:
-        raise ConfigError(f"there is no {path}", "", "compose it with `rfloc params --scale demo`") from None
+    except OSError as error:
+        raise ConfigError(f"{path} can't be read", str(error), "compose it with `rfloc params --scale demo`") from None
     except yaml.YAMLError as error:
         raise ConfigError(f"{path} is not valid YAML", " ".join(str(error).split()), "mend that line") from None
 
@@ -85,18 +85,32 @@ def read(path: str | Path = "params.yaml") -> Params:
 def load(variables: Mapping[str, Any]) -> Params:
     """The project's parameters as a page sees them: `P = config.load(globals())`.
 
-    Variables that are knobs (`crops_size`, `seed`), declared by the page or injected by papermill, stand over what
-    params.yaml holds; one that looks like a knob and is none is a ConfigError, as is a wrong value.
+    Variables that are knobs (`crops_size`, `seed`) stand over what params.yaml holds where papermill injected them or
+    their value is not the default any more: as written, a page takes the scale of params.yaml. One that looks like a
+    knob and is none is a ConfigError, as is a wrong value.
     """
     given = {name: value for name, value in variables.items() if isinstance(value, _LITERALS) and name[:1] != "_"}
     looks = (name for name in given if name not in KNOBS and like_a_knob(name))
     if unknown := next(looks, None):
         raise ConfigError(f"there is no parameter {unknown!r}", "a knob's name is section_key", nearest(unknown, KNOBS))
-    params = overlay(read(project_root() / "params.yaml"), {k: v for k, v in given.items() if k in KNOBS})
+    root = project_root()
+    cells = [cell for cell in variables.get("In", ()) if cell.startswith("# Parameters\n")]  # papermill's own
+    injected = {name for cell in cells for name in re.findall(r"^(\w+) =", cell, re.M)}
+    written = {name: value for name, value in given.items() if name in KNOBS}
+    turned = {k: v for k, v in written.items() if k in injected or v != _defaults(root).get(k, ...)}
+    params = overlay(read(root / "params.yaml"), turned)
     experiment = given.get("experiment")
     if experiment is not None and experiment not in params.experiments:
         raise ConfigError(f"there is no experiment {experiment!r}", "", nearest(str(experiment), params.experiments))
     return params
+
+
+def _defaults(root: Path) -> dict[str, Any]:
+    """Values of knobs at the default scale, as conf/ holds them."""
+    raw = yaml.safe_load((root / "conf/config.yaml").read_text())
+    raw["splits"] = yaml.safe_load((root / "conf/splits/blocks.yaml").read_text())
+    places = ((name, (raw.get(section) if section else raw) or {}, key) for name, (section, key) in KNOBS.items())
+    return {name: held[key] for name, held, key in places if key in held}
 
 
 def like_a_knob(name: str) -> bool:

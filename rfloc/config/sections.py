@@ -87,7 +87,9 @@ class CampaignParams(Section):
     """Dataset A: the measured campaign, real or with hidden parameters."""
 
     kind: Literal["hidden", "nbiot", "table"]  #: hidden: simulated reality; nbiot: a .mat file; table: CSV or Parquet
-    cities: list[str]  #: cities with a campaign: the first is home, others are tested zero-shot
+    cities: Annotated[
+        list[str], Field(min_length=1)
+    ]  #: cities with a campaign: the first is home, others are tested zero-shot
     stations: Count  #: hidden: base stations a city
     height: Range  #: hidden: mast height range [m]
     ues: Count  #: hidden: UE locations a city
@@ -174,7 +176,7 @@ class SimulationParams(Section):
 class SyntheticParams(Section):
     """Datasets B, with the measured stations, and C, with invented ones (paper 4.2, 4.3)."""
 
-    b_cities: list[str]  #: cities of dataset B
+    b_cities: Annotated[list[str], Field(min_length=1)]  #: cities of dataset B
     b_ues: Count  #: UEs a city of dataset B
     b_where: Literal["streets", "outdoor", "box"]  #: UEs of B: on streets, all outdoor ground, anywhere (the paper's)
     c_source: Literal["rays", "statistical"]  #: levels of C: traced, or of the simulator fitted on A's training UEs
@@ -326,7 +328,7 @@ class EvaluationParams(Section):
 class Params(Section):
     """All of params.yaml."""
 
-    scale: str  #: which conf/scale composed this
+    scale: Annotated[str, Field(pattern=r"^\w+$")]  #: which conf/scale composed this
     variant: str  #: which conf/variant composed this
     seed: Whole  #: seed of everything random
     data: DataParams
@@ -357,8 +359,8 @@ class Params(Section):
                 if self.cities[name].patches_only and (where in whole or self.synthetic.c_patches == [1, 1]):
                     raise ValueError(f"{where} names {name!r}, of which only patches are built")
         for key, experiment in self.experiments.items():
-            if experiment.start != "init" and experiment.start not in self.experiments:
-                raise ValueError(f"experiments.{key}.start is {experiment.start!r}, which is no experiment")
+            if experiment.start == key or experiment.start not in {"init", *self.experiments}:
+                raise ValueError(f"experiments.{key}.start is {experiment.start!r}, which is no other experiment")
         if self.crops.pixels % self.model.patch:
             raise ValueError(f"crops.pixels={self.crops.pixels} is no multiple of model.patch={self.model.patch}")
         return self

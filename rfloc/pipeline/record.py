@@ -32,8 +32,8 @@ PACKAGES = (
     "rfloc", "torch", "lightning", "transformers", "sionna-rt", "mitsuba", "drjit", "karellen-llvm-core", "numpy",
     "scipy", "xarray", "zarr", "scikit-learn", "shapely", "geopandas", "rasterio", "dvc", "papermill", "nbclient",
 )  # fmt: skip
-#: Keys of results that say how long something took.
-_TIME = re.compile(r"(^|_)(s|seconds)$")
+#: Keys of results that say how long something took, or whether it was kept or resumed.
+_TIME = re.compile(r"(^|_)(s|seconds)$|^traced_now$|^resumed_at$")
 #: What makes the code: a change here, and the revision no longer tells what ran.
 _CODE = ("rfloc", "notebooks", "dvc.yaml", "constraints.txt", "pyproject.toml")
 
@@ -143,10 +143,11 @@ def _md5(path: Path) -> str:
     return hashlib.md5(path.read_bytes(), usedforsecurity=False).hexdigest()
 
 
-def verify(root: Path) -> int:
-    """Check results/<scale> against dvc.lock and git, its records against params.yaml; return the number of checks.
+def verify(root: Path) -> str:
+    """Check results/<scale> against dvc.lock and git, its records against params.yaml; return what was checked.
 
-    Raises DataError naming every file that is missing, malformed, changed by hand or made with other parameters.
+    Raises DataError naming every file that is missing, malformed, changed by hand or made with other parameters, else
+    every number that :func:`moved`.
     """
     params = config.read(root / "params.yaml")
     within, problems, seen = f"results/{params.scale}", [], 0
@@ -164,11 +165,20 @@ def verify(root: Path) -> int:
             problems += [f"{file.relative_to(root)}: {what}" for what in found]
         except ValueError as error:
             problems.append(f"{file.relative_to(root)} is no valid JSON: {error}")
-    problems += [f"{what} differs from what git holds" for what in moved(root, params.scale) or ()]
     if problems or not seen:
         said = "; ".join(problems) or "it holds nothing"
         raise DataError(f"{within} cannot be trusted: {said}", "", "run `dvc repro`")
-    return seen
+    changed = moved(root, params.scale)
+    if changed:
+        said, count = "; ".join(changed[:10]), len(changed)
+        mend = "commit the new results if a change of code was to move them, else find what did"
+        raise DataError(f"{count} numbers of {within} are not those that git holds: {said}", "", mend)
+    compared = (
+        "its numbers are those that git holds"
+        if changed == []
+        else "git holds none of these parameters, packages and processor"
+    )
+    return f"{seen} checks: results/ is what the pipeline wrote with these parameters; {compared}"
 
 
 def _refuse(constant: str) -> None:
@@ -177,7 +187,7 @@ def _refuse(constant: str) -> None:
 
 def _wrong(content: Any, params: config.Params) -> Iterator[str]:
     """What is wrong with one record."""
-    if missing := [name for name in FIELDS if name not in content]:
+    if missing := [name for name in FIELDS if not isinstance(content, dict) or name not in content]:
         yield f"{', '.join(missing)} missing"
         return
     if parameters_hash(content["parameters"]) != content["parameters_hash"]:
@@ -190,7 +200,8 @@ def _wrong(content: Any, params: config.Params) -> Iterator[str]:
 def moved(root: Path, scale: str) -> list[str] | None:
     """What of results/<scale> differs from what git holds, times and provenance aside, as "file: key".
 
-    None where nothing can be compared: git holds none, or stages had other parameters, packages or another processor.
+    None where nothing can be compared: git holds none, or stages had other parameters, packages or another processor,
+    as their records say.
     """
     try:
         listed = _git(root, "ls-tree", "-r", "--name-only", "HEAD", "--", f"results/{scale}").split()

@@ -36,9 +36,19 @@ _KERNEL = {"display_name": "Python 3", "language": "python", "name": "python3"}
 def declared(notebook: Path) -> dict[str, Any]:
     """The parameters that a notebook declares, with their defaults (raises NotebookError if it is none)."""
     try:
-        found = papermill.inspect_notebook(notebook)
-        return {name: ast.literal_eval(about["default"]) for name, about in found.items()}
-    except (FileNotFoundError, nbformat.reader.NotJSONError, ValueError) as error:
+        cells = [c for c in nbformat.read(notebook, as_version=4).cells if "parameters" in c.metadata.get("tags", ())]
+        body = ast.parse("\n".join(cell.source for cell in cells)).body
+        if len(cells) > 1 or not all(isinstance(n, ast.Assign) and isinstance(n.targets[0], ast.Name) for n in body):
+            raise ValueError("lines of its cell have the form name = literal")
+        return {node.targets[0].id: ast.literal_eval(node.value) for node in body}  # type: ignore[attr-defined]
+    except (
+        OSError,
+        nbformat.reader.NotJSONError,
+        nbformat.ValidationError,
+        AttributeError,
+        SyntaxError,
+        ValueError,
+    ) as error:
         said = "it takes literals, in one cell tagged `parameters`"
         raise NotebookError(f"{notebook} is no notebook that can be run", said, str(error)) from None
 
@@ -62,6 +72,10 @@ def resolve(
     Raises NotebookError if a given name is neither a knob nor declared, or its value is none that it can have.
     """
     own = {key: value for key, value in given.items() if key not in config.KNOBS}
+    if "scale" in given:
+        raise NotebookError(f"{name}: a scale is no single knob", "", f"rfloc params --scale {given['scale']}")
+    if (key := {**defaults, **own}.get("experiment", "")) and key not in params.experiments:
+        raise NotebookError(f"there is no experiment {key!r}", "", nearest(str(key), params.experiments))
     for key, value in own.items():
         if key not in defaults:
             raise NotebookError(f"{name} has no parameter {key!r}", "", nearest(key, {*defaults, *config.KNOBS}))
@@ -90,7 +104,7 @@ def execute(notebook: Path, values: dict[str, Any], cwd: Path, failed: Path) -> 
                 papermill.execute_notebook(
                     notebook, out, values, cwd=cwd, kernel_name="python3", language="python", progress_bar=False,
                     stdout_file=sys.stdout, stderr_file=sys.stdout, coalesce_streams=True,
-                    config=Config(KernelManager={"transport": "ipc"}),
+                    config=Config(KernelManager={"transport": "ipc", "ip": f"{scratch}/kernel"}),
                 )  # fmt: skip
         except PapermillExecutionError as error:
             write_notebook(normalise(nbformat.read(out, as_version=4)), failed)
@@ -149,6 +163,8 @@ def run(
     """
     root = config.project_root(root or "")
     notebook, out = root / notebook, root / out
+    if not notebook.resolve().is_relative_to(root):
+        raise NotebookError(f"{notebook} lies outside the project {root}", "", "copy it into notebooks/")
     defaults, asked = declared(notebook), dict(map(parse, given))
     params, values = resolve(defaults, config.read(root / "params.yaml"), asked, notebook.name)
     made_by = record.begin(root, stage or out.stem, notebook, params, values)

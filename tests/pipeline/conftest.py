@@ -1,5 +1,6 @@
 """A project folder of one tiny notebook."""
 
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -30,10 +31,11 @@ def smoke_params(project_root: Path, tmp_path_factory: pytest.TempPathFactory) -
 
 
 @pytest.fixture
-def project(tmp_path: Path, smoke_params: str, monkeypatch: pytest.MonkeyPatch) -> Path:
+def project(project_root: Path, tmp_path: Path, smoke_params: str, monkeypatch: pytest.MonkeyPatch) -> Path:
     """An otherwise empty project folder, no stage of DVC."""
     for name in ("DVC_STAGE", "DVC_ROOT"):
         monkeypatch.delenv(name, raising=False)
+    shutil.copytree(project_root / "conf", tmp_path / "conf")
     (tmp_path / "params.yaml").write_text(smoke_params)
     (tmp_path / "dvc.yaml").write_text("stages: {}\n")
     return tmp_path

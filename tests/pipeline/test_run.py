@@ -61,6 +61,7 @@ def test_what_is_given_overrides_declared_or_not(tiny, params, given, value):
         ("note=3", "not of type str"),
         ("factor=true", "not of type float"),
         ("seed=1.5", "seed: .*integer"),
+        ("scale=rome", "rfloc params --scale rome"),
     ],
 )
 def test_unknown_names_and_wrong_values_are_refused(tiny, params, given, said):
@@ -74,11 +75,25 @@ def test_a_value_that_cannot_be_read(text):
         parse(text)
 
 
-def test_missing_and_damaged_notebooks(project):
-    (project / "x.ipynb").write_text("print(1)")
-    for name in ("gone.ipynb", "x.ipynb"):
+def test_missing_and_damaged_notebooks(project, tmp_path_factory):
+    for name, text in {"x.ipynb": "print(1)", "y.ipynb": "{}", "z.ipynb": "[]"}.items():
+        (project / name).write_text(text)
+    for name in ("gone.ipynb", "x.ipynb", "y.ipynb", "z.ipynb"):
         with pytest.raises(NotebookError, match=rf"{name} is no notebook"):
             run(name, OUT, root=project)
+    with pytest.raises(NotebookError, match="outside the project"):
+        run(tmp_path_factory.mktemp("elsewhere") / "a.ipynb", OUT, root=project)
+
+
+@pytest.mark.parametrize("cell", ["x = [1,", "a, b = 1, 2", "x = len('a')"])
+def test_a_parameters_cell_that_is_no_list_of_literals(write, project, cell):
+    with pytest.raises(NotebookError, match=r"tiny\.ipynb is no notebook"):
+        run(write("x", parameters=cell), OUT, root=project)
+
+
+def test_an_experiment_that_is_none(write, project):
+    with pytest.raises(NotebookError, match="no experiment 'Z'"):
+        run(write("x", parameters='experiment = "A"'), OUT, given=["experiment=Z"], root=project)
 
 
 def test_the_output_is_executed_normalised_and_the_same_bytes_twice(project, write, capfd):
