@@ -47,6 +47,15 @@ def test_the_results_are_whole_and_of_the_scale_that_was_asked_for(smoke_project
     assert "results/ is what the pipeline wrote" in run(smoke_project, "rfloc", "verify")
 
 
+def test_from_nothing_the_results_are_those_that_are_committed(project_root, smoke_project):
+    def made_here() -> bool:
+        path = "results/smoke/provenance/simulation.json"
+        ran = [json.loads((root / path).read_text()) for root in (project_root, smoke_project)]
+        return ran[0]["machine"]["cpu"] == ran[1]["machine"]["cpu"] and ran[0]["packages"] == ran[1]["packages"]
+
+    assert record.moved(smoke_project, "smoke") == ([] if made_here() else None)
+
+
 def test_a_second_repro_does_no_work_nor_does_editing_prose(smoke_project):
     assert UP_TO_DATE in run(smoke_project, "dvc", "repro")
     index = smoke_project / "book/index.md"
@@ -88,15 +97,6 @@ def test_papermill_runs_a_notebook_without_dvc(smoke_project, tmp_path):
     assert nbformat.read(out, as_version=4).metadata.papermill.exception is None
     shutil.rmtree(kept)
     shutil.copytree(tmp_path / "cities", kept)
-
-
-def test_from_nothing_the_results_are_those_that_are_committed(project_root, smoke_project):
-    def made_here() -> bool:
-        path = "results/smoke/provenance/simulation.json"
-        ran = [json.loads((root / path).read_text()) for root in (project_root, smoke_project)]
-        return ran[0]["machine"]["cpu"] == ran[1]["machine"]["cpu"] and ran[0]["packages"] == ran[1]["packages"]
-
-    assert record.moved(smoke_project, "smoke") == ([] if made_here() else None)
 
 
 def test_an_edited_docstring_traces_nothing(smoke_project):
