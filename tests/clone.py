@@ -24,14 +24,14 @@ def make_clone(source: Path, target: Path) -> Path:
     return target
 
 
-def run(clone: Path, *command: str, ok: bool = True) -> str:
-    """Run a command in the clone, with its code and this environment's tools, and return what it printed.
+def run(clone: Path, *command: str, ok: bool = True, **more: str) -> str:
+    """Run a command in the clone, with its code, this environment's tools and `more` variables; return what it printed.
 
     Raises AssertionError with the end of the output unless the exit status is as expected (0 if `ok`, else not 0).
     """
     env = {k: v for k, v in os.environ.items() if k not in _NOT_INHERITED}
     env["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{env['PATH']}"
-    env["PYTHONPATH"] = str(clone)
+    env |= {"PYTHONPATH": str(clone), **more}
     streams = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.STDOUT}
     done = subprocess.run(command, cwd=clone, env=env, text=True, check=False, **streams)
     assert (done.returncode == 0) == ok, f"{' '.join(command)} gave {done.returncode}:\n{done.stdout[-6000:]}"
