@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import math
 import os
 import platform
 import re
@@ -222,10 +221,7 @@ def moved(root: Path, scale: str) -> list[str] | None:
 
 
 def _differences(old: Any, new: Any, at: str = "") -> Iterator[str]:
-    """Keys under which two JSON values differ by more than rounding, but for those that say how long something took.
-
-    Paths that are traced one by one come in no fixed order, so that sums over them repeat to rounding.
-    """
+    """Keys under which two JSON values differ, but for those that say how long something took."""
     if isinstance(old, dict) and isinstance(new, dict):
         for key in sorted(old.keys() | new.keys()):
             if not _TIME.search(key):
@@ -233,5 +229,5 @@ def _differences(old: Any, new: Any, at: str = "") -> Iterator[str]:
     elif isinstance(old, list) and isinstance(new, list) and len(old) == len(new):
         for k, pair in enumerate(zip(old, new, strict=True)):
             yield from _differences(*pair, f"{at}[{k}]")
-    elif old != new and not (type(old) is type(new) is float and math.isclose(old, new, rel_tol=1e-9)):
+    elif old != new:
         yield f"{at} ({old} there, {new} here)"

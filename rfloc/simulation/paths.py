@@ -134,7 +134,8 @@ def trace_gain(
             generator = candidate_generator(min(step, x.size), entries)
             paths, buffer = _solve(scene, generator, rays, not ends.explicit, buffer, cap is None)
             real, imag = (np.array(part, np.float64) for part in paths.a)  # (ue, ue port, 1, port, path)
-            gain[batch, k] = (real**2 + imag**2).sum(axis=(1, 2, 3, 4))
+            power = (real**2 + imag**2).reshape(batch.stop - batch.start, -1)
+            gain[batch, k] = np.sort(power).sum(axis=1)  # paths come in no fixed order: sorted, sums repeat to the bit
             count[batch, k] = np.array(paths.valid).reshape(batch.stop - batch.start, -1).sum(axis=1)
     return gain, count
 

@@ -117,7 +117,7 @@ def test_what_moved_against_git_is_named_but_for_times(repository):
     assert record.moved(repository, "smoke") is None  # git holds none yet
     git(repository, "add", "-A")
     git(repository, "commit", "-qm", "results")
-    found.write_text(json.dumps({"error": [1.0 + 1e-15, 2.0], "tracing_s": 4.0}))
+    found.write_text(json.dumps({"error": [1.0, 2.0], "tracing_s": 4.0}))
     assert record.moved(repository, "smoke") == []
     found.write_text(json.dumps({"error": [1.0, 2.5], "tracing_s": 4.0}))
     assert record.moved(repository, "smoke") == ["results/smoke/found.json: error[1] (2.0 there, 2.5 here)"]
