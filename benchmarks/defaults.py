@@ -5,18 +5,14 @@ from __future__ import annotations
 from functools import cache
 from typing import Any, TypeVar
 
-import yaml
-
-from rfloc.config import Params, Section, check, project_root
+from rfloc.config import Params, Section, check, defaults, project_root
 
 S = TypeVar("S", bound=Section)
 
 
 @cache
 def _defaults() -> dict[type, Any]:
-    conf = project_root() / "conf"
-    values = yaml.safe_load((conf / "config.yaml").read_text())
-    values["splits"] = yaml.safe_load((conf / "splits" / "blocks.yaml").read_text())
+    values = defaults(project_root())
     sections = {name: info.annotation for name, info in Params.model_fields.items()}
     return {kind: values[name] for name, kind in sections.items() if name in values and isinstance(kind, type)}
 

@@ -2,8 +2,8 @@
 
 Data flows one way through the package; each room imports only rooms named before it::
 
-    errors, config, schema, frames -> city -> measurements -> splits -> simulation -> calibration
-    -> crops -> localizers -> training -> evaluation -> figures -> pipeline
+    errors, files, config, schema, frames, backend -> city -> stations -> splits -> simulation -> datasets
+    -> calibration -> crops -> localizers -> training -> evaluation -> studies -> figures -> pipeline
 
 Importing :mod:`rfloc` is cheap: Sionna RT, torch and Lightning are imported where they are used.
 """

@@ -37,6 +37,7 @@ def find_llvm() -> tuple[Path, str]:
     wheels = [p for prefix in (sys.prefix, sys.base_prefix) for p in sorted(Path(prefix, "lib").glob("libLLVM*"))]
     for library in [Path(explicit)] if explicit else wheels:
         numbers = re.findall(r"\d+", library.resolve().name)  # of libLLVM.so.23.1, libLLVM-20.so, libLLVM.20.dylib
+        numbers = numbers or (_asked(library) if library.is_file() else [])
         if library.is_file() and numbers and int(numbers[0]) >= OLDEST_LLVM:
             return library, ".".join(numbers)
     raise BackendError(
@@ -44,6 +45,16 @@ def find_llvm() -> tuple[Path, str]:
         f"rays on a CPU need LLVM {OLDEST_LLVM} or newer: Dr.Jit refuses 14 and aborts the process with 15 and 16",
         "pip install 'karellen-llvm-core>=23.1,<24', or point DRJIT_LIBLLVM_PATH at the library of a newer one",
     )
+
+
+def _asked(library: Path) -> list[str]:
+    """The version that a library without one in its name says that it has; nothing if it is no LLVM."""
+    parts = [ctypes.c_uint() for _ in range(3)]
+    try:
+        ctypes.CDLL(str(library)).LLVMGetVersion(*map(ctypes.byref, parts))
+    except (OSError, AttributeError):
+        return []
+    return [str(part.value) for part in parts]
 
 
 @functools.cache

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import errno
 import functools
 import hashlib
 import json
@@ -32,6 +33,9 @@ Arrays = dict[str, NDArray[Any]]
 #: What reading a damaged .npz file raises.
 _DAMAGED = (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error)
 
+#: What a full, foreign or read-only disk says; another OSError is of what is written, not of where.
+_REFUSED = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.ENOTDIR, errno.EEXIST}
+
 
 @contextlib.contextmanager
 def write(path: str | Path) -> Iterator[Path]:
@@ -46,6 +50,8 @@ def write(path: str | Path) -> Iterator[Path]:
                 shutil.rmtree(path, ignore_errors=True)
             os.replace(part, path)
     except OSError as error:
+        if error.errno not in _REFUSED:
+            raise
         raise DataError(f"{path} cannot be written", str(error), "free the disk, or choose another folder") from None
 
 
@@ -122,8 +128,10 @@ def save_json(value: Mapping[str, Any] | list[Any], path: str | Path) -> Path:
 
 
 def load_json(path: str | Path) -> dict[str, Any]:
-    """Read a JSON file that a stage wrote (raises DataError where it is missing)."""
-    path = Path(path)
-    if path.exists():
-        return json.loads(path.read_text())
-    raise DataError(f"there is no {path}", "the stage that writes it has not run here", "run `dvc repro`")
+    """Read a JSON file that a stage wrote (raises DataError where it is missing or damaged)."""
+    try:
+        return json.loads(Path(path).read_text())
+    except FileNotFoundError:
+        raise DataError(f"there is no {path}", "the stage that writes it has not run here", "run `dvc repro`") from None
+    except (OSError, ValueError) as error:
+        raise DataError(f"{path} is no valid JSON file", str(error), "run the stage that writes it again") from None

@@ -30,7 +30,7 @@ class Feature(NamedTuple):
 
 
 #: The radio features (3GPP TS 36.214). Mean and standard deviation are those of the Rome measurements, the same for
-#: all datasets, so that a checkpoint reads every dataset alike: other values, or another order, are another format.
+#: all datasets, the same for every dataset and checkpoint: other values, or another order, are another format.
 FEATURES = {
     "rssi": Feature("dBm", -160, -1, -64.0, 7.5),
     "nsinr": Feature("dB", -80, 80, -5.0, 9.7),
@@ -218,12 +218,15 @@ def save(ds: xr.Dataset, path: str | Path, kind: str) -> Path:
 def load(path: str | Path, kind: str, *, lazy: bool = False) -> xr.Dataset:
     """Read a dataset from a Zarr folder and validate it, into memory or (`lazy`) each variable when it is asked for.
 
-    Raises DataError if there is nothing at `path`.
+    Raises DataError if there is nothing at `path`, or no whole dataset.
     """
     if not Path(path).exists():
         mend = "run `dvc repro`, which makes everything that a notebook reads"
         raise DataError(f"there is no {kind} dataset at {path}", "the stage that makes it has not run here", mend)
-    ds = xr.open_zarr(path, consolidated=False, chunks=None)
+    try:
+        ds = xr.open_zarr(path, consolidated=False, chunks=None)
+    except (OSError, ValueError) as error:
+        raise DataError(f"{path} holds no {kind} dataset", str(error), "delete it, then run `dvc repro`") from None
     if lazy:
         return validate(ds, kind)
     for name in ds.load().variables:

@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
-import yaml
 from hypothesis import settings
 
 from rfloc import config
@@ -28,8 +27,7 @@ def _defaults() -> None:
 
     Only the constructor does: what is checked (`config.check`) must be complete, here as everywhere.
     """
-    conf = yaml.safe_load((PROJECT / "conf/config.yaml").read_text())
-    conf["splits"] = yaml.safe_load((PROJECT / "conf/splits/blocks.yaml").read_text())
+    conf = config.defaults(PROJECT)
     values = {info.annotation: conf[name] for name, info in config.Params.model_fields.items() if name in conf}
     plain = config.Section.__init__
 

@@ -1,3 +1,4 @@
+import shutil
 import sys
 from pathlib import Path
 
@@ -31,6 +32,18 @@ def test_explicit_library_wins_over_the_wheel_and_without_either_the_mend_is_nam
     (tmp_path / "libLLVM-20.so").touch()
     monkeypatch.setenv("DRJIT_LIBLLVM_PATH", str(tmp_path / "libLLVM-20.so"))
     assert backend.find_llvm() == (tmp_path / "libLLVM-20.so", "20")
+
+
+def test_a_library_without_a_version_in_its_name_is_asked(tmp_path: Path, monkeypatch):
+    monkeypatch.delenv("DRJIT_LIBLLVM_PATH", raising=False)
+    wheel, version = backend.find_llvm()
+    unnamed = tmp_path / "lib/libLLVM.so"
+    unnamed.parent.mkdir()
+    shutil.copy(wheel.resolve(), unnamed)
+    for folder in wheel.parent.glob("*-linux-gnu"):  # what it links lies beside it
+        (unnamed.parent / folder.name).symlink_to(folder)
+    monkeypatch.setenv("DRJIT_LIBLLVM_PATH", str(unnamed))
+    assert backend.find_llvm()[0] == unnamed and backend.find_llvm()[1].startswith(version)
 
 
 def test_describe_names_a_problem_and_never_raises(monkeypatch: pytest.MonkeyPatch):

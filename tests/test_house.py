@@ -182,6 +182,17 @@ class TestNotebooks:
         assert sum(bool(line.strip()) and not line.strip().startswith("#") for line in code.splitlines()) <= 150
 
 
+def test_cells_of_parameters_have_at_most_250_lines_in_all():
+    cells = [cell for path in NOTEBOOKS for cell in nbformat.read(path, as_version=4).cells]
+    assert sum(len(c.source.splitlines()) for c in cells if "parameters" in c.metadata.get("tags", [])) <= 250
+
+
+def test_every_page_is_in_the_table_of_contents():
+    listed = (ROOT / "book/_toc.yml").read_text()
+    missing = {path.stem for path in NOTEBOOKS if path.stem not in listed}
+    assert not missing, "a page that _toc.yml does not name is left out of the book"
+
+
 def test_params_yaml_is_what_conf_composes():
     command = ["git", "diff", "--quiet", "HEAD", "--", "params.yaml"]
     if subprocess.run(command, cwd=ROOT, capture_output=True, check=False).returncode:

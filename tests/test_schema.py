@@ -55,6 +55,9 @@ def test_nothing_there_is_a_data_error(tmp_path):
     for load in (lambda path: schema.load(path, "links"), files.load_json):
         with pytest.raises(DataError, match="dvc repro"):
             load(tmp_path / "a")
+    (tmp_path / "half.zarr").mkdir()
+    with pytest.raises(DataError, match="holds no links dataset"):
+        schema.load(tmp_path / "half.zarr", "links")
 
 
 @pytest.mark.parametrize(

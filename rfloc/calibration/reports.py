@@ -50,7 +50,7 @@ def reported_level(links: xr.Dataset, radio: RadioParams) -> Floats:
 
     A link's features hold the level twice: as NRSRP; and, as RSSI is the power of the station, the others and noise
     over all resource elements, and NSINR the ratio g of the first to the rest, as RSSI / N_RE * g / (1 + g) (3GPP TS
-    36.214, section 5.1). Other stations cancel; NRSRQ follows. Both count alike, or the one that is not missing.
+    36.214, section 5.1). Other stations cancel; NRSRQ follows. Both weigh the same, or the one that is there.
     """
     nrsrp, rssi, nsinr = (links[name].values.astype(float) for name in ("nrsrp", "rssi", "nsinr"))
     implied = rssi - 10 * np.log10(SUBCARRIERS * radio.resource_blocks) - 10 * np.log10(1 + 10 ** (-nsinr / 10))

@@ -25,7 +25,7 @@ import pandas as pd
 if TYPE_CHECKING:
     import geopandas as gpd
 
-#: Heights [m] and numbers of levels outside these ranges are taken for slips of the mapper.
+#: Heights [m] and numbers of levels outside these ranges are taken for the mapper's errors.
 HEIGHT_RANGE = (2.0, 200.0)
 LEVEL_RANGE = (1.0, 50.0)
 

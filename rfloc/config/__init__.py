@@ -97,7 +97,8 @@ def load(variables: Mapping[str, Any]) -> Params:
     cells = [cell for cell in variables.get("In", ()) if cell.startswith("# Parameters\n")]  # papermill's own
     injected = {name for cell in cells for name in re.findall(r"^(\w+) =", cell, re.M)}
     written = {name: value for name, value in given.items() if name in KNOBS}
-    turned = {k: v for k, v in written.items() if k in injected or v != _defaults(root).get(k, ...)}
+    raw = {"": defaults(root), **defaults(root)}
+    turned = {k: v for k, v in written.items() if k in injected or v != raw[KNOBS[k][0]].get(KNOBS[k][1], ...)}
     params = overlay(read(root / "params.yaml"), turned)
     experiment = given.get("experiment")
     if experiment is not None and experiment not in params.experiments:
@@ -105,12 +106,10 @@ def load(variables: Mapping[str, Any]) -> Params:
     return params
 
 
-def _defaults(root: Path) -> dict[str, Any]:
-    """Values of knobs at the default scale, as conf/ holds them."""
-    raw = yaml.safe_load((root / "conf/config.yaml").read_text())
-    raw["splits"] = yaml.safe_load((root / "conf/splits/blocks.yaml").read_text())
-    places = ((name, (raw.get(section) if section else raw) or {}, key) for name, (section, key) in KNOBS.items())
-    return {name: held[key] for name, held, key in places if key in held}
+def defaults(root: Path) -> dict[str, Any]:
+    """The sections at the default scale, cities and scale aside, as conf/ holds them."""
+    raw: dict[str, Any] = yaml.safe_load((root / "conf/config.yaml").read_text())
+    return raw | {"splits": yaml.safe_load((root / "conf/splits/blocks.yaml").read_text())}
 
 
 def like_a_knob(name: str) -> bool:

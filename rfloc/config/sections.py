@@ -61,7 +61,8 @@ class CityParams(Section):
     streets: str | None = None  #: file: street centre lines; may be the file of the footprints
     tile_zoom: Depth | None = None  #: file: cut at Web Mercator tiles of this zoom level
     osm_date: Time | None = None  #: overpass: state of the map [UTC]
-    overpass_url: str = "https://overpass-api.de/api/interpreter"  #: overpass: which server is asked
+    #: overpass: which server is asked
+    overpass_url: str = Field("https://overpass-api.de/api/interpreter", pattern="^https?://")
     box: Box | None = None  #: file, overpass: what is taken
     margin: NotNegative = 0.0  #: raster and mesh reach this far past the box [m]
     origin: LatLon | None = None  #: lat, lon of the frame [deg]; null: centre of the box
@@ -235,7 +236,7 @@ class SensitivityParams(Section):
     carriers_hz: list[Hertz]  #: carriers [Hz]
     downtilts: list[Tilt]  #: downtilts [deg]
     azimuth_step: float = Field(gt=0, le=180)  #: step in which all stations are turned [deg]
-    heights: list[Positive]  #: mast heights, of all stations alike [m]
+    heights: list[Positive]  #: mast heights, of all stations at once [m]
     shifts: list[Positive]  #: distances by which all stations are moved [m]
     directions: Count  #: draws of random directions a distance
 

@@ -47,26 +47,21 @@ class Part:
     source: str  #: who invents what, in words
     drawn: dict[str, Any] = field(default_factory=dict)  #: attributes of the links: what was drawn for the patch
 
-    @property
-    def city(self) -> City:
-        """Where."""
-        return self.plane.city
-
     def links(self, cache: Path | None) -> xr.Dataset:
         """Links read off the maps of the stations, kept in `cache` or traced now."""
         stations, radio, at = self.stations, self.rays.radio, (self.x, self.y)
         gain, error = gain_at(self.plane, stations, self.rays, *at, cache)
-        sectors = 10 ** (sector_gain_db(stations.above_roofs(self.city), *at, radio).T / 10)
+        sectors = 10 ** (sector_gain_db(stations.above_roofs(self.plane.city), *at, radio).T / 10)
         source = f"{self.source}, traced by rays"
-        links = links_from_gain(self.city, gain * sectors, stations, *at, radio, source, gain_error=error)
+        links = links_from_gain(self.plane.city, gain * sectors, stations, *at, radio, source, gain_error=error)
         return links.assign_attrs(self.drawn)
 
     def links_without_rays(self, model: StatisticalModel) -> xr.Dataset:
         """Links by the statistical simulator, with stations drawn from the spread that it was fitted with."""
         own = model.for_stations(self.stations, rng_of(self.rays.seed, self.name, "stations"))
-        gain = own.path_gain(self.city, self.stations, self.x, self.y, self.rays.radio, self.rays.seed)
+        gain = own.path_gain(self.plane.city, self.stations, self.x, self.y, self.rays.radio, self.rays.seed)
         source = f"{self.source}, {own.source}"
-        links = links_from_gain(self.city, gain, self.stations, self.x, self.y, self.rays.radio, source)
+        links = links_from_gain(self.plane.city, gain, self.stations, self.x, self.y, self.rays.radio, source)
         return links.assign_attrs(self.drawn)
 
 
@@ -94,7 +89,7 @@ def part_of_b(
     """
     rng, box = rng_of(seed, city.key, "B"), stations.central_box(0.8)
     if params.b_where == "box":
-        x, y = (rng.uniform(box[k], box[k + 2], params.b_ues) for k in (0, 1))
+        x, y = rng.uniform(box[:2], box[2:], (params.b_ues, 2)).T
     else:
         x, y = city.street_points(params.b_ues, rng, box, anywhere=params.b_where != "streets")
     kept = outside_held_out(city, x, y, splits)

@@ -1,4 +1,4 @@
-"""Simulation: a city and base stations to path gain, and path gain to the four radio features of a links dataset."""
+"""Simulation: a city and base stations to path gain, by radio maps or path by path."""
 
 from rfloc.simulation.maps import coverage, gain_at, nrsrp_map, read_error_db, read_maps, sector_gain_db, trace_maps
 from rfloc.simulation.paths import compare_with_maps, trace_gain

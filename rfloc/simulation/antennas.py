@@ -49,7 +49,7 @@ def pattern_gain_db(
     """Gain of a single element, mechanically downtilted, towards a direction [dBi].
 
     Where the antenna's azimuth is unknown (NaN) the horizontal cut is replaced by its mean power over azimuth, so that
-    it radiates alike to all sides with the power that it has. `attenuation_db` is the greatest off boresight: in
+    it is omnidirectional with the power that it has. `attenuation_db` is the greatest off boresight: in
     streets, scattering fills the rear of a sector, and measured front-to-back ratios are below the antenna's own.
     """
     azimuth, elevation = np.broadcast_arrays(np.asarray(d_azimuth, float), np.asarray(elevation_deg, float))

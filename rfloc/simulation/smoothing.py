@@ -46,7 +46,7 @@ def pooled(gain: Floats, error: Floats, share: Floats) -> Floats:
 
 
 def _sums(part: Floats, window: int) -> Floats:
-    """Sums over square windows, each afresh: running sums would leave crumbs of strong cells in the next ones."""
+    """Sums over square windows, each afresh: running sums would round strong cells into the weak ones after them."""
     for axis in (0, 1):
         part = ndimage.correlate1d(part, np.ones(window), axis, mode="constant")
     return part

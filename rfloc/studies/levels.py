@@ -145,8 +145,11 @@ def ratio(
 
     Squared errors are of the same links, (allocation, ue, bs); `blocks`, (ue,), numbers each UE's from 0. `ratio` is
     below 1 where `square` is better; `lo` and `hi` are None with fewer than MIN_BLOCKS blocks. Stations are not
-    resampled: it is about these.
+    resampled: it is about these. Raises EvaluationError where one predictor leaves links out that the other has.
     """
+    if (np.isfinite(square) != np.isfinite(baseline)).any():
+        counts = " and ".join(str(int(np.isfinite(errors).sum())) for errors in (square, baseline))
+        raise EvaluationError(f"errors of {counts} links do not pair", "a ratio is of the same links", "mend the other")
     n, found = int(blocks.max()) + 1, rms(square) / rms(baseline)
     if n < MIN_BLOCKS:
         return {"ratio": found, "lo": None, "hi": None}

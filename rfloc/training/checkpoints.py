@@ -29,10 +29,14 @@ class Checkpoint:
     provenance: dict[str, Any]  #: `key`, `loss`, and what the run recorded of itself
 
     def build(self) -> nn.Module:
-        """The network with its weights (raises RuntimeError where another version of it wrote them)."""
+        """The network with its weights (raises TrainingError where another version of it wrote them)."""
         with torch.random.fork_rng(devices=[]):
             network = build_network(self.network, self.model, self.crops)
-        network.load_state_dict(self.state)
+        try:
+            network.load_state_dict(self.state)
+        except RuntimeError as error:
+            what = f"checkpoint {self.provenance['key']!r} is of another version of {self.network}"
+            raise TrainingError(what, " ".join(str(error).split()), "train the experiment again") from None
         return network
 
     def require_fit(self, network: str, model: ModelParams, crops: CropParams) -> None:

@@ -21,6 +21,7 @@ from lightning.pytorch.callbacks import ModelCheckpoint
 
 from rfloc.config import CropParams, ExperimentParams, ModelParams, TrainingParams
 from rfloc.files import digest, say
+from rfloc.schema import FEATURES
 from rfloc.training.batches import CropSource, Source, ValidationSteps
 from rfloc.training.checkpoints import Checkpoint, initial, load_checkpoint, save_checkpoint
 from rfloc.training.module import LocalizerModule
@@ -111,8 +112,9 @@ def _start(start: Path | None, network: str, model: ModelParams, crops: CropPara
 
 def _about(links: xr.Dataset, raster: xr.Dataset, split: xr.Dataset | None, simulated: bool = False) -> list[Any]:
     """What a run sees of a dataset, to be hashed."""
-    arrays = [links[name].values for name in ("ue_x", "ue_y", "nrsrp", "bs_x", "bs_y")]
-    return [*arrays, raster["building"].values, None if split is None else split["role"].values, simulated]
+    arrays = [links[name].values for name in (*FEATURES, "heard", "ue_x", "ue_y", "bs_x", "bs_y")]
+    roles = None if split is None else [split["role"].values, repr(sorted(split.attrs.items()))]
+    return [*arrays, raster["building"].values, raster["road"].values, roles, simulated]
 
 
 def _fit(module: LocalizerModule, folder: Path) -> None:

@@ -41,7 +41,7 @@ def parts_of_c(params: SyntheticParams, folder: Path, splits=(), seed: int = 3) 
 def places(part: synthetic.Part) -> dict[str, tuple[float, ...]]:
     """Station -> latitude, longitude, height, azimuth, power."""
     table = part.stations
-    lat, lon = part.city.frame.to_geographic(table.x, table.y)
+    lat, lon = part.plane.city.frame.to_geographic(table.x, table.y)
     rows = zip(lat, lon, table.h, table.azimuth, table.power, strict=True)
     return dict(zip(table.id.tolist(), rows, strict=True))
 
@@ -62,7 +62,7 @@ def test_every_patch_has_every_deployment(parts, build):
     assert sorted(path.name for path in (build / "patches").iterdir()) == keys
     for part in parts:
         assert part.x.size == 60
-        assert (np.char.startswith(part.stations.id, part.city.key)).sum() == 3
+        assert (np.char.startswith(part.stations.id, part.plane.city.key)).sum() == 3
     assert len({part.rays.seed for part in parts}) == len(parts)
 
 
@@ -70,15 +70,15 @@ def test_patches_agree_about_the_stations_at_their_border(parts):
     shared = 0
     for at in {(part.drawn["deployment"], part.drawn["dense"]) for part in parts}:
         mine = [part for part in parts if (part.drawn["deployment"], part.drawn["dense"]) == at]
-        own = {k: v for part in mine for k, v in places(part).items() if k.startswith(part.city.key)}
+        own = {k: v for part in mine for k, v in places(part).items() if k.startswith(part.plane.city.key)}
         for part in mine:
             found = places(part)
             for name, place in found.items():
                 np.testing.assert_allclose(place[:2], own[name][:2], atol=1e-10)  # degrees: 0.01 mm
                 assert place[2:] == own[name][2:]
-            box = shapely.box(*part.city.bounds)
+            box = shapely.box(*part.plane.city.bounds)
             lat, lon = np.array([place[:2] for place in own.values()]).T
-            near = box.distance(shapely.points(*part.city.frame.to_local(lat, lon)))
+            near = box.distance(shapely.points(*part.plane.city.frame.to_local(lat, lon)))
             assert set(found) == {name for name, d in zip(own, near, strict=True) if d <= C.c_border}
             shared += len(found) - 3
     assert shared > 10
@@ -98,14 +98,14 @@ def test_a_patch_does_not_depend_on_which_others_are_taken(parts, tmp_path):
 
 def test_stations_are_clear_of_roofs_and_ues_on_streets(parts):
     for part in parts:
-        table = part.stations.take(np.char.startswith(part.stations.id, part.city.key))
-        roof = part.city.height_at(table.x, table.y)
+        table = part.stations.take(np.char.startswith(part.stations.id, part.plane.city.key))
+        roof = part.plane.city.height_at(table.x, table.y)
         assert (table.h >= roof + ROOF_CLEARANCE * (roof > 0)).all() and (table.h <= 30.0).all() and table.h.min() >= 25
-        x_min, y_min, x_max, y_max = part.city.bounds
+        x_min, y_min, x_max, y_max = part.plane.city.bounds
         x, y = part.x, part.y
         assert (x >= x_min - 1).all() and (x <= x_max + 1).all() and (y >= y_min - 1).all() and (y <= y_max + 1).all()
-        row, col, inside = part.city.grid.index(x, y)
-        assert inside.all() and part.city.road[row, col].all()
+        row, col, inside = part.plane.city.grid.index(x, y)
+        assert inside.all() and part.plane.city.road[row, col].all()
 
 
 def test_masts_stand_where_roofs_have_no_room(toy_city, monkeypatch):
@@ -140,9 +140,9 @@ def test_dense_areas_bring_stations_together(toy_city):
 def test_links_are_read_off_kept_maps(parts, tmp_path):
     some = parts[:2]
     for part, (name, links) in zip(some, synthetic.simulate(some, tmp_path, EngineParams(workers=1)), strict=True):
-        assert name == part.name and validate(links, "links").attrs["city"] == part.city.key
+        assert name == part.name and validate(links, "links").attrs["city"] == part.plane.city.key
         maps = trace_maps(part.plane, part.stations, part.rays, tmp_path, progress=False)
-        want = links_from_maps(part.city, maps, part.x, part.y, RADIO, "maps")
+        want = links_from_maps(part.plane.city, maps, part.x, part.y, RADIO, "maps")
         for variable in (*FEATURES, "gain_error"):
             np.testing.assert_allclose(links[variable], want[variable], rtol=1e-4, atol=1e-4)
         assert links.heard.any()
@@ -153,7 +153,7 @@ def test_links_without_rays_are_the_simulators_with_stations_of_their_own(parts)
     model = StatisticalModel(-6.0, 3.2, 18.0, 5.0, 45.0, 3.0, level_sd=3.0, exponent_sd=0.2, source="fitted")
     for part in parts[:2]:
         links, again = (part.links_without_rays(model) for _ in range(2))
-        assert validate(links, "links").attrs["city"] == part.city.key and "fitted" in links.attrs["source"]
+        assert validate(links, "links").attrs["city"] == part.plane.city.key and "fitted" in links.attrs["source"]
         assert links.attrs["region"] == part.drawn["region"] and links.heard.any()
         xr.testing.assert_identical(links, again)
 
@@ -176,14 +176,16 @@ def test_ues_of_b_stand_where_they_are_asked_to(toy_city, where):
 def test_nothing_stands_where_another_city_tests(parts, build):
     part = parts[0]
     gain = np.full((part.x.size, part.stations.n), 1e-9)
-    links = links_from_gain(part.city, gain, part.stations, part.x, part.y, RADIO, "as given")
+    links = links_from_gain(part.plane.city, gain, part.stations, part.x, part.y, RADIO, "as given")
     split = make_split(links, SplitParams(block=40.0, unknown=0.3, known=0.1, val=0.1, buffer=5.0), 1)
-    assert split.attrs["city"] == parts[0].city.key
+    assert split.attrs["city"] == parts[0].plane.city.key
     inside = held_out(split, links.ue_x, links.ue_y) | near(val_area(split), links.ue_x, links.ue_y)
     mine = links.ue_x.values, links.ue_y.values
-    assert inside.any() and synthetic.outside_held_out(parts[0].city, *mine, [split]).all(), "its own roles see to it"
+    assert inside.any() and synthetic.outside_held_out(parts[0].plane.city, *mine, [split]).all(), (
+        "its own roles see to it"
+    )
     split.attrs["city"] = "elsewhere"
-    np.testing.assert_array_equal(synthetic.outside_held_out(parts[0].city, *mine, [split]), ~inside)
+    np.testing.assert_array_equal(synthetic.outside_held_out(parts[0].plane.city, *mine, [split]), ~inside)
     less = parts_of_c(C.model_copy(update={"c_deployments": 1}), build, [split])[0]
     assert less.x.tolist() == links.ue_x.values[~inside].tolist()
 

@@ -150,6 +150,12 @@ class TestRatio:
         found = levels._resampled(square, index, np.ones((1, index.max() + 1)))
         assert found[0] == pytest.approx(levels.rms(square))
 
+    def test_of_other_links_is_refused(self):
+        square = np.ones((1, 4, 2))
+        fewer = np.where(np.arange(4)[:, None] == 1, np.nan, square)
+        with pytest.raises(EvaluationError, match="8 and 6 links do not pair"):
+            levels.ratio(square, fewer, np.arange(4), SCORING, seed=0)
+
     def test_of_too_few_blocks_has_no_interval(self):
         square = np.ones((1, 4, 1))
         found = levels.ratio(square, square, np.arange(4), SCORING, seed=0)

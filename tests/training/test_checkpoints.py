@@ -46,6 +46,15 @@ def test_another_network_does_not_fit(tmp_path: Path, tiny: ModelParams, crops: 
     checkpoint.require_fit("map_radioformer", tiny, crops.model_copy(update={"min_heard": 1}))
 
 
+def test_weights_of_another_version_of_a_network_are_refused(
+    tmp_path: Path, tiny: ModelParams, crops: CropParams
+) -> None:
+    checkpoint = load_checkpoint(init_checkpoint(tmp_path / "init.pt", tiny, crops, None, seed=4))
+    checkpoint.state.popitem()
+    with pytest.raises(TrainingError, match="'init' is of another version of map_radioformer"):
+        checkpoint.build()
+
+
 def test_what_is_no_checkpoint_is_refused(tmp_path: Path) -> None:
     torch.save({"weights": torch.zeros(3)}, tmp_path / "pickle.pt")
     save_file({"weights": torch.zeros(3)}, tmp_path / "other.pt")
