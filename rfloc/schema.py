@@ -235,6 +235,11 @@ def load(path: str | Path, kind: str, *, lazy: bool = False) -> xr.Dataset:
     return validate(ds, kind)
 
 
+def measured(links: xr.Dataset) -> tuple[str, ...]:
+    """The radio features that a link of these has at least: a campaign may lack all of them but NRSRP."""
+    return tuple(name for name in FEATURES if links[name].notnull().any())
+
+
 def require_same_stations(links: xr.Dataset, other: xr.Dataset, what: str) -> None:
     """Raise SchemaError or FrameError unless `other`, which is `what`, has the stations and the frame of `links`."""
     LocalFrame.from_attrs(links.attrs).require_same(LocalFrame.from_attrs(other.attrs), what)

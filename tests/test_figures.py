@@ -211,3 +211,12 @@ def test_feature_distributions_share_bins_and_sum_to_all(axes):
         widths, heights = np.diff(xy[::2, 0]), xy[1:-1:2, 1]
         assert 97 < heights.sum() <= 100.001 and np.allclose(widths, widths[0])
     assert f"A ({int(links.heard.sum()):,} links)" in _labels(axes[3])
+
+
+def test_features_that_nobody_measured_have_no_axis(axes):
+    links, _ = scattered(50)
+    nothing = links["rssi"] * np.nan
+    bare = links.assign(rssi=nothing, nsinr=nothing, nrsrq=nothing)
+    figures.feature_distributions(axes, {"A": bare})
+    assert [a.get_xlabel() for a in axes if a.figure] == ["NRSRP [dBm]"]
+    assert _labels(axes[0]) == [f"A ({int(links.heard.sum()):,} links)"]

@@ -170,6 +170,18 @@ def test_report_measures_distances_and_crops() -> None:
     assert report["leaks"]["crops"] == 2  # the crop that starts 10 m beside the block counts, too
 
 
+def test_known_ues_beside_training_ues_are_counted() -> None:
+    """A row of UEs 0.4 m to 3 m east of training UEs, levels read from a map of 5 m cells."""
+    x = np.array([2.0, 2.4, 42.0, 43.0, 64.9, 65.9, 82.0, 85.0, 300.0])
+    links = links_at(x, np.full(9, 1.0))
+    split = all_train(links, [], 0)
+    split["role"][:] = np.array(["train", "known"] * 4 + ["known"])
+    report = leakage_report(split, links)
+    assert report["beside_train"] == {"known": 3, "unknown": 0} and report["same_cell"] is None
+    assert report["leaks"]["positions"] == 0
+    assert leakage_report(split, links.assign_attrs(cell=5.0))["same_cell"] == {"known": 2, "unknown": 0}
+
+
 def plant(leak: Leak, split: xr.Dataset, links: xr.Dataset) -> tuple[xr.Dataset, xr.Dataset, dict[str, Any]]:
     """Split, links and further arguments of a report in which one UE, or one crop, leaks."""
     split, role = split.copy(deep=True), split["role"].values

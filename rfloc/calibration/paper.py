@@ -20,6 +20,7 @@ from rfloc.calibration.site import Trace
 from rfloc.calibration.tracing import Tracer
 from rfloc.config import CalibrationParams, EngineParams, RadioParams
 from rfloc.files import say
+from rfloc.schema import measured
 from rfloc.simulation.many import each
 from rfloc.simulation.maps import sector_gain_db
 from rfloc.simulation.plane import Plane, Rays
@@ -87,10 +88,11 @@ def calibrate_as_paper(
 ) -> dict[int, PaperFit]:  # fmt: skip
     """The paper's search for the first `params.paper_stations` stations that enough training UEs report, by number.
 
-    Stations of which all UEs report the same level are left out.
+    Stations of which all UEs report the same level are left out. Without any RSSI it searches by NRSRP.
     """
     train = split["role"].values == "train"
-    rssi, nominal = links["rssi"].values.astype(float)[train], Stations.from_dataset(links)
+    level = "rssi" if "rssi" in measured(links) else "nrsrp"
+    rssi, nominal = links[level].values.astype(float)[train], Stations.from_dataset(links)
     x, y = links["ue_x"].values[train], links["ue_y"].values[train]
     varied = np.fmax.reduce(rssi) > np.fmin.reduce(rssi)
     enough = np.flatnonzero(varied & (np.isfinite(rssi).sum(axis=0) >= params.min_ues))[: params.paper_stations]

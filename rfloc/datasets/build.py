@@ -9,6 +9,7 @@ from numpy.typing import ArrayLike
 from rfloc.city import City
 from rfloc.config import RadioParams
 from rfloc.datasets.radio import features
+from rfloc.errors import SimulationError
 from rfloc.frames import LocalFrame
 from rfloc.schema import FEATURES, links_dataset
 from rfloc.simulation.maps import read_error_db, read_maps
@@ -70,3 +71,15 @@ def links_from_maps(
     gain = read_maps(maps, ue_x, ue_y, radio)
     error = read_error_db(maps, ue_x, ue_y) if "ray_error" in maps else None
     return links_from_gain(city, gain, Stations.from_dataset(maps), ue_x, ue_y, radio, source, gain_error=error)
+
+
+def require_heard(links: xr.Dataset, radio: RadioParams) -> xr.Dataset:
+    """Links as they are; raises SimulationError where no UE hears any station of a simulation."""
+    if links.sizes["ue"] and not links["heard"].values.any():
+        raise SimulationError(
+            f"nothing is heard in {links.attrs['city']!r}: {links.sizes['bs']} stations, {links.sizes['ue']} UEs",
+            f"no level reaches radio.sensitivity_dbm ({radio.sensitivity_dbm:g}) and radio.detection_db "
+            f"({radio.detection_db:g}) with {links['bs_power'].values.max():g} dBm at {radio.carrier_hz / 1e6:g} MHz",
+            "check these, radio.resource_blocks, and that stations and UEs stand in one part of the city",
+        )
+    return links

@@ -11,7 +11,7 @@ import xarray as xr
 
 from rfloc.city import Bounds, City
 from rfloc.config import CampaignParams, EngineParams, RadioParams, SimulationParams
-from rfloc.datasets.build import links_from_gain
+from rfloc.datasets.build import links_from_gain, require_heard
 from rfloc.errors import SimulationError
 from rfloc.simulation.maps import read_error_db, read_maps, trace_maps
 from rfloc.simulation.plane import Plane, Rays
@@ -120,4 +120,5 @@ def hidden_campaign(
         city, read_maps(maps, x, y, radio) * 10 ** (shadowing / 10), truth, x, y, radio, source, STEP_DB,
         STRONGEST, nominal, read_error_db(maps, x, y),
     )  # fmt: skip
-    return HiddenCampaign(links, truth, maps)
+    require_heard(links, radio)
+    return HiddenCampaign(links.assign_attrs(cell=sim.cell), truth, maps)

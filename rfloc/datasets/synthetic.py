@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from rfloc.city import City
 from rfloc.city.patches import Patch, build_patch, cut, neighbours
 from rfloc.config import CityParams, EngineParams, RadioParams, SimulationParams, SyntheticParams
-from rfloc.datasets.build import links_from_gain
+from rfloc.datasets.build import links_from_gain, require_heard
 from rfloc.datasets.deployments import across_border, areas, deployments, draw_stations, draw_ues, join
 from rfloc.datasets.hidden import rng_of
 from rfloc.datasets.statistical import StatisticalModel
@@ -54,7 +54,7 @@ class Part:
         sectors = 10 ** (sector_gain_db(stations.above_roofs(self.plane.city), *at, radio).T / 10)
         source = f"{self.source}, traced by rays"
         links = links_from_gain(self.plane.city, gain * sectors, stations, *at, radio, source, gain_error=error)
-        return links.assign_attrs(self.drawn)
+        return require_heard(links, radio).assign_attrs(self.drawn)
 
     def links_without_rays(self, model: StatisticalModel) -> xr.Dataset:
         """Links by the statistical simulator, with stations drawn from the spread that it was fitted with."""
@@ -62,7 +62,7 @@ class Part:
         gain = own.path_gain(self.plane.city, self.stations, self.x, self.y, self.rays.radio, self.rays.seed)
         source = f"{self.source}, {own.source}"
         links = links_from_gain(self.plane.city, gain, self.stations, self.x, self.y, self.rays.radio, source)
-        return links.assign_attrs(self.drawn)
+        return require_heard(links, self.rays.radio).assign_attrs(self.drawn)
 
 
 def simulate(

@@ -23,6 +23,9 @@ STREETS = ("known", "unknown")
 #: The predictor that every other is compared with, on the same crops.
 REFERENCE = "centre"
 
+#: Predictors that learn nothing, or one number: what is not better than these has learned nothing.
+TRIVIAL = ("centre", "street_median", "centroid", "centroid_mix", "strongest")
+
 
 class Method(NamedTuple):
     """How a method is named and drawn: label, colour (a name of Okabe and Ito's palette), line style and marker."""
@@ -38,9 +41,13 @@ class Method(NamedTuple):
 METHODS = {
     "centre": Method("crop centre", "grey", ":", "+"),
     "street_median": Method("middle of the streets", "grey", "--", "x"),
-    "centroid": Method("RSSI centroid of heard stations", "grey", "-", "1"),
-    "knn": Method("k-NN", "vermilion", "--", "v"),
-    "knn_square": Method("k-NN in the square", "vermilion", "-", "^"),
+    "centroid": Method("NRSRP centroid of heard stations", "grey", "-", "1"),
+    "centroid_mix": Method("NRSRP centroid mixed with the centre", "grey", "-.", "2"),
+    "strongest": Method("strongest station", "grey", ":", "3"),
+    "knn": Method("k-NN as published", "vermilion", "--", "v"),
+    "knn_plain": Method("k-NN", "vermilion", ":", ">"),
+    "knn_square": Method("k-NN as published, in the square", "vermilion", "-", "^"),
+    "knn_square_plain": Method("k-NN in the square", "vermilion", ":", "D"),
     "knn_square_4": Method("k-NN in the square, all features", "vermilion", "-.", "<"),
     "posterior_nominal": Method("posterior on maps, nominal poses", "orange", ":", "P"),
     "posterior_calibrated": Method("posterior on maps, calibrated poses", "orange", "--", "p"),
@@ -183,12 +190,26 @@ def as_frame(rows: Sequence[Row], street: str) -> pd.DataFrame:
     return table.drop(columns="paper") if (table["paper"] == "–").all() else table
 
 
-def headline(rows: Sequence[Row]) -> dict[str, Any]:
-    """The numbers that summaries quote: the best row by street (oracles left out) and the crop centre."""
-    centre = next(row for row in rows if row.key == REFERENCE)
-    found: dict[str, Any] = {}
+def headline(
+    rows: Sequence[Row], predictions: Mapping[str, xr.Dataset], params: EvaluationParams, *, seed: int
+) -> dict[str, Any]:
+    """The numbers that summaries quote of a table and of the predictions that it scores.
+
+    `trivial` is the row of :data:`TRIVIAL` with the least error on validation crops. By street, `best_*` is the best
+    row, oracles left out, and `learned_*` says what the best of those that are not trivial gains over it: `gain` [m],
+    paired, its `interval` (None: too few blocks), and `learned`, whether that, or without one the gain, is above 0.
+    """
+    by_key = {row.key: row for row in rows}
+    trivial = min(set(TRIVIAL) & set(predictions), key=lambda key: ue_errors(predictions[key], "val").error.mean())
+    found: dict[str, Any] = {"trivial": by_key[trivial].label, "trivial_key": trivial}
     for street in STREETS:
-        best = min((row for row in rows if not row.oracle), key=lambda row: getattr(row, street).mean)
-        found |= {f"best_{street}": best.label, f"best_{street}_mean": getattr(best, street).mean}
-        found[f"centre_{street}_mean"] = getattr(centre, street).mean
+        contest = sorted((row for row in rows if not row.oracle), key=lambda row: getattr(row, street).mean)
+        learner = next((row for row in contest if row.key not in TRIVIAL), by_key[trivial])
+        before, after = (ue_errors(predictions[key], street) for key in (trivial, learner.key))
+        gain, interval = paired_difference(before, after, params, seed)
+        learned = {"label": learner.label, "gain": gain, "interval": interval}
+        found[f"learned_{street}"] = learned | {"learned": bool((interval[0] if interval else gain) > 0)}
+        found |= {f"best_{street}": contest[0].label, f"best_{street}_mean": getattr(contest[0], street).mean}
+        found[f"centre_{street}_mean"] = getattr(by_key[REFERENCE], street).mean
+        found[f"trivial_{street}_mean"] = getattr(by_key[trivial], street).mean
     return found

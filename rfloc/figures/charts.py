@@ -10,7 +10,7 @@ from matplotlib.axes import Axes
 
 from rfloc.evaluation.errors import ue_errors
 from rfloc.figures.style import OKABE_ITO, ROLE_LABELS, legend_outside, method_style
-from rfloc.schema import FEATURES
+from rfloc.schema import FEATURES, measured
 
 
 def error_cdf(ax: Axes, predictions: Mapping[str, xr.Dataset], role: str, *, limit: float = 400.0) -> Axes:
@@ -52,11 +52,15 @@ def calibration_gain(
 def feature_distributions(
     axes: Sequence[Axes], datasets: Mapping[str, xr.Dataset], *, bins: int = 40
 ) -> Sequence[Axes]:
-    """Distribution of the four radio features over heard links, a line a dataset, in about `bins` bins on four axes.
+    """Distribution over heard links of the features that a dataset has, a line a dataset, in about `bins` bins.
 
-    Bins are whole dB wide: reports are quantised, finer bins would beat with them.
+    Axes are as many as :data:`FEATURES`; those of a feature that none has are removed. Bins are whole dB wide: reports
+    are quantised, finer bins would beat with them.
     """
-    for ax, (name, about) in zip(axes, FEATURES.items(), strict=True):
+    present = [name for name in FEATURES if any(name in measured(links) for links in datasets.values())]
+    for ax in axes[len(present) :]:
+        ax.remove()
+    for ax, name in zip(axes, present, strict=False):
         values = {key: links[name].values[np.isfinite(links[name].values)] for key, links in datasets.items()}
         pooled = np.concatenate(list(values.values()))
         low, high = np.quantile(pooled, [0.002, 0.998]) if pooled.size else (0.0, 1.0)
@@ -64,9 +68,9 @@ def feature_distributions(
         edges = np.arange(np.floor(low) - 0.5, high + width, width)
         for key, found in values.items():
             look = method_style(key)
-            label = f"{look['label'].removesuffix(' zero-shot')} ({found.size:,} links)"
+            label = f"{look['label'].removesuffix(' zero-shot')} ({int(datasets[key]['heard'].sum()):,} links)"
             share = np.full(found.size, 100 / max(found.size, 1))
             ax.hist(found, list(edges), weights=share, histtype="step", lw=1.5, color=look["color"], label=label)
-        ax.set(xlabel=f"{name.upper()} [{about.unit}]", ylabel="share of links [%]")
-    legend_outside(axes[-1])
+        ax.set(xlabel=f"{name.upper()} [{FEATURES[name].unit}]", ylabel="share of links [%]")
+    legend_outside(axes[len(present) - 1])
     return axes

@@ -6,4 +6,4 @@ One evaluator decodes, scores and draws them all. Networks are in :mod:`rfloc.lo
 from rfloc.localizers.base import Estimator, Localizer
 from rfloc.localizers.knn import KNearest, fingerprinting
 from rfloc.localizers.posterior import MapPosterior
-from rfloc.localizers.trivial import Centre, Centroid, StreetMedian
+from rfloc.localizers.trivial import Centre, StreetMedian, trivial_rows

@@ -1,7 +1,9 @@
-"""Weighted k-nearest-neighbour fingerprinting (paper section 7.1), over the whole city or inside the crop's square.
+"""Weighted k-nearest-neighbour fingerprinting, over the whole city or inside the crop's square.
 
-What the paper leaves open: Euclidean distance over the count of stations that the UE, the fingerprint or both hear,
-inverse distance weights.
+*As published* (paper section 7.1): RSSI, missing levels filled with -25 dB, which is above all that is measured, and
+distances divided by the count of stations. What the paper leaves open: Euclidean distance, the count of stations that
+the UE, the fingerprint or both hear, inverse distance weights. *Plain*: NRSRP, missing levels filled with the weakest
+one, Euclidean distance and no more, which is scikit-learn's `KNeighborsRegressor(k, weights="distance")`.
 """
 
 from __future__ import annotations
@@ -16,7 +18,7 @@ from rfloc.config import BaselineParams, CropParams
 from rfloc.crops import Batch, cell_centres
 from rfloc.errors import DataError
 from rfloc.localizers.base import jitter_prior, normalised, require_unturned
-from rfloc.schema import FEATURES, require_same_stations
+from rfloc.schema import measured, require_same_stations
 
 Floats = NDArray[np.float64]
 
@@ -38,6 +40,8 @@ class KNearest:
         fingerprints is answered with its centre.
     features : tuple of str
         Features compared; several are scaled by their standard deviation among the fingerprints.
+    per_station : bool
+        Divide distances by the count of stations that either hears.
     """
 
     def __init__(
@@ -50,12 +54,13 @@ class KNearest:
         fill_db: float | None = None,
         within: Literal["city", "square"] = "city",
         features: tuple[str, ...] = ("rssi",),
+        per_station: bool = True,
         name: str = "knn",
     ) -> None:
         require_same_stations(links, fingerprints, "the fingerprints")
         if not fingerprints.sizes["ue"]:
             raise DataError("there are no fingerprints", "k-NN answers with places where somebody measured")
-        self.name, self.crops, self.k, self.within = name, crops, k, within
+        self.name, self.crops, self.k, self.within, self.per_station = name, crops, k, within, per_station
         self._bs: Floats = np.stack([links["bs_x"].values, links["bs_y"].values], axis=1)
         self._at: Floats = np.stack([fingerprints["ue_x"].values, fingerprints["ue_y"].values], axis=1)
         train, query = (np.stack([d[f].values for f in features], axis=2).astype(float) for d in (fingerprints, links))
@@ -78,8 +83,10 @@ class KNearest:
         distances = np.empty((len(ue), len(self._at)))
         for b, (which, cells) in enumerate(zip(ue, use, strict=True)):
             gap = self._train[:, cells] - self._query[which][cells]
-            either = self._train_heard[:, cells] | self._query_heard[which][cells]
-            distances[b] = np.sqrt((gap**2).sum(axis=(1, 2))) / np.maximum(either.sum(axis=1), 1)
+            distances[b] = np.sqrt((gap**2).sum(axis=(1, 2)))
+            if self.per_station:
+                either = self._train_heard[:, cells] | self._query_heard[which][cells]
+                distances[b] /= np.maximum(either.sum(axis=1), 1)
         if self.within == "square":
             distances[~(np.abs(self._at - centre[:, None]) <= half).all(axis=2)] = np.inf
         return distances
@@ -127,17 +134,20 @@ class KNearest:
 def fingerprinting(
     links: xr.Dataset, split: xr.Dataset, crops: CropParams, params: BaselineParams
 ) -> dict[str, KNearest]:
-    """The k-NN rows of every table, on fingerprints of the training UEs.
+    """The k-NN rows of every table, on fingerprints of the training UEs, over the city and in the crop's square.
 
-    `knn` searches the city and `knn_square` the crop by RSSI (NRSRP where no RSSI was measured), filled in as
-    published; `knn_square_4` compares all features that were measured.
+    `knn` and `knn_square` are as published, by RSSI (NRSRP where none was measured); `knn_plain` and `knn_square_plain`
+    are plain; `knn_square_4` compares all features that were measured, over the count of stations.
     """
     fingerprints = links.isel(ue=split["role"].values == "train")
-    measured = tuple(name for name in FEATURES if fingerprints[name].notnull().any())
-    level = ("rssi" if "rssi" in measured else "nrsrp",)
+    known = measured(fingerprints)
+    published = {"features": ("rssi" if "rssi" in known else "nrsrp",), "fill_db": params.fill_db}
+    plain = {"features": ("nrsrp",), "per_station": False}
     options: dict[str, dict[str, Any]] = {
-        "knn": {"features": level, "fill_db": params.fill_db},
-        "knn_square": {"features": level, "fill_db": params.fill_db, "within": "square"},
-        "knn_square_4": {"features": measured, "within": "square"},
+        "knn": published,
+        "knn_plain": plain,
+        "knn_square": published | {"within": "square"},
+        "knn_square_plain": plain | {"within": "square"},
+        "knn_square_4": {"features": known, "within": "square"},
     }
     return {name: KNearest(fingerprints, links, crops, k=params.k, name=name, **how) for name, how in options.items()}

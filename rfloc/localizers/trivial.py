@@ -5,15 +5,20 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+import xarray as xr
 from numpy.typing import NDArray
+from scipy.optimize import minimize_scalar
 
 from rfloc.config import CropParams
-from rfloc.crops import Batch, cell_centres
+from rfloc.crops import Batch, CropBatcher, cell_centres, evaluation_crops
 from rfloc.localizers.base import jitter_prior, normalised, street_prior
 from rfloc.schema import FEATURES
 
-#: Path-loss exponent of the centroid's weights, and standard deviation of its posterior per axis in crop edges.
-EXPONENT, SPREAD = 3.5, 0.3
+#: Standard deviation per axis of a posterior round a point, in crop edges.
+SPREAD = 0.3
+NRSRP = list(FEATURES).index("nrsrp")
+#: Training UEs on which the mix of centroid and centre is fitted, at most and crops of a batch.
+MOST, BATCH = 2000, 64
 
 
 @dataclass(frozen=True)
@@ -48,24 +53,21 @@ class StreetMedian:
 class Centroid:
     """Weighted centroid of the heard stations inside the crop; without any, the crop centre.
 
-    Weights are 10^(P / (10 n)) with P the RSSI in dB: inverse distance under a path-loss exponent n (weighted centroid
-    localization, Blumenthal et al. 2007, with g = 1). Stations that lack RSSI weigh nothing, unless all lack it: then
-    all weigh the same.
+    Weights are 10^(NRSRP / 20), amplitudes: inverse distance in free space (weighted centroid localization, Blumenthal
+    et al. 2007). Of the way from the crop centre to the centroid a `share` is gone: 1 is the centroid, less a mix.
     """
 
     crops: CropParams
     name: str = "centroid"
+    share: float = 1.0
 
     def estimate(self, batch: Batch) -> NDArray[np.float64]:
         """x, y relative to the crop centre [m], (B, 2)."""
-        which = list(FEATURES).index("rssi")
-        level = np.where(batch.rf_mask[..., which], batch.rf[..., which].astype(float), -np.inf)
+        level = np.where(batch.bs_mask, batch.rf[..., NRSRP].astype(float), -np.inf)
         best = level.max(axis=1, keepdims=True)
-        known = np.isfinite(best)
-        shifted = level - np.where(known, best, 0.0)
-        weight = np.where(known, 10 ** (shifted / (10 * EXPONENT)), batch.bs_mask.astype(float))
+        weight = 10 ** ((level - np.where(np.isfinite(best), best, 0.0)) / 20)
         total = np.maximum(weight.sum(axis=1, keepdims=True), 1e-300)
-        return np.einsum("bn,bnk->bk", weight / total, batch.bs_xy)
+        return self.share * np.einsum("bn,bnk->bk", weight / total, batch.bs_xy)
 
     def posterior(self, batch: Batch) -> NDArray[np.float64]:
         """Gaussian around the estimate, cut to the crop, (B, G, G)."""
@@ -73,3 +75,33 @@ class Centroid:
         at = self.estimate(batch)
         square = (x - at[:, 0, None, None]) ** 2 + (y - at[:, 1, None, None]) ** 2
         return normalised(-square / (2 * (SPREAD * batch.size[:, None, None]) ** 2))
+
+
+@dataclass(frozen=True)
+class Strongest(Centroid):
+    """The strongest station inside the crop; without any, the crop centre."""
+
+    name: str = "strongest"
+
+    def estimate(self, batch: Batch) -> NDArray[np.float64]:
+        """x, y relative to the crop centre [m], (B, 2): the first slot's, 0 where it is empty."""
+        return batch.bs_xy[:, 0].astype(float)
+
+
+def trivial_rows(batcher: CropBatcher, split: xr.Dataset, *, seed: int) -> dict[str, Centre | StreetMedian | Centroid]:
+    """The trivial rows of every table by key; `centroid_mix` has the share that errs least on crops of training UEs.
+
+    `batcher` is of the links that the split divides, `seed` of those crops' centres (SplitError where none is usable).
+    """
+    crops = batcher.crops
+    centroid, found = Centroid(crops), []
+    drawn = evaluation_crops(batcher.links, split, crops.model_copy(update={"per_ue": 1}), ("train",), seed=seed)
+    drawn = drawn.isel(sample=slice(None, None, -(-drawn.sizes["sample"] // MOST)))
+    for start in range(0, drawn.sizes["sample"], BATCH):
+        part = drawn.isel(sample=slice(start, start + BATCH))
+        batch = batcher.batch(part["ue"].values, part["crop_x"].values, part["crop_y"].values)
+        found.append((centroid.estimate(batch), batch.target_xy))
+    at, target = (np.concatenate(values) for values in zip(*found, strict=True))
+    mix = minimize_scalar(lambda share: np.hypot(*(share * at - target).T).mean(), bounds=(0.0, 1.0), method="bounded")
+    rows = (Centre(crops), StreetMedian(crops), centroid, Centroid(crops, "centroid_mix", float(mix.x)))
+    return {row.name: row for row in (*rows, Strongest(crops))}

@@ -26,6 +26,9 @@ LEAKS: dict[Leak, tuple[str, str]] = {
     "interpolated": ("levels of UEs in use were interpolated", "set campaign.interpolated to false"),
 }
 
+#: A test UE this near to a training UE is at its place, as well as anyone knows where phones are [m].
+NEAR = 1.0
+
 
 def leakage_report(
     split: xr.Dataset,
@@ -40,9 +43,12 @@ def leakage_report(
     `crops` are training crops (centre_x, centre_y, size) [m], all or a sample; `test_crops` are those of the test UEs
     (kind `crops`), and `calibration_ues` marks the UEs that stations were calibrated with, shape (n_ue,).
 
-    Returns what JSON can hold, lengths in m. `nearest_train`: distance from each role's UEs to a training UE; `crops`:
-    how many were `drawn`, how many are `overlapping` the held-out area at any crop_gap, and `test_area_shown`: share of
-    a test crop's area that training crops show; `leaks`: the count of each, None where there was nothing to examine.
+    Returns what JSON can hold, lengths in m. `nearest_train`: distance from each role's UEs to a training UE;
+    `beside_train`: test UEs no further than 1 m from one; `same_cell`: test UEs in a cell of the map that simulated
+    levels were read from (attribute `cell` of the links [m], else None) in which a training UE stands, so that one's
+    fingerprint is nearly a copy of the other's; `crops`: how many were `drawn`, how many are `overlapping` the held-out
+    area at any crop_gap, and `test_area_shown`: share of a test crop's area that training crops show; `leaks`: the
+    count of each, None where there was nothing to examine.
 
     Raises SplitError if the split is of other links, its roles contradict its areas, or it does not `allow` a leak.
     """
@@ -64,11 +70,15 @@ def leakage_report(
         "buffer": float(buffer),
         "crop_gap": gap,
         "nearest_train": {},
-        **dict.fromkeys(("crops", "calibration_ues", "placed_ues", "interpolated_links")),
+        **dict.fromkeys(("beside_train", "same_cell", "crops", "calibration_ues", "placed_ues", "interpolated_links")),
     }
     if train.any():
         away = cKDTree(np.column_stack([x, y])[train]).query(np.column_stack([x, y]))[0]
         report["nearest_train"] = _by_role(away[~train], role[~train])
+        report["beside_train"] = {name: int((away[role == name] <= NEAR).sum()) for name in ("known", "unknown")}
+        if cell := links.attrs.get("cell"):
+            shared = np.isin(at_cell := np.floor(x / cell) + 1j * np.floor(y / cell), at_cell[train])
+            report["same_cell"] = {name: int(shared[role == name].sum()) for name in ("known", "unknown")}
     if crops is not None:
         drawn = squares(*crops)
         over = shapely.dwithin(area, drawn, 0.0)

@@ -50,11 +50,15 @@ def rank_correlation(a: Floats, b: Floats, block: NDArray[np.integer], counts: F
 
 @dataclass(frozen=True)
 class Agreement:
-    """How one simulation agrees with the measurements: with "rssi" as in the paper, "nrsrp", and that by role."""
+    """How one simulation agrees with measured "rssi" (the paper's; where there is any), "nrsrp", and that by role."""
 
     rho: dict[str, Floats]  #: a station's correlation, (bs,); NaN with too few UEs
     draws: dict[str, Floats]  #: their mean over stations in bootstrap draws, (draws,); empty with too few blocks
     errors: dict[str, UEErrors]  #: of k-NN at the test UEs, by :data:`COMBINATIONS`
+
+    def scores(self, *names: str) -> list[str]:
+        """Those of some names that there is a score of: "rssi" is not, where none was measured."""
+        return [name for name in names if name in self.rho or name in self.errors]
 
     def score(self, name: str) -> float:
         """Mean correlation over stations, or mean error of k-NN [m]."""
@@ -72,8 +76,9 @@ class Judge:
     shifted to the measured mean over the training UEs that hear it in both, if there are any.
 
     `train` UEs of the split are fingerprints, `known` ones are looked up, `known` and `unknown` are held out. `radio`
-    is that of the simulated links, `k` the number of neighbours, `scoring` and `seed` are the bootstrap's. Raises
-    SplitError if the split is of other links, DataError if it has no UE of a role, or too few report any station.
+    is that of the simulated links, `k` the number of neighbours, `scoring` and `seed` are the bootstrap's. A campaign
+    without RSSI is compared by NRSRP alone, as `features` says. Raises SplitError if the split is of other links,
+    DataError if it has no UE of a role, or too few report any station.
     """
 
     def __init__(
@@ -90,9 +95,13 @@ class Judge:
         self.stations = Stations.from_dataset(measured)
         self.xy: Floats = np.stack([measured["ue_x"].values, measured["ue_y"].values], axis=1).astype(float)
         self._parts = {"train": role == "train", "held_out": np.isin(role, ["known", "unknown"])}
-        for part, which in self._parts.items():
-            if measured["heard"].values[which].sum(axis=0).max() < MIN_UES:
+        self.features: tuple[str, ...] = ("rssi", "nrsrp")  #: measured levels that ranks are compared with
+        for (part, which), feature in itertools.product(self._parts.items(), ("nrsrp", "rssi")):
+            if measured[feature].notnull().values[which].sum(axis=0).max() >= MIN_UES:
+                continue
+            if feature == "nrsrp":
                 raise DataError(f"no station is reported by {MIN_UES} UEs ({part})", "a rank correlation needs them")
+            self.features = ("nrsrp",)
         blocks = blocks_of(self.xy[:, 0], self.xy[:, 1], scoring.block)
         self._block = np.unique(blocks, axis=0, return_inverse=True)[1].ravel()
         n = int(self._block.max()) + 1
@@ -106,7 +115,7 @@ class Judge:
     def __call__(self, gain: Floats) -> Agreement:
         """Judge a simulation by its path gain, linear, antennas applied, shape (ue, bs)."""
         everyone = np.ones(len(gain), bool)
-        found = {feature: self._correlations(gain, feature, everyone) for feature in ("rssi", "nrsrp")}
+        found = {feature: self._correlations(gain, feature, everyone) for feature in self.features}
         found |= {part: self._correlations(gain, "nrsrp", which) for part, which in self._parts.items()}
         rho = {name: values[0] for name, values in found.items()}
         draws = {name: np.nanmean(values[1:], axis=1) for name, values in found.items() if len(values) > 1}
@@ -140,10 +149,12 @@ class Judge:
         """
         rows: list[dict[str, Any]] = [{"bs_id": name} for name in (*self.stations.id.tolist(), "mean")]
         counted = np.isin(np.arange(self.stations.n), over)
-        for feature, (part, which) in itertools.product(("rssi", "nrsrp"), self._parts.items()):
+        for feature, (part, which) in itertools.product(self.features, self._parts.items()):
             found = {name: self._correlations(gain, feature, which) for name, gain in gains.items()}
             told = np.isfinite(found[base][0]) & counted
-            found = {name: np.column_stack([rho, rho[:, told].mean(axis=1)]) for name, rho in found.items()}
+            none = np.full(len(self._counts), np.nan)
+            means = {name: rho[:, told].mean(axis=1) if told.any() else none for name, rho in found.items()}
+            found = {name: np.column_stack([rho, means[name]]) for name, rho in found.items()}
             heard = np.isfinite(self.measured[feature].values) & which[:, None]
             heard = np.column_stack([heard, heard[:, counted].any(axis=1)])
             enough = [len(np.unique(self._block[ues])) >= MIN_BLOCKS for ues in heard.T]

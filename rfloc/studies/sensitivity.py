@@ -161,17 +161,19 @@ def study(variants: Sequence[Variant], simulator: Simulator, judge: Judge) -> di
         keys.sort(key=lambda key: key != first)  # the base first: it stays where nothing can be chosen
         best = judge(judge.chosen([gains[key] for key in keys], [judged[key] for key in keys]))
         own, (label, group) = [item for item in lines if item["factor"] == name], FACTORS[name]
-        ranges = {of: [f(item[of] for item in own) for f in (min, max)] for of in (*REPORTED, "sr", "sr_levelled")}
+        named = base.scores(*REPORTED, "sr", "sr_levelled")
+        ranges = {of: [f(item[of] for item in own) for f in (min, max)] for of in named}
         factors[name] = {"label": label, "group": group, **ranges, "chosen": _line(judge, best, base)}
-    noise = {of: max(abs(item[f"{of}_gap"]) for item in lines if item["factor"] == "rays") for of in COMPARED}
+    same = [item for item in lines if item["factor"] == "rays"]
+    noise = {of: max(abs(item[f"{of}_gap"]) for item in same) for of in base.scores(*COMPARED)}
     return {"settings": lines, "factors": factors, "noise": noise}
 
 
 def _line(judge: Judge, found: Agreement, base: Agreement) -> dict[str, Any]:
     """A simulation, to four decimals: scores, `<name>_sd` over stations, `<name>_gap` to the base, `<name>_gap_ci`."""
-    values: dict[str, Any] = {name: found.score(name) for name in (*REPORTED, *COMBINATIONS)}
-    values |= {f"{name}_sd": float(np.nanstd(found.rho[name])) for name in REPORTED}
-    for name in COMPARED:
+    values: dict[str, Any] = {name: found.score(name) for name in found.scores(*REPORTED, *COMBINATIONS)}
+    values |= {f"{name}_sd": float(np.nanstd(found.rho[name])) for name in found.scores(*REPORTED)}
+    for name in found.scores(*COMPARED):
         gap, interval = judge.against(found, base, name)
         values |= {f"{name}_gap": gap, f"{name}_gap_ci": interval and [round(v, 4) for v in interval]}
     return {name: round(value, 4) if isinstance(value, float) else value for name, value in values.items()}

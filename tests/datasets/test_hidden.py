@@ -92,6 +92,12 @@ def test_links_without_shadowing_are_the_maps(toy_city, campaign: HiddenCampaign
     assert "gain_error" not in links_from_maps(toy_city, maps.drop_vars("ray_error"), x, y, RADIO, "test")
 
 
+def test_a_reality_in_which_nothing_is_heard_is_refused(toy_city):
+    deaf = RADIO.model_copy(update={"sensitivity_dbm": 0.0})
+    with pytest.raises(SimulationError, match=r"nothing is heard in 'toy'(.|\n)*sensitivity_dbm \(0\)"):
+        hidden_campaign(toy_city, CAMPAIGN, SIM, deaf, seed=3, progress=False)
+
+
 def test_one_seed_one_campaign(toy_city, campaign: HiddenCampaign):
     again = hidden_campaign(toy_city, CAMPAIGN, SIM, RADIO, seed=3, progress=False)
     np.testing.assert_array_equal(again.links["ue_x"], campaign.links["ue_x"])

@@ -7,7 +7,7 @@ from rfloc.config import EvaluationParams
 from rfloc.crops import CropBatcher, evaluation_crops, size_bins
 from rfloc.errors import DataError
 from rfloc.evaluation import evaluate, table1
-from rfloc.localizers import Centre, Centroid, StreetMedian
+from rfloc.localizers.trivial import Centre, Centroid, StreetMedian
 from rfloc.schema import load, save
 from tests.handmade import crop_params, make_split, open_raster, scattered
 

@@ -15,7 +15,7 @@ PARAMS = EvaluationParams(bootstrap=50, block=100.0)
 def found():
     rng = np.random.default_rng(0)
     xy = rng.uniform(-300, 300, (60, 2))
-    role = np.where(np.arange(60) % 2, "known", "unknown")
+    role = np.array(["known", "unknown", "known", "unknown", "val"])[np.arange(60) % 5]
     centre = predictions(np.arange(60), xy, np.add(xy, [30.0, 40.0]), role, "centre")
     better = predictions(np.arange(60), xy, np.add(xy, [6.0, 8.0]), role, "A")
     return {"centre": centre, "A": better, "posterior_true": better}
@@ -29,7 +29,7 @@ def rows(found):
 def test_rows_carry_mean_gain_and_the_papers_numbers(rows):
     centre, ours, true = rows
     assert ours.known.mean == pytest.approx(10.0) and ours.unknown.gain == pytest.approx(40.0)
-    assert ours.known.lo <= ours.known.mean <= ours.known.hi and ours.known.n == ours.known.crops == 30
+    assert ours.known.lo <= ours.known.mean <= ours.known.hi and ours.known.n == ours.known.crops == 24
     assert (centre.known.gain, centre.known.gain_lo, centre.known.gain_hi) == (0.0, 0.0, 0.0)
     assert (ours.label, ours.paper_known, ours.paper_unknown) == ("ours", 38.5, 322.7)
     assert centre.paper_known is None
@@ -55,9 +55,28 @@ def test_numbers_are_written_with_their_intervals(rows):
     assert rows[0].known.text.startswith("50.0 m [")
 
 
-def test_an_oracle_wins_no_headline(rows):
-    said = headline([row for row in rows if row.key != "A"])
+def test_an_oracle_wins_no_headline(found, rows):
+    said = headline([row for row in rows if row.key != "A"], found, PARAMS, seed=1)
     assert said["best_known"] == "crop centre" and said["centre_known_mean"] == pytest.approx(50.0)
+    assert said["learned_known"] == {"label": "crop centre", "gain": 0.0, "interval": (0.0, 0.0), "learned": False}
+
+
+def test_what_was_learned_is_judged_against_the_trivial_row_that_validation_chooses(found):
+    """The strongest station would be best on the test crops; the centroid is on validation crops, and beats A."""
+    centre = found["centre"]
+    val, true = (centre["role"] == "val").values, np.column_stack([centre["x"], centre["y"]])
+    off = {"centroid": np.where(val, 1.0, 8.0), "strongest": np.where(val, 99.0, 4.0)}
+    more = {
+        key: predictions(centre["ue"], true, true + np.column_stack([by, 0 * by]), centre["role"].values, key)
+        for key, by in off.items()
+    }
+    every = found | more
+    said = headline(table1(every, PARAMS, seed=1), every, PARAMS, seed=1)
+    assert (said["trivial_key"], said["best_unknown"], said["learned_unknown"]["label"]) == (
+        "centroid", METHODS["strongest"].label, METHODS["A"].label,
+    )  # fmt: skip
+    assert said["learned_unknown"]["gain"] == pytest.approx(-2.0) and not said["learned_unknown"]["learned"]
+    assert headline(table1(found, PARAMS, seed=1), found, PARAMS, seed=1)["learned_known"]["learned"]
 
 
 def test_gains_are_paired_on_the_same_crops(found):

@@ -32,6 +32,18 @@ def test_plain_case_equals_scikit_learn(city):
     np.testing.assert_allclose(ours, reference.predict(np.nan_to_num(links.rssi.values[test], nan=-25.0)), rtol=1e-6)
 
 
+@pytest.mark.parametrize("k", [1, 3])
+def test_plain_rows_equal_scikit_learn_with_links_that_are_missing(city, k):
+    links, train, test = city
+    split = make_split(links, np.where(np.arange(120) < 90, "train", "known"))
+    plain = fingerprinting(links, split, crop_params(), BaselineParams(k=k, fill_db=-25.0))["knn_plain"]
+    batch, weakest = _batch(links, test, (30.0, -80.0)), float(train.nrsrp.min())
+    reference = KNeighborsRegressor(k, weights="distance")
+    reference.fit(np.nan_to_num(train.nrsrp.values, nan=weakest), np.stack([train.ue_x, train.ue_y], axis=1))
+    want = reference.predict(np.nan_to_num(links.nrsrp.values[test], nan=weakest))
+    np.testing.assert_allclose(plain.estimate(batch) + batch.centre, want, rtol=1e-6)
+
+
 def test_distance_is_divided_by_stations_that_either_hears():
     bs = np.array([[0.0, 50.0], [50.0, 0.0], [-50.0, 0.0]])
     at = np.array([[0.0, 0.0], [10.0, 0.0], [20.0, 0.0]])
@@ -124,7 +136,8 @@ def test_tables_rows_differ_in_where_and_what_they_compare(city):
     split = make_split(links, np.where(np.arange(120) < 90, "train", "known"))
     rows = fingerprinting(links, split, crop_params(), BaselineParams(k=3, fill_db=-30.0))
     assert [(name, row.name, row.within) for name, row in rows.items()] == [
-        ("knn", "knn", "city"), ("knn_square", "knn_square", "square"), ("knn_square_4", "knn_square_4", "square"),
+        ("knn", "knn", "city"), ("knn_plain", "knn_plain", "city"), ("knn_square", "knn_square", "square"),
+        ("knn_square_plain", "knn_square_plain", "square"), ("knn_square_4", "knn_square_4", "square"),
     ]  # fmt: skip
     batch = _batch(links, test)
     by_hand = KNearest(train, links, crop_params(), k=3, fill_db=-30.0)

@@ -3,9 +3,10 @@ import pytest
 
 from rfloc.crops import CropBatcher, cell_centres
 from rfloc.evaluation.decode import geometric_median
+from rfloc.evaluation.tables import TRIVIAL
 from rfloc.localizers.base import Estimator, Localizer, jitter_prior
-from rfloc.localizers.trivial import Centre, Centroid, StreetMedian
-from tests.handmade import crop_params, make_links, make_raster, open_raster, scattered
+from rfloc.localizers.trivial import Centre, Centroid, StreetMedian, Strongest, trivial_rows
+from tests.handmade import crop_params, make_links, make_raster, make_split, open_raster, scattered
 
 
 def _batch(bs, level, params, raster=None, **features):
@@ -41,25 +42,36 @@ def test_street_median_rests_on_the_only_street():
     np.testing.assert_allclose(bare[0], jitter_prior(params))
 
 
-def test_centroid_weights_are_inverse_distance():
+def test_centroid_weights_are_amplitudes_of_nrsrp_whatever_rssi_says():
     params = crop_params()
-    bs, distance = [[100, 0], [-200, 0]], np.array([100.0, 200.0])
-    rssi = -35 * np.log10(distance)
-    batch = _batch(bs, [-80, -90], params, rssi=rssi[None])
-    want = (100 / 100 - 200 / 200) / (1 / 100 + 1 / 200)
-    np.testing.assert_allclose(Centroid(params).estimate(batch), [[want, 0]], atol=1e-4)
-    one = _batch([[100, 40]], [-80], params)
-    np.testing.assert_allclose(Centroid(params).estimate(one), [[100, 40]])
+    for rssi in ([[-50.0, -70.0]], [[np.nan, np.nan]]):
+        batch = _batch([[100, 0], [-200, 30]], [-100, -80], params, rssi=np.array(rssi))  # 20 dB apart: 1 to 10
+        np.testing.assert_allclose(Centroid(params).estimate(batch), [[(100 - 2000) / 11, 300 / 11]], atol=1e-4)
+        np.testing.assert_allclose(Centroid(params, share=0.5).estimate(batch), [[-1900 / 22, 150 / 11]], atol=1e-4)
+        np.testing.assert_allclose(Strongest(params).estimate(batch), [[-200, 30]])
 
 
-def test_centroid_without_the_feature_weighs_alike_and_without_stations_is_the_centre():
+@pytest.mark.parametrize("localizer", [Centroid, Strongest])
+def test_without_stations_the_answer_is_the_centre(localizer):
     params = crop_params()
-    blind = _batch([[100, 0], [-50, 90]], [-60, -90], params, rssi=np.full((1, 2), np.nan))
-    np.testing.assert_allclose(Centroid(params).estimate(blind), [[25, 45]])
-    silent = _batch([[100, 0]], [np.nan], params)
-    np.testing.assert_array_equal(Centroid(params).estimate(silent), [[0, 0]])
-    half = _batch([[100, 0], [-50, 90]], [-60, -90], params, rssi=np.array([[np.nan, -50.0]]))
-    np.testing.assert_allclose(Centroid(params).estimate(half), [[-50, 90]])
+    np.testing.assert_array_equal(localizer(params).estimate(_batch([[100, 0]], [np.nan], params)), [[0, 0]])
+
+
+def test_the_mix_is_fitted_on_training_ues_alone():
+    links, _ = scattered(80)
+    params, role = crop_params(), np.where(np.arange(80) < 50, "train", "known")
+    batcher = CropBatcher(links, open_raster(), params)
+    rows = trivial_rows(batcher, make_split(links, role), seed=3)
+    assert tuple(rows) == TRIVIAL and all(name == row.name for name, row in rows.items())
+    assert 0.0 < rows["centroid_mix"].share < 1.0
+    moved = links.assign_coords(ue_x=links["ue_x"] + 90.0 * (role == "known"))
+    again = trivial_rows(CropBatcher(moved, open_raster(), params), make_split(moved, role), seed=3)
+    assert again["centroid_mix"] == rows["centroid_mix"]
+    crop = batcher.batch(np.arange(50), *(batcher.ue_xy[:50] - np.random.default_rng(1).uniform(-250, 250, (50, 2))).T)
+    mean = {
+        name: np.hypot(*(rows[name].estimate(crop) - crop.target_xy).T).mean() for name in ("centre", "centroid_mix")
+    }
+    assert mean["centroid_mix"] < mean["centre"]
 
 
 def test_centroid_posterior_is_a_gaussian_around_it():
@@ -70,7 +82,7 @@ def test_centroid_posterior_is_a_gaussian_around_it():
     np.testing.assert_allclose(posterior, want / want.sum(), rtol=1e-6)
 
 
-@pytest.mark.parametrize("localizer", [Centre, Centroid, StreetMedian])
+@pytest.mark.parametrize("localizer", [Centre, Centroid, StreetMedian, Strongest])
 def test_crops_of_many_sizes_are_answered_as_alone(localizer):
     links, _ = scattered(8)
     params, ue, size = crop_params(), np.arange(8), np.linspace(200, 1200, 8)

@@ -83,6 +83,17 @@ class TestJudge:
         assert off.score("sr") > judge.real.error.mean() + 1.0
         assert off.score("sr_levelled") == pytest.approx(judge.real.error.mean(), abs=0.01)
 
+    @pytest.mark.parametrize("heard_by", [0, 5])
+    def test_a_campaign_without_rssi_is_compared_by_nrsrp(self, toy_city, places, level, heard_by):
+        links = links_of(toy_city, level, places)
+        few = links["rssi"].where(np.arange(100)[:, None] < heard_by)
+        judge = judge_of(toy_city, links.assign(rssi=few))
+        found = judge(level)
+        assert judge.features == ("nrsrp",) and set(found.rho) == {"nrsrp", "train", "held_out"}
+        rows = judge.by_station({"it": level, "other": level**2}, "it", [0, 1, 2])
+        assert {key for row in rows for key in row} == {"bs_id", "nrsrp_train", "nrsrp_held_out"}
+        assert rows[-1]["nrsrp_held_out"]["it"]["rho"] == pytest.approx(1.0)
+
     def test_silence_is_the_lowest_rank(self, toy_city, places, level):
         judge = judge_of(toy_city, links_of(toy_city, level, places))
         weak = level < np.quantile(level, 0.3, axis=0)
