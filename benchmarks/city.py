@@ -202,15 +202,16 @@ def measure(key: str, folder: Path) -> dict[str, Any]:
         buildings, facts = osm.read_buildings(params, frame, data)
         osm.read_streets(params, frame, data)
     with steps("heights"):
-        buildings = assign_heights(buildings, params.height_prior)
+        buildings, _ = assign_heights(buildings, params.height_prior)
+        base = buildings["base"].where(buildings["base"] > 0, -mesh.FOUNDATION)
     with steps("mesh"):
-        roofs = mesh.prisms(buildings.geometry, buildings["height"])
+        roofs = mesh.prisms(buildings.geometry, buildings["height"], base)
     with steps("scene_write"):
         grid = Grid.covering(*box_bounds(frame, params.box or [], params.margin), CELL)
         scene = mesh.write_city(roofs, grid, folder)
     facts |= {"triangles": len(roofs.faces), "watertight": is_watertight(roofs)}
     a, b, c = (roofs.vertices[roofs.faces[:, k]] for k in range(3))  # volume by the divergence theorem
-    volume = float((buildings.area * (buildings["height"] + mesh.FOUNDATION)).sum())
+    volume = float((buildings.area * (buildings["height"] - base)).sum())
     facts["volume_relative_error"] = abs(float(np.einsum("ij,ij->", a, np.cross(b, c)) / 6.0) / volume - 1)
     facts["scene_mb"] = round(sum(f.stat().st_size for f in folder.rglob("*.ply")) / 1e6, 1)
     del roofs, a, b, c

@@ -155,12 +155,15 @@ def _from_map(params: CityParams, frame: LocalFrame, data_root: str | Path, fold
 
     footprints, facts = osm.read_buildings(params, frame, data_root)
     streets, street_facts = osm.read_streets(params, frame, data_root)
-    footprints = heights.assign_heights(footprints, params.height_prior)
+    footprints, height_facts = heights.assign_heights(footprints, params.height_prior)
     grid = Grid.covering(*box_bounds(frame, params.box or [], params.margin), CELL)
-    roofs = mesh.prisms(footprints.geometry, footprints["height"])
+    base = footprints["base"].where(footprints["base"] > 0, -mesh.FOUNDATION)
+    roofs = mesh.prisms(footprints.geometry, footprints["height"], base)
     mesh.write_city(roofs, grid, folder)
     sources = {str(k): int(v) for k, v in footprints["height_source"].value_counts().items()}
-    facts |= street_facts | {"height_sources": sources, "triangles": len(roofs.faces)}
+    unused = facts["tags_unused"] | height_facts["tags_unused"] | street_facts["tags_unused"]
+    facts |= street_facts | height_facts | {"tags_unused": unused}
+    facts |= {"height_sources": sources, "triangles": len(roofs.faces)}
     footprints.to_parquet(folder / "buildings.parquet")
     streets.to_parquet(folder / "streets.parquet")
     return grid, city_layers(footprints, streets, grid), facts

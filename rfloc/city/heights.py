@@ -1,33 +1,46 @@
-"""Building heights: a rule table from tags to metres, and which rule gave each height.
+r"""Building heights: a rule table from tags to metres, and which rule gave each height.
 
 The first rule that applies gives the height; the last two exclude each other.
 
 ====================  =================================================================================================
 `height_source`       height
 ====================  =================================================================================================
-height                tag `height` or `building:height` ("12", "12 m", "40 ft"), 2 to 200 m
-levels                tag `building:levels`, 1 to 50, times the kind's :data:`FLOOR_HEIGHT`
+height                tag `height` or `building:height` ("12", "12 m", "40 ft", "30'6\"", "~10", "10-12": its middle),
+                      2 to 1,100 m, roof included
+levels                tag `building:levels`, 1 to 250 with `roof:levels`, times the kind's :data:`FLOOR_HEIGHT`; a
+                      `roof:height` stands in for the levels of the roof
 render_height         OpenMapTiles' number, where it comes from a tag (elsewhere it is a filler)
 kind                  usual height of the kind of building, :data:`KIND_HEIGHT`
 prior                 median of measured heights, where the city has one (`height_prior`)
 area                  usual height for the footprint's size, :data:`AREA_HEIGHT`
 ====================  =================================================================================================
+
+A building begins at its `base` above ground: `min_height`, `building:min_level`, `render_min_height`, or, of a roof on
+posts, :data:`ROOF_DEPTH` under its top.
 """
 
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 
+from rfloc.city.columns import affirmed, counted
+from rfloc.city.parts import inherit, pairs_of, without_outlines
+
 if TYPE_CHECKING:
     import geopandas as gpd
 
-#: Heights [m] and numbers of levels outside these ranges are taken for the mapper's errors.
-HEIGHT_RANGE = (2.0, 200.0)
-LEVEL_RANGE = (1.0, 50.0)
+#: Heights [m] and numbers of levels outside these ranges are taken for the mapper's errors. The tallest building has
+#: 828 m and 163 levels, the tallest that is being built 1,008 m.
+HEIGHT_RANGE = (2.0, 1100.0)
+LEVEL_RANGE = (1.0, 250.0)
+
+#: Depth of a roof on posts, which one can walk under [m].
+ROOF_DEPTH = 0.5
 
 #: Floor height by kind of building [m]; every other kind has 3 m.
 FLOOR_HEIGHT = {"industrial": 4.5, "warehouse": 4.5, "commercial": 3.5, "office": 3.5, "retail": 3.5}
@@ -40,10 +53,11 @@ KIND_HEIGHT: dict[str, float] = {
     **dict.fromkeys(["commercial", "office", "retail"], 15.0),
     **dict.fromkeys(["industrial", "warehouse", "manufacture"], 9.0),
     **dict.fromkeys(["church", "cathedral", "chapel"], 25.0),
-    **dict.fromkeys(["school", "university"], 11.5),
+    **dict.fromkeys(["school", "university", "education"], 11.5),
     **dict.fromkeys(["garage", "garages", "carport", "shed", "hut", "kiosk"], 3.0),
-    "hospital": 22.5,
-    "place_of_worship": 18.5,
+    **dict.fromkeys(["hospital", "medical"], 22.5),
+    **dict.fromkeys(["place_of_worship", "religious"], 18.5),
+    **dict.fromkeys(["ruins", "collapsed"], 3.0),
     "roof": 4.0,
 }
 
@@ -53,33 +67,88 @@ AREA_HEIGHT = ((1000.0, 18.5), (200.0, 13.0), (0.0, 8.5))
 #: The rules, in the order in which they are tried.
 SOURCES = ("height", "levels", "render_height", "kind", "prior", "area")
 
-_LENGTH = re.compile(r"\s*(\d+(?:[.,]\d+)?)\s*(m|metres?|meters?|ft|feet|')?\s*", re.IGNORECASE)
+_FOOT, _INCH = 0.3048, 0.0254  # [m]
+
+#: What stands behind a number -> its factor.
+_METRES = {
+    **dict.fromkeys(["", "m", "meter", "meters", "metre", "metres", "mt", "mts"], 1.0), "cm": 0.01,
+    **dict.fromkeys(["ft", "feet", "foot", "'"], _FOOT),
+}  # fmt: skip
+_LEVELS = dict.fromkeys(["", "level", "levels", "floor", "floors", "storey", "storeys", "story", "stories"], 1.0)
+
+_ABOUT = re.compile(r"^(~|≈|<|>|\+|c\.|ca\.?|circa|approx\.?|about|around|etwa)\s*|\s*[?+]$")
+_SEVERAL = re.compile(r"\s*(?:[;|–—-]|\bto\b|\bbis\b)\s*")
+_NUMBER = re.compile(r"(\d+(?:\.\d+)?)\s*([a-z]+|'(?!'))?\.?(?:\s*(\d+(?:\.\d+)?)\s*(?:\"|''|in(?:ch(?:es)?)?)?)?")
+_PRIMES = str.maketrans({"’": "'", "′": "'", "″": '"', "”": '"'})
 
 
-def parse_length(text: object) -> float:
-    """Length [m] of an OSM tag such as "12", "12.5 m" or "40 ft"; NaN where it says none."""
-    match = None if pd.isna(text) else _LENGTH.fullmatch(str(text))
-    if match is None:
-        return float("nan")
-    unit = (match.group(2) or "m").lower()
-    return float(match.group(1).replace(",", ".")) * (0.3048 if unit in ("ft", "feet", "'") else 1.0)
+def parse_number(text: object, units: Mapping[str, float] = _METRES) -> float:
+    r"""Length [m] of a tag such as "12", "12,5 m", "40 ft", "30'6\"" or "~10", the middle of "10-12" and "3;4".
 
-
-def assign_heights(buildings: gpd.GeoDataFrame, prior: float | None) -> gpd.GeoDataFrame:
-    """Geometry, `height` [m], `height_source` (one of :data:`SOURCES`) and `kind` of footprints, by the rule table.
-
-    They are as :func:`rfloc.city.osm.read_buildings` gives them; `prior` is a median of measured heights [m].
+    NaN where it says none, or has a unit that is not among `units` (unit -> its factor).
     """
-    amenity, kind = buildings["amenity"].fillna("").astype(str), buildings["kind"].fillna("yes").astype(str)
+    several = _SEVERAL.split(_ABOUT.sub("", str(text).strip().lower().translate(_PRIMES)))
+    found = [match.groups() for one in several if (match := _NUMBER.fullmatch(one.replace(",", ".")))]
+    values = [np.nan] if len(found) < len(several) else []
+    for number, unit, inches in found:
+        factor = units.get(unit or found[-1][1] or "", np.nan)
+        values.append(float(number) * factor + _INCH * float(inches or 0) if not inches or factor == _FOOT else np.nan)
+    return float(np.min(values) + np.max(values)) / 2
+
+
+def _numbers(column: pd.Series, units: Mapping[str, float]) -> pd.Series:
+    """A column of tags as numbers, NaN where one says none."""
+    said = column.dropna().astype(str)
+    return said.map({text: parse_number(text, units) for text in said.unique()}).reindex(column.index).astype(float)
+
+
+def assign_heights(buildings: gpd.GeoDataFrame, prior: float | None) -> tuple[gpd.GeoDataFrame, dict[str, Any]]:
+    """Geometry, `height` and `base` above ground [m], `height_source` (of :data:`SOURCES`) and `kind` of solids.
+
+    Buildings are as :func:`rfloc.city.osm.read_buildings` gives them, `prior` is a median of measured heights [m]. A
+    building that cannot begin above its top begins there (a guessed height), or on the ground (a tagged one). Outlines
+    give way to their parts. Facts are those of the parts and `tags_unused`, by reason: how many, and examples.
+    """
+    pairs = pairs_of(buildings)
+    tags = inherit(buildings, pairs)
+    amenity, kind = tags["amenity"].fillna("").astype(str), tags["kind"].fillna("yes").astype(str)
     kind = kind.where(kind.isin(list(KIND_HEIGHT)) | ~amenity.isin(list(KIND_HEIGHT)), amenity)
-    height, render = (buildings[name].map(parse_length).astype(float) for name in ("height", "render_height"))
-    levels = pd.to_numeric(buildings["levels"], errors="coerce").astype(float)
+    kind = kind.mask(affirmed(tags["ruins"]), "ruins")
+    lengths = ("height", "render_height", "roof_height", "min_height", "render_min_height")
+    numbers = {name: _numbers(tags[name], _METRES) for name in lengths}
+    numbers |= {name: _numbers(tags[name], _LEVELS) for name in ("levels", "roof_levels", "min_level")}
     floors, usual = kind.map(FLOOR_HEIGHT).fillna(3.0), kind.map(KIND_HEIGHT).astype(float)
-    applies = [height.between(*HEIGHT_RANGE), levels.between(*LEVEL_RANGE), render.between(*HEIGHT_RANGE), usual > 0]
+    roof_levels = numbers["roof_levels"].fillna(0.0)
+    tops = {
+        "height": numbers["height"],
+        "levels": numbers["levels"] * floors + numbers["roof_height"].fillna(roof_levels * floors),
+        "render_height": numbers["render_height"],
+        "kind": usual,
+    }
+    applies = {name: top.between(*HEIGHT_RANGE) for name, top in tops.items()}
+    applies["levels"] = (numbers["levels"] + roof_levels).between(*LEVEL_RANGE)
     by_area = np.select([buildings.area > limit for limit, _ in AREA_HEIGHT], [usual for _, usual in AREA_HEIGHT])
     rest, source = (by_area, "area") if prior is None else (prior, "prior")
-    out = buildings[["geometry"]].copy()
-    out["height"] = np.select(applies, [height, levels * floors, render, usual], rest)
-    out["height_source"] = np.select(applies, SOURCES[:4], source)
+    masks = list(applies.values())
+    out = buildings[["geometry", "part"]].copy()
+    out["height"] = np.select(masks, list(tops.values()), rest)
+    out["height_source"] = np.select(masks, list(applies), source)
     out["kind"] = kind.to_numpy()
-    return out
+    base = numbers["min_height"].fillna(numbers["min_level"] * floors).fillna(numbers["render_min_height"])
+    base = base.fillna((out["height"] - ROOF_DEPTH).where(kind == "roof", 0.0))
+    inside = base < out["height"]
+    guessed = ~inside & ~out["height_source"].isin(SOURCES[:3])
+    out["height"] = out["height"].mask(guessed, base + floors)
+    out["base"] = base.where(inside | guessed, 0.0)
+    out, facts = without_outlines(out, np.select([usual > 0], [usual], rest), pairs)
+
+    unused = {f"{name}: no number": buildings[name].where(values.isna()) for name, values in numbers.items()}
+    before = pd.Series(False, index=buildings.index)
+    for name in SOURCES[:3]:
+        said = buildings[name].where(numbers[name].notna())
+        limits = LEVEL_RANGE if name == "levels" else HEIGHT_RANGE
+        unused[f"{name}: outside {limits[0]:g} to {limits[1]:g}"] = said.where(~applies[name])
+        unused[f"{name}: an earlier rule applies"] = said.where(applies[name] & before)
+        before |= applies[name]
+    unused["base: not under the roof"] = base.where(~inside & ~guessed)
+    return out, facts | {"tags_unused": counted(unused)}

@@ -1,15 +1,13 @@
 """Footprints and streets of a city from OpenStreetMap, in files or by Overpass: one table of columns, in its frame.
 
-What a map calls its columns stands in :data:`BUILDINGS` and :data:`STREETS`. What Overpass gave is kept as GeoParquet
+What a map calls its columns stands in :mod:`rfloc.city.columns`. What Overpass gave is kept as GeoParquet
 under the data folder, and is from then on a file like any other.
 """
 
 from __future__ import annotations
 
 import json
-import re
 import time
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +21,17 @@ import shapely
 
 from rfloc import __version__
 from rfloc.city.city import Bounds, box_bounds
+from rfloc.city.columns import (
+    BUILDINGS,
+    OTHER_TAGS,
+    STREETS,
+    Kind,
+    affirmed,
+    along_flags,
+    by_meaning,
+    counted,
+    standing,
+)
 from rfloc.city.tiles import unite_pieces
 from rfloc.config import CityParams, data_folders, input_file
 from rfloc.errors import DataError
@@ -40,46 +49,15 @@ MIN_AREA = 1.0
 MIN_WIDTH = 0.1
 
 
-@dataclass(frozen=True)
-class Kind:
-    """What a map may hold, and what it may be called there."""
-
-    name: str  #: of the parameter that names its file
-    tag: str  #: OSM's tag that marks it
-    geometry: str
-    layers: tuple[str, ...]  #: names of its layer where a file has several of this geometry
-    columns: dict[str, tuple[str, ...]]  #: meaning -> columns or tags that may say it; the first that does counts
-
-
-#: OSM's tags, the fields of OpenMapTiles (`render_height`, `height_tagged`) and plain names.
-BUILDINGS = Kind(
-    "buildings", "building", "Polygon", ("buildings", "building", "multipolygons"),
-    {
-        "kind": ("kind", "building"), "amenity": ("amenity",), "height": ("height", "building:height"),
-        "levels": ("levels", "building:levels"), "render_height": ("render_height",),
-        "height_tagged": ("height_tagged",),
-    },
-)  # fmt: skip
-STREETS = Kind(
-    "streets", "highway", "LineString",
-    ("streets", "street", "roads", "road", "highways", "transportation", "lines"),
-    {"class": ("highway", "class"), "tunnel": ("tunnel",), "bridge": ("bridge",), "brunnel": ("brunnel",)},
-)  # fmt: skip
-
 #: Full width [m] of the strip along a street's centre line where a UE may be, by class (OpenMapTiles or OSM `highway`).
 #: Other classes (rail, subway, construction, ...) carry no UEs.
 STREET_WIDTH = {
     "motorway": 14.0, "trunk": 14.0, "primary": 12.0, "secondary": 10.0, "tertiary": 9.0, "minor": 8.0,
     "unclassified": 8.0, "residential": 8.0, "road": 8.0, "living_street": 7.0, "service": 6.0, "pedestrian": 7.0,
-    "path": 4.0, "footway": 4.0, "cycleway": 4.0, "bridleway": 4.0, "steps": 4.0, "track": 5.0,
+    "path": 4.0, "footway": 4.0, "cycleway": 4.0, "bridleway": 4.0, "steps": 4.0, "track": 5.0, "unknown": 8.0,
+    **dict.fromkeys([f"track_grade{grade}" for grade in range(1, 6)], 5.0),
     **dict.fromkeys([f"{of}_link" for of in ("motorway", "trunk", "primary", "secondary", "tertiary")], 7.0),
 }  # fmt: skip
-
-#: Values of a tag that deny it.
-_DENIED = ("no", "false", "0", "")
-
-#: Column in which GDAL keeps the tags that have no column of their own, as `"key"=>"value"`.
-_OTHER_TAGS = "other_tags"
 
 _UNREADABLE = (
     OSError, ValueError, KeyError, pyarrow.ArrowException, shapely.GEOSException,
@@ -97,15 +75,13 @@ def read_buildings(params: CityParams, frame: LocalFrame, data_root: str | Path)
     where the map says nothing, and counts: `polygons` (read near the box), `in_box_polygons` (with their centroid in
     it), `repaired`, `duplicates`, `pieces` of cut buildings, the `united` made of them, `dropped` slivers, `buildings`.
     """
-    layer = _read(params, BUILDINGS, frame, data_root)
-    layer = layer[layer["kind"] != "no"]
-    # Where OpenMapTiles' `height_tagged` is false, its height is a filler.
-    layer["render_height"] = layer["render_height"].where(layer.pop("height_tagged").isin([True]))
+    layer, facts = _read(params, BUILDINGS, frame, data_root)
+    layer, more = standing(layer)
     lat_min, lat_max, lon_min, lon_max = params.box or []
     centre = shapely.get_coordinates(shapely.centroid(layer.geometry.to_numpy()))  # [n, 2] lon, lat
     in_box = (centre >= [lon_min, lat_min]).all(axis=1) & (centre <= [lon_max, lat_max]).all(axis=1)
     valid = layer.is_valid
-    facts = {"polygons": len(layer), "in_box_polygons": int(in_box.sum()), "repaired": int((~valid).sum())}
+    facts |= more | {"polygons": len(layer), "in_box_polygons": int(in_box.sum()), "repaired": int((~valid).sum())}
     layer.loc[~valid, "geometry"] = layer.loc[~valid, "geometry"].make_valid()
     layer = _polygons(layer)
     whole = _without_doubles(layer)
@@ -131,27 +107,33 @@ def read_streets(params: CityParams, frame: LocalFrame, data_root: str | Path) -
     Gives lines in `frame` [m] with columns class, width [m], tunnel (there no UE stands), bridge, and counts:
     `streets`, `street_classes` (class -> lines), `tunnels`, `bridges`, `lines_without_ues`.
     """
-    layer = _within(_read(params, STREETS, frame, data_root).to_crs(frame.crs), params, frame)
+    layer, facts = _read(params, STREETS, frame, data_root)
+    layer = along_flags(_within(layer.to_crs(frame.crs), params, frame))
     out = layer[["geometry"]].copy()
-    out["class"] = layer["class"].fillna("none").astype(str)
+    out["class"] = layer["class"].fillna("none").astype(str).str.lower()
     out["width"] = out["class"].map(STREET_WIDTH).astype(float)
     for flag in ("tunnel", "bridge"):
-        said = layer[flag].notna() & ~layer[flag].astype(str).str.lower().isin(_DENIED)
-        out[flag] = said | (layer["brunnel"] == flag)  # OpenMapTiles' word for both
+        out[flag] = affirmed(layer[flag]) | (layer["brunnel"] == flag)  # OpenMapTiles' word for both
     lines = out.geom_type.isin(["LineString", "MultiLineString"])
     kept = out[lines & out["width"].notna()].reset_index(drop=True)
     if kept.empty:
         raise DataError(
             f"{params.name} has no street of a known class in the box {params.box}",
             f"classes there, by {' or '.join(STREETS.columns['class'])}: {', '.join(sorted(set(out['class'])))}",
-            f"known classes are {', '.join(STREET_WIDTH)}",
+            f"known classes are {', '.join(STREET_WIDTH)}; the city's `columns: {{class: ...}}` names another column",
         )
-    facts = {
+    without = out.loc[~lines | out["width"].isna(), "class"].value_counts()
+    minus = {
+        f"{flag}: -1 is no yes": layer[flag].where(layer[flag].astype(str) == "-1") for flag in ("tunnel", "bridge")
+    }
+    facts |= {
         "streets": len(kept),
         "street_classes": {str(k): int(v) for k, v in kept["class"].value_counts().items()},
         "tunnels": int(kept["tunnel"].sum()),
         "bridges": int(kept["bridge"].sum()),
         "lines_without_ues": len(out) - len(kept),
+        "classes_without_ues": {str(k): int(v) for k, v in without.head(20).items()},
+        "tags_unused": counted(minus),
     }
     return kept, facts
 
@@ -171,17 +153,22 @@ def _polygons(layer: gpd.GeoDataFrame) -> gpd.GeoDataFrame:
 
 
 def _without_doubles(layer: gpd.GeoDataFrame) -> gpd.GeoDataFrame:
-    """Of polygons with the same outline, the one with the largest courtyards; what its tags lack, the others give."""
+    """Of polygons with the same outline, the one with the largest courtyards; what its tags lack, the others give.
+
+    Parts, and what begins at another height, are no doubles.
+    """
     rings = shapely.normalize(shapely.polygons(shapely.get_exterior_ring(layer.geometry.to_numpy())))
-    some = layer.assign(outline=shapely.to_wkb(rings), size=shapely.area(layer.geometry.to_numpy()))
-    double = some["outline"].duplicated(keep=False)
-    groups = some[double].sort_values("size", kind="stable").groupby("outline", sort=False)
+    begins = layer[["part", "min_height", "min_level", "render_min_height"]].fillna(0).astype(str).add_prefix("as_")
+    some = layer.assign(outline=shapely.to_wkb(rings), size=shapely.area(layer.geometry.to_numpy()), **begins)
+    same = ["outline", *begins.columns]
+    double = some.duplicated(same, keep=False)
+    groups = some[double].sort_values("size", kind="stable").groupby(same, sort=False)
     merged = groups.first().set_geometry(groups["geometry"].first(), crs=layer.crs)
     return pd.concat([layer[~double], merged[layer.columns]], ignore_index=True)
 
 
-def _read(params: CityParams, kind: Kind, frame: LocalFrame, data_root: str | Path) -> gpd.GeoDataFrame:
-    """Features of a kind near a city's box [deg], with a column for each of its meanings."""
+def _read(params: CityParams, kind: Kind, frame: LocalFrame, data_root: str | Path) -> Found:
+    """Features of a kind near a city's box [deg], with a column for each of its meanings, and which columns said it."""
     if params.source == "overpass":
         path = fetch(params, kind, frame, data_root)
     else:
@@ -203,15 +190,16 @@ def _read(params: CityParams, kind: Kind, frame: LocalFrame, data_root: str | Pa
             f"{path.name} has no {kind.name} near the box {box}",
             f"it covers lat {south:.4f}..{north:.4f}, lon {west:.4f}..{east:.4f}"
             if len(everything)
-            else f"it can be read, but holds none at all (in OpenStreetMap's files: the tag {kind.tag!r})",
+            else f"it can be read, but holds none at all (OpenStreetMap's tag is {' or '.join(map(repr, kind.marks))})",
             "a box is lat_min, lat_max, lon_min, lon_max, and in a file x is the longitude; move the box, or name "
             f"another file as the city's `{kind.name}`",
         )
-    return layer
+    columns, facts = by_meaning(layer, kind, params.columns)
+    return gpd.GeoDataFrame(columns, geometry=layer.geometry.array, crs=layer.crs), facts
 
 
 def _read_file(path: Path, kind: Kind, area: gpd.GeoSeries | None) -> gpd.GeoDataFrame:
-    """Features of a kind in a file, those near an area or all; EPSG:4326, with a column for each meaning."""
+    """Features of a kind in a file, those near an area or all; EPSG:4326, with the file's own columns."""
 
     def bounds(crs: Any) -> Bounds | None:
         if crs is None:
@@ -229,18 +217,13 @@ def _read_file(path: Path, kind: Kind, area: gpd.GeoSeries | None) -> gpd.GeoDat
     else:
         name = _choose_layer(path, kind)
         info = pyogrio.read_info(path, layer=name)
-        where = f"{kind.tag} IS NOT NULL" if _OTHER_TAGS in info["fields"] else None
+        fields = set(info["fields"])
+        marks = [f'"{t}" IS NOT NULL' if t in fields else f"{OTHER_TAGS} LIKE '%\"{t}\"=>%'" for t in kind.marks]
+        where = " OR ".join(marks) if OTHER_TAGS in fields else None
         layer = pyogrio.read_dataframe(path, layer=name, where=where, bbox=bounds(info["crs"]))
-    if {BUILDINGS.tag, STREETS.tag} <= set(layer.columns):  # buildings, streets and more lie together
-        layer = layer[layer[kind.tag].notna()]
-    layer = layer[~(layer.geometry.isna() | layer.geometry.is_empty)]
-    out = gpd.GeoDataFrame(geometry=layer.geometry.array)
-    for meaning, names in kind.columns.items():
-        said = pd.Series(None, index=out.index, dtype=object)
-        for name in names:
-            said = said.where(said.notna(), _tag(layer, name))
-        out[meaning] = said
-    return out.to_crs(4326)
+    if {"building", "highway"} <= set(layer.columns):  # buildings, streets and more lie together
+        layer = layer[layer[[tag for tag in kind.marks if tag in layer.columns]].notna().any(axis=1)]
+    return layer[~(layer.geometry.isna() | layer.geometry.is_empty)].reset_index(drop=True).to_crs(4326)
 
 
 def _choose_layer(path: Path, kind: Kind) -> str:
@@ -252,17 +235,6 @@ def _choose_layer(path: Path, kind: Kind) -> str:
             return found[0]
     said = ", ".join(f"{name} ({of})" for name, of in layers.items())
     raise ValueError(f"{len(fitting)} of its layers hold {kind.geometry}s, none called {kind.layers[0]!r}: {said}")
-
-
-def _tag(layer: gpd.GeoDataFrame, name: str) -> Any:
-    """Values of a tag, also where GDAL spells it with `_` or put it into one column with others; None without it."""
-    for spelt in (name, name.replace(":", "_")):
-        if spelt in layer.columns:
-            return layer[spelt].astype(object).to_numpy()
-    if _OTHER_TAGS not in layer.columns:
-        return None
-    pattern = rf'(?:^|,)"{re.escape(name)}"=>"((?:[^"\\]|\\.)*)"'
-    return layer[_OTHER_TAGS].astype(object).str.extract(pattern, expand=False).to_numpy()
 
 
 def fetch(
@@ -279,7 +251,8 @@ def fetch(
     x_min, y_min, x_max, y_max = box_bounds(frame, params.box or [], params.margin)
     lat, lon = frame.to_geographic([x_min, x_min, x_max, x_max], [y_min, y_max, y_min, y_max])
     west, south, east, north = (round(float(edge), 5) for edge in (lon.min(), lat.min(), lon.max(), lat.max()))
-    name = f"{str(params.osm_date)[:10]}_{kind.name}_{digest(west, south, east, north, params.osm_date)[:16]}.parquet"
+    key = digest(west, south, east, north, params.osm_date, list(kind.marks))[:16]
+    name = f"{str(params.osm_date)[:10]}_{kind.name}_{key}.parquet"
     paths = [folder / "overpass" / name for folder in data_folders(data_root)]
     for path in paths:
         if path.is_file():
@@ -293,7 +266,7 @@ def fetch(
     settings.http_user_agent, settings.doh_url_template = f"rfloc/{__version__}", None
     for wait in (pause, 4 * pause, None):
         try:
-            layer = osmnx.features_from_bbox((west, south, east, north), {kind.tag: True})
+            layer = osmnx.features_from_bbox((west, south, east, north), dict.fromkeys(kind.marks, True))
             break
         except (requests.RequestException, ValueError) as error:  # ValueError: nothing there, in osmnx's words
             refused = not isinstance(error, requests.RequestException) or isinstance(error, requests.HTTPError)

@@ -22,6 +22,9 @@ if TYPE_CHECKING:
 #: Cell of the city raster [m].
 CELL = 1.0
 
+#: What begins higher above ground can be walked under [m].
+CLEARANCE = 2.0
+
 Layers = dict[str, NDArray[Any]]
 Raster = tuple[Grid, Layers, dict[str, Any]]  # and facts
 
@@ -41,12 +44,15 @@ def rasterize(shapes: Sequence[tuple[Any, float]], grid: Grid, dtype: str = "flo
 def city_layers(buildings: gpd.GeoDataFrame, streets: gpd.GeoDataFrame, grid: Grid) -> Layers:
     """Layers (ny, nx) of flat ground: `building`, `road` uint8; `height`, `ground` float32 [m]; row 0 = south.
 
-    Where footprints (geometry, height [m]) overlap, the taller counts. `road` is the strip of each street's width
-    (geometry, width [m], tunnel) outside tunnels and buildings. A height is a float32 because the mesh is: roof and
-    raster agree to the bit.
+    Where footprints (geometry, height, base [m]) overlap, the taller counts; what one can walk under is no building
+    unless something stands there. `road` is the strip of each street's width (geometry, width [m], tunnel) outside
+    tunnels and buildings. A height is a float32 because the mesh is: roof and raster agree to the bit.
     """
     ordered = buildings.sort_values("height", kind="stable")
     height = rasterize(list(zip(ordered.geometry, ordered["height"], strict=True)), grid)
+    standing = ordered.geometry[ordered["base"] < CLEARANCE]
+    if len(standing) < len(ordered):
+        height *= rasterize([(shape, 1) for shape in standing], grid)
     open_air = streets[~streets["tunnel"].astype(bool)]
     strips = shapely.buffer(open_air.geometry.to_numpy(), open_air["width"].to_numpy(float) / 2)
     road = rasterize([(strip, 1) for strip in strips], grid, "uint8")

@@ -51,6 +51,10 @@ class DataParams(Section):
     weights: str | None  #: folder of pretrained weights; null: $RFLOC_WEIGHTS
 
 
+#: What a column of a map may be named for.
+Meaning = Literal["kind", "height", "levels", "min_height", "min_level", "class", "tunnel", "bridge"]
+
+
 class CityParams(Section):
     """One city: where its geometry comes from and how its frame lies on the earth."""
 
@@ -67,6 +71,8 @@ class CityParams(Section):
     margin: NotNegative = 0.0  #: raster and mesh reach this far past the box [m]
     origin: LatLon | None = None  #: lat, lon of the frame [deg]; null: centre of the box
     height_prior: Positive | None = None  #: median of measured heights [m], for untagged buildings; null: by area
+    #: file, overpass: meaning -> the column of footprints or streets that says it under a name of its own
+    columns: dict[Meaning, str] = Field(default_factory=dict)
     patches_only: bool = False  #: a region: never built whole, only patches of it are
 
     @model_validator(mode="after")

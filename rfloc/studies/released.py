@@ -127,13 +127,13 @@ def fan_city(city: City, folder: Path) -> City:
 
     footprints = gpd.read_parquet(city.folder / "buildings.parquet")
     vertices, faces, start = [], [], 0
-    for outline, height in zip(footprints.geometry, footprints["height"], strict=True):
+    for outline, height, base in zip(*(footprints[name] for name in ("geometry", "height", "base")), strict=True):
         ring = shapely.get_coordinates(shapely.orient_polygons(outline).exterior)[:-1]
         n = len(ring)
         floor, fan = start + np.arange(n), np.arange(1, n - 1)
         following, roof = np.roll(floor, -1), start + n + np.stack([0 * fan, fan, fan + 1], 1)
         walls = [np.stack([floor, following, following + n], 1), np.stack([floor, following + n, floor + n], 1)]
-        vertices += [np.column_stack([ring, np.full(n, z)]) for z in (-FOUNDATION, height)]
+        vertices += [np.column_stack([ring, np.full(n, z)]) for z in (base or -FOUNDATION, height)]
         faces += [*walls, roof, roof[:, ::-1] - n]
         start += 2 * n
     shutil.copytree(city.folder / "meshes", folder / "meshes")

@@ -5,32 +5,41 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from shapely.geometry import box
 
-from rfloc.city.heights import HEIGHT_RANGE, SOURCES, assign_heights, parse_length
-from rfloc.city.osm import BUILDINGS
+from rfloc.city.columns import BUILDINGS
+from rfloc.city.heights import HEIGHT_RANGE, SOURCES, assign_heights, parse_number
 from rfloc.frames import LocalFrame
 from tests.toy import city_params
 
 FRAME = LocalFrame(41.87, 12.46)
 
 
-def footprints(*tags, edge=10.0):
-    """Squares with tags, in the columns that the reader of maps gives."""
-    shapes = [box(100.0 * k, 0, 100.0 * k + edge, edge) for k in range(len(tags))]
+def footprints(*tags, edge=10.0, shapes=None):
+    """Squares, or shapes, with tags in the columns that the reader of maps gives."""
+    shapes = shapes or [box(100.0 * k, 0, 100.0 * k + edge, edge) for k in range(len(tags))]
     columns = {name: [of.get(name) for of in tags] for name in BUILDINGS.columns}
-    return gpd.GeoDataFrame(columns, geometry=shapes, crs=FRAME.crs)
+    return gpd.GeoDataFrame(columns | {"part": [of.get("part", False) for of in tags]}, geometry=shapes, crs=FRAME.crs)
+
+
+def assigned(*tags, prior=None, **of):
+    return assign_heights(footprints(*tags, **of), prior)[0]
 
 
 @pytest.mark.parametrize(
     ("tag", "metres"),
-    [("12", 12.0), ("12.5 m", 12.5), ("12,5", 12.5), ("40 ft", 12.192), ("40'", 12.192), (7, 7.0), (7.5, 7.5)],
-)
+    [
+        ("12", 12.0), ("12.5 m", 12.5), ("12,5", 12.5), ("40 ft", 12.192), ("40'", 12.192), (7, 7.0), (7.5, 7.5),
+        ("30'6\"", 9.2964), ("30′ 6″", 9.2964), ("30 ft 6 in", 9.2964), ("100ft", 30.48), ("10 m", 10.0), ("~10", 10.0),
+        ("ca. 10 m", 10.0), ("10 meters", 10.0), ("10-12", 11.0), ("10 – 12 m", 11.0), ("3;4", 3.5),
+        ("10 to 20 ft", 4.572),
+    ],
+)  # fmt: skip
 def test_lengths_are_read(tag, metres):
-    assert parse_length(tag) == pytest.approx(metres)
+    assert parse_number(tag) == pytest.approx(metres)
 
 
-@pytest.mark.parametrize("tag", [None, float("nan"), "", "tall", "12 storeys", "-3", "1;2"])
+@pytest.mark.parametrize("tag", [None, float("nan"), "", "tall", "12 storeys", "-3", -1.0, "12 m 5", "3;x", "1e-05"])
 def test_what_is_no_length_is_nan(tag):
-    assert np.isnan(parse_length(tag))
+    assert np.isnan(parse_number(tag))
 
 
 @pytest.mark.parametrize(
@@ -39,11 +48,18 @@ def test_what_is_no_length_is_nan(tag):
         ({"height": "14", "levels": "9"}, 14.0, "height"),
         ({"height": "40 ft"}, 12.192, "height"),
         ({"height": "1400"}, 8.5, "area"),
+        ({"height": "828 m", "levels": "163"}, 828.0, "height"),
+        ({"levels": "163"}, 489.0, "levels"),
+        ({"levels": "3-5"}, 12.0, "levels"),
+        ({"levels": "4", "roof_levels": "1"}, 15.0, "levels"),
+        ({"levels": "4", "roof_levels": "1", "roof_height": "2.5"}, 14.5, "levels"),
+        ({"height": "12", "roof_height": "4"}, 12.0, "height"),
+        ({"kind": "church", "ruins": "yes"}, 3.0, "kind"),
         ({"height": "0.5", "levels": "3"}, 9.0, "levels"),
         ({"levels": "4", "kind": "office"}, 14.0, "levels"),
         ({"levels": "2", "kind": "warehouse", "render_height": 30.0}, 9.0, "levels"),
         ({"levels": "10 m", "kind": "house"}, 7.0, "kind"),
-        ({"levels": "99", "kind": "house"}, 7.0, "kind"),
+        ({"levels": "999", "kind": "house"}, 7.0, "kind"),
         ({"render_height": 21.96}, 21.96, "render_height"),
         ({"render_height": 21.96, "kind": "church"}, 21.96, "render_height"),
         ({"kind": "apartments"}, 18.5, "kind"),
@@ -54,24 +70,24 @@ def test_what_is_no_length_is_nan(tag):
     ],
 )
 def test_rules(tags, height, source):
-    got = assign_heights(footprints(tags), None).iloc[0]
+    got = assigned(tags).iloc[0]
     assert (got["height"], got["height_source"]) == (pytest.approx(height), source)
 
 
 @pytest.mark.parametrize(("edge", "height"), [(14.0, 8.5), (14.2, 13.0), (31.0, 13.0), (32.0, 18.5)])
 def test_larger_footprints_are_higher(edge, height):
-    assert assign_heights(footprints({}, edge=edge), None)["height"].item() == height
+    assert assigned({}, edge=edge)["height"].item() == height
 
 
 def test_a_prior_stands_in_for_the_area_rule_and_for_no_other():
     tags = [{"height": "9"}, {"kind": "house"}, {"kind": "yes"}]
-    got = assign_heights(footprints(*tags, edge=50.0), 18.0)
+    got = assigned(*tags, edge=50.0, prior=18.0)
     assert got["height"].tolist() == [9.0, 7.0, 18.0]
     assert got["height_source"].tolist() == ["height", "kind", "prior"]
 
 
 def test_rules_apply_row_by_row():
-    got = assign_heights(footprints({"height": "9"}, {"kind": "shed"}), None)
+    got = assigned({"height": "9"}, {"kind": "shed"})
     assert got["height"].tolist() == [9.0, 3.0] and got["kind"].tolist() == ["yes", "shed"]
 
 
@@ -81,9 +97,41 @@ def test_rules_apply_row_by_row():
     prior=st.sampled_from([None, 18.0]),
 )
 def test_any_tags_give_a_height_in_range(tags, prior):
-    rows = footprints(*({"height": height, "levels": levels} for height, levels in tags))
-    got = assign_heights(rows, prior)
+    got = assigned(*({"height": height, "levels": levels} for height, levels in tags), prior=prior)
     assert got["height"].between(*HEIGHT_RANGE).all() and got["height_source"].isin(SOURCES).all()
+
+
+@pytest.mark.parametrize(
+    ("tags", "base", "height"),
+    [
+        ({"height": "30", "min_height": "12 m"}, 12.0, 30.0),
+        ({"levels": "8", "min_level": "2"}, 6.0, 24.0),
+        ({"levels": "8", "min_level": "2", "kind": "office"}, 7.0, 28.0),
+        ({"render_height": 20.0, "render_min_height": 5.0}, 5.0, 20.0),
+        ({"kind": "roof"}, 3.5, 4.0),
+        ({"kind": "roof", "height": "9", "min_height": "7"}, 7.0, 9.0),
+        ({"min_height": "40"}, 40.0, 43.0),  # its height is a guess, so it gives way
+        ({"height": "12", "min_height": "12"}, 0.0, 12.0),
+        ({"height": "12", "min_height": "-3"}, 0.0, 12.0),
+    ],
+)
+def test_what_begins_above_ground(tags, base, height):
+    got = assigned(tags).iloc[0]
+    assert (got["base"], got["height"]) == (base, height)
+
+
+def test_every_tag_that_gave_nothing_is_counted_by_its_reason():
+    tags = [{"height": "tall"}, {"height": "-1"}, {"height": "1400", "levels": "3"}, {"height": "9", "levels": "3"}]
+    _, facts = assign_heights(footprints(*tags, {"height": "9", "min_height": "10"}, {"levels": "900"}), None)
+    assert facts["tags_unused"] == {
+        "height: no number": {"count": 2, "examples": ["tall", "-1"]},
+        "height: outside 2 to 1100": {"count": 1, "examples": ["1400"]},
+        "levels: an earlier rule applies": {"count": 1, "examples": ["3"]},
+        "levels: outside 1 to 250": {"count": 1, "examples": ["900"]},
+        "base: not under the roof": {"count": 1, "examples": ["10.0"]},
+    }
+    _, facts = assign_heights(footprints(*({"height": f"no {k}"} for k in range(50))), None)
+    assert facts["tags_unused"]["height: no number"] == {"count": 50, "examples": ["no 0", "no 1", "no 2"]}
 
 
 def test_the_prior_of_rome_is_the_median_of_its_measured_heights(rome_data):

@@ -161,7 +161,8 @@ class TestStreets:
         assert found["bridge"].tolist() == [False, False, True]
         assert facts == {
             "streets": 3, "street_classes": {"primary": 1, "minor": 1, "path": 1}, "tunnels": 1, "bridges": 1,
-            "lines_without_ues": 1,
+            "lines_without_ues": 1, "classes_without_ues": {"rail": 1}, "tags_unused": {},
+            "streets_columns": {"class": ["class"], "brunnel": ["brunnel"]},
         }  # fmt: skip
 
     @pytest.mark.parametrize("value", ["yes", "building_passage", True, "1"])
@@ -180,7 +181,7 @@ class TestStreets:
 
     def test_streets_without_class_or_of_unknown_classes_are_errors(self, tmp_path):
         line = [LineString([(0, 0), (50, 0)])]
-        with pytest.raises(DataError, match=r"known class[\s\S]*by highway or class: none"):
+        with pytest.raises(DataError, match=r"known class[\s\S]*by highway or [^:]*: none"):
             streets(write(tmp_path / "a.parquet", line, kind_of_road=["big"]))
         with pytest.raises(DataError, match="rail"):
             streets(write(tmp_path / "b.parquet", line, highway=["rail"]))

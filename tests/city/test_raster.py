@@ -18,7 +18,7 @@ def features(buildings, streets):
     geometry, height = zip(*buildings, strict=True)
     lines, width, tunnel = zip(*streets, strict=True)
     return (
-        gpd.GeoDataFrame({"height": height}, geometry=list(geometry)),
+        gpd.GeoDataFrame({"height": height, "base": 0.0}, geometry=list(geometry)),
         gpd.GeoDataFrame({"width": width, "tunnel": tunnel}, geometry=list(lines)),
     )
 

@@ -1,0 +1,189 @@
+"""What maps call things: their columns by meaning, the words that deny, and what was not used.
+
+Known are OpenStreetMap's tags with Simple 3D Buildings, OpenMapTiles (`render_height`, `height_tagged`, `hide_3d`,
+`brunnel`), Geofabrik's layers (`fclass`, `type`), Overture (`num_floors`, `is_underground`, `road_flags`), EUBUCCO
+(`floors`) and Microsoft (`height`, -1 where unknown). A city's `columns` names others.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Any
+
+import geopandas as gpd
+import numpy as np
+import pandas as pd
+from shapely.ops import substring
+
+from rfloc.errors import DataError, nearest
+
+
+@dataclass(frozen=True)
+class Kind:
+    """What a map may hold, and what it may be called there."""
+
+    name: str  #: of the parameter that names its file
+    marks: dict[str, str | None]  #: OSM's tags that mark it, the first above all, and their values where only one does
+    geometry: str
+    layers: tuple[str, ...]  #: names of its layer where a file has several of this geometry
+    columns: dict[str, tuple[str, ...]]  #: meaning -> columns or tags that may say it; the first that does counts
+
+
+BUILDINGS = Kind(
+    "buildings", {"building": None, "building:part": None}, "Polygon", ("buildings", "building", "multipolygons"),
+    {
+        "kind": ("kind", "building", "class", "subtype", "type"), "building": ("building",), "amenity": ("amenity",),
+        "part": ("building:part",), "height": ("height", "building:height", "est_height"),
+        "levels": ("levels", "building:levels", "num_floors", "floors"),
+        "roof_height": ("roof:height",), "roof_levels": ("roof:levels",),
+        "min_height": ("min_height",), "min_level": ("building:min_level", "min_level", "min_floor"),
+        "render_height": ("render_height",), "render_min_height": ("render_min_height",),
+        "height_tagged": ("height_tagged",), "hide_3d": ("hide_3d",), "has_parts": ("has_parts",),
+        "location": ("location",), "layer": ("layer",), "underground": ("is_underground", "underground"),
+        "ruins": ("ruins",), "gone": ("demolished", "razed", "removed", "destroyed"),
+        "was": tuple(f"{of}:building" for of in ("demolished", "razed", "removed", "destroyed", "was", "proposed")),
+    },
+)  # fmt: skip
+STREETS = Kind(
+    "streets", {"highway": None}, "LineString",
+    ("streets", "street", "roads", "road", "highways", "transportation", "lines"),
+    {
+        "class": ("highway", "fclass", "class", "type"), "tunnel": ("tunnel", "is_tunnel"),
+        "bridge": ("bridge", "is_bridge"), "brunnel": ("brunnel",), "road_flags": ("road_flags",),
+    },
+)  # fmt: skip
+
+#: Words that deny a flag, in lower case; -1 is no yes: it reverses a direction, or says that nobody knows.
+DENIED = frozenset(["no", "n", "false", "f", "0", "0.0", "-1", "-1.0", "none", "null", "nan", "nein", "non", ""])
+
+#: Kinds of buildings of which nothing stands, yet or any more.
+GONE = ("demolished", "razed", "removed", "destroyed", "proposed", "planned")
+
+#: Heights [m] that OpenMapTiles gives where nothing is tagged.
+FILLERS = (3.66, 5.0)
+
+#: Names of columns that look as if they held heights or storeys.
+_LIKE_HEIGHTS = re.compile(
+    r"(?!addr|.*(?:underground|below|tagged|maxheight)).*(?:hei?ght|h(?:oe|ö)he|haut|alt(?:ez|ur|itud)|(?:^|_)alto?(?:_|$)"
+    r"|elev|hgt|(?:^|[_.:])[hz](?:_?(?:max|min|mean|med|avg))?(?:[_.:]|$)|floor|storey|stories|level|[eé]tage|geschoss"
+    r"|stockwerk|piani|pisos|plantas|building_[hl])",
+    re.IGNORECASE,
+)
+
+#: Column in which GDAL keeps the tags that have no column of their own, as `"key"=>"value"`.
+OTHER_TAGS = "other_tags"
+_TAG = re.compile(r'"((?:[^"\\]|\\.)*)"=>"((?:[^"\\]|\\.)*)"')
+
+
+def affirmed(flag: pd.Series) -> pd.Series:
+    """Where a flag says anything but no, in whatever spelling: a boolean a row."""
+    return flag.notna() & ~flag.astype(str).str.strip().str.lower().isin(DENIED)
+
+
+def counted(values: Mapping[str, pd.Series]) -> dict[str, Any]:
+    """Values by what is to be said of them -> their `count` and up to three `examples`; what has none is left out."""
+    found = {what: said.dropna().astype(str) for what, said in values.items()}
+    return {
+        what: {"count": len(said), "examples": said.unique()[:3].tolist()} for what, said in found.items() if len(said)
+    }
+
+
+def by_meaning(layer: gpd.GeoDataFrame, kind: Kind, named: Mapping[Any, str]) -> tuple[pd.DataFrame, dict[str, Any]]:
+    """A column for each meaning of a kind, None where nothing says it, and which of the layer's columns were used.
+
+    `named`, meaning -> column, goes before the names that are known. Names count in any case, with `_` for `:`, and
+    as the ten characters that a shapefile keeps. Facts: `<kind>_columns` (meaning -> columns) and, of buildings,
+    `unused_columns`: those that look like heights. Raises DataError for a named column that is not there.
+    """
+    layer = _with_tags(layer, kind, named)
+    there = {str(name).lower(): str(name) for name in layer.columns if name != layer.geometry.name}
+    out, used = pd.DataFrame(index=layer.index), dict[str, list[str]]()
+    for meaning, names in kind.columns.items():
+        said, own = pd.Series(None, index=layer.index, dtype=object), named.get(meaning)
+        if own is not None and own.lower() not in there:
+            raise DataError(
+                f"the city's `columns` names {own!r} for {meaning}, and its {kind.name} have no such column",
+                f"they have {', '.join(there.values())}",
+                nearest(own, there.values()),
+            )
+        for name in [*([own] if own else []), *names]:
+            flat = name.lower().replace(":", "_")
+            spelt = next((there[s] for s in (name.lower(), flat, name.lower()[:10], flat[:10]) if s in there), None)
+            if spelt is None:
+                continue
+            values = layer[spelt].astype(object)
+            values = values.where(values.notna() & ~values.map(lambda v: isinstance(v, str) and not v.strip()), None)
+            if (values.notna() & said.isna()).any():
+                used.setdefault(meaning, []).append(spelt)
+            said = said.where(said.notna(), values)
+        out[meaning] = said
+    facts: dict[str, Any] = {f"{kind.name}_columns": used}
+    if "height" in kind.columns:
+        taken = {name for names in used.values() for name in names}
+        left = (name for name in there.values() if name not in taken and _LIKE_HEIGHTS.match(name))
+        numbers = {name: layer[name].where(pd.to_numeric(layer[name], errors="coerce").notna()) for name in left}
+        facts["unused_columns"] = counted(numbers)
+    return out, facts
+
+
+def _with_tags(layer: gpd.GeoDataFrame, kind: Kind, named: Mapping[Any, str]) -> gpd.GeoDataFrame:
+    """The layer with a column for each tag in `other_tags` that may say something of the kind."""
+    if OTHER_TAGS not in layer.columns:
+        return layer
+    tags = [dict(_TAG.findall(text)) if isinstance(text, str) else {} for text in layer[OTHER_TAGS]]
+    known = {name for names in kind.columns.values() for name in names} | set(named.values())
+    found = {name for row in tags for name in row}
+    wanted = sorted(name for name in found if name in known or _LIKE_HEIGHTS.match(name))
+    return layer.assign(**{name: [row.get(name) for row in tags] for name in wanted if name not in layer.columns})
+
+
+def standing(layer: gpd.GeoDataFrame) -> tuple[gpd.GeoDataFrame, dict[str, Any]]:
+    """Buildings that stand above ground, `part` where one is a part of another; counted: what was left out."""
+    kind, level = layer["kind"], pd.to_numeric(layer["layer"], errors="coerce")
+    part = (affirmed(layer["part"]) & ~affirmed(layer["building"])) | (kind == "building_part")
+    layer["part"], layer["kind"] = part, kind.mask(part & ~affirmed(kind), layer["part"])
+    reasons = {
+        "denied": kind.notna() & ~affirmed(kind) & ~part,
+        "underground": (layer["location"] == "underground") | (level < 0) | affirmed(layer["underground"]),
+        "gone or to come": kind.isin(GONE) | affirmed(layer["gone"]) | (layer["was"].notna() & kind.isna() & ~part),
+        "outlines whose parts are drawn": affirmed(layer["hide_3d"]),
+    }
+    out = np.logical_or.reduce(list(reasons.values()))
+    render, tagged = layer["render_height"], layer["height_tagged"]
+    filler = (tagged.notna() & ~affirmed(tagged)) | (tagged.isna() & render.isin(FILLERS))
+    unused = {
+        "render_height: a filler": render.where(filler),
+        "has_parts: not in this file": layer["has_parts"].where(affirmed(layer["has_parts"])),
+    }
+    layer["render_height"] = render.mask(filler)
+    layer = layer.drop(
+        columns=["building", "location", "layer", "underground", "gone", "was", "hide_3d", "height_tagged"]
+    )
+    left_out = {reason: int(which.sum()) for reason, which in reasons.items() if which.any()}
+    return layer[~out].drop(columns="has_parts"), {"left_out": left_out, "tags_unused": counted(unused)}
+
+
+def along_flags(lines: gpd.GeoDataFrame) -> gpd.GeoDataFrame:
+    """Lines cut where Overture's `road_flags` begin and end, `tunnel` and `bridge` set where they say so.
+
+    A flag is {values, between: [share, share] of the line's length, or nothing for all of it}.
+    """
+    flagged = lines[lines["road_flags"].notna() & (lines.geom_type == "LineString")]
+    rows = []
+    for row in flagged.to_dict("records"):
+        flags = json.loads(row["road_flags"]) if isinstance(row["road_flags"], str) else list(row["road_flags"])
+        reach = [(0.0, 1.0) if flag.get("between") is None else tuple(flag["between"]) for flag in flags]
+        cuts = sorted({0.0, 1.0, *(float(end) for ends in reach for end in ends)})
+        for low, high in pairwise(cuts):
+            on = [set(flag["values"]) for flag, (a, b) in zip(flags, reach, strict=True) if a <= low and high <= b]
+            said = set[str]().union(*on)
+            gone = next(iter(said & {"is_under_construction", "is_abandoned"}), row["class"])
+            piece = substring(row["geometry"], low, high, normalized=True)
+            flag = {"tunnel": "is_tunnel" in said or row["tunnel"], "bridge": "is_bridge" in said or row["bridge"]}
+            rows.append(row | {"geometry": piece, "class": gone} | flag)
+    pieces = gpd.GeoDataFrame(rows, columns=lines.columns, crs=lines.crs)
+    return pd.concat([lines.drop(flagged.index), pieces], ignore_index=True) if rows else lines
