@@ -21,6 +21,9 @@ from shapely.ops import substring
 
 from rfloc.errors import DataError, nearest
 
+#: Words for buildings of which nothing stands, yet or any more.
+GONE = ("demolished", "razed", "removed", "destroyed", "proposed", "planned")
+
 
 @dataclass(frozen=True)
 class Kind:
@@ -45,7 +48,7 @@ BUILDINGS = Kind(
         "height_tagged": ("height_tagged",), "hide_3d": ("hide_3d",), "has_parts": ("has_parts",),
         "location": ("location",), "layer": ("layer",), "underground": ("is_underground", "underground"),
         "ruins": ("ruins",), "gone": ("demolished", "razed", "removed", "destroyed"),
-        "was": tuple(f"{of}:building" for of in ("demolished", "razed", "removed", "destroyed", "was", "proposed")),
+        "was": tuple(f"{of}:building" for of in (*GONE, "was")),
     },
 )  # fmt: skip
 STREETS = Kind(
@@ -59,9 +62,6 @@ STREETS = Kind(
 
 #: Words that deny a flag, in lower case; -1 is no yes: it reverses a direction, or says that nobody knows.
 DENIED = frozenset(["no", "n", "false", "f", "0", "0.0", "-1", "-1.0", "none", "null", "nan", "nein", "non", ""])
-
-#: Kinds of buildings of which nothing stands, yet or any more.
-GONE = ("demolished", "razed", "removed", "destroyed", "proposed", "planned")
 
 #: Heights [m] that OpenMapTiles gives where nothing is tagged.
 FILLERS = (3.66, 5.0)
@@ -110,23 +110,20 @@ def by_meaning(layer: gpd.GeoDataFrame, kind: Kind, named: Mapping[Any, str]) ->
                 f"they have {', '.join(there.values())}",
                 nearest(own, there.values()),
             )
-        for name in [*([own] if own else []), *names]:
+        for name in names if own is None else (own, *names):
             flat = name.lower().replace(":", "_")
-            spelt = next((there[s] for s in (name.lower(), flat, name.lower()[:10], flat[:10]) if s in there), None)
-            if spelt is None:
-                continue
-            values = layer[spelt].astype(object)
-            values = values.where(values.notna() & ~values.map(lambda v: isinstance(v, str) and not v.strip()), None)
-            if (values.notna() & said.isna()).any():
-                used.setdefault(meaning, []).append(spelt)
-            said = said.where(said.notna(), values)
+            for spelt in [there[s] for s in (name.lower(), flat, name.lower()[:10], flat[:10]) if s in there][:1]:
+                values = layer[spelt].astype(object).replace(r"^\s*$", None, regex=True)
+                if (values.notna() & said.isna()).any():
+                    used.setdefault(meaning, []).append(spelt)
+                said = said.where(said.notna(), values)
         out[meaning] = said
     facts: dict[str, Any] = {f"{kind.name}_columns": used}
     if "height" in kind.columns:
         taken = {name for names in used.values() for name in names}
-        left = (name for name in there.values() if name not in taken and _LIKE_HEIGHTS.match(name))
-        numbers = {name: layer[name].where(pd.to_numeric(layer[name], errors="coerce").notna()) for name in left}
-        facts["unused_columns"] = counted(numbers)
+        left = [name for name in there.values() if name not in taken and _LIKE_HEIGHTS.match(name)]
+        numbers = layer[left].apply(pd.to_numeric, errors="coerce").notna()
+        facts["unused_columns"] = counted({name: layer[name].where(numbers[name]) for name in left})
     return out, facts
 
 
@@ -160,11 +157,9 @@ def standing(layer: gpd.GeoDataFrame) -> tuple[gpd.GeoDataFrame, dict[str, Any]]
         "has_parts: not in this file": layer["has_parts"].where(affirmed(layer["has_parts"])),
     }
     layer["render_height"] = render.mask(filler)
-    layer = layer.drop(
-        columns=["building", "location", "layer", "underground", "gone", "was", "hide_3d", "height_tagged"]
-    )
     left_out = {reason: int(which.sum()) for reason, which in reasons.items() if which.any()}
-    return layer[~out].drop(columns="has_parts"), {"left_out": left_out, "tags_unused": counted(unused)}
+    said = ["building", "location", "layer", "underground", "gone", "was", "hide_3d", "height_tagged", "has_parts"]
+    return layer[~out].drop(columns=said), {"left_out": left_out, "tags_unused": counted(unused)}
 
 
 def along_flags(lines: gpd.GeoDataFrame) -> gpd.GeoDataFrame:
@@ -180,10 +175,9 @@ def along_flags(lines: gpd.GeoDataFrame) -> gpd.GeoDataFrame:
         cuts = sorted({0.0, 1.0, *(float(end) for ends in reach for end in ends)})
         for low, high in pairwise(cuts):
             on = [set(flag["values"]) for flag, (a, b) in zip(flags, reach, strict=True) if a <= low and high <= b]
-            said = set[str]().union(*on)
-            gone = next(iter(said & {"is_under_construction", "is_abandoned"}), row["class"])
-            piece = substring(row["geometry"], low, high, normalized=True)
-            flag = {"tunnel": "is_tunnel" in said or row["tunnel"], "bridge": "is_bridge" in said or row["bridge"]}
-            rows.append(row | {"geometry": piece, "class": gone} | flag)
+            words = set[str]().union(*on)
+            said = {flag: f"is_{flag}" in words or row[flag] for flag in ("tunnel", "bridge")}
+            said["class"] = next(iter(words & {"is_under_construction", "is_abandoned"}), row["class"])
+            rows.append(row | said | {"geometry": substring(row["geometry"], low, high, normalized=True)})
     pieces = gpd.GeoDataFrame(rows, columns=lines.columns, crs=lines.crs)
     return pd.concat([lines.drop(flagged.index), pieces], ignore_index=True) if rows else lines

@@ -77,8 +77,8 @@ _METRES = {
 _LEVELS = dict.fromkeys(["", "level", "levels", "floor", "floors", "storey", "storeys", "story", "stories"], 1.0)
 
 _ABOUT = re.compile(r"^(~|≈|<|>|\+|c\.|ca\.?|circa|approx\.?|about|around|etwa)\s*|\s*[?+]$")
-_SEVERAL = re.compile(r"\s*(?:[;|–—-]|\bto\b|\bbis\b)\s*")
-_NUMBER = re.compile(r"(\d+(?:\.\d+)?)\s*([a-z]+|'(?!'))?\.?(?:\s*(\d+(?:\.\d+)?)\s*(?:\"|''|in(?:ch(?:es)?)?)?)?")
+_SEVERAL = re.compile(r"\s*(?:[;|]|(?<!')[–—-]|\bto\b|\bbis\b)\s*")
+_NUMBER = re.compile(r"(\d+(?:\.\d+)?)\s*([a-z]+|'(?!'))?\.?(?:[\s-]*(\d+(?:\.\d+)?)\s*(?:\"|''|in(?:ch(?:es)?)?)?)?")
 _PRIMES = str.maketrans({"’": "'", "′": "'", "″": '"', "”": '"'})
 
 

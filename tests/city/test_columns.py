@@ -3,10 +3,12 @@
 import geopandas as gpd
 import pandas as pd
 import pytest
+import trimesh
 from shapely.geometry import LineString, box
 
 from rfloc.city import build_city, osm
 from rfloc.city.columns import affirmed
+from rfloc.city.mesh import FOUNDATION
 from rfloc.config import CityParams, check
 from rfloc.errors import ConfigError, DataError
 from tests.city.maps import FRAME, city
@@ -147,7 +149,7 @@ def test_what_does_not_stand_above_ground_is_left_out_and_counted(tmp_path):
     assert len(rows) == 3 and facts["left_out"] == {"denied": 1, "underground": 2, "gone or to come": 2}
 
 
-def test_parts_and_stacks_are_read_from_a_map(tmp_path):
+def test_parts_and_stacks_are_read_from_a_map_and_closed(tmp_path):
     parts = {"building": ["church", None, None], "building:part": [None, "yes", "yes"]}
     heights = {"height": ["60", "20", "60"], "min_height": [None, None, "20"]}
     path = tmp_path / "b.gpkg"
@@ -156,3 +158,5 @@ def test_parts_and_stacks_are_read_from_a_map(tmp_path):
     rows, facts = built(path)
     assert sorted(zip(rows["base"], rows["height"], strict=True)) == [(0.0, 20.0), (20.0, 60.0)]
     assert (facts["parts"], facts["duplicates"]) == (2, 0)
+    mesh = trimesh.load_mesh(tmp_path / "c" / "meshes" / "buildings.ply", process=False)
+    assert mesh.is_watertight and mesh.volume == pytest.approx(400 * (20 + FOUNDATION) + 400 * 40, rel=1e-3)
