@@ -1,7 +1,8 @@
 import pytest
 
+from rfloc.city.sionna_scenes import scene_file
 from rfloc.errors import DataError
-from rfloc.simulation.scene import itu_parameters, load_radio_scene, load_scene
+from rfloc.simulation.scene import HALF_SPACE, itu_parameters, load_radio_scene, load_scene
 
 
 def test_concrete_at_the_nbiot_carrier_follows_the_formula():
@@ -32,10 +33,10 @@ def test_scene_is_refused_without_file(tmp_path):
 def test_every_material_of_a_scene_is_set(toy_city, carrier, scattering):
     scene = load_scene(toy_city, carrier, scattering)
     assert float(scene.frequency[0]) == pytest.approx(carrier)
-    assert set(scene.radio_materials) == {"concrete", "medium_dry_ground"}
-    for name, material in scene.radio_materials.items():
+    assert {material.itu_type for material in scene.radio_materials.values()} == {"concrete", "medium_dry_ground"}
+    for material in scene.radio_materials.values():
         got = float(material.relative_permittivity[0]), float(material.conductivity[0])
-        assert got == pytest.approx(itu_parameters(name, carrier), rel=1e-5)
+        assert got == pytest.approx(itu_parameters(material.itu_type, carrier), rel=1e-5)
         assert float(material.scattering_coefficient[0]) == pytest.approx(scattering)
     scene.frequency = 0.7e9  # materials keep the values of the carrier that was asked for, and nothing raises
     assert float(scene.frequency[0]) == pytest.approx(0.7e9)
@@ -48,3 +49,14 @@ def test_the_scene_that_is_held_comes_empty(toy_city):
     scene.add([Transmitter("bs", position=[0.0, 0.0, 40.0]), Receiver("ue", position=[9.0, 0.0, 2.0])])
     again = load_scene(toy_city, 0.8e9, 0.4)
     assert again is scene and not again.transmitters and not again.receivers
+
+
+@pytest.mark.parametrize("name", ["munich", "florence", "etoile", "floor_wall"])
+def test_the_ground_of_sionnas_scenes_is_a_half_space_and_their_walls_are_not(name: str):
+    scene = load_radio_scene(scene_file(name), 0.8e9, 0.4)
+    thickness = {key: float(shape.radio_material.thickness[0]) for key, shape in scene.objects.items()}
+    ground = [key for key, found in thickness.items() if found == HALF_SPACE]
+    assert len(ground) == 1 and len(thickness) > 1
+    assert all(found == pytest.approx(0.1) for key, found in thickness.items() if key not in ground)
+    lowest = min(float(shape.mi_mesh.bbox().min.z) for shape in scene.objects.values())
+    assert float(scene.objects[ground[0]].mi_mesh.bbox().min.z) == pytest.approx(lowest, abs=2.0)
