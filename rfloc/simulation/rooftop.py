@@ -2,7 +2,8 @@
 
 A city's rays reach a quarter to a third of its streets at an affordable number of samples; the others hear a station
 over the roofs. Knife edges alone leave out the reflection of a street's far side; COST 231's model is fitted to
-measurements in European cities at 0.8 to 2 GHz. It sees only the vertical profile between station and cell.
+measurements in European cities at 0.8 to 2 GHz. It sees only the vertical profile between station and cell, of which
+no raster cell is left out (:mod:`rfloc.simulation.profiles`).
 """
 
 from __future__ import annotations
@@ -12,16 +13,15 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from rfloc.simulation.profiles import LEAST_ROOF, Profile, profiles
 from rfloc.simulation.propagation import free_space_gain
 
 if TYPE_CHECKING:
     from rfloc.city import City
     from rfloc.stations import Stations
 
-#: Points of a profile, denser towards both ends, where the edges that matter lie; points at a time.
-PROFILE_POINTS, STEP = 96, 4096
-#: Roofs nearer to a UE than this are its own cell's rounding, not an edge; lower profile points are no roofs [m].
-CLEARANCE, LEAST_ROOF = 1.0, 3.0
+#: Lines that are walked together.
+LINES = 1 << 20
 #: Distance between rows of buildings, b, and range of street widths, w in the model [m].
 SPACING, STREET_WIDTH = 40.0, (10.0, 60.0)
 
@@ -53,23 +53,16 @@ def multiscreen_db(above: ArrayLike, roof: ArrayLike, distance: ArrayLike, carri
 
 
 def walfisch_ikegami_db(
-    distance: NDArray, roofs: NDArray, total: NDArray, h_tx: ArrayLike, h_rx: ArrayLike, carrier_hz: float
+    profile: Profile, total: NDArray, h_tx: ArrayLike, h_rx: ArrayLike, carrier_hz: float
 ) -> NDArray:
-    """Loss over free space of blocked profiles [dB]; NaN where the line of sight is clear.
+    """Loss over free space of blocked lines `total` metres long [dB]; NaN where the line of sight is clear.
 
-    A profile, (..., k): `roofs` above the street, at a `distance` from the transmitter; the receiver's is `total`,
-    (...), the antennas' heights above the street `h_tx` and `h_rx` [m].
+    Antennas and roofs stand `h_tx`, `h_rx` above the street [m].
     """
-    h_tx, h_rx = np.asarray(h_tx, float), np.asarray(h_rx, float)
-    blocked = ((roofs - h_tx[..., None]) / distance).max(-1) > (h_rx - h_tx) / total
-    rest = total[..., None] - distance
-    last = ((roofs - h_rx[..., None]) / rest).argmax(-1)[..., None]  # the UE's horizon
-    edge = np.take_along_axis(roofs, last, -1)[..., 0] - h_rx
-    width = np.clip(2 * np.take_along_axis(rest, last, -1)[..., 0], *STREET_WIDTH)
-    built = roofs > LEAST_ROOF
-    mean = np.where(built, roofs, 0.0).sum(-1) / np.maximum(built.sum(-1), 1)
-    loss = rooftop_to_street_db(edge, width, carrier_hz) + multiscreen_db(h_tx - mean, mean, total, carrier_hz)
-    return np.where(blocked, np.maximum(loss, 0.0), np.nan)
+    width = np.clip(2 * profile.beyond * total, *STREET_WIDTH)
+    screens = multiscreen_db(np.asarray(h_tx) - profile.roof, profile.roof, total, carrier_hz)
+    loss = rooftop_to_street_db(profile.edge - np.asarray(h_rx), width, carrier_hz) + screens
+    return np.where(profile.hidden > 0, np.maximum(loss, 0.0), np.nan)
 
 
 def rooftop_gain(
@@ -81,21 +74,12 @@ def rooftop_gain(
     dense enough to hit the cell), over the rooftops elsewhere. Streets are taken as level.
     """
     gain, clear = np.zeros((stations.n, x.size), np.float32), np.zeros((stations.n, x.size), bool)
-    grid, roofs = city.grid, city.raster["height"].values.astype(np.float32, copy=False)
-    t = ((1 - np.cos(np.pi * np.arange(1, PROFILE_POINTS) / PROFILE_POINTS)) / 2).astype(np.float32)
-    for k, (x0, y0, h) in enumerate(zip(stations.x, stations.y, stations.h.astype(np.float32), strict=True)):
-        col0, row0 = np.float32((x0 - grid.x0) / grid.cell), np.float32((y0 - grid.y0) / grid.cell)
-        for start in range(0, x.size, STEP):
-            part = slice(start, start + STEP)
-            dx, dy = (x[part] - x0).astype(np.float32), (y[part] - y0).astype(np.float32)
-            total = np.maximum(np.hypot(dx, dy), np.float32(1.0))
-            row = (row0 + (dy / grid.cell)[:, None] * t).astype(np.int32)
-            col = (col0 + (dx / grid.cell)[:, None] * t).astype(np.int32)
-            height = roofs[np.clip(row, 0, grid.ny - 1), np.clip(col, 0, grid.nx - 1)]
-            distance = total[:, None] * t
-            height[total[:, None] - distance < CLEARANCE] = 0.0
-            loss = walfisch_ikegami_db(distance, height, total, h, ue_height, carrier_hz)
-            free = free_space_gain(np.hypot(total, h - ue_height), carrier_hz)
-            gain[k, part] = free * 10 ** (-np.nan_to_num(loss) / 10)
-            clear[k, part] = np.isnan(loss)
+    roofs, together = city.raster["height"].values, max(LINES // max(x.size, 1), 1)
+    for some in (slice(k, k + together) for k in range(0, stations.n, together)):
+        at_x, at_y, h = (v[some, None] for v in (stations.x, stations.y, stations.h))
+        profile = profiles(roofs, city.grid, (at_x, at_y, h), (x, y, ue_height))
+        total = np.maximum(np.hypot(x - at_x, y - at_y), 1.0)
+        loss = walfisch_ikegami_db(profile, total, h, ue_height, carrier_hz)
+        gain[some] = free_space_gain(np.hypot(total, h - ue_height), carrier_hz) * 10 ** (-np.nan_to_num(loss) / 10)
+        clear[some] = np.isnan(loss)
     return gain, clear
