@@ -30,6 +30,7 @@ from rfloc.schema import validate, with_units
 from rfloc.simulation.antennas import pattern_gain_db
 from rfloc.simulation.many import each
 from rfloc.simulation.plane import Plane, Rays
+from rfloc.simulation.propagation import not_above_sent
 from rfloc.simulation.rooftop import rooftop_gain
 from rfloc.simulation.scene import load_scene
 from rfloc.simulation.sionna_patch import flatness, interactions, map_solver
@@ -43,7 +44,7 @@ Array = NDArray[np.float64]
 Singles = NDArray[np.float32]
 
 #: Version of what computes kept maps: raise it by hand when their numbers change.
-TRACER = 2
+TRACER = 3
 
 #: Kept maps are whole numbers of 0.01 dB and of errors of 0.0001, so that processors whose sums end otherwise agree.
 NOTHING = np.iinfo(np.int16).min
@@ -120,14 +121,17 @@ def gain_at(
 def _over_rooftops(
     plane: Plane, stations: Stations, rays: Rays, gain: NDArray[Any], row: NDArray[np.intp], column: NDArray[np.intp]
 ) -> NDArray[Any]:
-    """Gain of rays at cells, (bs, cell), joined by the path over the rooftops where these cells are in the open."""
+    """Gain of rays at cells, (bs, cell), joined by the path over the rooftops where these cells are in the open.
+
+    Raises SimulationError where more arrives than was sent.
+    """
     if not rays.sim.rooftop:
-        return gain
+        return not_above_sent(gain)
     share, x, y = (part[row, column] for part in plane.outdoors)
     free = share > 0
     floor, clear = rooftop_gain(plane.city, stations, x[free], y[free], rays.radio.carrier_hz, plane.ue_height)
     gain[:, free] = joined(gain[:, free], floor, clear)
-    return gain
+    return not_above_sent(gain)
 
 
 def joined(gain: NDArray[Any], floor: NDArray[Any], clear: NDArray[np.bool_]) -> NDArray[Any]:

@@ -19,9 +19,10 @@ from rfloc.backend import prepare
 from rfloc.config import RadioParams
 from rfloc.errors import SimulationError
 from rfloc.frames import sionna_orientation
-from rfloc.simulation.antennas import BEAMWIDTH, MAX_GAIN_DB
+from rfloc.simulation.antennas import BEAMWIDTH, directivity
 from rfloc.simulation.maps import read_maps
 from rfloc.simulation.plane import Rays
+from rfloc.simulation.propagation import not_above_sent
 from rfloc.simulation.scene import load_scene
 from rfloc.simulation.sionna_patch import candidate_generator, interactions
 from rfloc.stations import Stations
@@ -59,10 +60,10 @@ def sector(radio: RadioParams, polarization: str = "V", **shape: Any) -> Any:
     number: Any = mi.Complex2f
 
     def tr38901(theta: Any, phi: Any) -> Any:
-        """Sionna's own has 30 dB from front to back, whatever is asked for."""
+        """Sionna's own has 30 dB from front to back and 8 dBi, whatever is asked for."""
         least = radio.front_to_back_db
         off = [dr.minimum(12 * (dr.rad2deg(angle) / BEAMWIDTH) ** 2, least) for angle in (theta - dr.pi / 2, phi)]
-        return number(10 ** ((MAX_GAIN_DB - dr.minimum(off[0] + off[1], least)) / 20), 0)
+        return number(directivity("tr38901", least) ** 0.5 * 10 ** (-dr.minimum(off[0] + off[1], least) / 20), 0)
 
     named = "hw_dipole" if radio.pattern == "dipole" else "iso"
     array = PlanarArray(**({"num_rows": 1, "num_cols": 1} | shape), pattern=named, polarization=polarization)
@@ -85,7 +86,8 @@ def trace_gain(
 
     A link depends on the scene, the station, the UE and `rays` alone, neither on the other UEs nor on the size of a
     call. The solver drops paths silently when its buffer is full: it is doubled and the call repeated. Raises
-    SimulationError if a directive station has no azimuth, or even the largest buffer is full.
+    SimulationError if a directive station has no azimuth, if even the largest buffer is full, or if a UE receives more
+    than all ports of its station send.
 
     Parameters
     ----------
@@ -137,7 +139,8 @@ def trace_gain(
             power = (real**2 + imag**2).reshape(batch.stop - batch.start, -1)
             gain[batch, k] = np.sort(power).sum(axis=1)  # paths come in no fixed order: sorted, sums repeat to the bit
             count[batch, k] = np.array(paths.valid).reshape(batch.stop - batch.start, -1).sum(axis=1)
-    return gain, count
+    ports = ends.station.num_ant * directivity(radio.pattern, radio.front_to_back_db)
+    return not_above_sent(gain, ports * directivity("dipole" if "dipole" in ends.ue[0] else "isotropic")), count
 
 
 def _solve(scene: Any, generator: Any, rays: Rays, synthetic: bool, buffer: int, grows: bool) -> tuple[Any, int]:

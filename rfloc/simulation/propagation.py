@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.constants import speed_of_light
+
+from rfloc.errors import SimulationError
 
 Array = NDArray[np.float64]
 
@@ -12,6 +16,18 @@ Array = NDArray[np.float64]
 def free_space_gain(distance: ArrayLike, carrier_hz: float) -> Array:
     """Friis path gain between isotropic antennas `distance` [m] apart, linear."""
     return (speed_of_light / carrier_hz / (4 * np.pi * np.asarray(distance, float))) ** 2
+
+
+def not_above_sent(gain: NDArray[Any], most: float = 1.0) -> NDArray[Any]:
+    """Path gain as it is; SimulationError where it is over `most`, the gains of both antennas: more than was sent."""
+    over = np.count_nonzero(gain > most)
+    if over:
+        raise SimulationError(
+            f"{over} links receive up to {10 * np.log10(gain.max() / most):.1f} dB more than their station sends",
+            "a UE stands within a wavelength of the antenna, where the far field's formulas fail",
+            "move the station or its height away from the UEs",
+        )
+    return gain
 
 
 def correlated_shadowing(

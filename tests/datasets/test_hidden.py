@@ -7,6 +7,7 @@ from rfloc.datasets.hidden import STRONGEST, HiddenCampaign, hidden_campaign, pl
 from rfloc.datasets.radio import features
 from rfloc.errors import SimulationError
 from rfloc.schema import FEATURES, validate
+from rfloc.simulation.antennas import directivity
 from rfloc.simulation.maps import read_error_db, read_maps
 from rfloc.stations import Stations
 
@@ -116,5 +117,5 @@ def test_a_scene_gives_three_features_and_no_more_power_than_was_sent(toy_city, 
     table = np.stack([links[name].values[heard] for name in FEATURES])
     singular = np.linalg.svd(table - table.mean(1, keepdims=True), compute_uv=False)
     assert (singular > 0.01 * singular[0]).sum() >= 3  # and not four: NRSRQ follows from NRSRP and RSSI
-    strongest = campaign.true_stations.power.max() + 8.0  # gain of a TR 38.901 element [dBi]
+    strongest = campaign.true_stations.power.max() + 10 * np.log10(directivity(RADIO.pattern, RADIO.front_to_back_db))
     assert links["rssi"].max() <= strongest and links["nrsrp"].max() <= strongest - 10 * np.log10(1008)

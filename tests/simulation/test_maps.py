@@ -198,3 +198,12 @@ def test_in_sight_the_direct_path_stands_in_where_rays_missed_it():
     floor, clear = np.array([1.0, 1.0, 1.0, 0.3]), np.array([True, True, True, False])
     rays = np.array([0.0, 0.01, 1.2, 0.5])  # missed; a crumb from a neighbour; hit; behind a house
     np.testing.assert_allclose(joined(rays, floor, clear), [1.0, 1.01, 1.2, 0.8])
+
+
+def test_no_more_arrives_than_was_sent(tmp_path: Path, monkeypatch):
+    monkeypatch.setattr(maps, "rooftop_gain", lambda _, bs, x, *__: (np.full((bs.n, x.size), 2.0), x > 0))
+    city, sim = small_city(tmp_path), SIM.model_copy(update={"rooftop": True, "samples": 1000})
+    with pytest.raises(SimulationError, match=r"1 links .* 3\.0 dB more than their station sends"):
+        gain_at(Plane(city, 10.0, 1.5), one_station(), Rays(sim, RADIO, 1000, 1), [30.0], [0.0])
+    with pytest.raises(SimulationError, match=r"240 links .* more than their station sends"):
+        traced(city, one_station(), sim, 1)

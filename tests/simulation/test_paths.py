@@ -9,12 +9,13 @@ from rfloc.config import RadioParams, SimulationParams
 from rfloc.errors import BackendError, SimulationError
 from rfloc.frames import sionna_orientation
 from rfloc.simulation import paths, sionna_patch
+from rfloc.simulation.antennas import directivity
 from rfloc.simulation.maps import read_error_db, read_maps, sector_gain_db, trace_maps
 from rfloc.simulation.paths import Ends, compare_with_maps, sector, trace_gain
 from rfloc.simulation.plane import Plane, Rays
 from rfloc.simulation.propagation import free_space_gain
 from rfloc.simulation.scene import itu_parameters, load_scene
-from tests.simulation.scenes import one_station, small_city
+from tests.simulation.scenes import one_station, small_city, traced
 
 RADIO = RadioParams()
 ISOTROPIC = RadioParams(pattern="isotropic", downtilt=0.0)
@@ -34,19 +35,27 @@ def some(n: int) -> tuple[np.ndarray, np.ndarray]:
     return rng.uniform(-38, 58, n), rng.uniform(-58, 18, n)
 
 
-def test_two_rays_over_ground(tmp_path: Path):
-    city = small_city(tmp_path, ground="concrete")
-    gain, count = trace_gain(city, one_station(h=20.0), X, Y, Rays(SIM, ISOTROPIC, 2_000, 1))
-    d = np.hypot(X, Y)
-    direct, mirrored = np.hypot(d, 18.5), np.hypot(d, 21.5)
-    permittivity, sigma = itu_parameters("concrete", RADIO.carrier_hz)
-    eps = permittivity - 1j * sigma / (2 * np.pi * RADIO.carrier_hz * 8.8541878128e-12)
-    cos = 21.5 / mirrored
+@pytest.mark.parametrize("carrier", [0.8e9, 3.6e9])
+@pytest.mark.parametrize("made_of", ["medium_dry_ground", "wet_ground", "very_dry_ground", "concrete", "metal"])
+def test_two_rays_over_ground_of_any_depth(tmp_path: Path, made_of: str, carrier: float):
+    """Both polarisations by Fresnel's half space (ITU-R P.2040-3, eq. 31), in paths and, vertical, on the map."""
+    city, h = small_city(tmp_path, ground=made_of, half=(220, 60)), 20.0
+    radio = ISOTROPIC.model_copy(update={"carrier_hz": carrier})
+    x = np.array([7.5, 22.5, 37.5, 62.5, 107.5, 197.5])
+    direct, mirrored = np.hypot(x, h - 1.5), np.hypot(x, h + 1.5)
+    permittivity, sigma = itu_parameters(made_of, carrier)
+    eps, cos = permittivity - 1j * sigma / (2 * np.pi * carrier * 8.8541878128e-12), (h + 1.5) / mirrored
     root = np.sqrt(eps - (1 - cos**2))
-    fresnel = np.abs((eps * cos - root) / (eps * cos + root)) ** 2  # parallel polarisation (ITU-R P.2040-3, eq. 31b)
-    want = free_space_gain(direct, RADIO.carrier_hz) + fresnel * free_space_gain(mirrored, RADIO.carrier_hz)
-    np.testing.assert_allclose(gain[:, 0], want, rtol=0.01)
-    np.testing.assert_array_equal(count, 2)
+    fresnel = {"V": (eps * cos - root) / (eps * cos + root), "H": (cos - root) / (cos + root)}
+    wanted = {port: free_space_gain(direct, carrier) + np.abs(r) ** 2 * free_space_gain(mirrored, carrier)
+              for port, r in fresnel.items()}  # fmt: skip
+    for port, want in wanted.items():
+        ends = Ends(sector(radio, port))
+        gain, count = trace_gain(city, one_station(h=h, azimuth=90.0), x, 0 * x, Rays(SIM, radio, 2_000, 1), ends)
+        np.testing.assert_allclose(gain[:, 0], want, rtol=0.01)
+        np.testing.assert_array_equal(count, 2)
+    maps = traced(city, one_station(y=2.5, h=h), SIM.model_copy(update={"cell": 5.0}), 1, 2_000_000, radio=radio)
+    np.testing.assert_allclose(read_maps(maps, x, 0 * x + 2.5)[:, 0], wanted["V"], rtol=0.06)
 
 
 @pytest.mark.parametrize("pattern", ["tr38901", "dipole", "isotropic"])
@@ -57,7 +66,7 @@ def test_in_free_space_the_sector_in_the_scene_is_the_pattern_applied_to_maps(tm
     want = free_space_gain(np.hypot(np.hypot(X, Y), 18.5), radio.carrier_hz) * 10 ** (
         sector_gain_db(station, X, Y, radio)[0] / 10
     )
-    np.testing.assert_allclose(gain[:, 0], want, rtol=1e-3)
+    np.testing.assert_allclose(gain[:, 0], want, rtol=2e-3)  # Sionna's dipole has 1.643 at boresight, not 1.641
 
 
 def test_power_sum_is_the_mean_of_sionnas_own_response_over_a_wide_band(walled):
@@ -81,7 +90,8 @@ def test_power_sum_is_the_mean_of_sionnas_own_response_over_a_wide_band(walled):
     )
     f = mi.Float(np.linspace(-5e9, 5e9, 20_001).astype(np.float32))  # coefficients stay the carrier's
     response = np.asarray(found.cfr(f, normalize_delays=False, out_type="numpy"))  # (ue, port, bs, port, time, f)
-    np.testing.assert_allclose(ours[:, 0], (np.abs(response) ** 2).sum((1, 2, 3)).mean((1, 2)), rtol=0.05)
+    boresight = directivity("tr38901") / 10**0.8
+    np.testing.assert_allclose(ours[:, 0], boresight * (np.abs(response) ** 2).sum((1, 2, 3)).mean((1, 2)), rtol=0.05)
 
 
 def test_full_buffer_is_doubled_or_refused(walled, monkeypatch: pytest.MonkeyPatch):
@@ -125,6 +135,8 @@ def test_what_cannot_be_traced(tmp_path: Path):
     assert behind.tolist() == [[0.0]]
     with pytest.raises(SimulationError, match="no azimuth"):
         trace_gain(city, one_station(), X, Y, Rays(SIM, RADIO, 100_000, 1))
+    with pytest.raises(SimulationError, match="more than their station sends"):  # 2 cm from the antenna
+        trace_gain(city, one_station(x=-60.0, h=1.52), [-60.0], [0.0], Rays(SIM, ISOTROPIC, 2_000, 1))
 
 
 def test_specular_maps_agree_with_paths(tmp_path: Path):
