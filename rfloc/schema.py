@@ -20,11 +20,9 @@ from rfloc.frames import Grid, LocalFrame
 
 
 class Feature(NamedTuple):
-    """A radio feature: its unit, the range of a measured number, mean and standard deviation for networks."""
+    """A radio feature: its unit, mean and standard deviation for networks."""
 
     unit: str
-    low: float
-    high: float
     mean: float
     sd: float
 
@@ -32,10 +30,10 @@ class Feature(NamedTuple):
 #: The radio features (3GPP TS 36.214). Mean and standard deviation are those of the Rome measurements, the same for
 #: all datasets, the same for every dataset and checkpoint: other values, or another order, are another format.
 FEATURES = {
-    "rssi": Feature("dBm", -160, -1, -64.0, 7.5),
-    "nsinr": Feature("dB", -80, 80, -5.0, 9.7),
-    "nrsrp": Feature("dBm", -200, -1, -83.0, 10.7),
-    "nrsrq": Feature("dB", -80, 10, -19.0, 6.4),
+    "rssi": Feature("dBm", -64.0, 7.5),
+    "nsinr": Feature("dB", -5.0, 9.7),
+    "nrsrp": Feature("dBm", -83.0, 10.7),
+    "nrsrq": Feature("dB", -19.0, 6.4),
 }
 
 #: Split roles, as stored in the `role` variable of a split.

@@ -45,7 +45,7 @@ BUDGET = 11_800
 THE_USERS_OWN = {
     "scale", "data_weights", "engine_scheduler", "campaign_mat", "campaign_manifest", "campaign_published",
     "campaign_cell_table", "campaign_interpolated", "campaign_positions", "campaign_table",
-    "radio_noise_figure_db", "radio_detection_db", "radio_ue_height", "splits_allow",
+    "campaign_reject", "radio_noise_figure_db", "radio_detection_db", "radio_ue_height", "splits_allow",
 }  # fmt: skip
 
 

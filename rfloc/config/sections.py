@@ -110,8 +110,9 @@ class CampaignParams(Section):
     published: str | None  #: nbiot: station positions, joined by cell
     cell_table: str | None  #: nbiot: table of cells with positions and error ellipses (.xlsx)
     interpolated: bool  #: nbiot: also take interpolated rows, marked
-    positions: Literal["known", "all"]  #: nbiot: cells of known position; or place the others from training UEs
-    table: str | None  #: table: a row a measurement (.csv, .parquet), under data.root or data/
+    positions: Literal["known", "all"]  #: cells of known position; or place the others from training UEs
+    table: str | None  #: table: a row a measurement (rfloc/datasets/columns.json), under data.root or data/
+    reject: bool  #: table: values that cannot be meant are dropped and counted; false: an error names them all
 
     @model_validator(mode="after")
     def _complete(self) -> CampaignParams:

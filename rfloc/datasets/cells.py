@@ -6,17 +6,15 @@ Both give a table of cells: `mnc enodeb npci` (int), `bs_lat bs_lon` [deg], `bs_
 
 from __future__ import annotations
 
-import zlib
 from pathlib import Path
 from typing import Any
-from xml.etree.ElementTree import ParseError
-from zipfile import BadZipFile
 
 import numpy as np
 import pandas as pd
 
+from rfloc.datasets.faults import BROKEN, beyond, numbers, refuse
 from rfloc.datasets.nbiot import CELL
-from rfloc.datasets.rows import DECIMALS, Rows, check_numbers, numbers
+from rfloc.datasets.rows import DECIMALS, Rows
 from rfloc.errors import DataError
 
 #: Columns that a cell table must have; the eNodeB's stands under either name (Rome, Oslo).
@@ -35,7 +33,7 @@ def read_cell_table(path: Path) -> tuple[pd.DataFrame, dict[str, Any]]:
     """
     try:
         raw = pd.read_excel(path, engine="openpyxl")
-    except (BadZipFile, ParseError, ValueError, KeyError, NotImplementedError, OSError, zlib.error) as error:
+    except BROKEN as error:
         raise DataError(f"{path.name} is no .xlsx table", str(error), "open and save it as .xlsx") from None
     raw.columns = [str(name).replace(" ", "") for name in raw.columns]
     enodeb = next((name for name in ENODEB if name in raw), " or ".join(ENODEB))
@@ -45,19 +43,20 @@ def read_cell_table(path: Path) -> tuple[pd.DataFrame, dict[str, Any]]:
         has = f"it has {', '.join(raw.columns) or 'none'}"
         raise DataError(f"{path.name} lacks columns {', '.join(missing)}", has, mend)
     names = {"mnc": "MNC", "enodeb": enodeb, "bs_lat": "Latitude", "bs_lon": "Longitude"}
-    cells = numbers(raw, names | {f"axis{k}": f"PosErrorLambda{k}" for k in (1, 2)}, path.name)
+    names |= {f"axis{k}": f"PosErrorLambda{k}" for k in (1, 2)}
+    cells, found = numbers(raw, names)
     axes = cells[["axis1", "axis2"]].to_numpy()
     sd = np.sqrt((axes**2).mean(axis=1))
     cells["npci"] = raw["Name"].astype(str).str.extract(r"NPCI:\s*(\d+)", expand=False).astype(float)
     cells["bs_position_error"] = np.where((axes > 0).all(axis=1), sd, np.nan)
     cells["bs_position_source"] = "table"
+    refuse([*found, *beyond(cells, CELL, names)], path.name, "mend the table", names, ("row", 2))
 
     rows = Rows(cells, {"listed": len(cells)})
     rows.reject(cells["npci"].isna(), "no NPCI in its name")
     rows.reject(rows.table[["mnc", "enodeb"]].isna().any(axis=1), "no eNodeB or operator")
     rows.reject(rows.table[["bs_lat", "bs_lon"]].replace(0, np.nan).isna().any(axis=1), "no position")
     rows.require(path.name, "an entry has its cell as NPCI:<digits> in Name, eNodeB, MNC, and decimal degrees")
-    check_numbers(rows.table, path.name, whole=CELL, called=names)
     rows.table = rows.table.astype(dict.fromkeys(CELL, int))
     ranked = rows.table.sort_values([*CELL, "bs_position_error"], na_position="last", kind="stable")
     best = ranked.drop_duplicates(CELL)

@@ -28,12 +28,16 @@ def read_campaign(
     NaN, for :func:`rfloc.datasets.positions.estimate_positions` to place once a split says who trains.
 
     In the report, `rejected` says reason -> rows; `rows` is their sum and `rows_kept`; `rows_kept` is `links` and
-    `rows_averaged_away`. `files` holds the SHA-256 of each file read. Raises DataError if a file is missing, damaged or
-    not what it should be, or nothing of it lies in the city.
+    `rows_averaged_away`. `files` holds the SHA-256 of each file read. What nobody should miss is printed. Raises
+    DataError if a file is missing, damaged or not what it should be, or nothing of it lies in the city.
     """
     if params.kind == "table":
-        paths = {str(params.table): input_file(str(params.table), data_root, project)}
-        rows, source = read_table(*paths.values()), f"measured: {Path(str(params.table)).name}"
+        path = input_file(str(params.table), data_root, project)
+        paths, source = {str(params.table): path}, f"measured: {path.name}"
+        rows = read_table(path, radio.resource_blocks, reject=params.reject)
+        knobs = ("carrier_hz", "power_dbm", "resource_blocks", "sensitivity_dbm")
+        said = ", ".join(f"radio.{knob} = {getattr(radio, knob):g}" for knob in knobs)
+        rows.notes.append(f"a table does not say its network's {said}: set them to what they are")
     else:
         names = [name for name in (params.mat, params.published, params.cell_table) if name]
         if params.manifest:
@@ -43,14 +47,23 @@ def read_campaign(
 
     rows.require(repr(city.key), "check which files section `campaign` of params.yaml names")
     _in_city(rows, city)
-    if params.kind == "nbiot" and params.positions == "known":
+    if params.positions == "known":
         rows.reject(rows.table["bs_lat"].isna(), "cell without a known position")
     outside = ~_within(rows.table["bs_lat"], rows.table["bs_lon"], city, city.grid.bounds)
     rows.reject(rows.table["bs_lat"].notna() & outside, "station outside the city's raster")
-    rows.require(repr(city.key), "check the city's box, and that cells' latitudes and longitudes are not exchanged")
+    mend = "check the city's box, and that cells' latitudes and longitudes are not exchanged"
+    rows.require(repr(city.key), f"{mend}; campaign.positions: all takes cells without a position, too")
+    weak = rows.table["nrsrp"][rows.table["nrsrp"] < radio.sensitivity_dbm]
+    rows.report["reports_under_sensitivity"] = len(weak)
+    if len(weak):
+        said = f"{len(weak)} of {len(rows.table)} reports lie under radio.sensitivity_dbm = {radio.sensitivity_dbm:g}"
+        mend = f"silence is taken for less than that; the weakest report is {weak.min():g} dBm"
+        rows.notes.append(f"{said}: {mend}")
     links, counts = links_from_rows(
         rows.table, city.frame, radio.carrier_hz, city.key, source=source, power_dbm=radio.power_dbm
     )
+    for note in rows.notes:
+        print(f"NOTE on the campaign of {city.key}: {note}")
     sources = pd.Series(links["bs_position_source"].values).value_counts()
     return links, rows.report | counts | {
         "rejected": rows.rejected,

@@ -13,7 +13,8 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from rfloc.datasets.rows import DECIMALS, LINK, Rows, check_numbers
+from rfloc.datasets.faults import KNOWN, at_odds, beyond, refuse
+from rfloc.datasets.rows import DECIMALS, LINK, Rows
 from rfloc.errors import DataError
 
 #: Columns of a location's matrix: identity of the cell, levels [dBm, dB, dBm, dB], time of arrival [us], operator.
@@ -42,6 +43,7 @@ def read_mat(path: Path, *, interpolated: bool = False) -> Rows:
         "rows_complete": len(complete),
         "locations_complete": int(complete.groupby(["ue_lat", "ue_lon"]).ngroups),
         "cells": int(complete.groupby(CELL).ngroups),
+        "rows_at_odds": sum(len(fault.values) for fault in at_odds(table, 1)),
     }
     if interpolated:
         more, _ = _table(path, INTERPOLATED)
@@ -79,7 +81,8 @@ def _table(path: Path, name: str) -> tuple[pd.DataFrame, int]:
         mend = "check which file campaign.mat names"
         raise DataError(f"{name} in {path.name} is not a campaign", why, mend) from None
     rows[["ue_lat", "ue_lon"]] = np.repeat(positions, [len(level) for level in levels], axis=0).round(DECIMALS)
-    check_numbers(rows, f"{path.name} ({name})", whole=[*CELL, "campaign"])
+    found = beyond(rows, [*CELL, "campaign"], {}, KNOWN["ranges"] | KNOWN["scanner"])
+    refuse(found, f"{path.name} ({name})", "check which file campaign.mat names, or fetch it again", {}, ("row", 1))
     return rows, len(cells)
 
 

@@ -7,7 +7,7 @@ Columns: `ue_lat ue_lon` [deg], `bs_id`, `bs_lat bs_lon` [deg, NaN: unknown], th
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -15,6 +15,7 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
+from rfloc.datasets.faults import Fault
 from rfloc.errors import DataError
 from rfloc.frames import LocalFrame
 from rfloc.schema import FEATURES, links_dataset
@@ -25,24 +26,15 @@ DECIMALS = 6
 #: Nominal antenna height above ground [m]: the height at which the paper's dataset C places its stations.
 NOMINAL_HEIGHT = 40.0
 
+#: What a row may do without: such a field that cannot be meant is emptied, where others have their row rejected.
+OPTIONAL = {"rssi", "nsinr", "nrsrq", "bs_lat", "bs_lon", "bs_h", "bs_azimuth", "bs_power"}
+
 #: What makes two rows measurements of the same link.
 LINK = ["campaign", "ue_lat", "ue_lon", "bs_id"]
 
-_DEGREES = ("deg", "write decimal degrees, latitude and longitude not exchanged")
-_LEVELS = {
-    "dBm": "a positive power is in mW or W, or lost its sign: dBm is 10 log10 of mW",
-    "dB": "10 log10 of a ratio",
-}
-
-#: What each number of a row may be [unit], and how to mend it.
-RANGES: dict[str, tuple[float, float, str, str]] = {
-    "ue_lat": (-85, 85, *_DEGREES), "ue_lon": (-180, 180, *_DEGREES),
-    "bs_lat": (-85, 85, *_DEGREES), "bs_lon": (-180, 180, *_DEGREES),
-    **{name: (about.low, about.high, about.unit, _LEVELS[about.unit]) for name, about in FEATURES.items()},
-    "bs_h": (0.5, 1000, "m", "write metres above ground"),
-    "bs_azimuth": (-360, 360, "deg", "write degrees clockwise from north"),
-    "bs_power": (-60, 90, "dBm", "10 log10 of mW is dBm"),
-}  # fmt: skip
+#: Two measurements of one link that differ by this much [dB] are hardly of one cell; positions of one cell that differ
+#: by less than this [m] are one.
+FAR_APART, SAME_MAST = 20.0, 1.0
 
 
 @dataclass
@@ -52,48 +44,28 @@ class Rows:
     table: pd.DataFrame
     report: dict[str, Any]
     rejected: dict[str, int] = field(default_factory=dict)
+    notes: list[str] = field(default_factory=list)  #: what nobody who reads the counts should miss
 
     def reject(self, bad: pd.Series, reason: str) -> None:
         """Drop the rows that are `bad`, counted under their reason."""
         self.rejected[reason] = self.rejected.get(reason, 0) + int(bad.sum())
         self.table = self.table[~bad]
 
+    def settle(self, faults: Iterable[Fault]) -> None:
+        """Empty the :data:`OPTIONAL` fields that are at fault, reject the other rows that are; all are counted."""
+        for values, why, _ in filter(lambda fault: len(fault.values), faults):
+            bad, reason = self.table.index.isin(values.index), f"{' and '.join(values)}: {why}"
+            if OPTIONAL.issuperset(values):
+                self.table.loc[bad, list(values)] = np.nan
+                self.report[f"emptied, {reason}"] = int(bad.sum())
+            else:
+                self.reject(pd.Series(bad, self.table.index), reason)
+
     def require(self, where: str, mend: str) -> None:
         """Raise DataError, with the reasons so far, if no row is left."""
         if self.table.empty:
             why = "; ".join(f"{reason}: {count} rows" for reason, count in self.rejected.items() if count)
             raise DataError(f"nothing of the campaign is left in {where}", why or "it has no rows", mend)
-
-
-def numbers(raw: pd.DataFrame, names: Mapping[str, str], file: str) -> pd.DataFrame:
-    """Columns of a file as floats under our names (`names`: ours -> the file's); raises DataError where one is text."""
-    found = {ours: pd.to_numeric(raw[theirs], errors="coerce").astype(float) for ours, theirs in names.items()}
-    for ours, theirs in names.items():
-        text = raw[theirs][found[ours].isna() & raw[theirs].notna()]
-        if len(text):
-            said = f"for instance {str(text.iloc[0])!r}"
-            raise DataError(f"column {theirs} of {file} holds text", said, "write a plain number, or leave it empty")
-    return pd.DataFrame(found, index=raw.index)
-
-
-def check_numbers(
-    rows: pd.DataFrame, file: str, whole: Iterable[str] = (), called: Mapping[str, str] | None = None
-) -> None:
-    """Raise DataError where a number is outside :data:`RANGES`, or not whole in the columns `whole`.
-
-    `called` says what columns are called in the file, where it is not what they are called here.
-    """
-    checks = [
-        (name, ~rows[name].between(low, high), f"it must lie in [{low}, {high}] {unit}", mend)
-        for name, (low, high, unit, mend) in RANGES.items()
-        if name in rows
-    ]
-    why, mend = "it numbers things, so it must be a whole number", "check that columns are not exchanged"
-    checks += [(name, rows[name] % 1 != 0, why, mend) for name in whole]
-    for name, wrong, why, mend in checks:
-        for row in rows.index[wrong & rows[name].notna()]:
-            what = f"column {(called or {}).get(name, name)} of {file} is {rows[name][row]} in row {row + 1}"
-            raise DataError(what, why, f"{mend}; leave missing values empty instead of writing a number for them")
 
 
 def links_from_rows(
@@ -104,45 +76,55 @@ def links_from_rows(
     Every row has a UE, at a position rounded to `DECIMALS`, a cell and a level; `power_dbm` is that of cells for which
     the rows say none, the rest as of :func:`rfloc.schema.links_dataset`. UEs are sorted by campaign and position, cells
     by name; the report counts what became of the rows. Raises DataError if a cell has two positions, heights, azimuths
-    or powers, stated or not.
+    or powers.
     """
     linear = rows[LINK].join(10.0 ** (rows[list(FEATURES)].astype(float) / 10.0))
     mean = 10.0 * np.log10(linear.groupby(LINK)[list(FEATURES)].mean())
-    wide = mean.unstack("bs_id")
+    level, wide = rows.groupby(LINK)["nrsrp"], mean.unstack("bs_id")
     interpolated = None
     if "interpolated" in rows:
         interpolated = rows.groupby(LINK)["interpolated"].any().unstack("bs_id", fill_value=False).to_numpy(bool)
     ue = wide.index.to_frame(index=False)
     x, y = frame.to_local(ue["ue_lat"], ue["ue_lon"])
+    stations, scattered = _stations(rows, frame, power_dbm)
     ds = links_dataset(
         {name: wide[name].to_numpy(float) for name in FEATURES},
-        {"x": x, "y": y, "campaign": ue["campaign"].to_numpy(int)}, _stations(rows, frame, power_dbm), frame,
+        {"x": x, "y": y, "campaign": ue["campaign"].to_numpy(int)}, stations, frame,
         source=source, city=city, carrier_hz=carrier_hz, interpolated=interpolated,
     )  # fmt: skip
     report = {"rows_kept": len(rows), "rows_averaged_away": len(rows) - len(mean), "links": len(mean)}
+    report["links_averaged_over_20_dB"] = int((level.max() - level.min() >= FAR_APART).sum())
     report |= {} if interpolated is None else {"links_interpolated": int(ds["interpolated"].sum())}
-    return ds, report | {"ues": ds.sizes["ue"], "stations": ds.sizes["bs"]}
+    return ds, report | {"ues": ds.sizes["ue"], "stations": ds.sizes["bs"], "stations_at_a_median_position": scattered}
 
 
-def _stations(rows: pd.DataFrame, frame: LocalFrame, power_dbm: float) -> dict[str, Any]:
-    """What :func:`rfloc.schema.links_dataset` wants to know of the cells."""
+def _stations(rows: pd.DataFrame, frame: LocalFrame, power_dbm: float) -> tuple[dict[str, Any], int]:
+    """What :func:`rfloc.schema.links_dataset` wants to know of the cells, and how many have several positions.
+
+    A field that is empty in some rows of a cell is what its other rows say.
+    """
     stated = {"bs_h": NOMINAL_HEIGHT, "bs_azimuth": np.nan, "bs_power": power_dbm, "bs_position_error": np.nan}
-    names = ["bs_lat", "bs_lon", "bs_position_source", *(name for name in stated if name in rows)]
-    table = rows.groupby("bs_id")[names]
-    several = table.nunique(dropna=False).gt(1)
-    for cell, name in several.stack().loc[lambda more: more].index:
-        raise DataError(
-            f"cell {cell!r} has more than one {name}: "
-            + ", ".join(map(str, rows.loc[rows["bs_id"] == cell, name].unique()[:3])),
-            "a cell stands in one place, with one height, azimuth and power; an empty field is a value of its own",
-            "give sectors and operators ids of their own, or settle on one value",
-        )
-    first = table.first()
-    x, y = frame.to_local(first["bs_lat"], first["bs_lon"])
-    placed = first["bs_lat"].notna() & first["bs_lon"].notna()
+    given = rows[["bs_id", "bs_lat", "bs_lon"]].dropna().drop_duplicates()
+    xy = np.column_stack(frame.to_local(given["bs_lat"], given["bs_lon"]))
+    at = pd.DataFrame(xy, given["bs_id"], columns=["x", "y"])
+    place = at.groupby(level=0).median()
+    off = np.hypot(*(xy - place.loc[at.index].to_numpy()).T)
+    said = rows[["bs_id", *(name for name in stated if name in rows)]].assign(position=np.nan)
+    far = rows["bs_id"].isin(at.index[off > SAME_MAST]) & rows["bs_lat"].notna()
+    said["position"] = (rows["bs_lat"].astype(str) + " " + rows["bs_lon"].astype(str)).where(far)
+    lines = []
+    for name in said.columns[1:]:
+        values = said.dropna(subset=name).groupby("bs_id")[name].unique()
+        for cell, several in values[values.map(len) > 1].head(3).items():
+            lines.append(f"cell {cell!r} has more than one {name}: {', '.join(map(str, several[:3]))}")
+    if lines:
+        why = f"a cell stands in one place, within {SAME_MAST:g} m, with one height, azimuth and power"
+        raise DataError("\n".join(lines), why, "give sectors and operators ids of their own, or settle on one value")
+    first = rows.groupby("bs_id")[["bs_position_source", *said.columns[1:-1]]].first()
     others = first.reindex(columns=list(stated)).astype(float).fillna(stated)
+    place = place.reindex(first.index)
     return {
-        "x": np.where(placed, x, np.nan), "y": np.where(placed, y, np.nan), "id": first.index.to_numpy(str),
-        "position_source": np.array(first["bs_position_source"].where(placed, "unknown").tolist()),
+        "x": place["x"].to_numpy(), "y": place["y"].to_numpy(), "id": first.index.to_numpy(str),
+        "position_source": np.array(first["bs_position_source"].where(place["x"].notna(), "unknown").tolist()),
         **{name.removeprefix("bs_"): others[name].to_numpy() for name in stated},
-    }  # fmt: skip
+    }, at.index[off > 0].nunique()  # fmt: skip

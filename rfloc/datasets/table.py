@@ -1,68 +1,125 @@
-"""A user's own campaign: one CSV or Parquet table, a row a measurement of one cell at one UE.
+"""A user's own campaign: one table, a row a measurement of one cell at one UE.
 
-========== ======= ====================================================================
-column     unit    meaning
-========== ======= ====================================================================
-ue_lat     deg     where the UE was, EPSG:4326
-ue_lon     deg
-bs_id              name of the cell; sectors and operators are different cells
-bs_lat     deg     where the base station stands, EPSG:4326, one position a cell
-bs_lon     deg
-nrsrp      dBm     per resource element (3GPP TS 36.214); an empty field is no measurement
-rssi       dBm     optional
-nsinr      dB      optional
-nrsrq      dB      optional
-campaign           optional integer, default 0
-bs_h       m       optional, antenna height above ground; empty: 40 m
-bs_azimuth deg     optional, clockwise from north; empty: unknown
-bs_power   dBm     optional; empty: radio.power_dbm
-========== ======= ====================================================================
-
-Rows of the same campaign, UE position and cell are averaged in linear power. `data/toy/campaign.csv` is an example.
+`columns.json` says what each column means, and what else it may be called: names count without case, unit and
+underscores, RSRP is NRSRP. What is not read is named in the report; -, N/A and the like are empty fields. A file is
+Parquet, .xlsx, or text with comma, semicolon (decimals with a point or comma), tab or bar, packed or not. Rows of the
+same campaign, UE position and cell are averaged in linear power. `data/toy/campaign.csv` is an example.
 """
 
 from __future__ import annotations
 
+from difflib import get_close_matches
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
-from rfloc.datasets.rows import DECIMALS, Rows, check_numbers, numbers
+from rfloc.datasets import faults
+from rfloc.datasets.faults import BROKEN, KNOWN, Fault, blank, plain
+from rfloc.datasets.rows import DECIMALS, OPTIONAL, Rows
 from rfloc.errors import DataError
-from rfloc.schema import FEATURES
 
-#: Columns that every row fills, and those that a table must and may have.
-FILLED = ("ue_lat", "ue_lon", "bs_id", "bs_lat", "bs_lon", "campaign")
-REQUIRED = ("ue_lat", "ue_lon", "bs_id", "bs_lat", "bs_lon", "nrsrp")
-OPTIONAL = (*(name for name in FEATURES if name not in REQUIRED), "campaign", "bs_h", "bs_azimuth", "bs_power")
+#: Columns that a table must have; what a text may be packed as.
+REQUIRED = ("ue_lat", "ue_lon", "bs_id", "nrsrp")
+PACKED = (".gz", ".bz2", ".xz", ".zip")
 
 
-def read_table(path: Path) -> Rows:
-    """Read a table of the form above (raises DataError if it is unreadable, or a column not as said there)."""
-    if path.suffix not in (".csv", ".parquet"):
-        raise DataError(f"{path.name} is neither .csv nor .parquet", f"its suffix is {path.suffix!r}", "convert it")
+def _open(path: Path) -> tuple[pd.DataFrame, tuple[str, int]]:
+    """A file's table, of a text as it is written, and what its first row is called in the file."""
+    packed = next(filter(path.name.lower().endswith, PACKED), "")
+    kind = Path(path.name.lower().removesuffix(packed)).suffix
     try:
-        raw = pd.read_csv(path, dtype={"bs_id": str}) if path.suffix == ".csv" else pd.read_parquet(path)
-    except (ValueError, OSError) as error:  # pandas' and pyarrow's parser errors are ValueErrors or OSErrors
-        raise DataError(f"{path.name} cannot be read as a table", str(error), "open and repair it") from None
-    missing = [name for name in REQUIRED if name not in raw]
-    strange = [str(name) for name in raw if name not in (*REQUIRED, *OPTIONAL)]
-    if missing or strange:
-        what = f"lacks columns {', '.join(missing)}" if missing else f"has columns {', '.join(strange)}"
-        why = f"it has {', '.join(map(str, raw))}; required: {', '.join(REQUIRED)}; optional: {', '.join(OPTIONAL)}"
-        mend = "rename or drop columns, separate them by commas; rfloc.datasets.table explains each"
+        if kind in (".csv", ".tsv", ".txt"):
+            mark = max(",;\t|", key=lambda mark: pd.read_csv(path, sep=mark, nrows=0).shape[1])
+            raw = pd.read_csv(path, sep=mark, dtype=str, index_col=False, skip_blank_lines=False).dropna(how="all")
+            return raw.replace(r"^([-+]?\d*),(\d+)$", r"\1.\2", regex=True) if mark == ";" else raw, ("line", 2)
+        if kind == ".xlsx" and not packed:
+            return pd.read_excel(path, dtype=str), ("row", 2)
+        if kind == ".parquet" and not packed:
+            return pd.read_parquet(path).reset_index(drop=True), ("row", 1)
+    except BROKEN as error:
+        mend = "open and repair it; a text is UTF-8, and its first line names the columns"
+        raise DataError(f"{path.name} cannot be read as a table", str(error), mend) from None
+    known = f".csv, .tsv and .txt (or packed: {', '.join(PACKED)}), .xlsx and .parquet are"
+    raise DataError(f"{path.name} is no table that is read here", known, "unpack it, or convert it to .csv")
+
+
+def _columns(path: Path, raw: pd.DataFrame) -> tuple[dict[str, str], list[str]]:
+    """What our columns are called in a file, and its others; DataError if one is missing, or nearly ours."""
+    ours = KNOWN["columns"]
+    means = {name: one for one, names in KNOWN["same"].items() for name in names} | {plain(one): one for one in ours}
+    called: dict[str, str] = {}
+    for column in sorted(raw, key=lambda column: column not in ours):  # names as we write them come first
+        called.setdefault(means.get(plain(column), ""), column)
+    called.pop("", None)
+    other = [column for column in raw if column not in called.values()]
+    absent = {plain(one): one for one in ours if one not in called}
+    likely = {name: one for one in absent.values() for name in KNOWN["likely"].get(one, ())}
+    maybe = {column: likely[plain(column)] for column in other if plain(column) in likely}
+    found = {column: get_close_matches(plain(column), absent, 1, 0.8) for column in other if column not in maybe}
+    near = {column: absent[names[0]] for column, names in found.items() if names}
+    missing = [one for one in REQUIRED if one not in called]
+    if missing or near:
+        what = (
+            f"lacks columns {', '.join(missing)}" if missing else f"has columns that are nearly ours: {', '.join(near)}"
+        )
+        why = f"it has {', '.join(raw)}; required: {', '.join(REQUIRED)}; ours: {', '.join(ours)}"
+        renames = ", ".join(f"{column} to {one}" for column, one in (maybe | near).items()) or "columns"
+        mend = (
+            f"rename {renames}, where that is what they hold (Level and Signal are RSRP in rows of LTE and NR alone; "
+            "a bs_id may be put together, as MNC-eNodeB-PCI), or drop them; rfloc/datasets/columns.json explains each"
+        )
         raise DataError(f"{path.name} {what}", why, mend)
-    table = numbers(raw, {name: name for name in raw if name != "bs_id"}, path.name).assign(bs_id=raw["bs_id"])
-    for name in FILLED:
-        if name in table and (empty := int(table[name].isna().sum())):
-            mend = "every row needs it: fill it in or drop these rows"
-            raise DataError(f"column {name} of {path.name} is empty in {empty} rows", "", mend)
-    check_numbers(table, path.name, whole=[name for name in ("campaign",) if name in table])
-    rows = Rows(table, {"rows": len(table)})
-    rows.reject(table["nrsrp"].isna(), "nrsrp empty")
+    return called, [f"{column} ({maybe[column]}?)" if column in maybe else column for column in other]
+
+
+def read_table(path: Path, resource_blocks: int, *, reject: bool = False) -> Rows:
+    """Read a table of the form above, whose NRSRQ is over so many resource blocks.
+
+    Raises DataError if it is unreadable or lacks a column, and one that names all values that cannot be meant. Where
+    `reject`, rows with such a value are dropped instead, or an optional field that holds it emptied; both are counted.
+    """
+    raw, at = _open(path)
+    raw.columns = raw.columns.map(str)
+    called, other = _columns(path, raw)
+    rows = Rows(raw, {"rows": len(raw)})
+    rows.reject(blank(raw[called["nrsrp"]]), "nrsrp empty")
     rows.require(path.name, "check the export")
-    absent = {name: np.nan for name in FEATURES if name not in table} | ({} if "campaign" in table else {"campaign": 0})
+    place = rows.table[[called["ue_lat"], called["ue_lon"]]].set_axis(["ue_lat", "ue_lon"], axis=1)
+    words = place.apply(lambda said: said.astype(str).str.fullmatch(r"\D*[A-Za-z]\D*") & ~blank(said)).all(axis=1)
+    raw = rows.table[~words]
+    table, found = faults.numbers(raw, {ours: theirs for ours, theirs in called.items() if ours != "bs_id"})
+    name = raw[called["bs_id"]].astype(str).str.strip()
+    table = table.reindex(columns=list(KNOWN["columns"])).assign(bs_id=name.mask(blank(name)))
+    filled = raw[[theirs for ours, theirs in called.items() if ours not in OPTIONAL]]
+    filled = filled.set_axis([ours for ours in called if ours not in OPTIONAL], axis=1)
+    found += [
+        Fault(filled.loc[blank(filled[name]), [name]], "every row needs it", "fill it in, or drop it")
+        for name in filled
+    ]
+    found.append(Fault(place[words], "the columns' names or units again", "delete the line"))
+    found += [*faults.beyond(table, ["campaign"], called), *faults.destroyed(table["bs_id"].dropna())]
+    for values, *_ in found:  # what is told is not told again
+        table.loc[table.index.isin(values.index), list(values)] = np.nan
+    nr = plain(called["nrsrp"]).startswith("ss")
+    found += [*faults.unknown_poses(table), *faults.at_odds(table, resource_blocks, nr=nr)]
+    if not reject:
+        mend = "mend the file, or set campaign.reject to true: such rows are dropped, such optional fields emptied"
+        faults.refuse(found, path.name, mend, called, at)
+    rows.table = table.reindex(rows.table.index)
+    rows.settle(found)
+    rows.require(path.name, "mend what was rejected")
     table = rows.table.round({"ue_lat": DECIMALS, "ue_lon": DECIMALS})
-    rows.table = table.assign(bs_id=table["bs_id"].astype(str), bs_position_source="table", **absent)
+    mast = ["bs_lat", "bs_lon"]
+    table[mast] = table[mast].fillna(table.groupby("bs_id")[mast].transform("first"))
+    rows.table = table.assign(bs_position_source="table", campaign=table["campaign"].fillna(0))
+    rows.report |= {"columns_not_read": ", ".join(other)} if other else {}
+    for column in (name for name in raw if name not in called.values() and plain(name) in KNOWN["carriers"]):
+        mine = raw.loc[table.index, column]
+        if (several := mine.nunique()) > 1:
+            cells = (mine.groupby(table["bs_id"]).nunique() > 1).sum()
+            rows.report[f"values_of_{column}"] = several
+            said = f"column {column} has {several} values, like {', '.join(map(str, mine.dropna().unique()[:3]))}"
+            mend = "one carrier is simulated, and cells of other carriers and operators want ids of their own"
+            rows.notes.append(f"{said}, and {cells} cells have several: {mend}")
     return rows

@@ -31,9 +31,8 @@ def matrices(n: int) -> tuple[list[np.ndarray], list[np.ndarray]]:
     rng = np.random.default_rng(0)
     places, levels = [], []
     for i in range(n):
-        rf = np.column_stack(
-            [rng.uniform(-80, -50, 4), rng.uniform(-5, 20, 4), rng.uniform(-110, -70, 4), rng.uniform(-20, -5, 4)]
-        )
+        nsinr, nrsrp, nrsrq = rng.uniform(-5, 20, 4), rng.uniform(-110, -70, 4), rng.uniform(-20, -5, 4)
+        rf = np.column_stack([nrsrp - nrsrq, nsinr, nrsrp, nrsrq])
         rows = [[npci, enodeb, *rf[k], 100.0, mnc, 1 + i % 2] for k, (npci, enodeb, mnc, *_) in enumerate(CELLS)]
         rows.append([7, 1, *rf[3], np.nan if i == 0 else 5.0, 10, 1 + i % 2])  # nobody says where it stands
         rows.append([8, 1, *[np.nan] * 4, 5.0, 10, 1 + i % 2])  # detected, not measured
@@ -53,7 +52,8 @@ def cell_array(places: list[np.ndarray], levels: list[np.ndarray]) -> np.ndarray
 
 def interpolate(levels: list[np.ndarray]) -> list[np.ndarray]:
     """The same matrices with what was not measured filled in."""
-    return [np.where(np.isnan(level), -75.0, level) for level in levels]
+    filled = [0, 0, -64.0, 5.0, -75.0, -11.0, 5.0, 0, 0]
+    return [np.where(np.isnan(level), filled, level) for level in levels]
 
 
 def write_mat(root: Path, n: int = 8, *, interpolated: bool = True) -> Path:

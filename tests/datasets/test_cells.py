@@ -49,8 +49,8 @@ def test_cell_tables_that_are_refused(tmp_path: Path) -> None:
     for table, message in (
         (cell_table().drop(columns=["MNC", "eNodeBID"]), "lacks columns MNC, eNodeBID or eNodeID"),
         (cell_table().assign(Longitude="12,46 E"), "column Longitude[\\s\\S]*12,46 E"),
-        (cell_table().assign(Latitude=41871200.0), "Latitude of cells.xlsx is 41871200.0 in row 1[\\s\\S]*degrees"),
-        (cell_table().assign(eNodeBID=300064.5), "column eNodeBID of cells.xlsx is 300064.5 in row 1[\\s\\S]*whole"),
+        (cell_table().assign(Latitude=41871200.0), "Latitude of cells.xlsx is '41871200' in row 2[\\s\\S]*degrees"),
+        (cell_table().assign(eNodeBID=300064.5), "column eNodeBID of cells.xlsx is '300064.5' in row 2[\\s\\S]*whole"),
         (cell_table().assign(Name="PCI 33"), "nothing of the campaign is left[\\s\\S]*no NPCI in its name: 3 rows"),
         (cell_table().iloc[:0], "nothing of the campaign is left[\\s\\S]*no rows"),
         (twice, "eNodeB 300064, NPCI 33 at two places"),

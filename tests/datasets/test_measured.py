@@ -15,6 +15,7 @@ from rfloc.city import City
 from rfloc.cli import compose
 from rfloc.config import CampaignParams, CityParams, RadioParams
 from rfloc.datasets.measured import read_campaign
+from rfloc.datasets.positions import estimate_positions
 from rfloc.errors import ConfigError, DataError
 from tests.datasets.files import CROP, FRAME, MAT, TABLE, cell_array, cell_table, city, matrices, write_crop, write_mat
 
@@ -101,12 +102,17 @@ def test_files_are_looked_for_and_checked(root: Path, project_root: Path) -> Non
         read(root, nbiot(manifest="rome"), project=project_root)
 
 
-def test_the_example_table_is_a_campaign_in_the_toy_city(project_root: Path, toy_city: City, tmp_path: Path) -> None:
+def test_the_example_table_is_a_campaign_in_the_toy_city(
+    project_root: Path, toy_city: City, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     params = CampaignParams(kind="table", cities=["home"], table="toy/campaign.csv")
     links, report = read_campaign(params, RADIO, tmp_path, project_root, toy_city)
     assert links.sizes == {"ue": 120, "bs": 5} and report["rejected"]["nrsrp empty"] == 68
     assert report["rows"] == 575 == sum(report["rejected"].values()) + report["rows_kept"]
     assert np.isfinite(links["bs_azimuth"]).all() and set(links["ue_campaign"].values) == {1, 2}
+    assert report["reports_under_sensitivity"] == 0
+    said = capsys.readouterr().out  # what decides, and stands in no table
+    assert all(knob in said for knob in ("carrier_hz = 8e+08", "power_dbm", "resource_blocks = 84", "sensitivity_dbm"))
     own = pd.read_csv(project_root / "data/toy/campaign.csv")
     (tmp_path / "toy").mkdir()
     own.assign(ue_lat=own["ue_lon"], ue_lon=own["ue_lat"]).to_csv(
@@ -114,6 +120,31 @@ def test_the_example_table_is_a_campaign_in_the_toy_city(project_root: Path, toy
     )  # what lies under data.root comes first
     with pytest.raises(DataError, match="exchange ue_lat and ue_lon"):
         read_campaign(params, RADIO, tmp_path, project_root, toy_city)
+
+
+def test_what_a_table_does_not_know_is_asked_or_counted(
+    project_root: Path, toy_city: City, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    own = pd.read_csv(project_root / "data/toy/campaign.csv")
+    lost = own["bs_id"] == "toy-3"
+    own.loc[lost, ["bs_lat", "bs_lon"]] = np.nan
+    own.to_csv(tmp_path / "own.csv", index=False)
+    params = CampaignParams(kind="table", cities=["home"], table="own.csv")
+    deaf = RadioParams(sensitivity_dbm=-100.0)
+    links, report = read_campaign(params, deaf, tmp_path, project_root, toy_city)
+    assert links.sizes["bs"] == 4
+    assert report["rejected"]["cell without a known position"] == (lost & own["nrsrp"].notna()).sum()
+    weak = int((links["nrsrp"] < -100).sum())
+    assert report["reports_under_sensitivity"] == weak > 0
+    assert f"{weak} of {report['rows_kept']} reports lie under radio.sensitivity_dbm = -100" in capsys.readouterr().out
+    links, _ = read_campaign(params.model_copy(update={"positions": "all"}), RADIO, tmp_path, project_root, toy_city)
+    placed, counts = estimate_positions(links, np.ones(links.sizes["ue"], bool), bounds=toy_city.grid.bounds)
+    assert counts["estimated"] == 1 and placed.sizes["bs"] == 5
+    own.drop(columns=["bs_lat", "bs_lon"]).to_csv(tmp_path / "own.csv", index=False)
+    with pytest.raises(DataError, match=r"nothing of the campaign is left[\s\S]*campaign.positions: all"):
+        read_campaign(params, RADIO, tmp_path, project_root, toy_city)
+    with pytest.raises(DataError, match=r"set radio.resource_blocks, now 50, to 83 as in the median row"):
+        read_campaign(params, RadioParams(resource_blocks=50), tmp_path, project_root, toy_city)
 
 
 @pytest.fixture(scope="module")
@@ -135,6 +166,8 @@ def test_published_counts(rome_data: Path, rome: City, project_root: Path) -> No
     assert counts == {
         "locations": 2670, "rows": 40100, "rows_without_toa": 119, "rows_complete": 27469, "locations_complete": 2668,
         "cells": 237, "rows_kept": 7333, "rows_averaged_away": 0, "links": 7333, "ues": 1682, "stations": 11,
+        "rows_at_odds": 0, "links_averaged_over_20_dB": 0, "stations_at_a_median_position": 0,
+        "reports_under_sensitivity": 0,
     }  # fmt: skip
     assert report["rejected"] == {
         "cell detected, not measured": 12512, "operator missing": 0, "eNodeB not decoded": 1053, "NPCI missing": 0,
