@@ -6,7 +6,7 @@ F(300 m) + level + a_b - 10 (exponent + n_b) log10(d / 300 m) + S_b(u) - obstruc
 
 with F free space (Friis) at the carrier, d the distance from antenna to UE, S the sector's element pattern
 (:func:`~rfloc.simulation.maps.sector_gain_db`), o the obstructed fraction of the line
-(:func:`~rfloc.datasets.obstruction.obstructed_fraction`), X correlated shadowing, e white noise; a_b, n_b and the
+(:func:`~rfloc.simulation.profiles.obstructed_fraction`), X correlated shadowing, e white noise; a_b, n_b and the
 azimuth are the station's own. Its numbers are fitted to training UEs (:func:`fit`).
 
 Declustering squares, reference distance and sector were chosen by errors on held-out blocks of Rome: those are
@@ -27,11 +27,11 @@ from scipy.special import logsumexp
 from rfloc.city import City
 from rfloc.config import RadioParams
 from rfloc.datasets.mixed import Design, declustered, mixed_model, own_effects
-from rfloc.datasets.obstruction import obstructed_fraction
 from rfloc.datasets.radio import SUBCARRIERS
 from rfloc.datasets.shadowing import COMMON, Means, likeliest_shadowing
 from rfloc.frames import bearing
 from rfloc.simulation.maps import sector_gain_db
+from rfloc.simulation.profiles import obstructed_fraction
 from rfloc.simulation.propagation import correlated_shadowing, free_space_gain
 from rfloc.stations import Stations
 

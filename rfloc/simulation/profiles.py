@@ -12,7 +12,9 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from rfloc.backend import prepare
+from rfloc.city import City
 from rfloc.frames import Grid
+from rfloc.stations import Stations
 
 Array = NDArray[np.float64]
 
@@ -78,3 +80,14 @@ def profiles(top: NDArray[Any], grid: Grid, start: tuple[ArrayLike, ...], end: t
     walked = dr.while_loop(state, lambda *state: state[2] < 1, step)
     covered, hidden, _, edge, beyond, built, volume = (np.array(v).reshape(shape) for v in walked[3:])
     return Profile(covered, hidden, edge, beyond, volume / np.where(built > 0, built, 1.0))
+
+
+def obstructed_fraction(city: City, stations: Stations, x: ArrayLike, y: ArrayLike, ue_height: float) -> Array:
+    """Share of each line from antenna to UEs at x, y [m], (ue, bs), that lies inside buildings, by roof heights.
+
+    A station below the roof it stands on starts inside that building.
+    """
+    x, y, layers = np.asarray(x, float)[:, None], np.asarray(y, float)[:, None], city.raster
+    top = np.where(layers["building"].values == 1, layers["height"].values + layers["ground"].values, -np.inf)
+    antennas = stations.x, stations.y, city.ground_at(stations.x, stations.y) + stations.h
+    return profiles(top, city.grid, antennas, (x, y, city.ground_at(x, y) + ue_height)).covered

@@ -4,7 +4,7 @@ import shapely
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from rfloc.datasets.obstruction import obstructed_fraction
+from rfloc.simulation.profiles import obstructed_fraction
 from tests.simulation.scenes import one_station, raster_city
 
 UE = 1.5
