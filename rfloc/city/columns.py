@@ -2,7 +2,8 @@
 
 Known are OpenStreetMap's tags with Simple 3D Buildings, OpenMapTiles (`render_height`, `height_tagged`, `hide_3d`,
 `brunnel`), Geofabrik's layers (`fclass`, `type`), Overture (`num_floors`, `is_underground`, `road_flags`), EUBUCCO
-(`floors`) and Microsoft (`height`, -1 where unknown). A city's `columns` names others.
+(`floors`), Microsoft (`height`, -1 where unknown) and New York (`height_roof`, in feet). A city's
+`columns` names others.
 """
 
 from __future__ import annotations
@@ -41,6 +42,7 @@ BUILDINGS = Kind(
     {
         "kind": ("kind", "building", "class", "subtype", "type"), "building": ("building",), "amenity": ("amenity",),
         "part": ("building:part",), "height": ("height", "building:height", "est_height"),
+        "height_ft": ("height_ft", "heightroof", "height_roof"),
         "levels": ("levels", "building:levels", "num_floors", "floors"),
         "roof_height": ("roof:height",), "roof_levels": ("roof:levels",),
         "min_height": ("min_height",), "min_level": ("building:min_level", "min_level", "min_floor"),
@@ -69,8 +71,9 @@ FILLERS = (3.66, 5.0)
 #: Names of columns that look as if they held heights or storeys.
 _LIKE_HEIGHTS = re.compile(
     r"(?!addr|.*(?:underground|below|tagged|maxheight)).*(?:hei?ght|h(?:oe|ö)he|haut|alt(?:ez|ur|itud)|(?:^|_)alto?(?:_|$)"
-    r"|elev|hgt|(?:^|[_.:])[hz](?:_?(?:max|min|mean|med|avg))?(?:[_.:]|$)|floor|storey|stories|level|[eé]tage|geschoss"
-    r"|stockwerk|piani|pisos|plantas|building_[hl])",
+    r"|h[oø]yde|h[oö]jd|hoogte|wysok|v[yý][sš]k|(?:abs|rel)h|elev|hgt|dsm|(?:^|_)ht(?:_|$)|bldg_?ht"
+    r"|(?:^|[_.:])[hz](?:_?(?:max|min|mean|med|avg))?(?:[_.:]|$)|floor|storey|stories|level|[eé]tag|etasje|geschoss"
+    r"|stockwerk|piani|pisos|plantas|v[aå]ning|bouwlag|kondygn|building_[hl])",
     re.IGNORECASE,
 )
 
@@ -150,6 +153,8 @@ def standing(layer: gpd.GeoDataFrame) -> tuple[gpd.GeoDataFrame, dict[str, Any]]
         "outlines whose parts are drawn": affirmed(layer["hide_3d"]),
     }
     out = np.logical_or.reduce(list(reasons.values()))
+    feet = layer.pop("height_ft").map("{} ft".format, na_action="ignore")
+    layer["height"] = layer["height"].fillna(feet)
     render, tagged = layer["render_height"], layer["height_tagged"]
     filler = (tagged.notna() & ~affirmed(tagged)) | (tagged.isna() & render.isin(FILLERS))
     unused = {

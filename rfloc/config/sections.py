@@ -52,7 +52,7 @@ class DataParams(Section):
 
 
 #: What a column of a map may be named for.
-Meaning = Literal["kind", "height", "levels", "min_height", "min_level", "class", "tunnel", "bridge"]
+Meaning = Literal["kind", "height", "height_ft", "levels", "min_height", "min_level", "class", "tunnel", "bridge"]
 
 
 class CityParams(Section):

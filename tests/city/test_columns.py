@@ -109,18 +109,22 @@ def test_openmaptiles_hides_outlines_and_fills_heights(tmp_path):
     assert facts["tags_unused"]["render_height: a filler"]["count"] == 1
 
 
-NAMES = ["height_med", "hoehe", "H_MAX", "z_max", "hauteur", "nb_etages", "measuredHeight", "b3_h_dak_50p"]
-
-
-@pytest.mark.parametrize("name", NAMES)
-def test_columns_that_look_like_heights_are_named_until_the_city_says_what_they_are(tmp_path, name):
-    path = squares(tmp_path / "b.geojson", **{name: [27.5, None, 8.0], "cat": [1, 2, 3], "name": ["1", "2", "3"]})
+def test_columns_that_look_like_heights_are_named_until_the_city_says_what_they_are(tmp_path):
+    names = ["hoehe", "H_MAX", "z_max", "hauteur", "nb_etages", "measuredHeight", "b3_h_dak_50p", "RelH2", "NumStories"]
+    others = {
+        "cat": [1, 2, 3],
+        "name": ["1", "2", "3"],
+        "levels_underground": [1, 1, 1],
+        "height_note": ["?", "a", "b"],
+    }
+    path = squares(tmp_path / "b.geojson", **{key: [27.5, None, 8.0] for key in names}, **others)
     rows, facts = built(path)
-    assert facts["unused_columns"] == {name: {"count": 2, "examples": ["27.5", "8.0"]}}
-    assert set(rows["height_source"]) == {"area"}
-    rows, facts = built(path, columns={"height": name})
-    assert rows["height"].tolist() == [27.5, 13.0, 8.0] and not facts["unused_columns"]
-    assert facts["buildings_columns"] == {"height": [name]}
+    assert facts["unused_columns"] == {name: {"count": 2, "examples": ["27.5", "8.0"]} for name in names}
+    assert set(rows["height_source"]) == {"area"} and not facts["buildings_columns"]
+    rows, facts = built(path, columns={"height": "hoehe", "levels": "nb_etages"})
+    assert rows["height"].tolist() == [27.5, 13.0, 8.0] and "hoehe" not in facts["unused_columns"]
+    assert facts["buildings_columns"] == {"height": ["hoehe"], "levels": ["nb_etages"]}
+    assert built(path, columns={"height_ft": "hoehe"})[0]["height"].tolist() == pytest.approx([8.382, 13.0, 2.4384])
 
 
 def test_a_column_that_is_not_there_or_a_meaning_that_none_has_is_an_error(tmp_path):
