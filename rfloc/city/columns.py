@@ -89,7 +89,7 @@ def affirmed(flag: pd.Series) -> pd.Series:
 
 def counted(values: Mapping[str, pd.Series]) -> dict[str, Any]:
     """Values by what is to be said of them -> their `count` and up to three `examples`; what has none is left out."""
-    found = {what: said.dropna().astype(str) for what, said in values.items()}
+    found = {what: said.dropna().astype(str).str[:40] for what, said in values.items()}
     return {
         what: {"count": len(said), "examples": said.unique()[:3].tolist()} for what, said in found.items() if len(said)
     }

@@ -95,7 +95,8 @@ def read_buildings(params: CityParams, frame: LocalFrame, data_root: str | Path)
     if sliver.all():
         raise DataError(
             f"{params.name} has no footprint in the box {params.box}",
-            f"of {facts['polygons']} features near it none is a polygon of {MIN_AREA:g} m2 inside",
+            f"of {facts['polygons']} features near it none is a polygon of {MIN_AREA:g} m2 inside; left out before: "
+            f"{facts['left_out'] or 'none'}",
             "footprints are polygons: check which file `buildings` names, or choose another box",
         )
     return layer[~sliver].reset_index(drop=True), facts
