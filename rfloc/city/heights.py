@@ -29,7 +29,7 @@ import numpy as np
 import pandas as pd
 
 from rfloc.city.columns import affirmed, counted
-from rfloc.city.parts import inherit, pairs_of, without_outlines
+from rfloc.city.parts import inherit, without_outlines
 
 if TYPE_CHECKING:
     import geopandas as gpd
@@ -109,14 +109,13 @@ def assign_heights(buildings: gpd.GeoDataFrame, prior: float | None) -> tuple[gp
     building that cannot begin above its top begins there (a guessed height), or on the ground (a tagged one). Outlines
     give way to their parts. Facts are those of the parts and `tags_unused`, by reason: how many, and examples.
     """
-    pairs = pairs_of(buildings)
-    tags = inherit(buildings, pairs)
+    tags, pairs = inherit(buildings)
     amenity, kind = tags["amenity"].fillna("").astype(str), tags["kind"].fillna("yes").astype(str)
     kind = kind.where(kind.isin(list(KIND_HEIGHT)) | ~amenity.isin(list(KIND_HEIGHT)), amenity)
     kind = kind.mask(affirmed(tags["ruins"]), "ruins")
-    lengths = ("height", "render_height", "roof_height", "min_height", "render_min_height")
-    numbers = {name: _numbers(tags[name], _METRES) for name in lengths}
-    numbers |= {name: _numbers(tags[name], _LEVELS) for name in ("levels", "roof_levels", "min_level")}
+    lengths = dict.fromkeys(["height", "render_height", "roof_height", "min_height", "render_min_height"], _METRES)
+    units = lengths | dict.fromkeys(["levels", "roof_levels", "min_level"], _LEVELS)
+    numbers = {name: _numbers(tags[name], of) for name, of in units.items()}
     floors, usual = kind.map(FLOOR_HEIGHT).fillna(3.0), kind.map(KIND_HEIGHT).astype(float)
     roof_levels = numbers["roof_levels"].fillna(0.0)
     tops = {
@@ -130,17 +129,16 @@ def assign_heights(buildings: gpd.GeoDataFrame, prior: float | None) -> tuple[gp
     by_area = np.select([buildings.area > limit for limit, _ in AREA_HEIGHT], [usual for _, usual in AREA_HEIGHT])
     rest, source = (by_area, "area") if prior is None else (prior, "prior")
     masks = list(applies.values())
-    out = buildings[["geometry", "part"]].copy()
-    out["height"] = np.select(masks, list(tops.values()), rest)
+    out = buildings[["geometry"]].assign(height=np.select(masks, list(tops.values()), rest), kind=kind.to_numpy())
     out["height_source"] = np.select(masks, list(applies), source)
-    out["kind"] = kind.to_numpy()
+    out["usual"] = usual.fillna(pd.Series(rest, index=usual.index))
     base = numbers["min_height"].fillna(numbers["min_level"] * floors).fillna(numbers["render_min_height"])
     base = base.fillna((out["height"] - ROOF_DEPTH).where(kind == "roof", 0.0))
     inside = base < out["height"]
     guessed = ~inside & ~out["height_source"].isin(SOURCES[:3])
     out["height"] = out["height"].mask(guessed, base + floors)
     out["base"] = base.where(inside | guessed, 0.0)
-    out, facts = without_outlines(out, np.select([usual > 0], [usual], rest), pairs)
+    out, facts = without_outlines(out, pairs)
 
     unused = {f"{name}: no number": buildings[name].where(values.isna()) for name, values in numbers.items()}
     before = pd.Series(False, index=buildings.index)
@@ -151,4 +149,4 @@ def assign_heights(buildings: gpd.GeoDataFrame, prior: float | None) -> tuple[gp
         unused[f"{name}: an earlier rule applies"] = said.where(applies[name] & before)
         before |= applies[name]
     unused["base: not under the roof"] = base.where(~inside & ~guessed)
-    return out, facts | {"tags_unused": counted(unused)}
+    return out, facts | {"parts": int(buildings["part"].sum()), "tags_unused": counted(unused)}
