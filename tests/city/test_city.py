@@ -126,7 +126,7 @@ def test_rome_has_the_buildings_that_its_source_counts(rome):
     x_min, y_min, x_max, y_max = rome.bounds
     assert x.min() > x_min - 1 and x.max() < x_max + 1 and y.min() > y_min - 1 and y.max() < y_max + 1
     scene = load_scene(rome, CARRIER, 0.4)
-    assert set(scene.radio_materials) == {"concrete", "medium_dry_ground"}
+    assert set(scene.radio_materials) >= {"concrete", "medium_dry_ground"}
 
 
 def test_rome_is_pixel_exact_at_sampled_points(rome):
