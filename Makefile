@@ -107,5 +107,5 @@ fetch: setup  ## fill data/rome with the published measurements, checked by hash
 	rfloc fetch rome
 
 clean:  ## remove what stages and tools made, but not .venv nor DVC's cache
-	rm -rf build book/_build book/executed .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	rm -rf build trial-* notebooks/trial-* book/_build book/executed .mypy_cache .pytest_cache .ruff_cache .hypothesis
 	find rfloc tests notebooks -name __pycache__ -prune -exec rm -rf {} +

@@ -1,4 +1,4 @@
-"""The command `rfloc`: doctor, fetch, params, run, cost, book, verify."""
+"""The command `rfloc`: doctor, fetch, params, inputs, run, cost, book, verify."""
 
 from __future__ import annotations
 
@@ -9,7 +9,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from rfloc import __version__, config, doctor
-from rfloc.errors import ConfigError, RFLocError, nearest
+from rfloc.config.compose import compose
+from rfloc.errors import RFLocError
 
 #: Stations a city of B where they are measured, of which `rfloc cost` reads nothing: the paper's.
 MEASURED_STATIONS = 19.0
@@ -53,6 +54,8 @@ def _parser() -> argparse.ArgumentParser:
     cost = command("cost", _cost, "say what B and C would cost at two scales, from a measured probe")
     cost.add_argument("--scale", default="paper", help="beside that of params.yaml, one of conf/scale (default: paper)")
     cost.add_argument("--samples", type=_many, default=1_000_000, help="rays a station of the probe (default: 1000000)")
+    inputs = command("inputs", _inputs, "link and hash the files outside of git that params.yaml names, for dvc")
+    inputs.add_argument("names", nargs="*", metavar="name", help="maps/<city>, campaign, weights, oslo (default: all)")
     command("book", _book, "build the book from what the pipeline made")
     command("verify", _verify, "check that results/ is what the pipeline wrote")
     return parser
@@ -79,45 +82,17 @@ def _params(args: argparse.Namespace) -> int:
     return 0
 
 
-def compose(root: Path, overrides: Sequence[str], target: Path | None = None) -> Path:
-    """Compose conf/ with Hydra as `dvc exp run -S` does and write params.yaml, or `target`, once it is valid.
-
-    Raises ConfigError if an override names no key or group option, or the result is not valid.
-    """
-    from dvc.utils.hydra import compose_and_dump
-    from hydra.errors import HydraException
-    from omegaconf.errors import OmegaConfBaseException
-
-    target = target or root / "params.yaml"
-    with tempfile.TemporaryDirectory(dir=target.parent, prefix=".params-") as folder:
-        part = Path(folder) / "params.yaml"
-        try:
-            compose_and_dump(str(part), str(root / "conf"), None, "config", "", list(overrides))
-        except (HydraException, OmegaConfBaseException) as error:
-            said = f"{error}\n{error.__cause__ or ''}".partition("Config search path")[0]
-            why = " ".join(line.strip() for line in said.splitlines() if line.strip())
-            what = f"conf/ cannot be composed with {' '.join(overrides)}"
-            raise ConfigError(what, why, _nearest_keys(overrides)) from None
-        scale, asked = config.read(part).scale, [o.partition("=")[2] for o in overrides if o.startswith("scale=")]
-        if asked and asked[-1] != scale:
-            said = f"conf/scale/{asked[-1]}.yaml says that its scale is {scale!r}, under which its results would lie"
-            raise ConfigError(said, "a scale that builds on another names itself", f"add `scale: {asked[-1]}` to it")
-        part.replace(target)
-    return target
-
-
-def _nearest_keys(overrides: Sequence[str]) -> str:
-    """For the overrides that name no key, the nearest one."""
-    known = {".".join(filter(None, path)) for path in config.KNOBS.values()}
-    keys = [override.partition("=")[0].lstrip("+~") for override in overrides]
-    unknown = [key for key in keys if "." in key and key not in known and "@" not in key]
-    return "; ".join(f"{key}: {nearest(key, known)}" for key in unknown) or "conf/ lists every key and every scale"
-
-
 def _run(args: argparse.Namespace) -> int:
     from rfloc.pipeline.run import run
 
     run(args.notebook, args.out, stage=args.stage, given=args.set)
+    return 0
+
+
+def _inputs(args: argparse.Namespace) -> int:
+    from rfloc.pipeline.inputs import gather
+
+    gather(config.project_root(), args.names)
     return 0
 
 

@@ -30,6 +30,9 @@ from rfloc.errors import DataError
 
 Arrays = dict[str, NDArray[Any]]
 
+#: Environment variable with the folder that stands for the project where a page is tried out: see :func:`trial`.
+TRIAL = "RFLOC_TRIAL"
+
 #: What reading a damaged .npz file raises.
 _DAMAGED = (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error)
 
@@ -40,7 +43,7 @@ _REFUSED = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, 
 @contextlib.contextmanager
 def write(path: str | Path) -> Iterator[Path]:
     """A fresh path beside `path`, of a file or folder, that replaces it when the block ends (raises DataError)."""
-    path = Path(path)
+    path = own(Path(path))
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=path.parent, prefix=f".{path.name[:16]}.", suffix=".part") as folder:
@@ -53,6 +56,35 @@ def write(path: str | Path) -> Iterator[Path]:
         if error.errno not in _REFUSED:
             raise
         raise DataError(f"{path} cannot be written", str(error), "free the disk, or choose another folder") from None
+
+
+def trial(project: Path, beside: Path) -> Path:
+    """A fresh folder in `beside` that stands for the project from here on: links, which what is written replaces."""
+    beside.mkdir(parents=True, exist_ok=True)
+    folder = Path(tempfile.mkdtemp(prefix="trial-", dir=beside))
+    for name in ("build", "conf", "data", "params.yaml", "results"):
+        if (project / name).exists():
+            (folder / name).symlink_to(project / name)
+    os.environ[TRIAL] = str(folder)
+    own(folder / "build" / "any")
+    print(f"no stage of DVC: what this writes lies in {folder}, what the pipeline wrote stays as it is", flush=True)
+    return folder
+
+
+def own(path: Path) -> Path:
+    """The path; in a trial, links on the way to it become folders of links, so that nothing of the pipeline is written.
+
+    Kept files, which are named by what they depend on, stay common to both.
+    """
+    for place in (*reversed(path.parents), path) if TRIAL in os.environ else ():
+        if place.is_symlink() and Path(os.environ[TRIAL]) in place.parents and place.name != "cache":
+            held = place.resolve()
+            place.unlink()
+            if place != path:
+                place.mkdir()
+                for child in held.iterdir():
+                    (place / child.name).symlink_to(child)
+    return path
 
 
 def digest(*values: Any) -> str:

@@ -103,8 +103,9 @@ def wanted() -> dict[str, list[str]]:
 
 
 def stated() -> dict[str, list[str]]:
-    """For every stage, the files of rfloc that dvc.yaml names."""
-    return {name: sorted(dep for dep in stage["deps"] if dep.startswith("rfloc")) for name, stage in stages().items()}
+    """For every stage that runs a page, the files of rfloc that dvc.yaml names."""
+    pages = {name: stage for name, stage in stages().items() if "notebooks/" in stage["cmd"]}
+    return {name: sorted(dep for dep in stage["deps"] if dep.startswith("rfloc")) for name, stage in pages.items()}
 
 
 def main() -> None:

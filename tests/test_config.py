@@ -6,6 +6,7 @@ import pytest
 import yaml
 
 from rfloc import config
+from rfloc.config.compose import compose, require_composed
 from rfloc.errors import ConfigError
 
 
@@ -86,6 +87,7 @@ def project(raw, project_root, tmp_path, monkeypatch) -> Path:
     (tmp_path / "params.yaml").write_text(yaml.safe_dump(raw))
     (tmp_path / "dvc.yaml").touch()
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("DVC_STAGE", "any")
     return tmp_path
 
 
@@ -121,10 +123,62 @@ def test_a_page_refuses_what_papermill_would_let_pass(project, variables, said):
         config.load(variables)
 
 
+@pytest.mark.parametrize("cell", ["rays = 3", "sizes = 3\ncrops_size = 400.0"])
+def test_a_page_refuses_what_it_neither_declares_nor_knows(project, cell):
+    cells = ["", "rays = 10  # rays a station", f"# Parameters\n{cell}\n", "P = config.load(globals())"]
+    if cell.startswith("rays"):
+        assert config.load({"rays": 3, "In": cells})
+    else:
+        with pytest.raises(ConfigError, match="this page has no parameter 'sizes'"):
+            config.load({"rays": 10, "sizes": 3, "crops_size": 400.0, "In": cells})
+
+
+@pytest.mark.parametrize(
+    ("path", "written", "said"),
+    [
+        ("cities.home.name", "NO", "yes, no, on and off as true and false: put it into quotes"),
+        ("training.lr", "off", "yes, no, on and off"),
+        ("cities.home.name", "12:30:00", "12:30 as a number to the base 60"),
+        ("cities.home.osm_date", "2021-08-01T00:00:00Z", "as a time: put it into quotes"),
+        ("cities.home.name", "2021-08-01", "as a date"),
+    ],
+)
+def test_what_yaml_reads_otherwise_than_it_was_meant_is_said(raw, path, written, said):
+    with pytest.raises(ConfigError) as caught:
+        config.check(config.Params, changed(raw, path, yaml.safe_load(written)))
+    assert said in caught.value.mend
+
+
 def test_numbers_that_yaml_reads_as_text_are_numbers(raw):
     raw = changed(changed(raw, "training.lr", "1e-5"), "sensitivity.carriers_hz", ["1e9"])
     params = config.check(config.Params, raw)
     assert (params.training.lr, params.sensitivity.carriers_hz) == (1e-5, [1e9])
+    params = config.check(config.Params, changed(changed(raw, "training.lr", ".5e-3"), "simulation.samples", "1e6"))
+    assert (params.training.lr, params.simulation.samples) == (5e-4, 1_000_000)
+
+
+def test_an_edit_of_conf_asks_for_params_to_be_composed(project, project_root, monkeypatch):
+    """Whoever composed params.yaml; what is set by hand, and what changes nothing, may be."""
+    monkeypatch.delenv("DVC_EXP_NAME", raising=False)
+    params, conf, city = project / "params.yaml", project / "conf/config.yaml", project / "conf/city/toy.yaml"
+    compose(project, ["scale=smoke", "city@cities.home=toy"])
+    params.write_text(params.read_text().replace("max_epochs: 2", "max_epochs: 3"))
+    city.write_text(f"# a remark\n{city.read_text()}")
+    (project / "conf/city/rome.yaml").write_text("name: Roma\n")
+    require_composed(project)
+    city.write_text(city.read_text().replace("Toy city", "Town"))
+    for text in (params.read_text(), yaml.safe_dump(yaml.safe_load(params.read_text()))):  # the second is dvc exp run's
+        params.write_text(text)
+        if text[0] == "#":
+            with pytest.raises(ConfigError, match=r"cities\.home(?s:.*)rfloc params scale=smoke city@cities\.home=toy"):
+                require_composed(project)
+        else:
+            require_composed(project)
+            conf.write_text(conf.read_text().replace("seed: 7", "seed: 8"))
+            with pytest.raises(ConfigError, match=r"differs in conf/config\.yaml(?s:.*)dvc exp run"):
+                require_composed(project)
+    compose(project, ["scale=smoke"])
+    require_composed(project)
 
 
 @pytest.mark.parametrize(

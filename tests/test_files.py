@@ -71,3 +71,22 @@ def test_json_that_is_missing_or_damaged_is_named(tmp_path: Path):
     for bad in (path, tmp_path):
         with pytest.raises(DataError, match="no valid JSON"):
             files.load_json(bad)
+
+
+def test_a_trial_reads_what_the_project_has_and_writes_beside_it(tmp_path, monkeypatch):
+    monkeypatch.setenv(files.TRIAL, "")  # so that what files.trial sets is undone at the end
+    project = tmp_path / "project"
+    for name in ("build/links/A/home", "build/links/B/home", "build/cache/maps/one", "results/demo/table.json"):
+        files.save_json({"made by": "the pipeline"}, project / name)
+    folder = files.trial(project, tmp_path / "there")
+    for name in ("build/links/A/home", "build/links/A/new", "results/demo/table.json", "build/cache/maps/two"):
+        files.save_json({"made by": "the trial"}, folder / name)
+    with files.write(folder / "build/links/B") as part:
+        part.mkdir()
+    held = {path.relative_to(project).as_posix() for path in project.rglob("*") if path.is_file()}
+    cache = {"build/cache/maps/one", "build/cache/maps/two"}
+    assert held == {"build/links/A/home", "build/links/B/home", "results/demo/table.json"} | cache
+    assert files.load_json(project / "build/links/A/home") == {"made by": "the pipeline"}
+    assert files.load_json(project / "results/demo/table.json") == {"made by": "the pipeline"}
+    assert files.load_json(folder / "build/links/A/home") == {"made by": "the trial"}
+    assert not list((folder / "build/links/B").iterdir())

@@ -11,12 +11,14 @@ import difflib
 import os
 import re
 from collections.abc import Mapping
+from datetime import date, datetime
 from pathlib import Path
 from typing import Any, TypeVar
 
 import yaml
 from pydantic import BaseModel, ValidationError
 
+from rfloc import files
 from rfloc.config.sections import *  # noqa: F403 - every section is to be had here
 from rfloc.config.sections import DataParams, Params
 from rfloc.errors import ConfigError, DataError, nearest
@@ -30,7 +32,14 @@ KNOBS: dict[str, tuple[str, str]] = {name: ("", name) for name in ("scale", "see
 }
 
 _LITERALS = (bool, int, float, str, list, dict, type(None))
-_NUMBER = re.compile(r"[-+]?\d+(\.\d*)?[eE][-+]?\d+")
+_NUMBER = re.compile(r"[-+]?(\d+\.?\d*|\.\d+)[eE][-+]?\d+")
+_MISREAD = {
+    bool: "yes, no, on and off as true and false",
+    int: "12:30 as a number to the base 60 and 010 as one to the base 8",
+    date: "2024-01-31 as a date",
+    datetime: "2024-01-31T12:00:00Z as a time",
+}
+_ASSIGNED = re.compile(r"^(\w+) *=(?!=)", re.M)
 
 S = TypeVar("S", bound=BaseModel)
 
@@ -46,7 +55,7 @@ def _known_keys(model: Any, path: tuple[str | int, ...]) -> list[str]:
 def check(model: type[S], values: Mapping[str, Any], where: str = "") -> S:
     """Values validated as a section; a ConfigError names every offending key and what may stand in its place."""
     try:
-        return model.model_validate(_numbers(values))
+        return model.model_validate(numbers(values))
     except ValidationError as error:
         problems, mends = [], []
         for item in error.errors():
@@ -59,17 +68,24 @@ def check(model: type[S], values: Mapping[str, Any], where: str = "") -> S:
                 got = "" if item["type"] in ("missing", "value_error") else f" (got {item['input']!r})"
                 said = item["msg"].removeprefix("Value error, ")
                 problems.append(f"parameter {key or where or 'params'}: {said}{got}")
+                mends += filter(None, [misread(item["input"]) if item["type"].endswith("_type") else ""])
         mend = "; ".join(mends) or "conf/ holds the defaults, rfloc/config/sections.py the allowed values"
         raise ConfigError("; ".join(problems), "every parameter is checked when it is loaded", mend) from None
 
 
-def _numbers(value: Any) -> Any:
-    """`1e-5`, which YAML 1.1 reads as text, as the number that it is, at any depth."""
+def misread(value: Any) -> str:
+    """The mend where YAML 1.1 made something else of what was written than its writer meant."""
+    return f"YAML reads {_MISREAD[type(value)]}: put it into quotes" if type(value) in _MISREAD else ""
+
+
+def numbers(value: Any) -> Any:
+    """`1e-5`, which YAML 1.1 reads as text, as the number that it is, at any depth; `1e6` is a whole one."""
     if isinstance(value, str):
-        return float(value) if _NUMBER.fullmatch(value) else value
+        number = float(value) if _NUMBER.fullmatch(value) else value
+        return int(number) if isinstance(number, float) and number.is_integer() else number
     if isinstance(value, Mapping):
-        return {key: _numbers(item) for key, item in value.items()}
-    return [_numbers(item) for item in value] if isinstance(value, list) else value
+        return {key: numbers(item) for key, item in value.items()}
+    return [numbers(item) for item in value] if isinstance(value, list) else value
 
 
 def read(path: str | Path = "params.yaml") -> Params:
@@ -87,15 +103,21 @@ def load(variables: Mapping[str, Any]) -> Params:
 
     Variables that are knobs (`crops_size`, `seed`) stand over what params.yaml holds where papermill injected them or
     their value is not the default any more: as written, a page takes the scale of params.yaml. One that looks like a
-    knob and is none is a ConfigError, as is a wrong value.
+    knob and is none is a ConfigError, as is a wrong value, and an injected one that the page does not declare.
+
+    Unless DVC runs the page as a stage it is a trial, whose results lie beside those of the pipeline: from here on
+    :func:`project_root` is a folder of its own.
     """
     given = {name: value for name, value in variables.items() if isinstance(value, _LITERALS) and name[:1] != "_"}
     looks = (name for name in given if name not in KNOBS and like_a_knob(name))
     if unknown := next(looks, None):
         raise ConfigError(f"there is no parameter {unknown!r}", "a knob's name is section_key", nearest(unknown, KNOBS))
-    root = project_root()
-    cells = [cell for cell in variables.get("In", ()) if cell.startswith("# Parameters\n")]  # papermill's own
-    injected = {name for cell in cells for name in re.findall(r"^(\w+) =", cell, re.M)}
+    root, cells = project_root(), list(variables.get("In", ()))
+    at = next((k for k, cell in enumerate(cells) if cell.startswith("# Parameters\n")), 0)  # papermill's own
+    injected = set(_ASSIGNED.findall(cells[at])) if at else set()
+    declared = set(_ASSIGNED.findall("\n".join(cells[:at])))
+    if unknown := next(iter(sorted(injected - declared - KNOBS.keys())), None):
+        raise ConfigError(f"this page has no parameter {unknown!r}", "", nearest(unknown, declared | KNOBS.keys()))
     written = {name: value for name, value in given.items() if name in KNOBS}
     raw = {"": defaults(root), **defaults(root)}
     turned = {k: v for k, v in written.items() if k in injected or v != raw[KNOBS[k][0]].get(KNOBS[k][1], ...)}
@@ -103,6 +125,8 @@ def load(variables: Mapping[str, Any]) -> Params:
     experiment = given.get("experiment")
     if experiment is not None and experiment not in params.experiments:
         raise ConfigError(f"there is no experiment {experiment!r}", "", nearest(str(experiment), params.experiments))
+    if not {"DVC_STAGE", files.TRIAL} & os.environ.keys():
+        files.trial(root, Path.cwd())
     return params
 
 
@@ -127,7 +151,12 @@ def overlay(params: Params, values: Mapping[str, Any]) -> Params:
 
 
 def project_root(start: str | Path = "") -> Path:
-    """The project folder: `start` (default: the working folder) or the nearest above it that holds dvc.yaml."""
+    """The project folder: `start` (default: the working folder) or the nearest above it that holds dvc.yaml.
+
+    In a page that is tried out, the folder that stands for it.
+    """
+    if not start and (tried := os.environ.get(files.TRIAL)):
+        return Path(tried)
     here = Path(start).resolve()
     for folder in (here, *here.parents):
         if (folder / "dvc.yaml").is_file():

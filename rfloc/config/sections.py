@@ -122,6 +122,12 @@ class CampaignParams(Section):
             raise ValueError("no cell has a known position: name `published` or `cell_table`, or set positions to all")
         return self
 
+    @property
+    def files(self) -> list[str]:
+        """Files that a measured campaign is read from, under data.root or data/."""
+        used = {"hidden": (), "table": (self.table,), "nbiot": (self.mat, self.published, self.cell_table)}
+        return [name for name in used[self.kind] if name]
+
 
 #: How test data can leak into training: UEs of both at one position; training UEs in a held-out area or its buffer;
 #: training crops over one; stations calibrated, or placed, with test UEs; levels interpolated from any neighbours.

@@ -31,18 +31,17 @@ def read_campaign(
     `rows_averaged_away`. `files` holds the SHA-256 of each file read. What nobody should miss is printed. Raises
     DataError if a file is missing, damaged or not what it should be, or nothing of it lies in the city.
     """
+    if params.kind == "nbiot" and params.manifest:
+        check_files(params.manifest, data_root, [name for name in params.files if name != params.cell_table], project)
+    paths = {name: input_file(name, data_root, project) for name in params.files}
     if params.kind == "table":
-        path = input_file(str(params.table), data_root, project)
-        paths, source = {str(params.table): path}, f"measured: {path.name}"
+        path = paths[str(params.table)]
+        source = f"measured: {path.name}"
         rows = read_table(path, radio.resource_blocks, reject=params.reject)
         knobs = ("carrier_hz", "power_dbm", "resource_blocks", "sensitivity_dbm")
         said = ", ".join(f"radio.{knob} = {getattr(radio, knob):g}" for knob in knobs)
         rows.notes.append(f"a table does not say its network's {said}: set them to what they are")
     else:
-        names = [name for name in (params.mat, params.published, params.cell_table) if name]
-        if params.manifest:
-            check_files(params.manifest, data_root, [name for name in names if name != params.cell_table], project)
-        paths = {name: input_file(name, data_root, project) for name in names}
         rows, source = _read_nbiot(params, paths), f"measured: NB-IoT campaign, {Path(params.mat).name}"
 
     rows.require(repr(city.key), "check which files section `campaign` of params.yaml names")

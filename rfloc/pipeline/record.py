@@ -20,7 +20,9 @@ from typing import Any
 import yaml
 
 from rfloc import backend, config, files
+from rfloc.config.compose import require_composed
 from rfloc.errors import DataError
+from rfloc.pipeline import inputs
 
 #: What every record says.
 FIELDS = (
@@ -111,7 +113,10 @@ def _git(root: Path, *args: str) -> str:
 
 
 def _inputs(root: Path) -> dict[str, str]:
-    """MD5 of what DVC holds and the running stage depends on; nothing outside DVC. Code is told by the revision."""
+    """MD5 of what DVC holds and the running stage depends on, SHA-256 of what lies outside; nothing outside DVC.
+
+    Code is told by the revision.
+    """
     stage = os.environ.get("DVC_STAGE", "")
     if not stage or Path(os.environ.get("DVC_ROOT", "")).resolve() != root.resolve():
         return {}
@@ -119,7 +124,8 @@ def _inputs(root: Path) -> dict[str, str]:
 
     with Repo(root) as repo:
         deps = [dep.def_path for dep in repo.stage.load_one(None, stage.rpartition(":")[2]).deps]
-    return {path: md5 for path, md5 in _held(root) if any(f"{path}/".startswith(f"{dep}/") for dep in deps)}
+    held = {path: md5 for path, md5 in _held(root) if any(f"{path}/".startswith(f"{dep}/") for dep in deps)}
+    return held | inputs.told(root, deps)
 
 
 def _held(root: Path) -> Iterator[tuple[str, str]]:
@@ -146,10 +152,11 @@ def _md5(path: Path) -> str:
 def verify(root: Path) -> str:
     """Check results/<scale> against dvc.lock and git, its records against params.yaml; return what was checked.
 
-    Raises DataError naming every file that is missing, malformed, changed by hand or made with other parameters, else
-    every number that :func:`moved`.
+    Raises ConfigError where conf/ was edited since; DataError naming every file that is missing, malformed, changed by
+    hand or made with other parameters or other input files, else every number that :func:`moved`.
     """
     params = config.read(root / "params.yaml")
+    require_composed(root)
     within, problems, seen = f"results/{params.scale}", [], 0
     for path, md5 in _held(root):
         if path.startswith(within + "/"):
@@ -161,7 +168,7 @@ def verify(root: Path) -> str:
         seen += 1
         try:
             content = json.loads(file.read_text(), parse_constant=_refuse)
-            found = _wrong(content, params) if file.parent.name == "provenance" else ()
+            found = _wrong(content, params, root) if file.parent.name == "provenance" else ()
             problems += [f"{file.relative_to(root)}: {what}" for what in found]
         except ValueError as error:
             problems.append(f"{file.relative_to(root)} is no valid JSON: {error}")
@@ -185,7 +192,7 @@ def _refuse(constant: str) -> None:
     raise ValueError(f"{constant} is no JSON number")
 
 
-def _wrong(content: Any, params: config.Params) -> Iterator[str]:
+def _wrong(content: Any, params: config.Params, root: Path) -> Iterator[str]:
     """What is wrong with one record."""
     if missing := [name for name in FIELDS if not isinstance(content, dict) or name not in content]:
         yield f"{', '.join(missing)} missing"
@@ -195,6 +202,9 @@ def _wrong(content: Any, params: config.Params) -> Iterator[str]:
     for name, value in content["parameters"].items():
         if name in config.KNOBS and value_of(params, name) != value:
             yield f"was made with {name}={value!r}, params.yaml holds {value_of(params, name)!r}"
+    for name, value in content["inputs"].items():
+        if value.startswith("sha256:") and inputs.hash_of(name, params, root) != value:
+            yield f"was made with another {name} ({value})"
 
 
 def moved(root: Path, scale: str) -> list[str] | None:

@@ -25,6 +25,7 @@ from papermill.exceptions import PapermillExecutionError
 from traitlets.config import Config
 
 from rfloc import config, files
+from rfloc.config.compose import require_composed
 from rfloc.errors import ConfigError, NotebookError, nearest
 from rfloc.pipeline import record
 
@@ -59,7 +60,7 @@ def parse(text: str) -> tuple[str, Any]:
     try:
         if not equals or not name.isidentifier():
             raise ValueError("it has the form name=value")
-        return name, yaml.safe_load(value)
+        return name, config.numbers(yaml.safe_load(value))
     except (ValueError, yaml.YAMLError) as error:
         raise NotebookError(f"cannot read -p {text!r}", str(error).replace("\n", " ")) from None
 
@@ -79,8 +80,11 @@ def resolve(
     for key, value in own.items():
         if key not in defaults:
             raise NotebookError(f"{name} has no parameter {key!r}", "", nearest(key, {*defaults, *config.KNOBS}))
-        if defaults[key] is not None and type(value) is not type(defaults[key]):
-            raise NotebookError(f"{name}: {key}={value!r} is not of type {type(defaults[key]).__name__}")
+        kind = type(defaults[key])
+        if kind is float and type(value) is int:
+            own[key] = float(value)
+        elif defaults[key] is not None and type(value) is not kind:
+            raise NotebookError(f"{name}: {key}={value!r} is not of type {kind.__name__}", "", config.misread(value))
     try:
         params = config.overlay(params, {key: value for key, value in given.items() if key in config.KNOBS})
     except ConfigError as error:
@@ -115,7 +119,7 @@ def execute(notebook: Path, values: dict[str, Any], cwd: Path, failed: Path) -> 
             raise NotebookError(
                 f"{notebook.name}: cell {error.exec_count}, line {at} failed: {source}",
                 f"{error.ename}: {said}",
-                f"the notebook up to there is {failed.relative_to(cwd)}",
+                f"the notebook up to there is {os.path.relpath(failed, cwd)}",
             ) from None
         except DeadKernelError:
             raise NotebookError(
@@ -159,7 +163,8 @@ def run(
 
     Paths are relative to the project folder `root`. `stage` is the name in the provenance, by default the stem of
     `out`; `given` are `name=value` (YAML) of any knob, `section_key`, and of what the page declares. Nothing is written
-    on a ConfigError or NotebookError, but for the partial notebook in build/failed/ where a cell failed.
+    on a ConfigError or NotebookError, but for the partial notebook in build/failed/ where a cell failed. Unless DVC
+    runs it as a stage, what the page writes and its provenance go to a folder of their own beside `out`.
     """
     root = config.project_root(root or "")
     notebook, out = root / notebook, root / out
@@ -167,9 +172,14 @@ def run(
         raise NotebookError(f"{notebook} lies outside the project {root}", "", "copy it into notebooks/")
     defaults, asked = declared(notebook), dict(map(parse, given))
     params, values = resolve(defaults, config.read(root / "params.yaml"), asked, notebook.name)
-    made_by = record.begin(root, stage or out.stem, notebook, params, values)
-    print(f"{notebook.name}: scale {params.scale}", flush=True)
-    write_notebook(execute(notebook, values, root, root / "build" / "failed" / out.name), out)
-    said = record.finish(root, made_by)
+    with mock.patch.dict(os.environ):
+        where = root
+        if "DVC_STAGE" not in os.environ:
+            require_composed(root)
+            where = files.trial(root, out.parent)
+        made_by = record.begin(root, stage or out.stem, notebook, params, values)
+        print(f"{notebook.name}: scale {params.scale}", flush=True)
+        write_notebook(execute(notebook, values, root, where / "build" / "failed" / out.name), out)
+        said = record.finish(where, made_by)
     print(f"{notebook.name}: done in {said['wall_time_s']:.1f} s, {said['peak_memory_mib']} MiB", flush=True)
     return out

@@ -20,7 +20,7 @@ import xarray as xr
 from lightning.pytorch.callbacks import ModelCheckpoint
 
 from rfloc.config import CropParams, ExperimentParams, ModelParams, TrainingParams
-from rfloc.files import digest, say
+from rfloc.files import digest, own, say
 from rfloc.schema import FEATURES
 from rfloc.training.batches import CropSource, Source, ValidationSteps
 from rfloc.training.checkpoints import Checkpoint, initial, load_checkpoint, save_checkpoint
@@ -74,7 +74,7 @@ def run_experiment(
     setting = {name: section.model_dump() for name, section in params.items()} | {"key": key, "seed": seed}
     setting["start"] = digest({name: value.cpu().numpy() for name, value in checkpoint.state.items()})
     seen = [_about(*source) for source in sources] + ([] if val is None else [_about(*val)])
-    folder = out.parent / f".{key}-{digest(setting, seen)[:16]}"
+    folder = own(out.parent / f".{key}-{digest(setting, seen)[:16]}")
     network = checkpoint.build()
     module = LocalizerModule(
         network, experiment, training, crops, ready, fixed, seed, log=lambda line: log(f"{key}: {line}")
@@ -96,7 +96,8 @@ def run_experiment(
     made = {"loss": training.loss, "samples": history["samples"][-1], "torch": str(torch.__version__)}
     save_checkpoint(Checkpoint(state, experiment.model, model, crops, setting | summary | made), out)
     for left in out.parent.glob(f".{key}-*"):
-        shutil.rmtree(left)
+        if not left.is_symlink():  # a trial's, to what the pipeline left
+            shutil.rmtree(left)
     return history | summary | {"wall_s": time.perf_counter() - began, "resumed_at": record["resumed_at"]}
 
 

@@ -59,10 +59,11 @@ def write_city(folder: Path) -> dict[str, object]:
 
 
 @pytest.fixture
-def project(tmp_path: Path, project_root: Path) -> Path:
-    """A project of this notebook alone."""
-    for name in ("conf/city", "conf/splits"):
-        shutil.copytree(project_root / name, tmp_path / name)
+def project(tmp_path: Path, project_root: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A project of this notebook alone, which runs as a stage."""
+    monkeypatch.setenv("DVC_STAGE", "oslo")
+    monkeypatch.setenv("DVC_ROOT", "/nowhere")
+    shutil.copytree(project_root / "conf", tmp_path / "conf")
     (tmp_path / "notebooks").mkdir()
     for name in ("notebooks/A-oslo.ipynb", "params.yaml"):
         shutil.copy(project_root / name, tmp_path / name)

@@ -32,9 +32,9 @@ def smoke_params(project_root: Path, tmp_path_factory: pytest.TempPathFactory) -
 
 @pytest.fixture
 def project(project_root: Path, tmp_path: Path, smoke_params: str, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """An otherwise empty project folder, no stage of DVC."""
-    for name in ("DVC_STAGE", "DVC_ROOT"):
-        monkeypatch.delenv(name, raising=False)
+    """An otherwise empty project folder, in which pages run as a stage that DVC does not know."""
+    monkeypatch.setenv("DVC_ROOT", "/nowhere")
+    monkeypatch.setenv("DVC_STAGE", "tiny")
     shutil.copytree(project_root / "conf", tmp_path / "conf")
     (tmp_path / "params.yaml").write_text(smoke_params)
     (tmp_path / "dvc.yaml").write_text("stages: {}\n")

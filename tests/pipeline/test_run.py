@@ -125,6 +125,21 @@ def test_provenance_is_written_after_success(project, write):
     assert record["wall_time_s"] > 0 and record["peak_memory_mib"] > 10
 
 
+def test_what_is_no_stage_of_dvc_writes_beside_its_output(project, write, monkeypatch, capfd):
+    monkeypatch.delenv("DVC_STAGE")
+    (project / "build/links").mkdir(parents=True)
+    code = "from rfloc import config, files\nP, root = config.load(globals()), config.project_root()\n"
+    notebook = write(
+        code + 'files.save_json({}, root / "build/links/x.json"), files.save_json({}, root / "results/y.json")'
+    )
+    run(notebook, "tried/out.ipynb", root=project)
+    (trial,) = (project / "tried").glob("trial-*")
+    assert f"what this writes lies in {trial}" in capfd.readouterr().out
+    wrote = ("build/links/x.json", "results/y.json", "results/smoke/provenance/out.json")
+    assert all((trial / name).is_file() for name in wrote)
+    assert not list((project / "build/links").iterdir()) and not (project / "results").exists()
+
+
 def test_a_failing_cell_is_an_error_and_keeps_the_old_output(project, write, capfd):
     notebook = write("good = 1", "fine = 2\nworse = good / 0\n")
     (project / "book/executed").mkdir(parents=True)

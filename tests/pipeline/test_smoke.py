@@ -19,6 +19,7 @@ UP_TO_DATE = "Data and pipelines are up to date."
 
 def test_every_stage_left_an_executed_notebook_and_its_provenance(smoke_project):
     stages = yaml.safe_load((smoke_project / "dvc.lock").read_text())["stages"]
+    stages = {name: stage for name, stage in stages.items() if "notebooks/" in stage["cmd"]}
     executed = {o["path"] for s in stages.values() for o in s["outs"] if o["path"].startswith("book/executed/")}
     assert len(executed) == len(stages) >= 12
     for path in executed:
@@ -88,15 +89,28 @@ def test_an_experiment_with_a_slip_is_refused(smoke_project, override, said):
     (smoke_project / "params.yaml").write_text(before)
 
 
-def test_papermill_runs_a_notebook_without_dvc(smoke_project, tmp_path):
-    notebook = "notebooks/04-1-cities.ipynb"
+def test_papermill_tries_a_notebook_and_leaves_the_pipeline_alone(smoke_project, tmp_path):
     out = tmp_path / "out.ipynb"
-    kept = smoke_project / "build/cities"
-    shutil.copytree(kept, tmp_path / "cities")
-    run(smoke_project, "papermill", notebook, str(out), "-p", "seed", "3")
-    assert nbformat.read(out, as_version=4).metadata.papermill.exception is None
-    shutil.rmtree(kept)
-    shutil.copytree(tmp_path / "cities", kept)
+    run(smoke_project, "papermill", "notebooks/03-problem.ipynb", str(out), "-p", "crops_size", "150.0")
+    page = nbformat.read(out, as_version=4)
+    assert page.metadata.papermill.exception is None
+    trial = next(smoke_project.glob("trial-*"))
+    assert f"no stage of DVC: what this writes lies in {trial}" in json.dumps([c.get("outputs") for c in page.cells])
+    assert (trial / "results/smoke/problem.json").is_file() and (trial / "build/crops/home.zarr").is_dir()
+    shutil.rmtree(trial)
+    assert UP_TO_DATE in run(smoke_project, "dvc", "status")
+    said = run(smoke_project, "papermill", "notebooks/03-problem.ipynb", str(out), "-p", "sizes", "1", ok=False)
+    assert "this page has no parameter 'sizes'" in said and not list(smoke_project.glob("trial-*"))
+
+
+def test_an_edit_of_conf_is_not_passed_over(smoke_project):
+    path = smoke_project / "conf/config.yaml"
+    before = path.read_text()
+    path.write_text(before.replace("seed: 7", "seed: 8"))
+    assert "conf" in run(smoke_project, "dvc", "status")
+    said = run(smoke_project, "dvc", "repro", "measurements", ok=False)
+    assert "conf/ was edited since params.yaml was composed; it differs in conf/config.yaml" in said
+    path.write_text(before)
 
 
 def test_an_edited_docstring_traces_nothing(smoke_project):

@@ -1,0 +1,121 @@
+"""What stages open that neither git nor DVC holds: linked where DVC watches it, hashed where stages depend on it.
+
+Of every file `gather` leaves a link, build/inputs/links/<name>.<n>, an output of the stages `map` and `inputs`, so that
+`dvc status` sees an edit at once; and its SHA-256 in build/inputs/<name>.json, on which the stages depend that open it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+import yaml
+
+from rfloc import config, files
+from rfloc.config.compose import require_composed
+from rfloc.errors import ConfigError, DataError, nearest
+
+FOLDER = "build/inputs"
+
+#: Links a name; more files are hashed, but do not show in `dvc status`.
+LINKS = 4
+
+
+def files_of(name: str, params: config.Params, root: Path) -> dict[str, Path]:
+    """Files of `maps/<city>`, `campaign`, `weights` or `oslo` by their names below their folder.
+
+    Raises DataError if one is not there, ConfigError for another name.
+    """
+    data, city = config.data_root(params.data, root), name.removeprefix("maps/")
+    if city in params.cities:
+        return _maps(params.cities[city], data, root)
+    if name == "campaign":
+        return _files(params.campaign.files, data, root)
+    if name == "weights":
+        folder = config.weights_root(params.data) or root
+        names = ("config.json", "model.safetensors") if params.model.pretrained else ()
+        paths = {f"{params.model.backbone}/{file}": folder / params.model.backbone / file for file in names}
+        if missing := [str(path) for path in paths.values() if not path.is_file()]:
+            raise DataError(f"there is no {missing[0]}", "model.pretrained is on", "set data.weights or RFLOC_WEIGHTS")
+        return paths
+    if name == "oslo":
+        found = [sorted((data / "oslo").glob(f"*.{kind}")) for kind in ("mat", "xlsx")]
+        paths = {f"oslo/{path.name}": path for kind in found for path in kind}
+        if any(len(kind) != 1 for kind in found):
+            return paths
+        raw = yaml.safe_load((root / "conf/city/oslo.yaml").read_text())
+        return paths | _maps(config.check(config.CityParams, raw), data, root)
+    raise ConfigError(f"there is no input {name!r}", "", nearest(name, names_of(params)))
+
+
+def names_of(params: config.Params) -> list[str]:
+    """Every name that :func:`files_of` takes."""
+    return [*(f"maps/{city}" for city in params.cities), "campaign", "weights", "oslo"]
+
+
+def _files(names: Iterable[str], data: Path, root: Path) -> dict[str, Path]:
+    """Input files by name, a shapefile with the files that belong to it."""
+    paths = {name: config.input_file(name, data, root) for name in names}
+    for name, path in list(paths.items()):
+        if path.suffix.lower() == ".shp":
+            paths |= {str(Path(name).with_name(part.name)): part for part in path.parent.glob(f"{path.stem}.[dsp]*")}
+    return paths
+
+
+def _maps(city: config.CityParams, data: Path, root: Path) -> dict[str, Path]:
+    """Files of a city's footprints and streets; what Overpass says is fetched, unless it is kept."""
+    if city.source != "overpass":
+        return _files(filter(None, (city.buildings, city.streets)), data, root)
+    from rfloc.city import osm
+    from rfloc.frames import LocalFrame
+
+    paths = [osm.fetch(city, kind, LocalFrame(*city.centre), data) for kind in (osm.BUILDINGS, osm.STREETS)]
+    return {f"overpass/{path.name}": path for path in paths}
+
+
+def hashes(name: str, params: config.Params, root: Path) -> dict[str, str]:
+    """SHA-256 of the files of a name, as records hold it."""
+    return {file: f"sha256:{files.content_hash(path)}" for file, path in files_of(name, params, root).items()}
+
+
+def hash_of(file: str, params: config.Params, root: Path) -> str | None:
+    """SHA-256 of the file that a record names, of a data folder or the folder of weights; None where it is gone."""
+    folders = [config.data_root(params.data, root), root / "data", config.weights_root(params.data) or root]
+    path = next((folder / file for folder in folders if (folder / file).is_file()), None)
+    return f"sha256:{files.content_hash(path)}" if path else None
+
+
+def gather(root: Path, names: Sequence[str] = ()) -> None:
+    """Link and hash the files of the names, by default of all (raises ConfigError or DataError)."""
+    require_composed(root)
+    params = config.read(root / "params.yaml")
+    for name in names or names_of(params):
+        paths = list(files_of(name, params, root).values())
+        for number in range(LINKS):
+            link = root / FOLDER / "links" / f"{name}.{number}"
+            with files.write(link) as part:
+                if number < len(paths):
+                    part.symlink_to(paths[number].resolve())
+                else:
+                    part.write_text("no file\n")
+        files.save_json(hashes(name, params, root), root / FOLDER / f"{name}.json")
+    for path in (root / FOLDER).glob("maps/*.json"):
+        if path.stem not in params.cities:
+            path.unlink()
+
+
+def told(root: Path, deps: Iterable[str]) -> dict[str, str]:
+    """What the pipeline was told of the files behind a stage's `deps`: SHA-256 by name.
+
+    Raises DataError where they are other files by now: edited while stages ran, or of another $RFLOC_DATA.
+    """
+    params, found = config.read(root / "params.yaml"), dict[str, str]()
+    for name in names_of(params):
+        if any(f"{FOLDER}/{name}.json".startswith(dep) for dep in deps):
+            held = files.load_json(root / FOLDER / f"{name}.json")
+            if held != (now := hashes(name, params, root)):
+                changed = ", ".join(sorted(file for file in held | now if held.get(file) != now.get(file)))
+                what = f"{changed}: not the files that the pipeline was told of"
+                raise DataError(what, "edited since, or $RFLOC_DATA names another folder", "type `rfloc inputs`")
+            found |= held
+    return found
