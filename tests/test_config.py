@@ -31,7 +31,7 @@ def changed(raw: dict, path: str, value) -> dict:
         ("trainning", {}, r"unknown parameter 'trainning'(?s:.*)did you mean 'training'\?"),
         ("training.max_epoch", 1, r"'training\.max_epoch'(?s:.*)did you mean 'max_epochs'\?"),
         ("training.zzz", 1, r"'training\.zzz'(?s:.*)known here: batch_size"),
-        ("cities.home.bounds", None, r"'cities\.home\.bounds'(?s:.*)known here: .*box"),
+        ("cities.home.zzz", None, r"'cities\.home\.zzz'(?s:.*)known here: .*box"),
         ("experiments.A.sample", 3, r"'experiments\.A\.sample'(?s:.*)did you mean 'samples'\?"),
         ("training.max_epochs", "1", r"training\.max_epochs: .*integer \(got '1'\)"),
         ("training.max_epochs", 1.5, r"training\.max_epochs"),
