@@ -6,6 +6,7 @@ is in degrees clockwise from north, downtilt in degrees below the horizon.
 
 from __future__ import annotations
 
+import operator
 from dataclasses import asdict, dataclass, fields
 from functools import cached_property
 from typing import Any, ClassVar, Self
@@ -22,6 +23,16 @@ class _Carried:
     """What a dataset carries as attributes, each named after the prefix and a field."""
 
     prefix: ClassVar[str]
+
+    def __post_init__(self) -> None:
+        """Numbers of any kind, numpy's say, become Python's (raises FrameError for what is none)."""
+        for field in fields(self):
+            value = getattr(self, field.name)
+            try:
+                plain = operator.index(value) if field.type == "int" else float(+value)
+            except TypeError:
+                raise FrameError(f"{self.prefix} with {field.name} = {value!r}", "it must be a single number") from None
+            object.__setattr__(self, field.name, plain)
 
     def to_attrs(self) -> dict[str, Any]:
         """The attributes of a dataset."""
@@ -46,6 +57,7 @@ class LocalFrame(_Carried):
     lon0: float
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if not (-85.0 <= self.lat0 <= 85.0 and -180.0 <= self.lon0 <= 180.0):
             why = "latitude lies in [-85, 85], longitude in [-180, 180]; check the order: latitude comes first"
             raise FrameError(f"frame origin lat={self.lat0}, lon={self.lon0} is not on the map", why)
@@ -91,6 +103,7 @@ class Grid(_Carried):
     ny: int  #: number of rows
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if self.cell <= 0 or self.nx < 1 or self.ny < 1:
             mend = "check that the bounding box is not empty and that its corners are in order"
             raise FrameError(f"empty grid: {self.nx} x {self.ny} cells of {self.cell} m", "", mend)

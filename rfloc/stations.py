@@ -70,6 +70,13 @@ class Stations:
         """The table with antennas lifted clear of a roof that a wrong position puts them under: it would catch rays."""
         return self.replace(h=np.maximum(self.h, city.height_at(self.x, self.y) + ROOF_CLEARANCE))
 
+    def lifted(self, city: City) -> dict[str, Any]:
+        """What :meth:`above_roofs` changes: antennas lifted over a roof, lifted in the open, and by how much [m]."""
+        lift, roof = self.above_roofs(city).h - self.h, city.height_at(self.x, self.y) > 0
+        up = lift[lift > 0]
+        metres = {"median_m": round(float(np.median(up)), 1), "most_m": round(float(up.max()), 1)} if up.size else {}
+        return {"over_a_roof": int((roof & (lift > 0)).sum()), "in_the_open": int((~roof & (lift > 0)).sum()), **metres}
+
     def coords(self) -> dict[str, tuple[str, Any]]:
         """The `bs_*` coordinates of links and maps."""
         return {f"bs_{f.name}": ("bs", getattr(self, f.name)) for f in dataclasses.fields(self)}

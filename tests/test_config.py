@@ -67,6 +67,10 @@ def test_a_missing_key_is_an_error(raw):
         ({"source": "sionna"}, "needs scene"),
         ({"source": "file", "buildings": "b"}, "needs streets, box"),
         ({"source": "file", "buildings": "b", "streets": "s", "box": [2.0, 1.0, 0.0, 1.0]}, "no area on the map"),
+        (
+            {"source": "file", "buildings": "b", "streets": "s", "box": [-16.85, -16.8, 179.95, -179.95]},
+            r"across the 180th meridian write \[-16.85, -16.8, 179.95, 180.05\]",
+        ),
         ({"source": "file", "buildings": "b", "streets": "s", "box": [2.0, 3.0]}, "box"),
     ],
 )

@@ -1,4 +1,7 @@
+import json
 import math
+from decimal import Decimal
+from fractions import Fraction
 
 import numpy as np
 import pytest
@@ -117,3 +120,23 @@ def test_downtilt_points_at_the_ground(azimuth, downtilt):
     x, y, z = rotation(*sionna_orientation(azimuth, downtilt)) @ (1, 0, 0)
     assert z == pytest.approx(-math.sin(math.radians(downtilt)), abs=1e-9)
     assert abs(wrap_degrees(bearing(x, y) - azimuth)) < 1e-6
+
+
+@pytest.mark.parametrize("number", [np.float64, np.float32, np.asarray, Fraction, Decimal])
+def test_origins_and_grids_of_any_kind_of_number_are_those_of_floats(number):
+    frame = LocalFrame(number(45.5), number(9.25))
+    assert frame == LocalFrame(45.5, 9.25) and type(frame.lat0) is float
+    assert frame.to_local(45.51, 9.25)[1] == pytest.approx(1111.4, abs=0.5)
+    grid = Grid(number(1.0), number(2.0), number(0.5), np.int64(3), np.uint8(4))
+    assert json.loads(json.dumps(grid.to_attrs())) == Grid(1.0, 2.0, 0.5, 3, 4).to_attrs()
+
+
+@pytest.mark.parametrize("origin", [("45", 9.0), (None, 9.0), (45.0, 9j), ([45.0, 46.0], 9.0), (np.nan, 9.0)])
+def test_an_origin_that_is_no_number_is_an_error(origin):
+    with pytest.raises(FrameError, match=r"lat0|lon0|not on the map"):
+        LocalFrame(*origin)
+
+
+def test_a_grid_of_half_cells_is_an_error():
+    with pytest.raises(FrameError, match="nx"):
+        Grid(0.0, 0.0, 1.0, 2.5, 3)

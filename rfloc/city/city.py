@@ -16,7 +16,7 @@ from numpy.typing import ArrayLike, NDArray
 from rfloc.city.raster import CELL, Raster, cells, city_layers, layer_facts
 from rfloc.config import CityParams, check
 from rfloc.errors import DataError
-from rfloc.files import load_json, save_json, write
+from rfloc.files import load_json, save_json, say, write
 from rfloc.frames import Grid, LocalFrame
 from rfloc.schema import load, save, with_units
 
@@ -142,6 +142,14 @@ def build_city(key: str, params: CityParams, data_root: str | Path, folder: str 
         else:
             grid, layers, facts = _from_map(params, frame, data_root, fresh)
         facts |= layer_facts(layers)
+        if not facts["road_share"]:
+            raise DataError(
+                f"in {params.name} there is no cell where a UE may stand",
+                "its streets lie in tunnels, under buildings or outside the box",
+                "look at its streets and footprints in a figure; check the box, and that no footprint covers all",
+            )
+        for warning in facts.get("warnings", []):
+            say(f"{key}: {warning}")
         attrs = {"city": key, **grid.to_attrs(), **frame.to_attrs()}
         raster = xr.Dataset({name: (("y", "x"), values) for name, values in layers.items()}, attrs=attrs)
         save(with_units(raster, "raster"), fresh / "raster.zarr", "raster")
@@ -163,7 +171,8 @@ def _from_map(params: CityParams, frame: LocalFrame, data_root: str | Path, fold
     sources = {str(k): int(v) for k, v in footprints["height_source"].value_counts().items()}
     unused = facts["tags_unused"] | height_facts["tags_unused"] | street_facts["tags_unused"]
     facts |= street_facts | height_facts | {"tags_unused": unused}
-    facts |= {"height_sources": sources, "triangles": len(roofs.faces)}
+    warnings = facts.pop("warnings_buildings") + facts.pop("warnings_streets")
+    facts |= {"height_sources": sources, "triangles": len(roofs.faces), "warnings": warnings}
     footprints.to_parquet(folder / "buildings.parquet")
     streets.to_parquet(folder / "streets.parquet")
     return grid, city_layers(footprints, streets, grid), facts

@@ -54,10 +54,10 @@ BUILDINGS = Kind(
     },
 )  # fmt: skip
 STREETS = Kind(
-    "streets", {"highway": None}, "LineString",
+    "streets", {"highway": None, "place": "square"}, "LineString",
     ("streets", "street", "roads", "road", "highways", "transportation", "lines"),
     {
-        "class": ("highway", "fclass", "class", "type"), "tunnel": ("tunnel", "is_tunnel"),
+        "class": ("highway", "fclass", "place", "class", "type"), "area": ("area",), "tunnel": ("tunnel", "is_tunnel"),
         "bridge": ("bridge", "is_bridge"), "brunnel": ("brunnel",), "road_flags": ("road_flags",),
     },
 )  # fmt: skip
@@ -138,7 +138,8 @@ def _with_tags(layer: gpd.GeoDataFrame, kind: Kind, named: Mapping[Any, str]) ->
     known = {name for names in kind.columns.values() for name in names} | set(named.values())
     found = {name for row in tags for name in row}
     wanted = sorted(name for name in found if name in known or _LIKE_HEIGHTS.match(name))
-    return layer.assign(**{name: [row.get(name) for row in tags] for name in wanted if name not in layer.columns})
+    said = {name: pd.Series([row.get(name) for row in tags], index=layer.index, dtype=object) for name in wanted}
+    return layer.assign(**{k: v if k not in layer else layer[k].where(layer[k].notna(), v) for k, v in said.items()})
 
 
 def standing(layer: gpd.GeoDataFrame) -> tuple[gpd.GeoDataFrame, dict[str, Any]]:

@@ -9,6 +9,8 @@ import numpy as np
 import pandas as pd
 import shapely
 from numpy.typing import ArrayLike, NDArray
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import connected_components
 
 from rfloc.frames import Grid
 
@@ -46,32 +48,36 @@ class Mesh:
 def prisms(polygons: ArrayLike, top: ArrayLike, base: ArrayLike = -FOUNDATION) -> Mesh:
     """Polygons [m], shape (n,), extruded between z `base` and `top` [m]: roof, floor and walls, courtyards open.
 
-    Roofs and floors are ear-clipped and made Delaunay by GEOS. It keeps every vertex of the outline, so walls and roof
-    share their edges exactly; Mapbox's earcut drops vertices in line with their neighbours, which leaves T-junctions
-    once coordinates lie on a grid (60 of 21,005 roofs of Rome at 1 cm). Prisms share no vertices; neighbours keep their
-    party walls, which neither a reflected nor a scattered ray meets.
+    Roofs and floors are ear-clipped and made Delaunay by GEOS, with every vertex of the outline, also where a courtyard
+    touches it; Mapbox's earcut drops vertices in line with their neighbours. Walls stand where a roof's triangles end,
+    so that they share its edges exactly. A vertex belongs to the triangles that go round it side by side: where a
+    courtyard touches the outline there are two, and no wall meets more than its neighbours. Prisms share no vertices;
+    neighbours keep their party walls, which neither a reflected nor a scattered ray meets.
     """
     outlines = np.atleast_1d(np.asarray(polygons, dtype=object))
     low, high = (np.broadcast_to(np.asarray(z, float), outlines.shape) for z in (base, top))
-    outlines = shapely.orient_polygons(shapely.remove_repeated_points(outlines))  # shells turn left, courtyards right
+    outlines = shapely.remove_repeated_points(outlines)
     triangles, of = shapely.get_parts(shapely.constrained_delaunay_triangles(outlines), return_index=True)
-    corners = shapely.get_coordinates(triangles).reshape(-1, 4, 2)[:, :3]
-    rings, of_ring = shapely.get_rings(outlines, return_index=True)
-    points, ring = shapely.get_coordinates(rings, return_index=True)
+    xy = shapely.get_coordinates(shapely.orient_polygons(triangles)).reshape(-1, 4, 2)[:, :3].reshape(-1, 2)
+    owner = np.repeat(of, 3)
 
-    # One number a distinct point of a prism: for ring points and triangle corners alike.
-    xy = np.concatenate([points, corners.reshape(-1, 2)])
-    keys = pd.DataFrame({"owner": np.concatenate([of_ring[ring], np.repeat(of, 3)]), "x": xy[:, 0], "y": xy[:, 1]})
-    number = keys.groupby(["owner", "x", "y"]).ngroup().to_numpy()
+    # The edge of a corner leads to the next one of its triangle; across it lies the edge that leads back, if any does.
+    corner = np.arange(len(xy))
+    following = corner + np.where(corner % 3 == 2, -2, 1)
+    keys = pd.DataFrame({"owner": owner, "x": xy[:, 0], "y": xy[:, 1]})
+    place = keys.groupby(["owner", "x", "y"]).ngroup().to_numpy()
+    there, back = place * len(xy) + place[following], place[following] * len(xy) + place
+    order = np.argsort(there)
+    across = order[np.searchsorted(there, back, sorter=order).clip(max=len(xy) - 1)]
+    shared = there[across] == back
+    links = coo_array((np.ones(shared.sum()), (corner[shared], following[across[shared]])), shape=(len(xy), len(xy)))
+    keys = keys.assign(fan=connected_components(links, directed=False)[1])
+    number = keys.groupby(["owner", "x", "y", "fan"]).ngroup().to_numpy()
     first = np.unique(number, return_index=True)[1]
-    xy, owner, n = xy[first], keys["owner"].to_numpy()[first], len(first)
+    xy, owner, n = xy[first], owner[first], len(first)
 
-    roof = number[len(points) :].reshape(-1, 3)
-    u, v = corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0]
-    clockwise = u[:, 0] * v[:, 1] < u[:, 1] * v[:, 0]
-    roof = np.where(clockwise[:, None], roof[:, ::-1], roof)
-    start = np.flatnonzero(ring[1:] == ring[:-1])  # a ring's last point is its first
-    a, b = number[start], number[start + 1]
+    roof = number.reshape(-1, 3)
+    a, b = number[~shared], number[following[~shared]]
     walls = np.concatenate([np.column_stack([a, b, b + n]), np.column_stack([a, b + n, a + n])])
     vertices = np.concatenate([np.column_stack([xy, z[owner]]) for z in (low, high)])
     return Mesh(vertices, np.concatenate([roof + n, roof[:, ::-1], walls]))

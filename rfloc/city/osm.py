@@ -6,32 +6,20 @@ under the data folder, and is from then on a file like any other.
 
 from __future__ import annotations
 
-import json
 import time
 from pathlib import Path
 from typing import Any
 
 import geopandas as gpd
+import numpy as np
 import pandas as pd
-import pyarrow
-import pyarrow.parquet
-import pyogrio
 import requests
 import shapely
 
 from rfloc import __version__
-from rfloc.city.city import Bounds, box_bounds
-from rfloc.city.columns import (
-    BUILDINGS,
-    OTHER_TAGS,
-    STREETS,
-    Kind,
-    affirmed,
-    along_flags,
-    by_meaning,
-    counted,
-    standing,
-)
+from rfloc.city import formats
+from rfloc.city.city import box_bounds
+from rfloc.city.columns import BUILDINGS, STREETS, Kind, affirmed, along_flags, by_meaning, counted, standing
 from rfloc.city.tiles import unite_pieces
 from rfloc.config import CityParams, data_folders, input_file
 from rfloc.errors import DataError
@@ -48,6 +36,8 @@ REACH = 200.0
 MIN_AREA = 1.0
 MIN_WIDTH = 0.1
 
+#: Where features end more than this share of a box's edge inside it, the rest may be unmapped rather than empty.
+MAX_GAP = 0.2
 
 #: Full width [m] of the strip along a street's centre line where a UE may be, by class (OpenMapTiles or OSM `highway`).
 #: Other classes (rail, subway, construction, ...) carry no UEs.
@@ -59,10 +49,8 @@ STREET_WIDTH = {
     **dict.fromkeys([f"{of}_link" for of in ("motorway", "trunk", "primary", "secondary", "tertiary")], 7.0),
 }  # fmt: skip
 
-_UNREADABLE = (
-    OSError, ValueError, KeyError, pyarrow.ArrowException, shapely.GEOSException,
-    pyogrio.errors.DataSourceError, pyogrio.errors.DataLayerError,
-)  # fmt: skip
+#: Classes of which an area, too, carries UEs.
+SQUARES = ("square", "pedestrian", "footway", "path", "living_street", "cycleway", "steps")
 
 
 def read_buildings(params: CityParams, frame: LocalFrame, data_root: str | Path) -> Found:
@@ -73,13 +61,15 @@ def read_buildings(params: CityParams, frame: LocalFrame, data_root: str | Path)
 
     Gives valid Polygons in `frame` [m] with a column for each meaning of :data:`BUILDINGS` but `height_tagged`, None
     where the map says nothing, and counts: `polygons` (read near the box), `in_box_polygons` (with their centroid in
-    it), `repaired`, `duplicates`, `pieces` of cut buildings, the `united` made of them, `dropped` slivers, `buildings`.
+    it), `repaired`, `duplicates`, `pieces` of cut buildings, the `united` made of them, `dropped` slivers, `buildings`,
+    beside those of :func:`_read`.
     """
     layer, facts = _read(params, BUILDINGS, frame, data_root)
     layer, more = standing(layer)
     lat_min, lat_max, lon_min, lon_max = params.box or []
     centre = shapely.get_coordinates(shapely.centroid(layer.geometry.to_numpy()))  # [n, 2] lon, lat
-    in_box = (centre >= [lon_min, lat_min]).all(axis=1) & (centre <= [lon_max, lat_max]).all(axis=1)
+    lon, lat = (centre[:, 0] - lon_min) % 360 + lon_min, centre[:, 1]  # a box may pass the 180th meridian
+    in_box = (lat >= lat_min) & (lat <= lat_max) & (lon <= lon_max)
     valid = layer.is_valid
     facts |= more | {"polygons": len(layer), "in_box_polygons": int(in_box.sum()), "repaired": int((~valid).sum())}
     layer.loc[~valid, "geometry"] = layer.loc[~valid, "geometry"].make_valid()
@@ -103,36 +93,47 @@ def read_buildings(params: CityParams, frame: LocalFrame, data_root: str | Path)
 
 
 def read_streets(params: CityParams, frame: LocalFrame, data_root: str | Path) -> Found:
-    """Street centre lines in a city's box and margin where a UE may be; DataError if none is of a known class.
+    """Street centre lines, and squares, in a city's box and margin where a UE may be; DataError if there is none.
 
-    Gives lines in `frame` [m] with columns class, width [m], tunnel (there no UE stands), bridge, and counts:
-    `streets`, `street_classes` (class -> lines), `tunnels`, `bridges`, `lines_without_ues`.
+    Gives lines and areas in `frame` [m] with columns class, width [m] (0 of an area), tunnel (there no UE stands),
+    bridge, and counts: `streets`, `squares` of them, `street_classes` (class -> streets), `tunnels`, `bridges`,
+    `duplicate_streets`, `lines_without_ues`, beside those of :func:`_read`.
     """
     layer, facts = _read(params, STREETS, frame, data_root)
+    area = (layer.geom_type == "LineString") & layer.is_closed & (layer.count_coordinates() > 3)
+    area &= (layer["area"] == "yes") | (layer["class"] == "square")
+    layer.loc[area, "geometry"] = layer.loc[area, "geometry"].map(shapely.Polygon)
+    area = shapely.get_dimensions(layer.geometry.to_numpy()) == 2
+    layer.loc[area, "geometry"] = layer.loc[area, "geometry"].make_valid()
     layer = along_flags(_within(layer.to_crs(frame.crs), params, frame))
     out = layer[["geometry"]].copy()
     out["class"] = layer["class"].fillna("none").astype(str).str.lower()
-    out["width"] = out["class"].map(STREET_WIDTH).astype(float)
+    dimension = shapely.get_dimensions(out.geometry.to_numpy())
+    square = (dimension == 2) & out["class"].isin(SQUARES)
+    out["width"] = out["class"].map(STREET_WIDTH).where(dimension == 1).mask(square, 0.0).astype(float)
     for flag in ("tunnel", "bridge"):
         out[flag] = affirmed(layer[flag]) | (layer["brunnel"] == flag)  # OpenMapTiles' word for both
-    lines = out.geom_type.isin(["LineString", "MultiLineString"])
-    kept = out[lines & out["width"].notna()].reset_index(drop=True)
+    walked = out["width"].notna()
+    double = out.drop(columns="geometry").assign(shape=out.normalize().to_wkb()).duplicated()
+    kept = out[walked & ~double].reset_index(drop=True)
     if kept.empty:
         raise DataError(
             f"{params.name} has no street of a known class in the box {params.box}",
             f"classes there, by {' or '.join(STREETS.columns['class'])}: {', '.join(sorted(set(out['class'])))}",
             f"known classes are {', '.join(STREET_WIDTH)}; the city's `columns: {{class: ...}}` names another column",
         )
-    without = out.loc[~lines | out["width"].isna(), "class"].value_counts()
+    without = out.loc[~walked, "class"].value_counts()
     minus = {
         f"{flag}: -1 is no yes": layer[flag].where(layer[flag].astype(str) == "-1") for flag in ("tunnel", "bridge")
     }
     facts |= {
         "streets": len(kept),
+        "squares": int((square & ~double).sum()),
         "street_classes": {str(k): int(v) for k, v in kept["class"].value_counts().items()},
         "tunnels": int(kept["tunnel"].sum()),
         "bridges": int(kept["bridge"].sum()),
-        "lines_without_ues": len(out) - len(kept),
+        "duplicate_streets": int((walked & double).sum()),
+        "lines_without_ues": int((~walked).sum()),
         "classes_without_ues": {str(k): int(v) for k, v in without.head(20).items()},
         "tags_unused": counted(minus),
     }
@@ -169,7 +170,12 @@ def _without_doubles(layer: gpd.GeoDataFrame) -> gpd.GeoDataFrame:
 
 
 def _read(params: CityParams, kind: Kind, frame: LocalFrame, data_root: str | Path) -> Found:
-    """Features of a kind near a city's box [deg], with a column for each of its meanings, and which columns said it."""
+    """Features of a kind near a city's box [deg], with a column for each of its meanings, and which columns said it.
+
+    Counts, by `_buildings` or `_streets`: `incomplete` (reason -> features that lack something in the file),
+    `unmapped` (share of the box outside what the file covers), and `warnings`, what to look at. DataError for a file
+    that can't be read or has nothing here.
+    """
     if params.source == "overpass":
         path = fetch(params, kind, frame, data_root)
     else:
@@ -177,65 +183,59 @@ def _read(params: CityParams, kind: Kind, frame: LocalFrame, data_root: str | Pa
     box = params.box or []
     area = gpd.GeoSeries([shapely.box(*box_bounds(frame, box, params.margin + REACH))], crs=frame.crs)
     try:
-        layer = _read_file(path, kind, area)
-        everything = _read_file(path, kind, None) if layer.empty else layer
-    except _UNREADABLE as error:
+        held = formats.read(path, kind, area)
+    except formats.UNREADABLE as error:
         raise DataError(
             f"{path} can't be read as {kind.name}",
             f"{type(error).__name__}: {error}",
-            "name a whole file of GDAL's formats (.gpkg, .geojson, .shp, .osm, .osm.pbf) or a GeoParquet, with its CRS",
+            "name a whole file of OpenStreetMap's formats (.osm, .osm.pbf) or GDAL's (.gpkg, .geojson, .shp), or a "
+            "GeoParquet, with its CRS; it may be packed (.gz, .bz2)",
         ) from None
-    if layer.empty:
-        west, south, east, north = everything.total_bounds
+    if held.features.empty:
+        west, south, east, north = held.extent
         raise DataError(
             f"{path.name} has no {kind.name} near the box {box}",
             f"it covers lat {south:.4f}..{north:.4f}, lon {west:.4f}..{east:.4f}"
-            if len(everything)
+            if np.isfinite(held.extent).all()
             else f"it can be read, but holds none at all (OpenStreetMap's tag is {' or '.join(map(repr, kind.marks))})",
-            "a box is lat_min, lat_max, lon_min, lon_max, and in a file x is the longitude; move the box, or name "
+            "these are metres: write it with the coordinate system that they are in"
+            if max(abs(south), abs(north)) > 90
+            else "a box is lat_min, lat_max, lon_min, lon_max, and in a file x is the longitude; move the box, or name "
             f"another file as the city's `{kind.name}`",
         )
-    columns, facts = by_meaning(layer, kind, params.columns)
-    return gpd.GeoDataFrame(columns, geometry=layer.geometry.array, crs=layer.crs), facts
+    share, warnings = _unmapped(held, kind, params, frame, path.name)
+    if lost := sum(held.incomplete.values()):
+        reasons = ", ".join(f"{n} because {reason}" for reason, n in held.incomplete.items())
+        warnings.append(f"{lost} {kind.name} near {params.name} are incomplete in {path.name}: {reasons}")
+    found = {"incomplete": dict(held.incomplete), "unmapped": round(share, 4), "warnings": warnings}
+    columns, facts = by_meaning(held.features, kind, params.columns)
+    layer = gpd.GeoDataFrame(columns, geometry=held.features.geometry.array, crs=held.features.crs)
+    return layer, facts | {f"{name}_{kind.name}": value for name, value in found.items()}
 
 
-def _read_file(path: Path, kind: Kind, area: gpd.GeoSeries | None) -> gpd.GeoDataFrame:
-    """Features of a kind in a file, those near an area or all; EPSG:4326, with the file's own columns."""
-
-    def bounds(crs: Any) -> Bounds | None:
-        if crs is None:
-            raise ValueError("it says no coordinate system; degrees or metres, and which datum, would be a guess")
-        return None if area is None else tuple(area.to_crs(crs).total_bounds)
-
-    if path.suffix.lower() == ".parquet":
-        about = json.loads((pyarrow.parquet.read_schema(path).metadata or {}).get(b"geo", b"{}"))
-        if not about:
-            raise ValueError("a plain Parquet table, no GeoParquet: its metadata name no geometry")
-        column = about["columns"][about["primary_column"]]
-        near = bounds(column.get("crs", "OGC:CRS84"))
-        layer = gpd.read_parquet(path, bbox=near if "covering" in column else None)
-        layer = layer if near is None else layer.cx[near[0] : near[2], near[1] : near[3]]
-    else:
-        name = _choose_layer(path, kind)
-        info = pyogrio.read_info(path, layer=name)
-        fields = set(info["fields"])
-        marks = [f'"{t}" IS NOT NULL' if t in fields else f"{OTHER_TAGS} LIKE '%\"{t}\"=>%'" for t in kind.marks]
-        where = " OR ".join(marks) if OTHER_TAGS in fields else None
-        layer = pyogrio.read_dataframe(path, layer=name, where=where, bbox=bounds(info["crs"]))
-    if {"building", "highway"} <= set(layer.columns):  # buildings, streets and more lie together
-        layer = layer[layer[[tag for tag in kind.marks if tag in layer.columns]].notna().any(axis=1)]
-    return layer[~(layer.geometry.isna() | layer.geometry.is_empty)].reset_index(drop=True).to_crs(4326)
-
-
-def _choose_layer(path: Path, kind: Kind) -> str:
-    """The only layer of the right geometry, else the one whose name says what it holds."""
-    layers = {str(name): str(of) for name, of in pyogrio.list_layers(path)}
-    fitting = [name for name, of in layers.items() if kind.geometry in of or of in ("Unknown", "GeometryCollection")]
-    for found in (fitting, [name for name in fitting if name.lower() in kind.layers]):
-        if len(found) == 1:
-            return found[0]
-    said = ", ".join(f"{name} ({of})" for name, of in layers.items())
-    raise ValueError(f"{len(fitting)} of its layers hold {kind.geometry}s, none called {kind.layers[0]!r}: {said}")
+def _unmapped(
+    held: formats.Held, kind: Kind, params: CityParams, frame: LocalFrame, file: str
+) -> tuple[float, list[str]]:
+    """Share of a city's box outside the bounds that its map states, or its features have, and what is to be said."""
+    south, north, west, east = params.box or []
+    x_min, y_min, x_max, y_max = box_bounds(frame, [south, north, west, east])
+    degrees, metres = np.array([east - west, north - south]), np.array([x_max - x_min, y_max - y_min])
+    worst, warnings = 0.0, []
+    for what, most, bounds in ((kind.name, MAX_GAP, held.features.bounds), ("bounds", 0.01, [held.stated])):
+        each = np.array(bounds).reshape(-1, 4)
+        if not each.size:
+            continue
+        each[:, ::2] -= 360 * np.round((each[:, ::2] - west) / 360)  # a box may pass the 180th meridian
+        low = np.clip((each[:, :2].min(axis=0) - [west, south]) / degrees, 0, 1)
+        high = np.clip(([east, north] - each[:, 2:].max(axis=0)) / degrees, 0, 1)
+        low, high = low * (low > most), high * (high > most)
+        share = float(1 - np.prod(np.maximum(1 - low - high, 0)))
+        gaps = zip(("western", "southern", "eastern", "northern"), (*low, *high), (*metres, *metres), strict=True)
+        if ends := [f"the {side} {gap * edge:.0f} m" for side, gap, edge in gaps if gap]:
+            said = f"{share:.0%} of the box of {params.name} lies outside the {what} of {file}"
+            warnings.append(f"{said}: no {kind.name} in {', '.join(ends)}")
+        worst = max(worst, share)
+    return worst, warnings
 
 
 def fetch(
@@ -251,7 +251,10 @@ def fetch(
 
     x_min, y_min, x_max, y_max = box_bounds(frame, params.box or [], params.margin)
     lat, lon = frame.to_geographic([x_min, x_min, x_max, x_max], [y_min, y_max, y_min, y_max])
+    lon = np.where(abs(lon - frame.lon0) > 180, lon - 360 * np.sign(lon), lon)  # on the frame's side of the 180th
     west, south, east, north = (round(float(edge), 5) for edge in (lon.min(), lat.min(), lon.max(), lat.max()))
+    world = shapely.box(-180, -90, 180, 90)
+    parts = [world & shapely.box(west + turn, south, east + turn, north) for turn in (0, -360, 360)]
     key = digest(west, south, east, north, params.osm_date, list(kind.marks))[:16]
     name = f"{str(params.osm_date)[:10]}_{kind.name}_{key}.parquet"
     paths = [folder / "overpass" / name for folder in data_folders(data_root)]
@@ -267,7 +270,8 @@ def fetch(
     settings.http_user_agent, settings.doh_url_template = f"rfloc/{__version__}", None
     for wait in (pause, 4 * pause, None):
         try:
-            layer = osmnx.features_from_bbox((west, south, east, north), dict.fromkeys(kind.marks, True))
+            asked: dict[str, Any] = {mark: value or True for mark, value in kind.marks.items()}
+            layer = osmnx.features_from_polygon(shapely.union_all(parts), asked)
             break
         except (requests.RequestException, ValueError) as error:  # ValueError: nothing there, in osmnx's words
             refused = not isinstance(error, requests.RequestException) or isinstance(error, requests.HTTPError)

@@ -16,8 +16,14 @@ from rfloc.frames import Grid
 #: What stands higher above ground than this is a building [m]; lower things (steps, kerbs) are not.
 MIN_HEIGHT = 2.0
 
-#: Gaps between buildings up to twice this wide are inside the city's closed hull [m].
-HULL_RADIUS = 25.0
+#: A flat radio map cannot follow streets that rise and fall by more than this [m].
+MAX_GROUND_SPREAD = 10.0
+
+#: Gaps between buildings up to twice this wide are inside the city's closed hull [m]: tried in this order.
+HULL_RADII = (25.0, 50.0, 100.0)
+
+#: An outdoor region of at least this share of the largest one has streets; smaller ones are courtyards.
+LARGE = 0.25
 
 
 def scene_file(name: str) -> Path:
@@ -53,17 +59,26 @@ def raster_of_scene(name: str) -> Raster:
     level = float(np.median(ground[~void]))
     height = np.where(void, 0.0, top - ground)
     building = height > MIN_HEIGHT
+    streets, street_facts = street_mask(building)
     layers: Layers = {
         "building": building.astype(np.uint8),
-        "road": (street_mask(building) & ~void).astype(np.uint8),
+        "road": (streets & ~void).astype(np.uint8),
         "height": np.where(building, height, 0.0).astype(np.float32),
         "ground": np.where(void, level, ground).astype(np.float32),
     }
+    low, high = np.percentile(layers["ground"][layers["road"] == 1], [2, 98]) if layers["road"].any() else (0.0, 0.0)
+    if high - low > MAX_GROUND_SPREAD:
+        raise DataError(
+            f"the streets of scene {name!r} lie between z = {low:.0f} m and {high:.0f} m",
+            f"radio maps are computed on a horizontal plane, which may be off by {MAX_GROUND_SPREAD:g} m",
+            "choose a flatter scene, or a city from a map, whose ground is flat",
+        )
     facts: dict[str, Any] = {
         "scene": name,
         "size_m": [round(float(x_max - x_min)), round(float(y_max - y_min))],
         "ground_m": [round(float(v), 2) for v in (np.nanmin(ground), level, np.nanmax(ground))],
         "void_share": round(float(void.mean()), 4),
+        **street_facts,
     }
     return grid, layers, facts
 
@@ -79,18 +94,23 @@ def _vertical_hits(mi_scene: Any, grid: Grid, z: float, direction: float) -> NDA
     return np.where(np.isfinite(t), z + direction * t, np.nan).reshape(grid.shape)
 
 
-def street_mask(building: NDArray[np.bool_]) -> NDArray[np.bool_]:
-    """Where a UE may stand, (ny, nx): the largest connected outdoor region inside the closed hull of the built area.
+def street_mask(building: NDArray[np.bool_]) -> tuple[NDArray[np.bool_], dict[str, Any]]:
+    """Where a UE may stand, (ny, nx): the large outdoor regions inside the closed hull of the built area; and facts.
 
-    The hull is the morphological closing of the built area by a disc of :data:`HULL_RADIUS` with its holes filled;
-    outdoor regions that touch it nowhere else (courtyards) are left out.
+    The hull is the morphological closing of the built area by a disc with its holes filled, the disc the first of
+    :data:`HULL_RADII` in whose hull streets hang together, or the last. Small regions (courtyards) are left out, and
+    counted: `hull_radius_m`, `street_regions`, `other_regions` and their share of outdoor ground in the hull.
     """
-    if not building.any():
-        return np.zeros_like(building)
-    pad = int(np.ceil(HULL_RADIUS / CELL)) + 1
-    grown = ndimage.distance_transform_edt(~np.pad(building, pad)) * CELL <= HULL_RADIUS
-    closed = ndimage.distance_transform_edt(grown) * CELL > HULL_RADIUS
-    hull = ndimage.binary_fill_holes(closed)[pad:-pad, pad:-pad]
-    region, _ = ndimage.label(hull & ~building)
-    sizes = np.bincount(region[region > 0], minlength=2)
-    return region == sizes.argmax() if sizes.any() else np.zeros_like(building)
+    for radius in HULL_RADII:
+        pad = int(np.ceil(radius / CELL)) + 1
+        grown = ndimage.distance_transform_edt(~np.pad(building, pad)) * CELL <= radius
+        closed = ndimage.distance_transform_edt(grown) * CELL > radius
+        hull = ndimage.binary_fill_holes(closed)[pad:-pad, pad:-pad] & building.any()
+        region, n = ndimage.label(hull & ~building)
+        sizes = np.bincount(region.ravel(), minlength=n + 1)[1:]
+        large = np.flatnonzero(sizes >= LARGE * sizes.max(initial=1)) + 1
+        if len(large) <= 1:
+            break
+    left = 1 - sizes[large - 1].sum() / max(sizes.sum(), 1)
+    facts = {"hull_radius_m": radius, "street_regions": len(large), "other_regions": n - len(large)}
+    return np.isin(region, large), facts | {"other_share": round(float(left), 4)}

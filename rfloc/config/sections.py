@@ -18,8 +18,10 @@ def _rises(values: list[float]) -> list[float]:
 
 def _on_the_map(box: list[float]) -> list[float]:
     lat_min, lat_max, lon_min, lon_max = box
-    if not (-85 <= lat_min < lat_max <= 85 and -180 <= lon_min < lon_max <= 180):
-        raise ValueError(f"box {box} is no area on the map: its order is lat_min, lat_max, lon_min, lon_max")
+    if not (-85 <= lat_min < lat_max <= 85 and -180 <= lon_min < lon_max <= min(lon_min + 180, 360)):
+        across = -180 <= lon_max < 0 < lon_min <= 180  # west of the 180th meridian to east of it
+        mend = f"; across the 180th meridian write {[*box[:3], round(lon_max + 360, 7)]}" if across else ""
+        raise ValueError(f"box {box} is no area on the map: its order is lat_min, lat_max, lon_min, lon_max{mend}")
     return box
 
 
@@ -31,7 +33,7 @@ Tilt = Annotated[float, Field(ge=-20, le=45)]
 Count = Annotated[int, Field(ge=1)]
 Whole = Annotated[int, Field(ge=0)]
 Depth = Annotated[int, Field(ge=0, le=20)]
-#: lat_min, lat_max, lon_min, lon_max [deg]
+#: lat_min, lat_max, lon_min, lon_max [deg]; across the 180th meridian lon_max passes 180
 Box = Annotated[list[float], Field(min_length=4, max_length=4), AfterValidator(_on_the_map)]
 Range = Annotated[list[Positive], Field(min_length=2, max_length=2), AfterValidator(_rises)]
 LatLon = Annotated[list[float], Field(min_length=2, max_length=2)]
@@ -87,7 +89,7 @@ class CityParams(Section):
         """Origin of the city's frame: latitude, longitude [deg]."""
         lat_min, lat_max, lon_min, lon_max = self.box or [0.0] * 4
         lat, lon = self.origin or ((lat_min + lat_max) / 2, (lon_min + lon_max) / 2)
-        return lat, lon
+        return lat, lon - 360 if lon > 180 else lon
 
 
 class CampaignParams(Section):

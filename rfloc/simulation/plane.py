@@ -19,9 +19,6 @@ from rfloc.frames import Grid
 
 Array = NDArray[np.float64]
 
-#: A flat map cannot follow ground that rises and falls by more than this [m].
-MAX_GROUND_SPREAD = 10.0
-
 
 @dataclass(frozen=True)
 class Rays:
@@ -55,16 +52,8 @@ class Plane:
 
     @cached_property
     def z(self) -> float:
-        """Height in the scene [m], over the median of the streets (raises SimulationError if they are too steep)."""
-        city = self.city
-        low, middle, high = np.percentile(city.raster["ground"].values[city.road], [2, 50, 98])
-        if high - low > MAX_GROUND_SPREAD:
-            raise SimulationError(
-                f"the streets of {city.key!r} lie between z = {low:.0f} m and {high:.0f} m",
-                "radio maps are computed on a horizontal plane at the height of a UE",
-                "choose a flatter city",
-            )
-        return float(middle) + self.ue_height
+        """Height in the scene [m], over the median of the streets."""
+        return float(np.percentile(self.city.raster["ground"].values[self.city.road], 50)) + self.ue_height
 
     @cached_property
     def outdoors(self) -> tuple[Array, Array, Array]:

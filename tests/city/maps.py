@@ -61,20 +61,22 @@ class OsmMap:
             found.append({"type": "relation", "id": i, "members": of, "tags": tags})
         return json.dumps({"version": 0.6, "elements": found, **more}).encode()
 
-    def xml(self) -> str:
-        """As extracts are published."""
+    def xml(self, bounds: str = "", without: tuple[str, ...] = ()) -> str:
+        """As extracts are published, with their bounds, and `without` what an extract cut off (`node 3`)."""
 
         def tagged(tags: dict[str, str]) -> str:
             return "".join(f"<tag k={quoteattr(k)} v={quoteattr(v)}/>" for k, v in tags.items())
 
         lines = ['<?xml version="1.0" encoding="UTF-8"?>', '<osm version="0.6" generator="Overpass API">']
+        lines += [f"<bounds {bounds}/>"] if bounds else []
         lines += [f'<node id="{i}" lat="{lat}" lon="{lon}"/>' for i, (lon, lat) in enumerate(self.nodes, 1)]
         for i, (refs, tags) in enumerate(self.ways, 1):
             lines.append(f'<way id="{i}">' + "".join(f'<nd ref="{n}"/>' for n in refs) + tagged(tags) + "</way>")
         for i, (members, tags) in enumerate(self.relations, 1):
             of = "".join(f'<member type="way" ref="{way}" role="{role}"/>' for way, role in members)
             lines.append(f'<relation id="{i}">{of}{tagged(tags)}</relation>')
-        return "\n".join([*lines, "</osm>", ""])
+        lost = tuple('<{} id="{}"'.format(*what.split()) for what in without)
+        return "\n".join([line for line in lines if not line.startswith(lost)] + ["</osm>", ""])
 
     def write(self, path: Path) -> Path:
         """Write to a `.osm` file."""

@@ -85,6 +85,19 @@ def test_awkward_outlines(polygon):
     assert roof_area(mesh, 3.0) == pytest.approx(polygon.area)
 
 
+@pytest.mark.parametrize("corner", [[], [(0, 10)]])
+@pytest.mark.parametrize(
+    "courtyards", [[[(0, 10), (8, 6), (8, 14)]], [[(0, 10), (8, 6), (8, 12)], [(8, 12), (12, 9), (12, 15)]]]
+)
+def test_a_courtyard_that_touches_an_outline_or_another_leaves_a_closed_solid(corner, courtyards):
+    """Whether or not the outline has a corner there: by a judge that wants two faces at every edge."""
+    polygon = Polygon([(0, 0), (20, 0), (20, 20), (0, 20), *corner], courtyards)
+    mesh = prisms([polygon, box(30, 0, 40, 10)], 10.0, -1.0)
+    judged = trimesh.Trimesh(mesh.vertices, mesh.faces, process=False)
+    assert judged.is_watertight and judged.is_winding_consistent
+    assert judged.volume == pytest.approx(11.0 * (polygon.area + 100.0))
+
+
 def test_every_vertex_of_an_outline_is_one_of_the_roof():
     """Ear clipping that skips vertices in line leaves T-junctions, through which rays slip."""
     mesh = prisms(U_SHAPE, 5.0)

@@ -9,8 +9,9 @@ from rfloc.errors import DataError
 def test_street_mask_keeps_streets_and_leaves_out_courtyards_and_the_outside():
     building = np.zeros((100, 160), bool)
     building[20:80, 20:70] = building[20:80, 80:130] = True  # a street of 10 m between two blocks
-    building[40:50, 30:45] = False  # a courtyard
-    mask = street_mask(building)
+    building[40:50, 30:42] = False  # a courtyard
+    mask, facts = street_mask(building)
+    assert (facts["hull_radius_m"], facts["street_regions"], facts["other_regions"]) == (25.0, 1, 1)
     assert mask[45, 75] and not mask[45, 35], "street in, courtyard out"
     assert not mask[10, 10] and not mask[50, 150], "empty ground round the city is out"
     assert not (mask & building).any()
@@ -19,8 +20,30 @@ def test_street_mask_keeps_streets_and_leaves_out_courtyards_and_the_outside():
 
 
 def test_street_mask_of_nothing_is_empty():
-    assert not street_mask(np.zeros((20, 20), bool)).any()
-    assert not street_mask(np.ones((20, 20), bool)).any()
+    assert not street_mask(np.zeros((20, 20), bool))[0].any()
+    assert not street_mask(np.ones((20, 20), bool))[0].any()
+
+
+@pytest.mark.parametrize(("width", "radius", "regions"), [(80, 50.0, 1), (400, 100.0, 2)])
+def test_squares_and_fields_wider_than_the_hull_do_not_cost_half_of_the_streets(width, radius, regions):
+    """Two villages of four blocks, with their own streets, on either side of open ground."""
+    building = np.zeros((200, 320 + width), bool)
+    for x in (40, 105, 175 + width, 240 + width):
+        building[40:95, x : x + 55] = building[105:160, x : x + 55] = True
+    mask, facts = street_mask(building)
+    assert mask[100, 50] and mask[100, -50] and mask[100, 160 + width // 2] == (regions == 1)
+    assert (facts["hull_radius_m"], facts["street_regions"]) == (radius, regions)
+
+
+def test_a_scene_on_a_slope_is_refused_when_it_is_built():
+    with pytest.raises(DataError, match=r"'san_francisco' lie between[\s\S]*horizontal plane[\s\S]*flatter"):
+        raster_of_scene("san_francisco")
+
+
+def test_the_place_and_both_halves_of_etoile_are_streets():
+    _, layers, facts = raster_of_scene("etoile")
+    assert (facts["hull_radius_m"], facts["street_regions"]) == (50.0, 1) and facts["other_share"] < 0.15
+    assert layers["road"].mean() == pytest.approx(0.325, abs=0.01)
 
 
 def test_unknown_scene_names_the_known_ones():

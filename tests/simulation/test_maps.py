@@ -96,15 +96,6 @@ def test_ues_in_built_cells_are_not_in_the_open(tmp_path: Path):
     assert found.tolist() == [False, True, True, False]  # -8 m: in a building, and its cell is half free; 25 m: off it
 
 
-def test_steep_ground_is_refused(tmp_path: Path):
-    city = small_city(tmp_path)
-    assert Plane(city, 10.0, 1.5).z == 1.5
-    slope = city.raster["ground"] + np.linspace(0, 60, city.grid.nx, dtype=np.float32)
-    steep = City(city.key, city.params, city.frame, city.grid, city.raster.assign(ground=slope), city.folder)
-    with pytest.raises(SimulationError, match="horizontal plane"):
-        _ = Plane(steep, 10.0, 1.5).z
-
-
 @pytest.mark.parametrize("diffuse", [False, True])
 def test_stated_error_is_the_spread_of_seeds(toy_city: City, diffuse: bool):
     sim = SIM.model_copy(update={"diffuse": diffuse, "max_depth": 2, "samples": 40_000})

@@ -1,0 +1,214 @@
+"""One map, one answer, whatever file it lies in; and what a file lacks, or does not reach, is said."""
+
+import bz2
+import gzip
+import re
+import shutil
+from pathlib import Path
+
+import geopandas as gpd
+import numpy as np
+import osmium
+import pandas as pd
+import pyogrio
+import pytest
+import shapely
+from shapely import box
+from shapely.geometry import LineString
+
+from rfloc.city import City, build_city
+from rfloc.errors import DataError
+from tests.city.maps import BLOCK, BOX, FRAME, HOUSE, STREETS, OsmMap, city, small_map
+
+#: A square with a fountain, and one that is only called a square.
+MARKET, YARD = box(-60, 10, -20, 40) - box(-45, 20, -35, 30), box(20, -60, 50, -30)
+
+
+def town() -> OsmMap:
+    """The small map with two squares."""
+    osm = small_map()
+    outer, inner = osm.way(MARKET.exterior), osm.way(MARKET.interiors[0])
+    osm.relations.append(([(outer, "outer"), (inner, "inner")], {"type": "multipolygon", "highway": "pedestrian"}))
+    osm.way(YARD.exterior, place="square")
+    osm.way(box(60, -70, 75, -55).exterior, highway="footway", area="yes")
+    return osm
+
+
+def features() -> gpd.GeoDataFrame:
+    """The town as one table, as exports of query sites are."""
+    rows = [
+        (HOUSE, {"building": "house", "building:levels": "2"}),
+        (BLOCK, {"building": "apartments", "height": "21 m"}),
+        *((line, {"highway": name, **tags}) for name, (line, tags) in STREETS.items()),
+        (MARKET, {"highway": "pedestrian"}),
+        (YARD, {"place": "square"}),
+        (box(60, -70, 75, -55), {"highway": "footway", "area": "yes"}),
+    ]
+    table = pd.DataFrame([tags for _, tags in rows])
+    return gpd.GeoDataFrame(table, geometry=[shape for shape, _ in rows], crs=FRAME.crs).to_crs(4326)
+
+
+def write(path: Path, osm: OsmMap) -> Path:
+    """The town in any format; `.gdal.gpkg` is what GDAL's own converter makes of it."""
+    plain = osm.write(path.with_name("plain.osm"))
+    if path.suffix in (".gz", ".bz2"):
+        inner = write(path.with_suffix(""), osm)
+        path.write_bytes((gzip if path.suffix == ".gz" else bz2).compress(inner.read_bytes()))
+    elif path.suffix == ".pbf":
+        with osmium.SimpleWriter(path) as writer:
+            for element in osmium.FileProcessor(plain):
+                writer.add(element)
+    elif path.name.endswith(".gdal.gpkg"):
+        for layer in ("lines", "multipolygons"):
+            pyogrio.write_dataframe(pyogrio.read_dataframe(plain, layer=layer), path, layer=layer)
+    elif path.suffix == ".osm":
+        shutil.copy(plain, path)
+    else:
+        table = features()
+        table.to_parquet(path) if path.suffix == ".parquet" else table.to_file(path)
+    return path
+
+
+def built(path: Path, key: str = "town", **changes: object) -> City:
+    files = {"buildings": path.name, "streets": path.name}
+    return build_city(key, city(**(files | changes)), path.parent, path.parent / "cities" / key)
+
+
+def known(of: City) -> dict[str, str]:
+    """Facts of a city, but for the name of its file and what that calls its columns."""
+    file = str(of.params.streets)
+    return {k: str(fact).replace(file, "") for k, fact in of.facts.items() if not k.endswith("_columns")}
+
+
+@pytest.fixture(scope="module")
+def reference(tmp_path_factory: pytest.TempPathFactory) -> City:
+    return built(write(tmp_path_factory.mktemp("town") / "town.osm", town()))
+
+
+SUFFIXES = ("osm.pbf", "osm.gz", "osm.bz2", "pbf.gz", "parquet", "geojson", "geojson.gz", "gpkg", "gdal.gpkg")
+
+
+@pytest.mark.parametrize("suffix", SUFFIXES)
+def test_one_map_one_answer(tmp_path: Path, reference: City, suffix: str) -> None:
+    found = built(write(tmp_path / f"town.{suffix}", town()))
+    assert found.raster.equals(reference.raster)
+    assert known(found) == known(reference)
+
+
+def test_squares_are_streets_but_for_what_stands_in_them(reference: City) -> None:
+    assert (reference.facts["squares"], reference.facts["streets"]) == (3, 6)
+    row, col, _ = reference.grid.index([-55.0, -40.0, 35.0, 70.0, 80.0], [15.0, 25.0, -45.0, -60.0, -60.0])
+    assert reference.road[row, col].tolist() == [True, False, True, True, False]
+
+
+@pytest.mark.parametrize("suffix", ["osm", "osm.pbf"])
+@pytest.mark.parametrize(
+    ("without", "incomplete", "buildings"),
+    [
+        (("way 3",), {"a multipolygon lacks ways": 1}, 2),  # the courtyard: the outline is kept
+        (("way 2",), {"a multipolygon lacks ways": 1}, 1),
+        (("node 6",), {"a multipolygon lacks ways": 1}, 1),  # a corner of the block
+        (("node 1", "node 2"), {"a way lacks nodes": 1}, 1),  # corners of the house
+        (("node 1", "node 2", "node 3", "node 4"), {}, 1),  # nobody knows where it would be
+    ],
+)
+def test_what_an_extract_cut_off_is_counted(
+    tmp_path: Path, suffix: str, without: tuple[str, ...], incomplete: dict[str, int], buildings: int
+) -> None:
+    plain = tmp_path / "plain.osm"
+    plain.write_text(small_map().xml(without=without))
+    path = plain.rename(tmp_path / "map.osm")
+    if suffix == "osm.pbf":
+        path = tmp_path / "map.osm.pbf"
+        with osmium.SimpleWriter(path) as writer:
+            for element in osmium.FileProcessor(tmp_path / "map.osm"):
+                writer.add(element)
+    facts = built(path).facts
+    assert (facts["incomplete_buildings"], facts["buildings"]) == (incomplete, buildings)
+    assert any("incomplete" in line for line in facts["warnings"]) == bool(incomplete)
+
+
+def test_streets_that_lack_nodes_reach_as_far_as_they_are_known(tmp_path: Path) -> None:
+    osm = small_map()
+    osm.way(LineString([(60, -80), (60, -40), (60, 40)]), highway="service")
+    path = tmp_path / "map.osm"
+    path.write_text(osm.xml(without=(f"node {len(osm.nodes)}",)))
+    found = built(path)
+    assert found.facts["incomplete_streets"] == {"a way lacks nodes": 1}
+    row, col, _ = found.grid.index([60.0, 60.0], [-60.0, 25.0])
+    assert found.road[row, col].tolist() == [True, False]
+
+
+def test_the_order_of_a_file_and_an_editors_own_numbers_do_not_matter(tmp_path: Path, reference: City) -> None:
+    head, *lines = town().xml().splitlines()[1:]
+    path = tmp_path / "map.osm"
+    shuffled = re.sub(r'( id| ref)="', r'\1="-', "\n".join([head, *sorted(lines[:-1], reverse=True), lines[-1]]))
+    path.write_text(shuffled)
+    assert built(path).raster.equals(reference.raster)
+
+
+@pytest.mark.parametrize("suffix", ["osm", "osm.pbf"])
+def test_a_map_whose_bounds_end_in_the_box_says_how_much_it_leaves(
+    tmp_path: Path, suffix: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path, middle = tmp_path / f"map.{suffix}", (BOX[0] + BOX[1]) / 2
+    xml = tmp_path / "plain.osm"
+    xml.write_text(small_map().xml(bounds=f'minlat="44.9" minlon="9.9" maxlat="{middle}" maxlon="10.1"'))
+    header = osmium.io.Header().add_box(osmium.osm.Box(9.9, 44.9, 10.1, middle))
+    with osmium.SimpleWriter(tmp_path / "map.osm.pbf", header=header) as writer:
+        for element in osmium.FileProcessor(xml):
+            writer.add(element)
+    xml.rename(tmp_path / "map.osm")
+    facts = built(path).facts
+    assert facts["unmapped_streets"] == pytest.approx(0.5, abs=0.01)
+    (said,) = (line for line in facts["warnings"] if "no streets" in line)
+    assert re.search(r"50% of the box of Testville lies outside the bounds of .*the northern 111 m$", said)
+    assert said in capsys.readouterr().err
+
+
+def test_features_that_end_in_the_box_are_said_too(tmp_path: Path) -> None:
+    path, south = tmp_path / "half.geojson", features()
+    south["geometry"] = south.intersection(shapely.box(9.9, 44.9, 10.1, 45.0))
+    south[~south.is_empty].to_file(path)
+    (streets,) = (line for line in built(path).facts["warnings"] if "streets" in line)
+    assert re.search(r"lies outside the streets of half\.geojson: no streets in the northern 111 m$", streets)
+
+
+def test_metres_that_a_file_calls_degrees_are_named(tmp_path: Path) -> None:
+    features().to_crs(32632).set_crs(4326, allow_override=True).to_file(tmp_path / "m.geojson")
+    with pytest.raises(DataError, match=r"no buildings near[\s\S]*metres: write it with the coordinate system"):
+        built(tmp_path / "m.geojson")
+
+
+def test_a_city_without_a_place_to_stand_is_an_error(tmp_path: Path) -> None:
+    osm = OsmMap()
+    osm.way(HOUSE.exterior, building="house")
+    osm.way(LineString([(0, -80), (0, 80)]), highway="primary", tunnel="yes")
+    with pytest.raises(DataError, match=r"no cell where a UE may stand[\s\S]*tunnels"):
+        built(osm.write(tmp_path / "t.osm"))
+    assert not (tmp_path / "cities" / "town").exists()
+
+
+@pytest.mark.parametrize("suffix", ["osm", "geojson", "parquet", "east.geojson"])
+def test_a_city_across_the_180th_meridian(tmp_path: Path, reference: City, suffix: str) -> None:
+    """The town moved there; in `east` its longitudes pass 180, elsewhere they come back from -180."""
+    path, moved = tmp_path / f"town.{suffix}", features()
+
+    def turn(at: np.ndarray) -> np.ndarray:
+        lon = at[:, 0] + 170.0
+        return np.column_stack([lon if suffix == "east.geojson" else (lon + 180) % 360 - 180, at[:, 1]])
+
+    turned = moved.geometry.map(lambda shape: shapely.transform(shape, turn))
+    if suffix == "osm":
+        osm = town()
+        osm.nodes = [((lon + 170 + 180) % 360 - 180, lat) for lon, lat in osm.nodes]
+        osm.write(path)
+    elif suffix == "parquet":
+        moved.set_geometry(turned).to_parquet(path)
+    else:
+        moved.set_geometry(turned).to_file(path)
+    found = built(path, box=[*BOX[:2], BOX[2] + 170, BOX[3] + 170])
+    assert found.frame.lon0 == 180.0 and found.facts["in_box_polygons"] == 2
+    assert known(found)["warnings"] == known(reference)["warnings"]
+    for layer in ("building", "road"):
+        assert np.array_equal(found.raster[layer], reference.raster[layer])
