@@ -197,7 +197,7 @@ def headline(
 
     `trivial` is the row of :data:`TRIVIAL` with the least error on validation crops. By street, `best_*` is the best
     row, oracles left out, and `learned_*` says what the best of those that are not trivial gains over it: `gain` [m],
-    paired, its `interval` (None: too few blocks), and `learned`, whether that, or without one the gain, is above 0.
+    paired, its `interval` (None: too few blocks), and `learned`, whether there is one and it lies above 0.
     """
     by_key = {row.key: row for row in rows}
     trivial = min(set(TRIVIAL) & set(predictions), key=lambda key: ue_errors(predictions[key], "val").error.mean())
@@ -207,8 +207,8 @@ def headline(
         learner = next((row for row in contest if row.key not in TRIVIAL), by_key[trivial])
         before, after = (ue_errors(predictions[key], street) for key in (trivial, learner.key))
         gain, interval = paired_difference(before, after, params, seed)
-        learned = {"label": learner.label, "gain": gain, "interval": interval}
-        found[f"learned_{street}"] = learned | {"learned": bool((interval[0] if interval else gain) > 0)}
+        learned = interval is not None and interval[0] > 0
+        found[f"learned_{street}"] = {"label": learner.label, "gain": gain, "interval": interval, "learned": learned}
         found |= {f"best_{street}": contest[0].label, f"best_{street}_mean": getattr(contest[0], street).mean}
         found[f"centre_{street}_mean"] = getattr(by_key[REFERENCE], street).mean
         found[f"trivial_{street}_mean"] = getattr(by_key[trivial], street).mean
