@@ -106,13 +106,15 @@ def at_odds(table: pd.DataFrame, resource_blocks: int, *, nr: bool = False) -> I
     levels = ["nrsrp", "rssi", "nrsrq"]
     nrsrp, rssi, nrsrq = (table[name] for name in levels)
     implied = 10 * np.log10(resource_blocks) + nrsrp - rssi
-    loud, apart = implied > GREATEST_NRSRQ + ROUNDING, (nrsrq - implied).abs() > ROUNDING
+    least = KNOWN["ranges"]["nrsrq"][0]
+    odd = implied.notna() & ~implied.between(least - ROUNDING, GREATEST_NRSRQ + ROUNDING)
     blocks, mend = 10 ** ((nrsrq - nrsrp + rssi).median() / 10), "leave empty what stands for unknown"
     if abs(np.log10(blocks / resource_blocks)) > ROUNDING / 20:
         mend += f", or set radio.resource_blocks, now {resource_blocks}, to {blocks:.0f} as in the median row"
-    yield Fault(table.loc[loud, levels[:2]], f"NRSRP is over RSSI - 10 lg(2 x {resource_blocks}) dB", mend)
-    why = f"NRSRQ is not 10 lg({resource_blocks}) + NRSRP - RSSI +- {ROUNDING:g} dB"
-    yield Fault(table.loc[apart & ~loud, levels], why, mend)
+    said = f"10 lg({resource_blocks}) + NRSRP - RSSI"
+    yield Fault(table.loc[odd, levels[:2]], f"NRSRQ = {said} lies in [{least}, -3] dB, -3 in an empty cell", mend)
+    why = f"NRSRQ is not {said} within {ROUNDING:g} dB"
+    yield Fault(table.loc[~odd & ((nrsrq - implied).abs() > ROUNDING), levels], why, mend)
     alone = rssi.isna() & (nrsrp > GREATEST_NRSRP) & (not nr)
     why = f"over {GREATEST_NRSRP:g} dBm, more than LTE and NB-IoT report, and no RSSI bears it out"
     yield Fault(table.loc[alone, ["nrsrp"]], why, f"{LEAVE}; call the column ss_rsrp where it is NR's")

@@ -101,7 +101,7 @@ def test_several_carriers_and_distant_levels_are_said(tmp_path: Path) -> None:
     said = read_table(written(tmp_path, rows(EARFCN=[1300, 6300, 1300, 6300], band=20)), 1)
     assert said.report["values_of_EARFCN"] == 2 and "1300, 6300" in said.notes[0] and "1 cells" in said.notes[0]
     assert len(said.notes) == 1  # one band
-    assert read(tmp_path, rows(nrsrp=[-80.0, -101.0, -85.0, np.nan]))[1]["links_averaged_over_20_dB"] == 1
+    assert read(tmp_path, rows(nrsrp=[-65.0, -90.0, -85.0, np.nan]))[1]["links_averaged_over_20_dB"] == 1
 
 
 @pytest.mark.parametrize(
@@ -124,7 +124,7 @@ def test_several_carriers_and_distant_levels_are_said(tmp_path: Path) -> None:
         (rows(nrsrp=-1), r"nrsrp of campaign.csv is '-1' in line 2 and 3 more: 'unknown'[\s\S]*leave the field empty"),
         (
             rows(nrsrp=-60.5),
-            r"nrsrp and rssi of campaign.csv is '-60.5' and '-60' in line 2 and 2 more: NRSRP is over RSSI",
+            r"nrsrp and rssi of campaign.csv is '-60.5' and '-60' in line 2 and 2 more: NRSRQ = 10 lg",
         ),
         (
             rows(nrsrq=-15.0),
