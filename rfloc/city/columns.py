@@ -38,7 +38,8 @@ class Kind:
 
 
 BUILDINGS = Kind(
-    "buildings", {"building": None, "building:part": None}, "Polygon", ("buildings", "building", "multipolygons"),
+    "buildings", {"building": None, "building:part": None}, "Polygon",
+    ("buildings", "building", "multipolygons", "gis_osm_buildings_a_free", "gis_osm_buildings_a_free_1"),
     {
         "kind": ("kind", "building", "class", "subtype", "type"), "building": ("building",), "amenity": ("amenity",),
         "part": ("building:part",), "height": ("height", "building:height", "est_height"),
@@ -48,14 +49,17 @@ BUILDINGS = Kind(
         "min_height": ("min_height",), "min_level": ("building:min_level", "min_level", "min_floor"),
         "render_height": ("render_height",), "render_min_height": ("render_min_height",),
         "height_tagged": ("height_tagged",), "hide_3d": ("hide_3d",), "has_parts": ("has_parts",),
-        "location": ("location",), "layer": ("layer",), "underground": ("is_underground", "underground"),
+        "location": ("location",), "layer": ("layer", "level"), "underground": ("is_underground", "underground"),
         "ruins": ("ruins",), "gone": ("demolished", "razed", "removed", "destroyed"),
         "was": tuple(f"{of}:building" for of in (*GONE, "was")),
     },
 )  # fmt: skip
 STREETS = Kind(
     "streets", {"highway": None, "place": "square"}, "LineString",
-    ("streets", "street", "roads", "road", "highways", "transportation", "lines"),
+    (
+        "streets", "street", "roads", "road", "highways", "transportation", "lines", "segment",
+        "gis_osm_roads_free", "gis_osm_roads_free_1",
+    ),
     {
         "class": ("highway", "fclass", "place", "class", "type"), "area": ("area",), "tunnel": ("tunnel", "is_tunnel"),
         "bridge": ("bridge", "is_bridge"), "brunnel": ("brunnel",), "road_flags": ("road_flags",),

@@ -207,8 +207,11 @@ def _read(params: CityParams, kind: Kind, frame: LocalFrame, data_root: str | Pa
     if lost := sum(held.incomplete.values()):
         reasons = ", ".join(f"{n} because {reason}" for reason, n in held.incomplete.items())
         warnings.append(f"{lost} {kind.name} near {params.name} are incomplete in {path.name}: {reasons}")
-    found = {"incomplete": dict(held.incomplete), "unmapped": round(share, 4), "warnings": warnings}
     columns, facts = by_meaning(held.features, kind, params.columns)
+    for name, of in facts.get("unused_columns", {}).items():
+        said = f"{path.name} has a column {name!r} with {of['count']:,} numbers ({', '.join(of['examples'])}, …)"
+        warnings.append(f"{said} that looks like a height and was not used: if it is one, name it in `columns`")
+    found = {"incomplete": dict(held.incomplete), "unmapped": round(share, 4), "warnings": warnings}
     layer = gpd.GeoDataFrame(columns, geometry=held.features.geometry.array, crs=held.features.crs)
     return layer, facts | {f"{name}_{kind.name}": value for name, value in found.items()}
 

@@ -11,7 +11,7 @@ from rfloc.city.columns import affirmed
 from rfloc.city.mesh import FOUNDATION
 from rfloc.config import CityParams, check
 from rfloc.errors import ConfigError, DataError
-from tests.city.maps import FRAME, city
+from tests.city.maps import FRAME, OsmMap, city
 
 STREET = LineString([(-80, -60), (80, -60)])
 
@@ -121,6 +121,7 @@ def test_columns_that_look_like_heights_are_named_until_the_city_says_what_they_
     rows, facts = built(path)
     assert facts["unused_columns"] == {name: {"count": 2, "examples": ["27.5", "8.0"]} for name in names}
     assert set(rows["height_source"]) == {"area"} and not facts["buildings_columns"]
+    assert any("'hoehe' with 2 numbers (27.5, 8.0, …) that looks like a height" in said for said in facts["warnings"])
     rows, facts = built(path, columns={"height": "hoehe", "levels": "nb_etages"})
     assert rows["height"].tolist() == [27.5, 13.0, 8.0] and "hoehe" not in facts["unused_columns"]
     assert facts["buildings_columns"] == {"height": ["hoehe"], "levels": ["nb_etages"]}
@@ -140,6 +141,16 @@ def test_names_in_other_cases_and_cut_to_ten_characters(tmp_path):
     rows, facts = built(squares(tmp_path / "b.geojson", **columns))
     assert rows["height"].tolist() == [9.0, 18.0, 15.0]
     assert facts["buildings_columns"]["levels"] == ["building_l"]
+
+
+def test_of_a_map_of_openstreetmap_parts_that_are_closed_ways_are_read(tmp_path):
+    town = OsmMap()
+    town.way(box(0, 0, 40, 20).exterior, building="church", height="60")
+    town.way(box(0, 0, 30, 20).exterior, **{"building:part": "yes", "height": "20"})
+    town.way(box(30, 0, 40, 20).exterior, **{"building:part": "yes", "height": "60", "building:min_level": "1"})
+    rows, facts = built(town.write(tmp_path / "b.osm"))
+    assert rows["height"].tolist() == [20.0, 60.0] and rows["base"].tolist() == [0.0, 3.0]
+    assert rows.area.round().tolist() == [600.0, 200.0] and facts["outlines_with_parts"] == 1
 
 
 def test_what_does_not_stand_above_ground_is_left_out_and_counted(tmp_path):
