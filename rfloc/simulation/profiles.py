@@ -42,43 +42,44 @@ def profiles(top: NDArray[Any], grid: Grid, start: tuple[ArrayLike, ...], end: t
     import mitsuba as mi
 
     lines = np.broadcast_arrays(*(v for x, y, z in (start, end) for v in (*grid.to_pixel(x, y), np.asarray(z, float))))
-    shape = lines[0].shape
     if lines[0].size == 0:
-        return Profile(*np.zeros((5, *shape)))
-    y0, x0, z0, y1, x1, z1 = (mi.Float64(np.ravel(v)) for v in lines)
-    roofs, rows, columns = mi.Float(np.ravel(top)), dr.opaque(mi.Int, grid.ny), dr.opaque(mi.Int, grid.nx)
+        return Profile(*np.zeros((5, *lines[0].shape)))
+    first = [np.floor(v) for v in lines[:2]]
+    row, column = (mi.Int(np.ravel(v).astype(np.int32)) for v in first)
+    y, x, z, dy, dx, dz = (mi.Float(np.ravel(v)) for v in (  # in single precision, and so from the first cell
+        lines[0] - first[0], lines[1] - first[1], lines[2], *(lines[k + 3] - lines[k] for k in range(3))))  # fmt: skip
+    roofs, rows, columns = mi.Float(np.ravel(top)), dr.opaque(mi.UInt, grid.ny), dr.opaque(mi.UInt, grid.nx)
+    slope = 1 / dr.select(dr.abs(dz) < 1e-6, -1e-6, dz)
 
-    def ahead(cell: Any, first: Any, length: Any) -> Any:
-        """Share of the line at which it leaves a row or column."""
-        return dr.select(length == 0, dr.inf, (mi.Float64(cell + dr.select(length > 0, 1, 0)) - first) / length)
+    def borders(d: Any, at: Any) -> tuple[Any, Any, Any]:
+        """Which way cells are numbered along the line, and the shares of it at the first border and between borders."""
+        none, ahead = d == 0, dr.select(d > 0, 1.0, 0.0)
+        return dr.select(d > 0, 1, -1), dr.select(none, dr.inf, (ahead - at) / d), dr.select(none, 0.0, 1 / dr.abs(d))
 
-    def step(row: Any, column: Any, at: Any, covered: Any, hidden: Any, slope: Any, edge: Any, beyond: Any, built: Any,
+    (up, row_at, row_by), (right, column_at, column_by) = borders(dy, y), borders(dx, x)
+
+    def step(i: Any, j: Any, at: Any, covered: Any, hidden: Any, edge: Any, beyond: Any, built: Any,
              volume: Any) -> tuple[Any, ...]:  # fmt: skip
-        by_row, by_column = ahead(row, y0, y1 - y0), ahead(column, x0, x1 - x0)
-        to = dr.clip(dr.minimum(by_row, by_column), at, 1.0)
-        there = (row >= 0) & (row < rows) & (column >= 0) & (column < columns)
-        height = mi.Float64(dr.gather(mi.Float, roofs, mi.UInt(row * columns + column), there))
-        height = dr.select(there, height, -dr.inf)
-        length, passed = to - at, (to > at) & (to < 1)
-        low = z0 + dr.select(z1 < z0, to, at) * (z1 - z0)
-        part = length * dr.clip((height - low) / dr.maximum(dr.abs(length * (z1 - z0)), 1e-9), 0.0, 1.0)
-        lean, roof = (height - z1) / (1 - to), passed & (height > LEAST_ROOF)
-        steeper, turn = passed & (lean > slope), by_row < by_column
+        next_row, next_column = row_at + i * row_by, column_at + j * column_by
+        turn = next_row < next_column
+        to = dr.clip(dr.select(turn, next_row, next_column), at, 1.0)
+        r, c = mi.UInt(row + up * i), mi.UInt(column + right * j)  # negative ones are huge
+        there = (r < rows) & (c < columns)
+        height = dr.select(there, dr.gather(mi.Float, roofs, r * columns + c, there), -dr.inf)
+        length, passed, under = to - at, (to > at) & (to < 1), (height - z) * slope  # where the line meets that height
+        part = dr.clip(dr.select(slope < 0, to - under, under - at), 0.0, length)
+        steeper = passed & ((height - z - dz) * beyond > (edge - z - dz) * (1 - to))
+        roof = passed & (height > LEAST_ROOF)
         return (
-            row + dr.select(turn, dr.select(y1 > y0, 1, -1), 0),
-            column + dr.select(turn, 0, dr.select(x1 > x0, 1, -1)),
-            to,
-            covered + part,
-            hidden + dr.select(passed, part, 0.0),
-            *(dr.select(steeper, new, old) for new, old in ((lean, slope), (height, edge), (1 - to, beyond))),
-            built + dr.select(roof, length, 0.0),
-            volume + dr.select(roof, length * height, 0.0),
-        )
+            i + dr.select(turn, 1, 0), j + dr.select(turn, 0, 1), to, covered + part,
+            hidden + dr.select(passed, part, 0.0), dr.select(steeper, height, edge), dr.select(steeper, 1 - to, beyond),
+            built + dr.select(roof, length, 0.0), volume + dr.select(roof, length * height, 0.0),
+        )  # fmt: skip
 
-    none = dr.zeros(mi.Float64, dr.width(x0))
-    state = mi.Int(dr.floor(y0)), mi.Int(dr.floor(x0)), none, none, none, none - dr.inf, none, none, none, none
+    none, nought = dr.zeros(mi.Float, dr.width(y)), dr.zeros(mi.Int, dr.width(y))
+    state = nought, nought, none, none, none, none - dr.inf, none + 1, none, none
     walked = dr.while_loop(state, lambda *state: state[2] < 1, step)
-    covered, hidden, _, edge, beyond, built, volume = (np.array(v).reshape(shape) for v in walked[3:])
+    covered, hidden, edge, beyond, built, volume = (np.array(v, float).reshape(lines[0].shape) for v in walked[3:])
     return Profile(covered, hidden, edge, beyond, volume / np.where(built > 0, built, 1.0))
 
 
