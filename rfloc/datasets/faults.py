@@ -58,7 +58,9 @@ def refuse(faults: Iterable[Fault], file: str, mend: str, called: Mapping[str, s
     lines = []
     for values, why, its_mend in faults:
         if len(values):
-            first = [value if isinstance(value, str) else f"{value:.12g}" for value in values.iloc[0]]
+            first = [
+                value if isinstance(value, str) else f"{value:.12g}".replace("nan", "") for value in values.iloc[0]
+            ]
             column, value = " and ".join(called.get(name, name) for name in values), " and ".join(map(repr, first))
             where = f"{at[0]} {values.index[0] + at[1]}" + f" and {len(values) - 1} more" * (len(values) > 1)
             lines.append(f"column {column} of {file} is {value} in {where}: {why}; {its_mend}")
@@ -108,9 +110,9 @@ def at_odds(table: pd.DataFrame, resource_blocks: int, *, nr: bool = False) -> I
     implied = 10 * np.log10(resource_blocks) + nrsrp - rssi
     least = KNOWN["ranges"]["nrsrq"][0]
     odd = implied.notna() & ~implied.between(least - ROUNDING, GREATEST_NRSRQ + ROUNDING)
-    blocks, mend = 10 ** ((nrsrq - nrsrp + rssi).median() / 10), "leave empty what stands for unknown"
-    if abs(np.log10(blocks / resource_blocks)) > ROUNDING / 20:
-        mend += f", or set radio.resource_blocks, now {resource_blocks}, to {blocks:.0f} as in the median row"
+    mend = f"leave empty what stands for unknown, or set radio.resource_blocks, now {resource_blocks}, to the table's"
+    if np.isfinite(blocks := 10 ** ((nrsrq - nrsrp + rssi).median() / 10)):
+        mend += f", {blocks:.0f} in the median row"
     said = f"10 lg({resource_blocks}) + NRSRP - RSSI"
     yield Fault(table.loc[odd, levels[:2]], f"NRSRQ = {said} lies in [{least}, -3] dB, -3 in an empty cell", mend)
     why = f"NRSRQ is not {said} within {ROUNDING:g} dB"

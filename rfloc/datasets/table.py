@@ -64,7 +64,8 @@ def _columns(path: Path, raw: pd.DataFrame) -> tuple[dict[str, str], list[str]]:
             f"lacks columns {', '.join(missing)}" if missing else f"has columns that are nearly ours: {', '.join(near)}"
         )
         why = f"it has {', '.join(raw)}; required: {', '.join(REQUIRED)}; ours: {', '.join(ours)}"
-        renames = ", ".join(f"{column} to {one}" for column, one in (maybe | near).items()) or "columns"
+        guess = pd.Series(maybe | near, dtype=object)
+        renames = ", ".join(f"{' or '.join(guess.index[guess == one])} to {one}" for one in guess.unique()) or "columns"
         mend = (
             f"rename {renames}, where that is what they hold (Level and Signal are RSRP in rows of LTE and NR alone; "
             "a bs_id may be put together, as MNC-eNodeB-PCI), or drop them; rfloc/datasets/columns.json explains each"
@@ -86,7 +87,7 @@ def read_table(path: Path, resource_blocks: int, *, reject: bool = False) -> Row
     rows.reject(blank(raw[called["nrsrp"]]), "nrsrp empty")
     rows.require(path.name, "check the export")
     place = rows.table[[called["ue_lat"], called["ue_lon"]]].set_axis(["ue_lat", "ue_lon"], axis=1)
-    words = place.apply(lambda said: said.astype(str).str.fullmatch(r"\D*[A-Za-z]\D*") & ~blank(said)).all(axis=1)
+    words = place.apply(lambda said: said.astype(str).str.fullmatch(r"\D+") & ~blank(said)).all(axis=1)
     raw = rows.table[~words]
     table, found = faults.numbers(raw, {ours: theirs for ours, theirs in called.items() if ours != "bs_id"})
     name = raw[called["bs_id"]].astype(str).str.strip()
@@ -94,7 +95,7 @@ def read_table(path: Path, resource_blocks: int, *, reject: bool = False) -> Row
     filled = raw[[theirs for ours, theirs in called.items() if ours not in OPTIONAL]]
     filled = filled.set_axis([ours for ours in called if ours not in OPTIONAL], axis=1)
     found += [
-        Fault(filled.loc[blank(filled[name]), [name]], "every row needs it", "fill it in, or drop it")
+        Fault(filled.loc[blank(filled[name]), [name]], "every row needs it", "fill it in or drop the row")
         for name in filled
     ]
     found.append(Fault(place[words], "the columns' names or units again", "delete the line"))

@@ -143,7 +143,7 @@ def test_what_a_table_does_not_know_is_asked_or_counted(
     own.drop(columns=["bs_lat", "bs_lon"]).to_csv(tmp_path / "own.csv", index=False)
     with pytest.raises(DataError, match=r"nothing of the campaign is left[\s\S]*campaign.positions: all"):
         read_campaign(params, RADIO, tmp_path, project_root, toy_city)
-    with pytest.raises(DataError, match=r"set radio.resource_blocks, now 50, to 83 as in the median row"):
+    with pytest.raises(DataError, match=r"set radio.resource_blocks, now 50, to the table's, 83 in the median row"):
         read_campaign(params, RadioParams(resource_blocks=50), tmp_path, project_root, toy_city)
 
 

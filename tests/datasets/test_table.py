@@ -110,8 +110,8 @@ def test_several_carriers_and_distant_levels_are_said(tmp_path: Path) -> None:
         (rows().drop(columns="nrsrp"), "lacks columns nrsrp"),
         (rows().rename(columns={"ue_lat": "lat"}), r"lacks columns ue_lat\n.*it has lat, ue_lon[\s\S]*lat to ue_lat"),
         (
-            rows().rename(columns={"nrsrp": "Level", "bs_id": "CellID"}),
-            r"lacks columns bs_id, nrsrp\n[\s\S]*rename CellID to bs_id, Level to nrsrp",
+            rows(eNB=7).rename(columns={"nrsrp": "Level", "bs_id": "CellID"}),
+            r"lacks columns bs_id, nrsrp\n[\s\S]*rename CellID or eNB to bs_id, Level to nrsrp",
         ),
         (rows(bs_azimut=90.0), "nearly ours: bs_azimut\n[\\s\\S]*rename bs_azimut to bs_azimuth"),
         (rows().iloc[:0], "nothing of the campaign is left in campaign.csv\n.*no rows"),
@@ -130,7 +130,7 @@ def test_several_carriers_and_distant_levels_are_said(tmp_path: Path) -> None:
             rows(nrsrq=-15.0),
             r"nrsrp and rssi and nrsrq of campaign.csv is '-80' and '-60' and '-15' in line 2 and 1 more",
         ),
-        (rows(nrsrq=-3.0), r"set radio.resource_blocks, now 1, to 158 as in the median row"),
+        (rows(nrsrq=-3.0), r"set radio.resource_blocks, now 1, to the table's, 158 in the median row"),
         (rows(rssi=1e-7), r"rssi of campaign.csv is '1e-07'[\s\S]*in mW"),
         (rows(rssi="−60"), "is '−60' in line 2 and 2 more: text with a typographic minus"),
         (rows(rssi="-60 dBm"), "is '-60 dBm' in line 2 and 2 more: text, more than a number[\\s\\S]*without its unit"),
@@ -139,7 +139,7 @@ def test_several_carriers_and_distant_levels_are_said(tmp_path: Path) -> None:
             rows(bs_azimuth="Omni"),
             "bs_azimuth of campaign.csv is 'Omni' in line 2 and 2 more: text; write a plain number",
         ),
-        (rows(ue_lat=[np.nan, 41.8, 41.8, 41.8]), "ue_lat of campaign.csv is 'nan' in line 2: every row needs it"),
+        (rows(ue_lat=[np.nan, 41.8, 41.8, 41.8]), "ue_lat of campaign.csv is '' in line 2: every row needs it"),
         (rows(bs_h=0.0), r"bs_h of campaign.csv is '0' in line 2 and 2 more: 'unknown'[\s\S]*leave the field empty"),
         (rows(bs_azimuth=-1), r"bs_azimuth of campaign.csv is '-1'[\s\S]*leave the field empty"),
         (
@@ -148,7 +148,7 @@ def test_several_carriers_and_distant_levels_are_said(tmp_path: Path) -> None:
         ),
         (rows(bs_lat=0.0, bs_lon=0.0), r"bs_lat and bs_lon of campaign.csv is '0' and '0' in line 2 and 2 more"),
         (rows(ue_lat=-1.0, ue_lon=-1.0), r"ue_lat and ue_lon of campaign.csv is '-1' and '-1'"),
-        (rows(bs_lon=np.nan), r"'41.869' and 'nan' in line 2 and 2 more: half a position"),
+        (rows(bs_lon=np.nan), r"'41.869' and '' in line 2 and 2 more: half a position"),
         (rows(bs_h=[25.0, 26.0, 25.0, 25.0]), "'007' has more than one bs_h: 25.0, 26.0"),
     ],
 )
