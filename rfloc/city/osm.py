@@ -184,6 +184,7 @@ def _read(params: CityParams, kind: Kind, frame: LocalFrame, data_root: str | Pa
     area = gpd.GeoSeries([shapely.box(*box_bounds(frame, box, params.margin + REACH))], crs=frame.crs)
     try:
         held = formats.read(path, kind, area)
+        reach = None if len(held.features) else formats.read(path, kind, None).features.total_bounds
     except formats.UNREADABLE as error:
         raise DataError(
             f"{path} can't be read as {kind.name}",
@@ -191,54 +192,52 @@ def _read(params: CityParams, kind: Kind, frame: LocalFrame, data_root: str | Pa
             "name a whole file of OpenStreetMap's formats (.osm, .osm.pbf) or GDAL's (.gpkg, .geojson, .shp), or a "
             "GeoParquet, with its CRS; it may be packed (.gz, .bz2)",
         ) from None
-    if held.features.empty:
-        west, south, east, north = held.extent
+    if reach is not None:
+        west, south, east, north = reach
         raise DataError(
             f"{path.name} has no {kind.name} near the box {box}",
             f"it covers lat {south:.4f}..{north:.4f}, lon {west:.4f}..{east:.4f}"
-            if np.isfinite(held.extent).all()
+            if np.isfinite(reach).all()
             else f"it can be read, but holds none at all (OpenStreetMap's tag is {' or '.join(map(repr, kind.marks))})",
             "these are metres: write it with the coordinate system that they are in"
             if max(abs(south), abs(north)) > 90
-            else "a box is lat_min, lat_max, lon_min, lon_max, and in a file x is the longitude; move the box, or name "
-            f"another file as the city's `{kind.name}`",
+            else "latitude and longitude are exchanged, in the box or in the file: a box is lat_min, lat_max, lon_min, "
+            "lon_max, and in a file x is the longitude"
+            if west <= frame.lat0 <= east and south <= frame.lon0 <= north
+            else f"move the box, or name another file as the city's `{kind.name}`",
         )
-    share, warnings = _unmapped(held, kind, params, frame, path.name)
-    if lost := sum(held.incomplete.values()):
-        reasons = ", ".join(f"{n} because {reason}" for reason, n in held.incomplete.items())
-        warnings.append(f"{lost} {kind.name} near {params.name} are incomplete in {path.name}: {reasons}")
     columns, facts = by_meaning(held.features, kind, params.columns)
+    facts |= _unmapped(held, kind, params, frame, path.name)
     for name, of in facts.get("unused_columns", {}).items():
         said = f"{path.name} has a column {name!r} with {of['count']:,} numbers ({', '.join(of['examples'])}, …)"
-        warnings.append(f"{said} that looks like a height and was not used: if it is one, name it in `columns`")
-    found = {"incomplete": dict(held.incomplete), "unmapped": round(share, 4), "warnings": warnings}
-    layer = gpd.GeoDataFrame(columns, geometry=held.features.geometry.array, crs=held.features.crs)
-    return layer, facts | {f"{name}_{kind.name}": value for name, value in found.items()}
+        facts[f"warnings_{kind.name}"].append(
+            f"{said} that looks like a height and was not used: if it is one, name it in `columns`"
+        )
+    return gpd.GeoDataFrame(columns, geometry=held.features.geometry.array, crs=held.features.crs), facts
 
 
-def _unmapped(
-    held: formats.Held, kind: Kind, params: CityParams, frame: LocalFrame, file: str
-) -> tuple[float, list[str]]:
-    """Share of a city's box outside the bounds that its map states, or its features have, and what is to be said."""
-    south, north, west, east = params.box or []
-    x_min, y_min, x_max, y_max = box_bounds(frame, [south, north, west, east])
-    degrees, metres = np.array([east - west, north - south]), np.array([x_max - x_min, y_max - y_min])
+def _unmapped(held: formats.Held, kind: Kind, params: CityParams, frame: LocalFrame, file: str) -> dict[str, Any]:
+    """What a map leaves out of a city's box or holds in part, as counts and as warnings (:func:`_read`)."""
+    south, north, west, east = box = params.box or []
+    edges = np.reshape(box_bounds(frame, box), (2, 2))  # (low or high, x or y) [m]
+    size, reach = edges[1] - edges[0], {kind.name: held.features.to_crs(frame.crs).total_bounds}
+    if held.stated and east <= 180:  # across the 180th meridian nobody knows which way round bounds are meant
+        w, s, e, n = np.clip(held.stated, [west, south] * 2, [east, north] * 2)
+        reach["bounds"] = np.array(box_bounds(frame, [s, n, w, e]))
     worst, warnings = 0.0, []
-    for what, most, bounds in ((kind.name, MAX_GAP, held.features.bounds), ("bounds", 0.01, [held.stated])):
-        each = np.array(bounds).reshape(-1, 4)
-        if not each.size:
-            continue
-        each[:, ::2] -= 360 * np.round((each[:, ::2] - west) / 360)  # a box may pass the 180th meridian
-        low = np.clip((each[:, :2].min(axis=0) - [west, south]) / degrees, 0, 1)
-        high = np.clip(([east, north] - each[:, 2:].max(axis=0)) / degrees, 0, 1)
-        low, high = low * (low > most), high * (high > most)
-        share = float(1 - np.prod(np.maximum(1 - low - high, 0)))
-        gaps = zip(("western", "southern", "eastern", "northern"), (*low, *high), (*metres, *metres), strict=True)
-        if ends := [f"the {side} {gap * edge:.0f} m" for side, gap, edge in gaps if gap]:
+    for what, bounds in reach.items():
+        gap = np.clip((bounds.reshape(2, 2) - edges) * [[1], [-1]] / size, 0, 1)
+        gap[gap <= (0.01 if what == "bounds" else MAX_GAP)] = 0
+        worst = max(worst, share := float(1 - np.prod(np.maximum(1 - gap.sum(axis=0), 0))))
+        metres = zip(("western", "southern", "eastern", "northern"), (gap * size).flat, strict=True)
+        if ends := [f"the {side} {m:.0f} m" for side, m in metres if m]:
             said = f"{share:.0%} of the box of {params.name} lies outside the {what} of {file}"
             warnings.append(f"{said}: no {kind.name} in {', '.join(ends)}")
-        worst = max(worst, share)
-    return worst, warnings
+    if held.incomplete:
+        reasons = ", ".join(f"{n} because {reason}" for reason, n in held.incomplete.items())
+        warnings.append(f"{held.incomplete.total()} {kind.name} of {params.name} are incomplete in {file}: {reasons}")
+    found = {"incomplete": dict(held.incomplete), "unmapped": round(worst, 4), "warnings": warnings}
+    return {f"{name}_{kind.name}": value for name, value in found.items()}
 
 
 def fetch(

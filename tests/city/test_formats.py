@@ -180,6 +180,14 @@ def test_metres_that_a_file_calls_degrees_are_named(tmp_path: Path) -> None:
         built(tmp_path / "m.geojson")
 
 
+def test_exchanged_coordinates_are_named(tmp_path: Path, reference: City) -> None:
+    folder = reference.folder.parents[1]
+    with pytest.raises(DataError, match=r"covers lat 44\.9[\s\S]*are exchanged, in the box or in the file"):
+        build_city(
+            "town", city(**dict.fromkeys(("buildings", "streets"), "town.osm"), box=BOX[2:] + BOX[:2]), folder, tmp_path
+        )
+
+
 def test_a_city_without_a_place_to_stand_is_an_error(tmp_path: Path) -> None:
     osm = OsmMap()
     osm.way(HOUSE.exterior, building="house")
