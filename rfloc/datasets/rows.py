@@ -115,8 +115,9 @@ def _stations(rows: pd.DataFrame, frame: LocalFrame, power_dbm: float) -> tuple[
     lines = []
     for name in said.columns[1:]:
         values = said.dropna(subset=name).groupby("bs_id")[name].unique()
-        for cell, several in values[values.map(len) > 1].head(3).items():
-            lines.append(f"cell {cell!r} has more than one {name}: {', '.join(map(str, several[:3]))}")
+        if len(values := values[values.map(len) > 1]):
+            example = f"{values.index[0]!r} has {', '.join(map(str, values.iloc[0][:3]))}"
+            lines.append(f"{len(values)} cells have more than one {name}: {example}")
     if lines:
         why = f"a cell stands in one place, within {SAME_MAST:g} m, with one height, azimuth and power"
         raise DataError("\n".join(lines), why, "give sectors and operators ids of their own, or settle on one value")

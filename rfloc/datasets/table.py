@@ -60,9 +60,7 @@ def _columns(path: Path, raw: pd.DataFrame) -> tuple[dict[str, str], list[str]]:
     near = {column: absent[names[0]] for column, names in found.items() if names}
     missing = [one for one in REQUIRED if one not in called]
     if missing or near:
-        what = (
-            f"lacks columns {', '.join(missing)}" if missing else f"has columns that are nearly ours: {', '.join(near)}"
-        )
+        what = f"lacks columns {', '.join(missing)}" if missing else f"has columns nearly ours: {', '.join(near)}"
         why = f"it has {', '.join(raw)}; required: {', '.join(REQUIRED)}; ours: {', '.join(ours)}"
         guess = pd.Series(maybe | near, dtype=object)
         renames = ", ".join(f"{' or '.join(guess.index[guess == one])} to {one}" for one in guess.unique()) or "columns"

@@ -93,7 +93,7 @@ def test_cells_may_have_no_position_or_nearly_one(tmp_path: Path) -> None:
     assert some.identical(first)  # one row says where the cell stands
     near, report = read(tmp_path, rows(bs_lat=[41.869, 41.869003, 41.869, 41.872]))  # a third of a metre
     assert report["stations_at_a_median_position"] == 1 and abs(near["bs_y"] - first["bs_y"]).item() < 0.4
-    with pytest.raises(DataError, match=r"'007' has more than one position: 41.869 12.459, 41.8691 12.459"):
+    with pytest.raises(DataError, match=r"one position: '007' has 41.869 12.459, 41.8691 12.459"):
         read(tmp_path, rows(bs_lat=[41.8690, 41.8691, 41.8690, 41.8720]))
 
 
@@ -149,7 +149,7 @@ def test_several_carriers_and_distant_levels_are_said(tmp_path: Path) -> None:
         (rows(bs_lat=0.0, bs_lon=0.0), r"bs_lat and bs_lon of campaign.csv is '0' and '0' in line 2 and 2 more"),
         (rows(ue_lat=-1.0, ue_lon=-1.0), r"ue_lat and ue_lon of campaign.csv is '-1' and '-1'"),
         (rows(bs_lon=np.nan), r"'41.869' and '' in line 2 and 2 more: half a position"),
-        (rows(bs_h=[25.0, 26.0, 25.0, 25.0]), "'007' has more than one bs_h: 25.0, 26.0"),
+        (rows(bs_h=[25.0, 26.0, 25.0, 25.0]), "1 cells have more than one bs_h: '007' has 25.0, 26.0"),
     ],
 )
 def test_refuses_what_it_cannot_mean(tmp_path: Path, table: pd.DataFrame, message: str) -> None:
@@ -166,6 +166,8 @@ def test_refuses_what_it_cannot_mean(tmp_path: Path, table: pd.DataFrame, messag
         (["26201000000000100", "26201000000000200", "1", "2"], "15 digits"),
         (["Jan 2", "a", "b", "c"], "date"),
         (["01. Mrz", "a", "b", "c"], "date"),
+        (["1-Feb-24", "a", "b", "c"], "date"),
+        (["1/2/2024", "a", "b", "c"], "date"),
         (["2024-02-01 00:00:00", "a", "b", "c"], "date"),
         (["#####", "a", "b", "c"], "could not show"),
         (["2147483647", "a", "b", "c"], "'unknown'"),
