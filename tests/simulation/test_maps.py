@@ -109,6 +109,8 @@ def test_stated_error_is_the_spread_of_seeds(toy_city: City, diffuse: bool):
     assert np.median(spread / gain.mean(0)[reached]) > 0.01  # another seed gives other rays
     assert 0.75 < np.median(stated / spread) < 1.3
     np.testing.assert_array_equal(np.isnan(error), gain == 0)
+    two, more = maps.beyond_errors(runs[0], runs[1]).items()
+    assert two[0] == "2.0" and two[1] >= more[1] and more[1] < 0.12
 
 
 def test_rays_go_where_the_map_is(toy_city: City):
