@@ -5,29 +5,34 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 TORCH := $(shell grep -E '^torch==' constraints.txt)
 TORCH_CPU_INDEX := https://download.pytorch.org/whl/cpu
-HERE := $(patsubst %/,%,$(dir $(abspath $(lastword $(MAKEFILE_LIST)))))
 
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .ONESHELL:
 .SILENT:
 .DEFAULT_GOAL := help
-.PHONY: help setup book test repro lint deps fetch clean
+.PHONY: help git setup book test repro lint deps fetch clean
 
 # Commands that the pipeline starts by name (rfloc, dvc) are those of the environment.
-export PATH := $(HERE)/$(BIN):$(PATH)
+export PATH := $(CURDIR)/$(BIN):$(PATH)
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 # Published files and weights that lie beside the checkout are used where nothing else is named.
 ifndef RFLOC_DATA
-ifneq ($(wildcard $(HERE)/../shared/data),)
-export RFLOC_DATA := $(abspath $(HERE)/../shared/data)
+ifneq ($(wildcard ../shared/data),)
+export RFLOC_DATA := $(shell cd ../shared/data && pwd)
 endif
 endif
 ifndef RFLOC_WEIGHTS
-ifneq ($(wildcard $(HERE)/../shared/weights),)
-export RFLOC_WEIGHTS := $(abspath $(HERE)/../shared/weights)
+ifneq ($(wildcard ../shared/weights),)
+export RFLOC_WEIGHTS := $(shell cd ../shared/weights && pwd)
 endif
+endif
+
+# make passes over what it does not know, and paths with spaces it splits but for those of CURDIR.
+GIVEN := $(foreach v,$(.VARIABLES),$(if $(filter command,$(firstword $(origin $(v)))),$(v)))
+ifneq ($(filter-out PYTHON RFLOC_DATA RFLOC_WEIGHTS MAKE% -*-%,$(GIVEN)),)
+$(error make knows PYTHON, RFLOC_DATA and RFLOC_WEIGHTS, not $(filter-out PYTHON RFLOC_DATA RFLOC_WEIGHTS MAKE% -*-%,$(GIVEN)): parameters go to 'rfloc params')
 endif
 
 # $(call say,what) and $(call done,what): what is being done, and how long it took.
@@ -50,7 +55,7 @@ $(STAMP): constraints.txt pyproject.toml
 	  echo "$(PYTHON) cannot make a virtual environment: install python3-venv, or name another: make PYTHON=python3.11" >&2
 	  exit 1
 	}
-	pip=("$(HERE)/$(BIN)/python" -m pip)
+	pip=("$(CURDIR)/$(BIN)/python" -m pip)
 	"$${pip[@]}" install -q -c constraints.txt setuptools wheel
 	if "$${pip[@]}" show -q torch 2>/dev/null; then
 	  echo "torch is there"
@@ -78,7 +83,14 @@ $(STAMP): constraints.txt pyproject.toml
 	touch $@
 	$(call done,environment ready)
 
-repro: setup  ## run what params.yaml asks for and is not done yet
+# A download without git: DVC cannot run there.
+git:
+	test -e .git || {
+	  echo "no git repository: clone it, or in this folder: git init && git add -A && git commit -m start (DVC needs git)" >&2
+	  exit 1
+	}
+
+repro: git setup  ## run what params.yaml asks for and is not done yet
 	$(call say,running the pipeline)
 	dvc repro
 	$(call done,pipeline)
@@ -98,7 +110,7 @@ lint: setup  ## style and types
 deps: setup  ## write the files of rfloc that each page uses into dvc.yaml
 	python -m tests.deps
 
-test: lint  ## everything that is checked, the smoke pipeline and the book included
+test: git lint  ## everything that is checked, the smoke pipeline and the book included
 	$(call say,running the tests)
 	pytest -n 2 --dist loadgroup
 	$(call done,tests)

@@ -5,13 +5,20 @@ from __future__ import annotations
 import importlib.util
 import platform
 import shutil
+import subprocess
 import sys
 from collections.abc import Iterator
 from importlib import metadata
+from pathlib import Path
 from typing import NamedTuple
 
 from rfloc import backend, config
-from rfloc.errors import ConfigError
+from rfloc.config.compose import require_composed
+from rfloc.errors import ConfigError, RFLocError
+from rfloc.pipeline import inputs, record
+
+#: Free space that a run at scale demo and its environment want [GiB].
+DISK = 5
 
 
 class Finding(NamedTuple):
@@ -36,29 +43,44 @@ def findings() -> Iterator[Finding]:
             yield Finding(package, metadata.version(package))
         except metadata.PackageNotFoundError:
             yield Finding(package, "not installed", "make setup")
+    pip = subprocess.run([sys.executable, "-m", "pip", "check"], capture_output=True, text=True, check=False)
+    yield Finding("packages", pip.stdout.strip().partition("\n")[0], "make setup" if pip.returncode else "")
     if importlib.util.find_spec("torch"):
         import torch
 
         gpu = torch.cuda.get_device_name() if torch.cuda.is_available() else "none: training runs on the CPU"
         yield Finding("GPU for training", gpu)
-    git = shutil.which("git")
-    yield Finding("git", git or "not found", "" if git else "apt-get install git (DVC needs it)")
-    yield from _project()
-    names = ("chromium", "chromium-browser", "google-chrome", "chrome")
-    browser = next((path for path in map(shutil.which, names) if path), None)
-    mend = "" if browser else "apt-get install chromium (for the checks of the book's pages)"
-    yield Finding("Chromium", browser or "not found", mend, needed=False)
-
-
-def _project() -> Iterator[Finding]:
-    """The project folder, its parameters, and where data and weights come from."""
+    for names, mend, needed in (
+        (("rfloc",), "source .venv/bin/activate (stages are started by that name)", True),
+        (("git",), "apt-get install git (DVC needs it)", True),
+        (
+            ("chromium", "chromium-browser", "google-chrome", "chrome"),
+            "apt-get install chromium (to check pages)",
+            False,
+        ),
+    ):
+        found = next((path for path in map(shutil.which, names) if path), None)
+        yield Finding(names[0], found or "not found", "" if found else mend, needed)
     try:
-        root = config.project_root()
-        params = config.read(root / "params.yaml")
+        yield from _project(config.project_root())
     except ConfigError as error:
         yield Finding("project", error.what, error.mend)
-        return
+
+
+def _project(root: Path) -> Iterator[Finding]:
+    """The project folder, its parameters, and the files that it does not hold."""
+    yield Finding("git repository", str(root), "" if (root / ".git").exists() else record.NO_GIT)
+    free = shutil.disk_usage(root).free / 2**30
+    yield Finding(
+        "disk", f"{free:.0f} GiB free", "" if free > DISK else f"free {DISK} GiB: scale demo fills half of it"
+    )
+    params = config.read(root / "params.yaml")
     yield Finding("project", f"{root}, scale {params.scale}")
+    try:
+        require_composed(root)
+        yield Finding("params.yaml", "as conf/ composes it, or set by hand")
+    except ConfigError as error:
+        yield Finding("params.yaml", error.what, error.mend)
     rome, weights = config.data_root(params.data, root) / "rome", config.weights_root(params.data)
     for name, folder, mend in (
         ("Rome data", rome, "set data.root or RFLOC_DATA, or `rfloc fetch rome`"),
@@ -66,6 +88,12 @@ def _project() -> Iterator[Finding]:
     ):
         there = folder is not None and folder.is_dir() and any(folder.iterdir())
         yield Finding(name, str(folder) if there else f"nothing at {folder}", "" if there else mend, needed=False)
+    for name in inputs.names_of(params, fetched=False):
+        try:
+            held = inputs.hashes(name, params, root)
+            yield Finding(f"files: {name}", ", ".join(f"{file} {said[7:15]}" for file, said in held.items()) or "none")
+        except RFLocError as error:
+            yield Finding(f"files: {name}", error.what, error.mend)
 
 
 def report() -> int:

@@ -117,8 +117,17 @@ def test_cost_without_a_city_says_which_stage_makes_one(clone, probed, capsys):
     assert "dvc repro" in capsys.readouterr().err and not probed
 
 
-def test_doctor_reports_what_is_there(clone, capsys, monkeypatch):
+@pytest.fixture
+def whole(clone, project_root, monkeypatch):
+    """A clone with git and data, as doctor wants it."""
     monkeypatch.delenv("RFLOC_DATA", raising=False)
+    (clone / ".git").mkdir()
+    shutil.copytree(project_root / "data/toy", clone / "data/toy")
+    return clone
+
+
+def test_doctor_reports_what_is_there(whole, capsys):
+    clone = whole
     assert main(["doctor"]) == 0
     out = capsys.readouterr().out
     names = "Python", "ray tracing", "torch", "sionna-rt", "jupyter-book", "dvc", "project", "Rome data", "weights"
@@ -128,18 +137,30 @@ def test_doctor_reports_what_is_there(clone, capsys, monkeypatch):
 
 
 @pytest.mark.parametrize(
+    ("break_it", "said"),
+    [
+        (lambda clone: (clone / ".git").rmdir(), "git init"),
+        (lambda clone: (clone / "data/toy/streets.geojson").unlink(), "there is no file toy/streets.geojson"),
+        (
+            lambda clone: (clone / "conf/variant/default.yaml").write_text("# @package _global_\nseed: 8\n"),
+            "rfloc params scale=smoke",
+        ),
+        (lambda clone: (clone / "params.yaml").write_text("scale: demo\n"), "parameter data: Field required"),
+    ],
+)
+def test_doctor_asks_what_the_commands_will_ask(whole, capsys, break_it, said):
+    break_it(whole)
+    assert main(["doctor"]) == 1
+    assert said in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
     ("problem", "mend"),
     [("no usable LLVM\n  why:  too old\n  mend: install one", "install one"), ("no mitsuba", "make setup")],
 )
-def test_doctor_gives_the_mend_and_fails_where_the_demo_cannot_run(clone, capsys, monkeypatch, problem, mend):
+def test_doctor_gives_the_mend_and_fails_where_the_demo_cannot_run(whole, capsys, monkeypatch, problem, mend):
     monkeypatch.setattr(doctor.backend, "describe", lambda: {"problem": problem})
     assert main(["doctor"]) == 1
     out = capsys.readouterr().out
     assert problem.splitlines()[0] in out and f"-> {mend}" in out
     assert "cannot run before this is mended: ray tracing." in out
-
-
-def test_doctor_says_what_a_broken_parameter_file_lacks(clone, capsys):
-    (clone / "params.yaml").write_text("scale: demo\n")
-    assert main(["doctor"]) == 1
-    assert "parameter data: Field required" in capsys.readouterr().out

@@ -48,9 +48,10 @@ def files_of(name: str, params: config.Params, root: Path) -> dict[str, Path]:
     raise ConfigError(f"there is no input {name!r}", "", nearest(name, names_of(params)))
 
 
-def names_of(params: config.Params) -> list[str]:
-    """Every name that :func:`files_of` takes."""
-    return [*(f"maps/{city}" for city in params.cities), "campaign", "weights", "oslo"]
+def names_of(params: config.Params, *, fetched: bool = True) -> list[str]:
+    """Every name that :func:`files_of` takes, or those of which nothing is fetched."""
+    there = [f"maps/{key}" for key, city in params.cities.items() if fetched or city.source != "overpass"]
+    return [*there, "campaign", "weights", *(["oslo"] if fetched else [])]
 
 
 def _files(names: Iterable[str], data: Path, root: Path) -> dict[str, Path]:

@@ -34,6 +34,8 @@ PACKAGES = (
     "rfloc", "torch", "lightning", "transformers", "sionna-rt", "mitsuba", "drjit", "karellen-llvm-core", "numpy",
     "scipy", "xarray", "zarr", "scikit-learn", "shapely", "geopandas", "rasterio", "dvc", "papermill", "nbclient",
 )  # fmt: skip
+#: What to do with a download that is no clone.
+NO_GIT = "clone it, or in its folder: git init && git add -A && git commit -m start (DVC and provenance need git)"
 #: Keys of results that say how long something took, or whether it was kept or resumed.
 _TIME = re.compile(r"(^|_)(s|seconds)$|^traced_now$|^resumed_at$")
 #: What makes the code: a change here, and the revision no longer tells what ran.

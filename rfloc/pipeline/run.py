@@ -179,6 +179,8 @@ def run(
             where = files.trial(root, out.parent)
         made_by = record.begin(root, stage or out.stem, notebook, params, values)
         print(f"{notebook.name}: scale {params.scale}", flush=True)
+        if made_by["revision"] is None:
+            print(f"no git repository: {record.NO_GIT}", flush=True)
         write_notebook(execute(notebook, values, root, where / "build" / "failed" / out.name), out)
         said = record.finish(where, made_by)
     print(f"{notebook.name}: done in {said['wall_time_s']:.1f} s, {said['peak_memory_mib']} MiB", flush=True)

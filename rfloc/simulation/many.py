@@ -6,6 +6,7 @@ Dask runs processes of this machine by default, SLURM's jobs as Dask's own confi
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import functools
 import logging
@@ -101,12 +102,14 @@ def _workers(engine: EngineParams) -> int:
 
 @functools.cache
 def _local(workers: int) -> Client:
+    """Processes of this machine; what goes wrong in them futures tell, so that Dask logs nothing of its own."""
     from distributed import Client, LocalCluster
 
     cluster = LocalCluster(
-        n_workers=workers, threads_per_worker=1, processes=True, silence_logs=logging.ERROR, config=_MEMORY,
+        n_workers=workers, threads_per_worker=1, processes=True, silence_logs=logging.CRITICAL, config=_MEMORY,
         scheduler_kwargs={"dashboard": False, "dashboard_address": ":0"},
     )  # fmt: skip
+    atexit.register(logging.disable, logging.CRITICAL)  # runs before Dask's own end, of which it logs tracebacks
     return Client(cluster, set_as_default=False)
 
 
