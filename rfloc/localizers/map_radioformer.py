@@ -33,7 +33,7 @@ DINOV2 = {"dinov2-small": (384, 12, 6), "dinov2-base": (768, 12, 12), "dinov2-la
 
 
 def normalise(rf: Tensor, there: Tensor) -> Tensor:
-    """Features (..., 4) minus mean over standard deviation of the Rome measurements, 0 where they are not there."""
+    """Features (..., 4) minus mean over standard deviation of Rome's training UEs, 0 where they are not there."""
     mean, std = (torch.tensor(values, dtype=rf.dtype, device=rf.device) for values in (RF_MEAN, RF_STD))
     return torch.where(there, (rf - mean) / std, 0.0)
 

@@ -17,6 +17,8 @@ from rfloc.config import CampaignParams, CityParams, RadioParams
 from rfloc.datasets.measured import read_campaign
 from rfloc.datasets.positions import estimate_positions
 from rfloc.errors import ConfigError, DataError
+from rfloc.schema import FEATURES
+from rfloc.splits import make_split
 from tests.datasets.files import CROP, FRAME, MAT, TABLE, cell_array, cell_table, city, matrices, write_crop, write_mat
 
 RADIO = RadioParams()
@@ -197,3 +199,16 @@ def test_nrsrq_follows_from_the_resource_blocks_of_the_scale(
     gap = (links["nrsrq"] - (links["nrsrp"] - links["rssi"])).values
     blocks = 10 ** (np.nanmedian(gap) / 10)
     assert blocks == pytest.approx(params.radio.resource_blocks, rel=0.05)
+
+
+def test_means_and_deviations_of_features_are_those_of_training_ues(
+    rome_data: Path, rome: City, project_root: Path, tmp_path: Path
+) -> None:
+    params = config.read(compose(project_root, ["scale=rome"], tmp_path / "params.yaml"))
+    links, _ = read_campaign(params.campaign, params.radio, rome_data, project_root, rome)
+    train = make_split(links, params.splits, params.seed)["role"].values == "train"
+    boxes = yaml.safe_load((project_root / "conf/splits/rome_paper.yaml").read_text())
+    assert links["ue_lat"].values.min() > max(boxes["test_box"][1], boxes["val_box"][1]) + 0.01  # a kilometre north
+    for name, about in FEATURES.items():
+        values = links[name].values[train]
+        assert (about.mean, about.sd) == pytest.approx((np.nanmean(values), np.nanstd(values)), abs=0.051)
