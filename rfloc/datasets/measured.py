@@ -56,7 +56,7 @@ def read_campaign(
     rows.report["reports_under_sensitivity"] = len(weak)
     if len(weak):
         said = f"{len(weak)} of {len(rows.table)} reports lie under radio.sensitivity_dbm = {radio.sensitivity_dbm:g}"
-        mend = f"silence is taken for less than that. Set it to the receiver's; the weakest report is {weak.min():g} dBm"
+        mend = f"silence is taken for less. Set it to the receiver's; the weakest report is {weak.min():g} dBm"
         rows.notes.append(f"{said}: {mend}")
     links, counts = links_from_rows(
         rows.table, city.frame, radio.carrier_hz, city.key, source=source, power_dbm=radio.power_dbm
