@@ -11,7 +11,7 @@ SHELL := /bin/bash
 .ONESHELL:
 .SILENT:
 .DEFAULT_GOAL := help
-.PHONY: help git setup book test repro lint deps fetch clean
+.PHONY: help git setup book seeds test repro lint deps fetch clean
 
 # Commands that the pipeline starts by name (rfloc, dvc) are those of the environment.
 export PATH := $(CURDIR)/$(BIN):$(PATH)
@@ -99,6 +99,11 @@ book: repro  ## run the pipeline, build the book, print its first page
 	$(call say,building the book)
 	rfloc book
 	$(call done,book)
+
+seeds: repro  ## train every experiment from five seeds: how much of Table 1 is luck
+	$(call say,training from five seeds)
+	rfloc seeds
+	$(call done,seeds)
 
 lint: setup  ## style and types
 	$(call say,checking style and types)

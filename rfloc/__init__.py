@@ -8,4 +8,9 @@ Data flows one way through the package; each room imports only rooms named befor
 Importing :mod:`rfloc` is cheap: Sionna RT, torch and Lightning are imported where they are used.
 """
 
+import os
+
+# Threads that wait for work sleep, so that a neighbour on the machine costs his share: read when torch is imported.
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+
 __version__ = "0.1.0"

@@ -1,4 +1,4 @@
-"""The command `rfloc`: doctor, fetch, params, inputs, run, cost, book, verify."""
+"""The command `rfloc`: doctor, fetch, params, inputs, run, cost, seeds, book, verify."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pathlib import Path
 
 from rfloc import __version__, config, doctor
 from rfloc.config.compose import compose
-from rfloc.errors import RFLocError
+from rfloc.errors import ConfigError, RFLocError, nearest
 
 #: Stations a city of B where they are measured, of which `rfloc cost` reads nothing: the paper's.
 MEASURED_STATIONS = 19.0
@@ -56,6 +56,9 @@ def _parser() -> argparse.ArgumentParser:
     cost.add_argument("--samples", type=_many, default=1_000_000, help="rays a station of the probe (default: 1000000)")
     inputs = command("inputs", _inputs, "link and hash the files outside of git that params.yaml names, for dvc")
     inputs.add_argument("names", nargs="*", metavar="name", help="maps/<city>, campaign, weights, oslo (default: all)")
+    seeds = command("seeds", _seeds, "train the experiments from several seeds: how much of Table 1 is luck")
+    seeds.add_argument("experiments", nargs="*", metavar="experiment", help="keys in `experiments` (default: all)")
+    seeds.add_argument("--seeds", type=int, default=5, help="how many, from the project's seed on (default: 5)")
     command("book", _book, "build the book from what the pipeline made")
     command("verify", _verify, "check that results/ is what the pipeline wrote")
     return parser
@@ -114,6 +117,21 @@ def _cost(args: argparse.Namespace) -> int:
         costs[scale] = estimate(sizes(asked, stations), asked.engine, probe)
     print(f"one worker in {probe.name}:\n{probe.round(3).to_string()}\n")
     print(pd.concat(costs).to_string(float_format="{:,.1f}".format, sparsify=False))
+    return 0
+
+
+def _seeds(args: argparse.Namespace) -> int:
+    from rfloc.files import load_json, save_json
+    from rfloc.studies.seeds import seeds_study
+
+    root = config.project_root()
+    params = config.read(root / "params.yaml")
+    if unknown := [key for key in args.experiments if key not in params.experiments]:
+        raise ConfigError(f"there is no experiment {unknown[0]!r}", "", nearest(unknown[0], params.experiments))
+    path = root / "results" / params.scale / "seeds.json"
+    held = load_json(path) if path.is_file() else {}
+    found = seeds_study(root / "build", params, args.experiments or list(params.experiments), args.seeds)
+    print(save_json({key: value for key, value in (held | found).items() if key in params.experiments}, path))
     return 0
 
 

@@ -286,6 +286,7 @@ class CropParams(Section):
 class ModelParams(Section):
     """MapRadioFormer+ (paper section 6)."""
 
+    recipe: Literal["ours", "paper"]  #: ours: a pair score's logits are added; paper: the transformer alone
     backbone: Literal["small", "dinov2-small", "dinov2-base", "dinov2-large"]  #: image trunk
     pretrained: bool  #: load DINOv2 weights from data.weights
     width: Count  #: small: hidden width

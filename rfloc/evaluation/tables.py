@@ -27,6 +27,10 @@ REFERENCE = "centre"
 TRIVIAL = ("centre", "street_median", "centroid", "centroid_mix", "strongest")
 
 
+#: What the label of a network says that has not left the plateau (:class:`~rfloc.evaluation.plateau.Learned`).
+PLATEAU = " (not learned: streets alone)"
+
+
 class Method(NamedTuple):
     """How a method is named and drawn: label, colour (a name of Okabe and Ito's palette), line style and marker."""
 
@@ -52,6 +56,10 @@ METHODS = {
     "posterior_nominal": Method("posterior on maps, nominal poses", "orange", ":", "P"),
     "posterior_calibrated": Method("posterior on maps, calibrated poses", "orange", "--", "p"),
     "posterior_true": Method("posterior on maps, true poses (oracle)", "orange", "-", "h", oracle=True),
+    "pair_A": Method("A, pair score", "purple", "-.", "D"),
+    "pair_B": Method("B zero-shot, pair score", "sky", "-.", "D"),
+    "pair_Bp": Method("B′ zero-shot, pair score", "blue", "-.", "D"),
+    "pair_C": Method("C zero-shot, pair score", "green", "-.", "D"),
     "A": Method("A", "purple", "-", "o"),
     "B": Method("B zero-shot", "sky", "--", "s"),
     "Bp": Method("B′ zero-shot", "blue", "--", "s"),
@@ -107,6 +115,7 @@ class Row:
     known: Score
     unknown: Score
     oracle: bool = False
+    left_plateau: bool | None = None  #: a network's: it learned from signals, not streets alone
     paper_known: float | None = None
     paper_unknown: float | None = None
 
@@ -153,7 +162,8 @@ def table1(
 ) -> list[Row]:
     """Rows of Table 1, of predictions by key, all on the same crops; one of them is the crop centre (else DataError).
 
-    `labels` names experiments by key. `paper` puts the paper's numbers beside: they are of its home city alone.
+    `labels` names experiments by key; one whose predictions say that it has not left the plateau says so in its label.
+    `paper` puts the paper's numbers beside: they are of its home city alone.
     """
     if REFERENCE not in predictions:
         raise DataError(f"Table 1 has no row {REFERENCE!r}", "every row is compared with guessing the crop's centre")
@@ -163,8 +173,9 @@ def table1(
         method = METHODS.get(key, Method(key, "black", "-", "o"))
         beside = {f"paper_{street}": printed.get(key, {}).get(street) if paper else None for street in STREETS}
         scores = {street: score(found, predictions[REFERENCE], street, params, seed) for street in STREETS}
-        label = (labels or {}).get(key, method.label)
-        rows.append(Row(key=key, label=label, oracle=method.oracle, **beside, **scores))  # type: ignore[arg-type]
+        label, left = (labels or {}).get(key, method.label), found.attrs.get("left_plateau")
+        label += PLATEAU if left is False else ""
+        rows.append(Row(key=key, label=label, oracle=method.oracle, left_plateau=left, **beside, **scores))  # type: ignore[arg-type]
     return rows
 
 

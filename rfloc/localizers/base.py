@@ -16,7 +16,10 @@ from rfloc.errors import DataError
 class Localizer(Protocol):
     """What every localizer offers."""
 
-    name: str
+    @property
+    def name(self) -> str:
+        """What tables and messages call it."""
+        ...
 
     def posterior(self, batch: Batch) -> NDArray[np.floating]:
         """Probabilities over the crop grid, (B, G, G) with G = `crops.output`, row 0 = north, each summing to 1."""

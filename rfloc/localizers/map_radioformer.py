@@ -4,7 +4,8 @@ One code path serves all sizes: the trunk is always `transformers.Dinov2Model`, 
 (`backbone="small"`) or with DINOv2's own configuration, where pretrained weights fit in. Choices that differ from the
 released code: radio features are divided by their standard deviation (not the variance), a missing feature is told by
 an indicator (not by a zero), padded stations get no attention at all, every layer counts once in the mean over layers,
-the positional encoding is on, and the second image channel holds the streets.
+the positional encoding is on, and the second image channel holds the streets. With `recipe="ours"` the logits of a pair
+score are added: alone, the transformer learns where streets are and, by luck of the seed, what levels mean.
 """
 
 from __future__ import annotations
@@ -19,29 +20,22 @@ from torch import Tensor, nn
 
 from rfloc.config import CropParams, ModelParams
 from rfloc.errors import ConfigError, TrainingError
+from rfloc.localizers.pair import RF_MEAN, PairScore, normalise
 from rfloc.localizers.vit import Head, draw_stations, sinusoids
-from rfloc.schema import FEATURES
 
 if TYPE_CHECKING:
     from transformers import Dinov2Model
-
-#: Mean and standard deviation of the radio features [dBm/dB]; the released code divides by the squares of the latter.
-RF_MEAN, RF_STD = ([getattr(about, name) for about in FEATURES.values()] for name in ("mean", "sd"))
 
 #: Hidden width, layers and heads of the published DINOv2 trunks (patch 14, trained at 518 px).
 DINOV2 = {"dinov2-small": (384, 12, 6), "dinov2-base": (768, 12, 12), "dinov2-large": (1024, 24, 16)}
 
 
-def normalise(rf: Tensor, there: Tensor) -> Tensor:
-    """Features (..., 4) minus mean over standard deviation of Rome's training UEs, 0 where they are not there."""
-    mean, std = (torch.tensor(values, dtype=rf.dtype, device=rf.device) for values in (RF_MEAN, RF_STD))
-    return torch.where(there, (rf - mean) / std, 0.0)
-
-
 class MapRadioFormer(nn.Module):
     """The network (paper section 6), made by :func:`build_model`; `mlp` are widths of the radio MLP's hidden layers."""
 
-    def __init__(self, trunk: Dinov2Model, mlp: list[int], pixels: int, patch: int, output: int) -> None:
+    def __init__(
+        self, trunk: Dinov2Model, mlp: list[int], pixels: int, patch: int, output: int, paired: bool = False
+    ) -> None:
         super().__init__()
         config = trunk.config
         self.output, self.patches = output, pixels // patch
@@ -51,6 +45,7 @@ class MapRadioFormer(nn.Module):
         hidden = [m for a, b in pairwise(widths) for m in (nn.Linear(a, b), nn.ReLU())]
         self.radio = nn.Sequential(*hidden, nn.Linear(widths[-1], config.hidden_size))
         self.head = Head(config.hidden_size, len(self.layers) + 1, self.patches, pixels, output)
+        self.pair = PairScore(output) if paired else None  # last: the other weights are the paper's recipe's
 
     @staticmethod
     def encode_image(
@@ -68,8 +63,8 @@ class MapRadioFormer(nn.Module):
         seen_image = self.encode_image(image, bs_xy, rf, rf_mask, bs_mask, size)
         patches = self.embeddings(seen_image)  # [batch, CLS + patches^2, width]
         there = rf_mask & bs_mask.unsqueeze(-1)
-        rf, xy = normalise(rf, there), torch.where(bs_mask.unsqueeze(-1), bs_xy / size.reshape(-1, 1, 1), 0.0)
-        radio = self.radio(torch.cat((xy, rf, there.to(rf.dtype)), -1))
+        xy = torch.where(bs_mask.unsqueeze(-1), bs_xy / size.reshape(-1, 1, 1), 0.0)
+        radio = self.radio(torch.cat((xy, normalise(rf, there), there.to(rf.dtype)), -1))
         radio = radio + sinusoids(xy, radio.shape[-1], self.output)
         tokens = torch.cat((patches, radio), 1)
         attended = torch.cat((bs_mask.new_ones(patches.shape[:2]), bs_mask), 1)[:, None, None]
@@ -77,7 +72,8 @@ class MapRadioFormer(nn.Module):
         for layer in self.layers:
             tokens = layer(tokens, attended)  # SDPA reads a boolean mask: True takes part
             seen.append(self._patch_features(tokens))
-        return self.head(seen)
+        logits = self.head(seen)
+        return logits if self.pair is None else logits + self.pair(image, bs_xy, rf, rf_mask, bs_mask, size)
 
     def _patch_features(self, tokens: Tensor) -> Tensor:
         """The patch tokens among all tokens as an image, shape (batch, width, patches, patches)."""
@@ -120,7 +116,7 @@ def build_model(model: ModelParams, crops: CropParams, weights: Path | None = No
         trunk = Dinov2Model.from_pretrained(
             weights / model.backbone, dtype=torch.float32, local_files_only=True, attn_implementation="sdpa"
         )
-    return MapRadioFormer(trunk, model.mlp, crops.pixels, model.patch, crops.output)
+    return MapRadioFormer(trunk, model.mlp, crops.pixels, model.patch, crops.output, model.recipe == "ours")
 
 
 def _align_positions(trunk: Dinov2Model, crops: CropParams) -> None:

@@ -17,9 +17,13 @@ from rfloc.config import CropParams, ModelParams
 from rfloc.crops import Batch
 from rfloc.errors import ConfigError
 from rfloc.localizers.map_radioformer import build_model
+from rfloc.localizers.pair import PairScore
 
 #: Builders by name: model and crop parameters, and the folder of pretrained weights or None, to a network.
-NETWORKS: dict[str, Callable[[ModelParams, CropParams, Path | None], nn.Module]] = {"map_radioformer": build_model}
+NETWORKS: dict[str, Callable[[ModelParams, CropParams, Path | None], nn.Module]] = {
+    "map_radioformer": build_model,
+    "pair": lambda model, crops, weights: PairScore(crops.output),
+}
 
 #: What a network is given, in the order of its arguments.
 INPUTS = ("image", "bs_xy", "rf", "rf_mask", "bs_mask", "size")

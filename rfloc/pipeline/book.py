@@ -6,6 +6,7 @@ results/<scale>/. A key that does not exist there stops the build.
 
 from __future__ import annotations
 
+import math
 import re
 import shutil
 import subprocess
@@ -13,7 +14,9 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import yaml
+from scipy.stats import t
 
 from rfloc import config, files
 from rfloc.errors import BookError
@@ -76,6 +79,27 @@ def _experiments(params: config.Params) -> str:
     return _markdown(header, rows, "Experiments at this scale", "tab-experiments", left=3)
 
 
+def _seeds(path: Path) -> str:
+    """The study over seeds: how many left the plateau, and errors over seeds, differences from the first row paired."""
+    if not path.is_file():
+        return "*The study over seeds (`make seeds`) has not been run at this scale.*"
+    rows, first = [], None
+    for row in files.load_json(path).values():
+        left, unknown = row["left_plateau"], np.array(row["unknown"])
+        first = unknown if first is None else first
+        gap, n = unknown[: len(first)] - first[: len(unknown)], min(len(unknown), len(first))
+        half = float(t.ppf(0.975, n - 1) * gap.std(ddof=1) / n**0.5) if n >= 3 else math.nan
+        paired = metres(gap.mean(), gap.mean() - half, gap.mean() + half) if n >= 3 and gap.any() else "–"
+        beyond = f"{left.count(True)} of {len(left)}" if None not in left else "–"
+        errors = [f"{metres(np.mean(v))} ({metres(min(v))} to {metres(max(v))})" for v in (row["known"], unknown)]
+        rows.append([row["label"], beyond, *errors, paired])
+    header = ["experiment", "left the plateau", "known streets [m]", "unknown streets [m]", "minus first row"]
+    caption = (
+        "Mean errors over seeds (lowest to highest); on unknown streets minus the first row, paired, 95 % interval"
+    )
+    return _markdown(header, rows, caption, "tab-seeds")
+
+
 def _records(results: Path, params: config.Params) -> Records:
     """Records of one scale, by stage; of training, those of the experiments that params.yaml names."""
     read = {path.stem: files.load_json(path) for path in sorted((results / "provenance").glob("*.json"))}
@@ -120,8 +144,8 @@ def substitutions(root: Path) -> dict[str, Any]:
     """Everything that the book's prose may name in double braces: the keys of what is returned.
 
     `rows` is Table 1 by key, `best` by street the row with the lowest mean, oracles left out; `table1`, `experiments`,
-    `provenance` and `packages` are rendered blocks. Raises BookError or DataError if a results file, or what every book
-    needs of it, is missing.
+    `seeds`, `provenance` and `packages` are rendered blocks. Raises BookError or DataError if a results file, or what
+    every book needs of it, is missing.
     """
     params = config.read(root / "params.yaml")
     results = root / "results" / params.scale
@@ -141,6 +165,7 @@ def substitutions(root: Path) -> dict[str, Any]:
         "benchmarks": {path.stem: files.load_json(path) for path in benchmarks},
         "table1": _table1(rows, params.evaluation.level),
         "experiments": _experiments(params),
+        "seeds": _seeds(results / "seeds.json"),
         "records": records,
         "provenance": _stages(records),
         "packages": _packages(records),

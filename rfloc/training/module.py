@@ -17,6 +17,7 @@ from rfloc.config import CropParams, ExperimentParams, TrainingParams
 from rfloc.errors import TrainingError
 from rfloc.files import say
 from rfloc.localizers.networks import predict, to_posterior
+from rfloc.localizers.pair import PairScore
 from rfloc.training.batches import CropSource, TrainingSteps, ValidationSteps
 
 #: Entries of the history that get one value a pass.
@@ -24,6 +25,9 @@ SERIES = ("steps", "samples", "losses", "learning_rates", "val_errors", "samples
 
 #: Share of training over which the rate falls in the end.
 DECAY = 0.5
+
+#: Peak learning rate of a pair score: its few weights bear far longer steps than a transformer's (training.lr).
+PAIR_RATE = 0.01
 
 
 def wsd(progress: float, warmup: float, decay: float) -> float:
@@ -95,13 +99,21 @@ class LocalizerModule(pl.LightningModule):
         return wsd(progress, *((0.0, 1.0) if linear else (self.training_params.warmup, DECAY)))
 
     def configure_optimizers(self) -> OptimizerLRSchedulerConfig:
-        """AdamW; matrices and kernels decay, biases, norms and embeddings of positions do not."""
-        groups: tuple[list, list] = ([], [])
+        """AdamW; matrices and kernels decay, biases, norms, embeddings of positions and pair scores do not."""
+        modules = self.network.modules()
+        pairs = {id(p) for module in modules if isinstance(module, PairScore) for p in module.parameters()}
+        matrices: list[nn.Parameter] = []
+        others: list[nn.Parameter] = []
+        quick: list[nn.Parameter] = []
         for name, value in self.network.named_parameters():
-            groups[value.ndim < 2 or name.endswith(("position_embeddings", "cls_token"))].append(value)
-        decays = (self.training_params.weight_decay, 0.0)
-        options = [{"params": group, "weight_decay": decay} for group, decay in zip(groups, decays, strict=True)]
-        optimizer = torch.optim.AdamW(options, lr=self.lr)
+            plain = value.ndim < 2 or name.endswith(("position_embeddings", "cls_token"))
+            (quick if id(value) in pairs else others if plain else matrices).append(value)
+        groups: list[dict[str, Any]] = [
+            {"params": matrices, "weight_decay": self.training_params.weight_decay},
+            {"params": others},
+            {"params": quick, "lr": PAIR_RATE * self.experiment.lr_scale},
+        ]
+        optimizer = torch.optim.AdamW([group for group in groups if group["params"]], lr=self.lr, weight_decay=0.0)
         steps = self.plan.steps
         scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: self.factor((step + 0.5) / steps))
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}

@@ -7,7 +7,7 @@ import torch
 from rfloc.config import CropParams, ExperimentParams, ModelParams, TrainingParams
 from rfloc.crops import cell_centres
 from rfloc.localizers.map_radioformer import build_model
-from rfloc.training.module import LocalizerModule, heatmap_loss, posterior_mean, wsd
+from rfloc.training.module import PAIR_RATE, LocalizerModule, heatmap_loss, posterior_mean, wsd
 
 
 def test_losses_vanish_at_the_truth_and_grow_elsewhere() -> None:
@@ -25,14 +25,16 @@ def test_posterior_mean_of_a_point_mass_is_the_cell_centre() -> None:
     np.testing.assert_array_equal(found, np.stack([x.ravel(), y.ravel()], axis=1))
 
 
-def test_only_matrices_decay(tiny: ModelParams, crops: CropParams) -> None:
+def test_only_matrices_decay_and_pair_scores_take_steps_of_their_own(tiny: ModelParams, crops: CropParams) -> None:
     net = build_model(tiny, crops)
     experiment = ExperimentParams(label="A", start="B", data="A", samples=4, schedule="linear")
     module = LocalizerModule(net, experiment, TrainingParams(weight_decay=0.3, lr=1.0, batch_size=1), crops)
     made = module.configure_optimizers()
-    decay, plain = made["optimizer"].param_groups
-    assert (decay["weight_decay"], plain["weight_decay"]) == (0.3, 0.0)
-    assert sum(len(g["params"]) for g in (decay, plain)) == len(list(net.parameters()))
+    decay, plain, pair = made["optimizer"].param_groups
+    assert (decay["weight_decay"], plain["weight_decay"], pair["weight_decay"]) == (0.3, 0.0, 0.0)
+    assert sum(len(g["params"]) for g in (decay, plain, pair)) == len(list(net.parameters()))
+    assert {id(p) for p in pair["params"]} == {id(p) for p in net.pair.parameters()}
+    assert pair["lr"] == pytest.approx(0.875 * PAIR_RATE)
     assert any(p is net.embeddings.position_embeddings for p in plain["params"])
     assert all(p.ndim >= 2 for p in decay["params"])
     rates = []

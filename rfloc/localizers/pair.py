@@ -1,0 +1,66 @@
+"""The pair score: how well each place explains each heard station, summed over the stations.
+
+A cell of the crop and a station that is heard make a pair: how far and in what direction one lies from the other, what
+was measured of the station, and what was not. One small network scores all pairs alike, and a cell's scores add up (a
+deep set): the sum is a learned log-likelihood in which every station is a witness of its own. Nothing in it depends on
+the crop's edge, so that the same weights answer for crops of any size, and for a whole city.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor, nn
+
+from rfloc.schema import FEATURES
+
+#: Mean and standard deviation of the radio features [dBm/dB]; the released code divides by the squares of the latter.
+RF_MEAN, RF_STD = ([getattr(about, name) for about in FEATURES.values()] for name in ("mean", "sd"))
+
+#: Hidden units of both layers, and edge of the grid on which pairs are scored [cells]: a likelihood is smooth.
+WIDTH, GRID = 24, 28
+
+#: Distances are measured from `NEAR` on, on a logarithmic scale, and in units of `FAR` on a linear one [m].
+NEAR, FAR = 10.0, 300.0
+
+
+def normalise(rf: Tensor, there: Tensor) -> Tensor:
+    """Features (..., 4) minus mean over standard deviation of Rome's training UEs, 0 where they are not there."""
+    mean, std = (torch.tensor(values, dtype=rf.dtype, device=rf.device) for values in (RF_MEAN, RF_STD))
+    return torch.where(there, (rf - mean) / std, 0.0)
+
+
+class PairScore(nn.Module):
+    """A localizer of some thousand weights; beside another's logits, what lets that one learn the rest."""
+
+    def __init__(self, output: int) -> None:
+        super().__init__()
+        self.output, self.grid = output, min(GRID, output)
+        self.place = nn.Linear(4, WIDTH)
+        self.heard = nn.Linear(2 * len(RF_MEAN), WIDTH, bias=False)
+        self.score = nn.Sequential(nn.ReLU(), nn.Linear(WIDTH, WIDTH), nn.ReLU(), nn.Linear(WIDTH, 1, bias=False))
+        self.cover = nn.Conv2d(2, 1, 1)  # buildings and streets, a weight each
+        nn.init.zeros_(self.cover.weight)
+        # One cell in all is the UE's: where binary cross-entropy starts from. A softmax does not see it.
+        nn.init.constant_(self.cover.bias, -2 * math.log(output))  # type: ignore[arg-type]
+
+    def forward(
+        self, image: Tensor, bs_xy: Tensor, rf: Tensor, rf_mask: Tensor, bs_mask: Tensor, size: Tensor
+    ) -> Tensor:
+        """Logits (batch, output, output), row 0 = north, for fields of :class:`~rfloc.crops.Batch`."""
+        at = (torch.arange(self.grid, device=image.device) + 0.5) / self.grid - 0.5
+        north, east = torch.meshgrid(-at, at, indexing="ij")
+        cells = torch.stack((east, north), -1).flatten(0, 1)  # [cell, 2] in crop edges
+        crop, station = bs_mask.nonzero(as_tuple=True)  # the pairs' crops and stations, (pair,) each
+        gap = cells * size[crop, None, None] - bs_xy[crop, station].unsqueeze(1)  # [pair, cell, 2] m
+        distance = gap.norm(dim=-1, keepdim=True).clamp(min=NEAR)
+        place = self.place(torch.cat(((distance / FAR).log(), distance / FAR, gap / distance), -1))
+        there = rf_mask[crop, station]
+        heard = self.heard(torch.cat((normalise(rf[crop, station], there), there.to(rf.dtype)), -1))
+        score = self.score(place + heard.unsqueeze(1)).squeeze(-1).to(image.dtype)  # [pair, cell]
+        scores = image.new_zeros(*bs_mask.shape, len(cells)).index_put((crop, station), score)
+        total = scores.sum(1).view(-1, 1, self.grid, self.grid)
+        likelihood = nn.functional.interpolate(total, size=self.output, mode="bilinear")
+        cover = self.cover(nn.functional.adaptive_avg_pool2d(image, self.output))
+        return (likelihood + cover).squeeze(1)

@@ -1,0 +1,71 @@
+"""How much of a row of Table 1 is luck: its experiments from several seeds, on the same datasets and test crops."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from rfloc import config, files, schema
+from rfloc.city import open_city
+from rfloc.config import Params
+from rfloc.crops import CropBatcher
+from rfloc.evaluation import evaluate, learned, ue_errors
+from rfloc.training import init_checkpoint, load_localizer, open_sources, open_validation, run_experiment
+
+
+def train_seed(build: Path, params: Params, key: str, seed: int) -> tuple[Path, dict[str, Any]]:
+    """An experiment, and those that it starts from, trained from one seed: its checkpoint and what was found.
+
+    Checkpoints are kept in `build`/seeds by all that they depend on, so that a study which was interrupted goes on.
+    """
+    row, home, folder = params.experiments[key], params.campaign.cities[0], build / "seeds"
+    sections, weights = (params.model, params.crops, params.training), config.weights_root(params.data)
+    if row.start == "init":
+        start = folder / f"init-{seed}-{files.digest(*sections)[:16]}.safetensors"
+        if not start.exists():
+            init_checkpoint(start, params.model, params.crops, weights, seed)
+    else:
+        start, _ = train_seed(build, params, row.start, seed)
+    read = [build / "links" / row.data, build / "splits" / f"{home}.zarr", build / "crops" / f"{home}.zarr"]
+    out = folder / f"{key}-{seed}-{files.digest(row, *sections, read, start.name)[:16]}.safetensors"
+    record = out.with_suffix(".json")
+    if out.exists() and record.exists():
+        return out, files.load_json(record)
+    sources, val = open_sources(build, row, home)
+    history = run_experiment(
+        key=f"{key}-{seed}", experiment=row, sources=sources, val=val, model=params.model, crops=params.crops,
+        training=params.training, start=start, out=out, seed=seed,
+    )  # fmt: skip
+    localizer = load_localizer(out)
+    links = schema.load(build / "links/A" / f"{home}.zarr", "links")
+    batcher = CropBatcher(links, open_city(build / "cities" / home).raster, params.crops)
+    found = evaluate(localizer, batcher, schema.load(build / "crops" / f"{home}.zarr", "crops"))
+    judge = val if row.data != "A" else open_validation(build, "B", home)
+    judged = None if judge is None else learned(localizer, *judge, params.crops, params.seed)
+    files.save_json(
+        {
+            "known": float(ue_errors(found, "known").error.mean()),
+            "unknown": float(ue_errors(found, "unknown").error.mean()),
+            "val_error": None if judged is None else judged.error,
+            "streets": None if judged is None else judged.streets,
+            "left_plateau": None if judged is None else judged.left_plateau,
+            "curve": {name: history[name] for name in ("samples", "losses", "val_errors")},
+        },
+        record,
+    )
+    return out, files.load_json(record)
+
+
+def seeds_study(build: Path, params: Params, keys: list[str], seeds: int) -> dict[str, Any]:
+    """Every experiment of `keys` from `seeds` seeds, from the project's on: by key, a list with an entry a seed.
+
+    `known` and `unknown` are mean errors on the test crops [m], `val_error` and `streets` those of the network and of
+    the middle of the streets on simulated validation crops; see :mod:`rfloc.evaluation.plateau`.
+    """
+    study: dict[str, Any] = {}
+    for key in keys:
+        numbers = range(params.seed, params.seed + seeds)
+        found = [train_seed(build, params, key, seed)[1] for seed in numbers]
+        columns = {f"{name}s" if name == "curve" else name: [one[name] for one in found] for name in found[0]}
+        study[key] = {"label": params.experiments[key].label, "seeds": list(numbers)} | columns
+    return study

@@ -1,0 +1,76 @@
+"""Experiments from several seeds: a chain starts from its own seed's checkpoint, and what is trained is kept."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import yaml
+
+from rfloc import config, files, schema
+from rfloc.city import City
+from rfloc.config import Params, SplitParams
+from rfloc.crops import evaluation_crops
+from rfloc.errors import TrainingError
+from rfloc.pipeline.book import _seeds
+from rfloc.splits import make_split
+from rfloc.studies import seeds_study
+from rfloc.training import open_sources
+from tests.handmade import path_loss
+
+SMALL = {
+    "crops": {"size": 300.0, "min_heard": 1, "max_bs": 4, "pixels": 28, "output": 14},
+    "model": {"width": 16, "depth": 1, "heads": 2, "mlp": [8]},
+    "training": {"batch_size": 8, "max_epochs": 1},
+}
+
+
+@pytest.fixture
+def params(project_root: Path) -> Params:
+    """The project's, small, with a pair score on B and another that continues it on A."""
+    raw = yaml.safe_load((project_root / "params.yaml").read_text())
+    for section, changes in SMALL.items():
+        raw[section] |= changes
+    first = {"label": "B", "start": "init", "data": "B", "samples": 16, "model": "pair"}
+    raw["experiments"] = {"one": first, "two": first | {"label": "B → A", "start": "one", "data": "A"}}
+    return config.check(Params, raw)
+
+
+@pytest.fixture
+def build(tmp_path: Path, toy_city: City, params: Params) -> Path:
+    """What the pipeline built: the toy city, links A and B, a split, crops."""
+    (tmp_path / "cities").mkdir()
+    (tmp_path / "cities/home").symlink_to(toy_city.folder)
+    x, y = toy_city.street_points(300, np.random.default_rng(0))
+    bs = np.array([[-60.0, -60.0], [60.0, 60.0], [-60.0, 60.0]])
+    level = path_loss(np.stack([x, y], 1), bs)
+    features = {"nrsrp": level, "rssi": level + 27, "nsinr": level + 100, "nrsrq": 0 * level - 11}
+    station = {"x": bs[:, 0], "y": bs[:, 1], "h": np.full(3, 30.0), "azimuth": np.full(3, np.nan)}
+    station |= {"power": np.full(3, 43.0), "id": np.array(["a", "b", "c"])}
+    frame, about = toy_city.frame, {"source": "made by hand", "city": "home", "carrier_hz": 0.8e9}
+    links = schema.links_dataset(features, {"x": x, "y": y}, station, frame, **about)
+    split = make_split(links, SplitParams(block=60.0, buffer=5.0), 1)
+    for name in ("A", "B"):
+        schema.save(links, tmp_path / "links" / name / "home.zarr", "links")
+    schema.save(split, tmp_path / "splits/home.zarr", "split")
+    schema.save(evaluation_crops(links, split, params.crops, seed=1), tmp_path / "crops/home.zarr", "crops")
+    return tmp_path
+
+
+def test_a_study_has_an_entry_a_seed_and_is_continued(build: Path, params: Params) -> None:
+    found = seeds_study(build, params, ["two", "one"], 2)
+    assert [row["seeds"] for row in found.values()] == [[params.seed, params.seed + 1]] * 2
+    for row in found.values():
+        assert all(type(left) is bool for left in row["left_plateau"]) and len(set(row["unknown"])) == 2
+        assert len(row["curves"]) == 2 and row["curves"][0]["samples"] == [16]
+    made = {path: path.stat().st_mtime_ns for path in (build / "seeds").iterdir()}
+    assert len(made) == 2 * (1 + 2 + 2)  # a seed: where both start, and of both a checkpoint and a record
+    assert seeds_study(build, params, ["one", "two"], 2) == {key: found[key] for key in ("one", "two")}
+    assert {path: path.stat().st_mtime_ns for path in (build / "seeds").iterdir()} == made
+    shown = _seeds(files.save_json(found, build / "seeds.json"))
+    assert "B → A" in shown and " of 2 |" in shown
+
+
+def test_a_dataset_that_was_not_made_is_named(build: Path, params: Params) -> None:
+    other = params.experiments["one"].model_copy(update={"data": "Bp"})
+    with pytest.raises(TrainingError, match="there is no dataset Bp"):
+        open_sources(build, other, "home")
