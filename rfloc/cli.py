@@ -80,8 +80,9 @@ def _fetch(args: argparse.Namespace) -> int:
 
 
 def _params(args: argparse.Namespace) -> int:
-    path = compose(config.project_root(), [f"scale={args.scale}", *args.overrides])
-    print(f"{path}: scale {args.scale}" + "".join(f", {o}" for o in args.overrides))
+    scale = [] if any(o.startswith("scale=") for o in args.overrides) else [f"scale={args.scale}"]
+    path = compose(config.project_root(), [*scale, *args.overrides])
+    print(f"{path}: {', '.join([*scale, *args.overrides])}")
     return 0
 
 

@@ -141,7 +141,7 @@ def test_a_page_refuses_what_it_neither_declares_nor_knows(project, cell):
     ("path", "written", "said"),
     [
         ("cities.home.name", "NO", "yes, no, on and off as true and false: put it into quotes"),
-        ("training.lr", "off", "yes, no, on and off"),
+        ("radio.pattern", "off", "yes, no, on and off"),
         ("cities.home.name", "12:30:00", "12:30 as a number to the base 60"),
         ("cities.home.osm_date", "2021-08-01T00:00:00Z", "as a time: put it into quotes"),
         ("cities.home.name", "2021-08-01", "as a date"),

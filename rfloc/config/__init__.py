@@ -68,8 +68,8 @@ def check(model: type[S], values: Mapping[str, Any], where: str = "") -> S:
                 got = "" if item["type"] in ("missing", "value_error") else f" (got {item['input']!r})"
                 said = item["msg"].removeprefix("Value error, ")
                 problems.append(f"parameter {key or where or 'params'}: {said}{got}")
-                mends += filter(None, [misread(item["input"]) if item["type"].endswith("_type") else ""])
-        mend = "; ".join(mends) or "conf/ holds the defaults, rfloc/config/sections.py the allowed values"
+                mends.append(misread(item["input"]) if item["type"] in ("string_type", "literal_error") else "")
+        mend = "; ".join(filter(None, mends)) or "conf/ holds the defaults, rfloc/config/sections.py the allowed values"
         raise ConfigError("; ".join(problems), "every parameter is checked when it is loaded", mend) from None
 
 

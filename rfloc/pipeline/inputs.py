@@ -55,12 +55,12 @@ def names_of(params: config.Params, *, fetched: bool = True) -> list[str]:
 
 
 def _files(names: Iterable[str], data: Path, root: Path) -> dict[str, Path]:
-    """Input files by name, a shapefile with the files that belong to it."""
+    """Input files by name, a shapefile with the files that belong to it, its table before others."""
     paths = {name: config.input_file(name, data, root) for name in names}
     for name, path in list(paths.items()):
         if path.suffix.lower() == ".shp":
-            paths |= {str(Path(name).with_name(part.name)): part for part in path.parent.glob(f"{path.stem}.[dsp]*")}
-    return paths
+            paths |= {str(Path(name).with_name(part.name)): part for part in path.parent.glob(f"{path.stem}.[cdsp]*")}
+    return dict(sorted(paths.items(), key=lambda item: item[1].suffix.lower() in (".cpg", ".prj", ".shx")))
 
 
 def _maps(city: config.CityParams, data: Path, root: Path) -> dict[str, Path]:

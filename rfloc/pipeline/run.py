@@ -84,7 +84,11 @@ def resolve(
         if kind is float and type(value) is int:
             own[key] = float(value)
         elif defaults[key] is not None and type(value) is not kind:
-            raise NotebookError(f"{name}: {key}={value!r} is not of type {kind.__name__}", "", config.misread(value))
+            raise NotebookError(
+                f"{name}: {key}={value!r} is not of type {kind.__name__}",
+                "",
+                config.misread(value) if kind is str else "",
+            )
     try:
         params = config.overlay(params, {key: value for key, value in given.items() if key in config.KNOBS})
     except ConfigError as error:
