@@ -1,6 +1,7 @@
 """The whole pipeline at scale smoke, as a user runs it, in a copy of the project."""
 
 import json
+import re
 import shutil
 from pathlib import Path
 
@@ -31,6 +32,14 @@ def test_every_stage_left_an_executed_notebook_and_its_provenance(smoke_project)
     fed = {name: any(path.startswith("build/") for path in record["inputs"]) for name, record in records.items()}
     assert {name for name, found in fed.items() if not found} == {"cities", "oslo", "your-city"}
     assert not any(record["dirty"] for record in records.values())
+
+
+def test_no_page_shows_nan_or_a_warning(smoke_project):
+    """What is not known is a dash, and every warning that a page could raise is met before."""
+    for path in sorted((smoke_project / "book/executed").glob("*.ipynb")):
+        outputs = [out for cell in nbformat.read(path, as_version=4).cells for out in cell.get("outputs", [])]
+        said = [out.get("text", "") + str(out.get("data", {}).get("text/plain", "")) for out in outputs]
+        assert not re.findall(r"(?i)\bnan\b.*|.*Warning:.*", "\n".join(said)), path.name
 
 
 def test_the_page_on_oslo_says_that_its_files_are_not_here(smoke_project):
