@@ -117,6 +117,7 @@ def test_a_page_as_written_takes_the_scale_of_params(project, raw):
         ({"crops_jiter": 0.5}, r"no parameter 'crops_jiter'(?s:.*)did you mean 'crops_jitter'\?"),
         ({"crop_size": 400.0}, r"no parameter 'crop_size'(?s:.*)did you mean 'crops_size'\?"),
         ({"crops_size": "wide"}, r"crops\.size"),
+        ({"scale": "rome"}, "rfloc params --scale rome"),
         ({"crops_size": None}, r"crops\.size"),
         ({"crops_pixels": 113}, "no multiple of model.patch"),
         ({"experiment": "Z"}, "no experiment 'Z'"),

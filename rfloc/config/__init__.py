@@ -117,10 +117,12 @@ def load(variables: Mapping[str, Any]) -> Params:
     injected = set(_ASSIGNED.findall(cells[at])) if at else set()
     declared = set(_ASSIGNED.findall("\n".join(cells[:at])))
     if unknown := next(iter(sorted(injected - declared - KNOBS.keys())), None):
-        raise ConfigError(f"this page has no parameter {unknown!r}", "", nearest(unknown, declared | KNOBS.keys()))
+        raise ConfigError(f"this page has no parameter {unknown!r}", "", nearest(unknown, declared))
     written = {name: value for name, value in given.items() if name in KNOBS}
     raw = {"": defaults(root), **defaults(root)}
     turned = {k: v for k, v in written.items() if k in injected or v != raw[KNOBS[k][0]].get(KNOBS[k][1], ...)}
+    if "scale" in turned:
+        raise ConfigError("a scale is no single knob", "", f"type `rfloc params --scale {turned['scale']}`")
     params = overlay(read(root / "params.yaml"), turned)
     experiment = given.get("experiment")
     if experiment is not None and experiment not in params.experiments:

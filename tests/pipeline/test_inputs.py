@@ -6,6 +6,7 @@ import shutil
 import pytest
 
 from rfloc import config
+from rfloc.city import osm
 from rfloc.cli import main
 from rfloc.config.compose import compose
 from rfloc.errors import ConfigError, DataError
@@ -29,11 +30,12 @@ def mine(project, project_root, monkeypatch):
     monkeypatch.delenv("RFLOC_DATA", raising=False)
     monkeypatch.chdir(project)
     add_a_city(project, project_root / "data/toy")
+    shutil.copytree(project_root / "data/toy", project / "data/toy")
     compose(project, ["scale=smoke", *MINE])
     return project
 
 
-def test_every_input_is_linked_and_hashed_under_its_own_name(mine, monkeypatch):
+def test_every_input_is_linked_and_hashed_under_its_name(mine, monkeypatch):
     inputs.gather(mine)
     read = {p.stem: json.loads(p.read_text()) for p in (mine / "build/inputs").rglob("*.json")}
     assert {name: set(held) for name, held in read.items()} == {
@@ -48,13 +50,6 @@ def test_every_input_is_linked_and_hashed_under_its_own_name(mine, monkeypatch):
     assert inputs.told(mine, ["build/inputs/maps", "build/inputs/campaign.json"]) == {
         name: held for one in ("home", "other", "campaign") for name, held in read[one].items()
     }
-
-
-@pytest.fixture(autouse=True)
-def toy_files(request, project_root):
-    if "mine" in request.fixturenames:
-        root = request.getfixturevalue("mine")
-        shutil.copytree(project_root / "data/toy", root / "data/toy")
 
 
 def test_a_stage_refuses_files_of_which_the_pipeline_was_not_told(mine):
@@ -78,6 +73,22 @@ def test_parts_of_a_shapefile_and_what_is_not_there(mine):
         inputs.files_of("campaign", params, mine)
     with pytest.raises(ConfigError, match=r"no input 'map'(?s:.*)maps/home"):
         inputs.files_of("map", params, mine)
+
+
+def test_a_kept_answer_of_overpass_is_an_input(mine, monkeypatch):
+    def fetch(city, kind, *_):
+        return mine / f"data/overpass/{kind.name}.parquet"
+
+    monkeypatch.setattr(osm, "fetch", fetch)
+    (mine / "data/overpass").mkdir()
+    for name in ("buildings", "streets"):
+        (mine / f"data/overpass/{name}.parquet").write_text(name)
+    compose(mine, ["scale=smoke", "city@cities.home=oslo"])
+    inputs.gather(mine)
+    (mine / "data/overpass/streets.parquet").write_text("others")
+    assert (mine / "build/inputs/links/maps/home.1").read_text() == "others"
+    with pytest.raises(DataError, match=r"overpass/streets\.parquet: not the files"):
+        inputs.told(mine, ["build/inputs/maps"])
 
 
 def test_weights_are_inputs_where_they_are_used(mine, tmp_path, monkeypatch):
