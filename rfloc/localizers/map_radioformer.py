@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
+from safetensors import SafetensorError
 from torch import Tensor, nn
 
 from rfloc.config import CropParams, ModelParams
@@ -113,9 +114,20 @@ def build_model(model: ModelParams, crops: CropParams, weights: Path | None = No
                 f"put Hugging Face's facebook/{model.backbone} there, or set model.pretrained to false",
             )
         logging.disable_progress_bar()  # pages show none
-        trunk = Dinov2Model.from_pretrained(
-            weights / model.backbone, dtype=torch.float32, local_files_only=True, attn_implementation="sdpa"
-        )
+        try:
+            trunk = Dinov2Model.from_pretrained(
+                weights / model.backbone, dtype=torch.float32, local_files_only=True, attn_implementation="sdpa"
+            )
+        except (OSError, RuntimeError, ValueError, SafetensorError) as error:
+            what = f"the weights of {model.backbone} in {weights} cannot be read"
+            raise TrainingError(what, " ".join(str(error).split())[:300], "fetch them again") from None
+        held = (trunk.config.hidden_size, trunk.config.num_hidden_layers, trunk.config.num_attention_heads)
+        if held != (width, depth, heads):
+            raise TrainingError(
+                f"the weights in {weights / model.backbone} are of another network than {model.backbone}",
+                f"width, layers and heads are {held} there, {(width, depth, heads)} here",
+                f"put Hugging Face's facebook/{model.backbone} there, or name the backbone that it holds",
+            )
     return MapRadioFormer(trunk, model.mlp, crops.pixels, model.patch, crops.output, model.recipe == "ours")
 
 

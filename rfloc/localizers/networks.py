@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from rfloc.config import CropParams, ModelParams
 from rfloc.crops import Batch
-from rfloc.errors import ConfigError
+from rfloc.errors import ConfigError, DataError
 from rfloc.localizers.map_radioformer import build_model
 from rfloc.localizers.pair import PairScore
 
@@ -72,6 +72,15 @@ class NetLocalizer:
         return [tensors[name] for name in INPUTS]
 
     def posterior(self, batch: Batch) -> np.ndarray:
-        """Probabilities over the crop grid, (batch, output, output), row 0 = north, each crop summing to 1."""
+        """Probabilities over the crop grid, (batch, output, output), row 0 = north, each crop summing to 1.
+
+        Raises DataError for a crop without stations.
+        """
+        if len(deaf := np.flatnonzero(~batch.bs_mask.any(axis=1))):
+            raise DataError(
+                f"{self.name!r} was given {len(deaf)} crops without a station, the first of UE {batch.ue[deaf[0]]}",
+                "a network has seen none such in training, and could tell streets alone",
+                "take crops from `evaluation_crops`, which keep crops.min_heard stations inside",
+            )
         with torch.inference_mode():
             return to_posterior(self.network(*self.inputs(batch)), self.loss).cpu().numpy()

@@ -6,11 +6,12 @@ interrupted run continues, bit for bit, and none is continued with other paramet
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import shutil
 import time
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -18,13 +19,18 @@ import lightning.pytorch as pl
 import torch
 import xarray as xr
 from lightning.pytorch.callbacks import ModelCheckpoint
+from torch import nn
 
 from rfloc.config import CropParams, ExperimentParams, ModelParams, TrainingParams
+from rfloc.errors import TrainingError
 from rfloc.files import digest, own, say
 from rfloc.schema import FEATURES
 from rfloc.training.batches import CropSource, Source, ValidationSteps
 from rfloc.training.checkpoints import Checkpoint, initial, load_checkpoint, save_checkpoint
 from rfloc.training.module import LocalizerModule
+
+#: Weights from which on a step has enough work for several threads; DINOv2's smallest trunk has 22 million.
+FEW = 5_000_000
 
 logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)  # its hints do not belong on pages
 
@@ -64,9 +70,12 @@ def run_experiment(
     Raises
     ------
     TrainingError, SplitError
-        If `start` does not fit the model, a dataset or `val` has no usable UE, or training diverges.
+        If there is no dataset, `start` does not fit the model, a dataset or `val` has no usable UE, or training
+        diverges.
     """
     began = time.perf_counter()
+    if not sources:
+        raise TrainingError(f"experiment {key!r} has no dataset to train on", "", "name at least one")
     checkpoint = _start(start, experiment.model, model, crops, seed)
     ready = [CropSource(source, crops, seed) for source in sources]
     fixed = None if val is None else ValidationSteps(*val, crops, training.batch_size, seed)
@@ -79,7 +88,8 @@ def run_experiment(
     module = LocalizerModule(
         network, experiment, training, crops, ready, fixed, seed, log=lambda line: log(f"{key}: {line}")
     )
-    _fit(module, folder)
+    with _threads(network):
+        _fit(module, folder)
     # Read back: with several devices it was other processes that trained.
     last, best = (folder / f"{name}.ckpt" for name in ("last", "best"))
     record = torch.load(last, map_location="cpu", weights_only=True)["rfloc"]
@@ -109,6 +119,20 @@ def _start(start: Path | None, network: str, model: ModelParams, crops: CropPara
             checkpoint.require_fit(network, model, crops)
             return checkpoint
     return initial(model, crops, None, seed, network)
+
+
+@contextlib.contextmanager
+def _threads(network: nn.Module) -> Iterator[None]:
+    """A network of :data:`FEW` weights is trained on one thread: equal on any number of cores, and beside neighbours.
+
+    Its steps are thousands of short parallel regions, each as slow as the thread that a neighbour displaced.
+    """
+    before = torch.get_num_threads()
+    torch.set_num_threads(1 if sum(p.numel() for p in network.parameters()) < FEW else before)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def _about(links: xr.Dataset, raster: xr.Dataset, split: xr.Dataset | None, simulated: bool = False) -> list[Any]:

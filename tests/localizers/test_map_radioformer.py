@@ -196,6 +196,20 @@ def test_missing_weights_are_named(tmp_path: Path) -> None:
         build_model(ModelParams(backbone="dinov2-base", pretrained=True), CROPS, tmp_path)
 
 
+@pytest.mark.parametrize(
+    ("damaged", "said"), [(False, "of another network than dinov2-small"), (True, "cannot be read")]
+)
+def test_weights_that_do_not_fit_are_named(tmp_path: Path, damaged: bool, said: str) -> None:
+    from transformers import Dinov2Config, Dinov2Model
+
+    small = Dinov2Config(hidden_size=24, num_hidden_layers=1, num_attention_heads=3, image_size=42)
+    Dinov2Model(small).save_pretrained(tmp_path / "dinov2-small")
+    if damaged:
+        (tmp_path / "dinov2-small/model.safetensors").write_bytes(b"no weights")
+    with pytest.raises(TrainingError, match=said):
+        build_model(ModelParams(backbone="dinov2-small", pretrained=True), CROPS, tmp_path)
+
+
 def test_every_crop_has_its_own_scale(net: MapRadioFormer) -> None:
     x = inputs() | {"size": torch.tensor([300.0, 800.0])}
     with torch.no_grad():

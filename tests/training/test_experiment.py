@@ -1,5 +1,6 @@
 """Whole runs: a network learns what a law says, runs repeat themselves, and interrupted ones continue."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +14,8 @@ from torch import nn
 
 from rfloc.config import CropParams, ExperimentParams, ModelParams, SplitParams, TrainingParams
 from rfloc.crops import CropBatcher, evaluation_crops
-from rfloc.errors import TrainingError
-from rfloc.localizers.networks import NETWORKS
+from rfloc.errors import DataError, TrainingError
+from rfloc.localizers.networks import NETWORKS, NetLocalizer
 from rfloc.splits import make_split
 from rfloc.training import init_checkpoint, load_checkpoint, load_localizer, run_experiment
 from rfloc.training.module import Plan
@@ -116,6 +117,28 @@ def test_experiments_start_from_each_other(settings_: dict, tiny: ModelParams, c
     np.testing.assert_allclose(before["head.project.weight"], after["head.project.weight"], atol=1e-9)
     with pytest.raises(TrainingError, match=r"model\.depth is 1 there, 2 here"):
         run_experiment(**settings_ | {"start": init, "model": tiny.model_copy(update={"depth": 2})})
+
+
+def test_nothing_to_train_on_and_nothing_to_locate_with_are_errors(
+    settings_: dict, links: xr.Dataset, plain: xr.Dataset, crops: CropParams
+) -> None:
+    with pytest.raises(TrainingError, match="'B' has no dataset"):
+        run_experiment(**settings_ | {"sources": []})
+    with pytest.raises(TrainingError, match="no UE of 'home' can be trained on"):
+        run_experiment(**settings_ | {"sources": [(links.isel(ue=slice(0)), plain, None, True)]})
+    batch = CropBatcher(links, plain, crops).batch([0], links["ue_x"][:1] + 150, links["ue_y"][:1] - 150)
+    deaf = replace(batch, bs_mask=np.zeros_like(batch.bs_mask))
+    with pytest.raises(DataError, match="1 crops without a station, the first of UE 0"):
+        NetLocalizer(Flat(settings_["model"], crops), "flat", "softmax").posterior(deaf)
+
+
+def test_few_weights_are_trained_on_one_thread_and_the_number_is_given_back(settings_: dict) -> None:
+    seen, before = [], torch.get_num_threads()
+    torch.set_num_threads(3)
+    run_experiment(**settings_, log=lambda _: seen.append(torch.get_num_threads()))
+    after = torch.get_num_threads()
+    torch.set_num_threads(before)
+    assert (set(seen), after) == ({1}, 3)
 
 
 def test_divergence_is_an_error(settings_: dict) -> None:
