@@ -58,9 +58,8 @@ def refuse(faults: Iterable[Fault], file: str, mend: str, called: Mapping[str, s
     lines = []
     for values, why, its_mend in faults:
         if len(values):
-            first = [
-                value if isinstance(value, str) else f"{value:.12g}".replace("nan", "") for value in values.iloc[0]
-            ]
+            row = values.iloc[0].astype(object).fillna("")
+            first = [value if isinstance(value, str) else f"{value:.12g}" for value in row]
             column, value = " and ".join(called.get(name, name) for name in values), " and ".join(map(repr, first))
             where = f"{at[0]} {values.index[0] + at[1]}" + f" and {len(values) - 1} more" * (len(values) > 1)
             lines.append(f"column {column} of {file} is {value} in {where}: {why}; {its_mend}")
@@ -87,14 +86,12 @@ def beyond(
 ) -> Iterator[Fault]:
     """Numbers outside of what is ever reported, and fractions in the columns `whole`; `called` as of :func:`refuse`."""
     for name in filter(ranges.__contains__, table):
-        low, high, unit, *mends = ranges.get(plain(called.get(name, name)), ranges[name])
+        low, high, unit, under, over = ranges.get(plain(called.get(name, name)), ranges[name])
         value = table[name]
         word = value.abs().isin(KNOWN["unknown"]) & ~value.between(low, high)
         yield Fault(table.loc[word, [name]], f"'unknown' as a number, not in [{low:g}, {high:g}] {unit}", LEAVE)
-        for wrong, why, mend in zip(
-            (value < low, value > high), (f"under {low:g}", f"over {high:g}"), mends, strict=True
-        ):
-            yield Fault(table.loc[wrong & ~word, [name]], f"{why} {unit}", f"{mend}; {LEAVE}")
+        yield Fault(table.loc[(value < low) & ~word, [name]], f"under {low:g} {unit}", f"{under}; {LEAVE}")
+        yield Fault(table.loc[(value > high) & ~word, [name]], f"over {high:g} {unit}", f"{over}; {LEAVE}")
     mend = "write a whole number, and check that columns are not exchanged"
     for name in whole:
         yield Fault(table.loc[table[name] % 1 > 0, [name]], "not whole, but it numbers things", mend)
@@ -108,7 +105,7 @@ def at_odds(table: pd.DataFrame, resource_blocks: int, *, nr: bool = False) -> I
     levels = ["nrsrp", "rssi", "nrsrq"]
     nrsrp, rssi, nrsrq = (table[name] for name in levels)
     implied = 10 * np.log10(resource_blocks) + nrsrp - rssi
-    least = KNOWN["ranges"]["nrsrq"][0]
+    least = KNOWN["ranges"]["ssrsrq" if nr else "nrsrq"][0]
     odd = implied.notna() & ~implied.between(least - ROUNDING, GREATEST_NRSRQ + ROUNDING)
     mend = f"leave empty what stands for unknown, or set radio.resource_blocks, now {resource_blocks}, to the table's"
     if np.isfinite(blocks := 10 ** ((nrsrq - nrsrp + rssi).median() / 10)):

@@ -64,10 +64,8 @@ def _columns(path: Path, raw: pd.DataFrame) -> tuple[dict[str, str], list[str]]:
         why = f"it has {', '.join(raw)}; required: {', '.join(REQUIRED)}; ours: {', '.join(ours)}"
         guess = pd.Series(maybe | near, dtype=object)
         renames = ", ".join(f"{' or '.join(guess.index[guess == one])} to {one}" for one in guess.unique()) or "columns"
-        mend = (
-            f"rename {renames}, where that is what they hold (Level and Signal are RSRP in rows of LTE and NR alone; "
-            "a bs_id may be put together, as MNC-eNodeB-PCI), or drop them; rfloc/datasets/columns.json explains each"
-        )
+        if_so = "if that is what they hold (Level and Signal are RSRP in rows of LTE and NR alone; MNC-eNodeB-PCI makes"
+        mend = f"rename {renames}, {if_so} a bs_id), or drop them; rfloc/datasets/columns.json explains each"
         raise DataError(f"{path.name} {what}", why, mend)
     return called, [f"{column} ({maybe[column]}?)" if column in maybe else column for column in other]
 
@@ -81,21 +79,18 @@ def read_table(path: Path, resource_blocks: int, *, reject: bool = False) -> Row
     raw, at = _open(path)
     raw.columns = raw.columns.map(str)
     called, other = _columns(path, raw)
-    rows = Rows(raw, {"rows": len(raw)})
-    rows.reject(blank(raw[called["nrsrp"]]), "nrsrp empty")
+    ours = raw[list(called.values())].set_axis(list(called), axis=1)
+    rows = Rows(ours, {"rows": len(ours)})
+    rows.reject(blank(ours["nrsrp"]), "nrsrp empty")
     rows.require(path.name, "check the export")
-    place = rows.table[[called["ue_lat"], called["ue_lon"]]].set_axis(["ue_lat", "ue_lon"], axis=1)
+    place = rows.table[["ue_lat", "ue_lon"]]
     words = place.apply(lambda said: said.astype(str).str.fullmatch(r"\D+") & ~blank(said)).all(axis=1)
-    raw = rows.table[~words]
-    table, found = faults.numbers(raw, {ours: theirs for ours, theirs in called.items() if ours != "bs_id"})
-    name = raw[called["bs_id"]].astype(str).str.strip()
-    table = table.reindex(columns=list(KNOWN["columns"])).assign(bs_id=name.mask(blank(name)))
-    filled = raw[[theirs for ours, theirs in called.items() if ours not in OPTIONAL]]
-    filled = filled.set_axis([ours for ours in called if ours not in OPTIONAL], axis=1)
-    found += [
-        Fault(filled.loc[blank(filled[name]), [name]], "every row needs it", "fill it in or drop the row")
-        for name in filled
-    ]
+    ours = rows.table[~words]
+    table, found = faults.numbers(ours, {name: name for name in ours if name != "bs_id"})
+    ids = ours["bs_id"].astype(str).str.strip().mask(blank(ours["bs_id"]))
+    table = table.reindex(columns=list(KNOWN["columns"])).assign(bs_id=ids)
+    for name in ours.columns.difference([*OPTIONAL]):
+        found.append(Fault(ours.loc[blank(ours[name]), [name]], "every row needs it", "fill it in or drop the row"))
     found.append(Fault(place[words], "the columns' names or units again", "delete the line"))
     found += [*faults.beyond(table, ["campaign"], called), *faults.destroyed(table["bs_id"].dropna())]
     for values, *_ in found:  # what is told is not told again
