@@ -39,6 +39,7 @@ def changed(raw: dict, path: str, value) -> dict:
         ("training.lr", 0.0, r"training\.lr: .*greater than 0"),
         ("splits.unknown", 1.2, r"splits\.unknown: .*less than or equal to 1"),
         ("radio.pattern", "omni", r"radio\.pattern: .*'isotropic', 'dipole' or 'tr38901'"),
+        ("campaign.table", "own.csv", r"kind 'hidden' does not read table"),
         ("campaign.cities", ["home", "paris"], r"names the city 'paris', but cities are home, other"),
         ("experiments.C_A.start", "CC", r"experiments\.C_A\.start is 'CC'"),
         ("crops.pixels", 113, r"crops\.pixels=113 is no multiple of model\.patch=14"),

@@ -120,6 +120,11 @@ class CampaignParams(Section):
     def _complete(self) -> CampaignParams:
         if self.kind == "table" and self.table is None:
             raise ValueError("a campaign of kind 'table' needs `table`, the file that holds it")
+        idle = {"table": ("cell_table", "interpolated")}.get(self.kind, ("table", "reject"))
+        if ignored := [key for key in idle if getattr(self, key)]:
+            raise ValueError(
+                f"a campaign of kind {self.kind!r} does not read {', '.join(ignored)}: unset it, or the kind"
+            )
         if self.kind == "nbiot" and self.positions == "known" and not (self.published or self.cell_table):
             raise ValueError("no cell has a known position: name `published` or `cell_table`, or set positions to all")
         return self
