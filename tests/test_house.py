@@ -37,8 +37,8 @@ ROOMS = (
 )  # fmt: skip
 RANK = {room: rank for rank, rooms in enumerate(ROOMS) for room in rooms}
 
-#: Most lines of rfloc, docstrings and blank ones included. 11,300 held what the pipeline of one's own files needed; reading
-#: the files of other people (units, spellings, extents, values that stand for "missing") takes 500 more.
+#: Most lines of rfloc, docstrings and blank ones included. 11,300 held what the pipeline of one's own files needed;
+#: reading the files of other people (units, spellings, extents, values that stand for "missing") takes 500 more.
 BUDGET = 11_800
 
 #: Knobs that no file in conf/ and no page turns: they say what a user's own files, receiver and machine are.
