@@ -118,18 +118,25 @@ def load(variables: Mapping[str, Any]) -> Params:
     declared = set(_ASSIGNED.findall("\n".join(cells[:at])))
     if unknown := next(iter(sorted(injected - declared - KNOBS.keys())), None):
         raise ConfigError(f"this page has no parameter {unknown!r}", "", nearest(unknown, declared))
-    written = {name: value for name, value in given.items() if name in KNOBS}
-    raw = {"": defaults(root), **defaults(root)}
-    turned = {k: v for k, v in written.items() if k in injected or v != raw[KNOBS[k][0]].get(KNOBS[k][1], ...)}
-    if "scale" in turned:
-        raise ConfigError("a scale is no single knob", "", f"type `rfloc params --scale {turned['scale']}`")
-    params = overlay(read(root / "params.yaml"), turned)
+    edited = turned(given, root)
+    if written := edited.keys() - injected:
+        print(f"set in this page, whatever params.yaml says: {', '.join(sorted(written))}")
+    values = edited | {name: given[name] for name in injected & KNOBS.keys() & given.keys()}
+    if "scale" in values:
+        raise ConfigError("a scale is no single knob", "", f"type `rfloc params --scale {values['scale']}`")
+    params = overlay(read(root / "params.yaml"), values)
     experiment = given.get("experiment")
     if experiment is not None and experiment not in params.experiments:
         raise ConfigError(f"there is no experiment {experiment!r}", "", nearest(str(experiment), params.experiments))
     if not {"DVC_STAGE", files.TRIAL} & os.environ.keys():
         files.trial(root, Path.cwd())
     return params
+
+
+def turned(values: Mapping[str, Any], root: Path) -> dict[str, Any]:
+    """The knobs among `values` that are not the default any more."""
+    raw = {"": defaults(root), **defaults(root)}
+    return {k: v for k, v in values.items() if k in KNOBS and v != raw[KNOBS[k][0]].get(KNOBS[k][1], ...)}
 
 
 def defaults(root: Path) -> dict[str, Any]:

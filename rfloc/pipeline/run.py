@@ -183,6 +183,9 @@ def run(
             where = files.trial(root, out.parent)
         made_by = record.begin(root, stage or out.stem, notebook, params, values)
         print(f"{notebook.name}: scale {params.scale}", flush=True)
+        for knob, value in config.turned(defaults, root).items():
+            if values[knob] != value:
+                print(f"passed over: {knob} = {value!r} in the page; what params.yaml says runs, {values[knob]!r}")
         if made_by["revision"] is None:
             print(f"no git repository: {record.NO_GIT}", flush=True)
         write_notebook(execute(notebook, values, root, where / "build" / "failed" / out.name), out)

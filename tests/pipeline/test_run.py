@@ -140,6 +140,13 @@ def test_what_is_no_stage_of_dvc_writes_beside_its_output(project, write, monkey
     assert not list((project / "build/links").iterdir()) and not (project / "results").exists()
 
 
+def test_a_default_that_was_edited_in_the_page_is_not_passed_over_in_silence(project, write, capfd):
+    write("1", parameters=f"seed = 7\ncrops_size = 300.0\nradio_load = {config.defaults(project)['radio']['load']}\n")
+    run("notebooks/tiny.ipynb", OUT, root=project)
+    said = [line for line in capfd.readouterr().out.splitlines() if line.startswith("passed over")]
+    assert said == ["passed over: crops_size = 300.0 in the page; what params.yaml says runs, 200.0"]
+
+
 def test_a_failing_cell_is_an_error_and_keeps_the_old_output(project, write, capfd):
     notebook = write("good = 1", "fine = 2\nworse = good / 0\n")
     (project / "book/executed").mkdir(parents=True)

@@ -46,6 +46,17 @@ def test_a_killed_run_keeps_its_maps_and_ends_as_one_that_was_not(toy_city, tmp_
         }
 
 
+def test_a_campaign_that_ends_well_ends_in_silence():
+    code = (
+        "import operator, time; from rfloc.simulation import many; from tests.simulation.toy_campaign import ENGINE\n"
+    )
+    code += (
+        "print(sorted(many.each(operator.add, [(1, 2), (3, 4)], 'ab', ENGINE))); time.sleep(0.5)"  # a heartbeat's time
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=PROJECT, capture_output=True, text=True, check=True)
+    assert (done.stdout, done.stderr) == ("[(0, 3), (1, 7)]\n", "")
+
+
 def _double(number: int) -> int:
     if number == 3:
         raise ValueError("three")
