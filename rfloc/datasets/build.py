@@ -78,8 +78,8 @@ def require_heard(links: xr.Dataset, radio: RadioParams) -> xr.Dataset:
     if links.sizes["ue"] and not links["heard"].values.any():
         raise SimulationError(
             f"nothing is heard in {links.attrs['city']!r}: {links.sizes['bs']} stations, {links.sizes['ue']} UEs",
-            f"no level reaches radio.sensitivity_dbm ({radio.sensitivity_dbm:g}) and radio.detection_db "
-            f"({radio.detection_db:g}) with {links['bs_power'].values.max():g} dBm at {radio.carrier_hz / 1e6:g} MHz",
+            f"sensitivity_dbm {radio.sensitivity_dbm:g}, detection_db {radio.detection_db:g}, power_dbm "
+            f"{links['bs_power'].values.max():g}, carrier_hz {radio.carrier_hz:g} leave no link",
             "check these, radio.resource_blocks, and that stations and UEs stand in one part of the city",
         )
     return links

@@ -211,7 +211,8 @@ def headline(
     paired, its `interval` (None: too few blocks), and `learned`, whether there is one and it lies above 0.
     """
     by_key = {row.key: row for row in rows}
-    trivial = min(set(TRIVIAL) & set(predictions), key=lambda key: ue_errors(predictions[key], "val").error.mean())
+    here = [key for key in TRIVIAL if key in predictions]
+    trivial = min(here, key=lambda key: ue_errors(predictions[key], "val").error.mean())
     found: dict[str, Any] = {"trivial": by_key[trivial].label, "trivial_key": trivial}
     for street in STREETS:
         contest = sorted((row for row in rows if not row.oracle), key=lambda row: getattr(row, street).mean)
@@ -221,6 +222,6 @@ def headline(
         learned = interval is not None and interval[0] > 0
         found[f"learned_{street}"] = {"label": learner.label, "gain": gain, "interval": interval, "learned": learned}
         found |= {f"best_{street}": contest[0].label, f"best_{street}_mean": getattr(contest[0], street).mean}
-        found[f"centre_{street}_mean"] = getattr(by_key[REFERENCE], street).mean
-        found[f"trivial_{street}_mean"] = getattr(by_key[trivial], street).mean
+        for name, key in {"centre": REFERENCE, "trivial": trivial}.items():
+            found[f"{name}_{street}_mean"] = getattr(by_key[key], street).mean
     return found

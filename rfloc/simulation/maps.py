@@ -20,7 +20,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import xarray as xr
 from numpy.typing import ArrayLike, NDArray
-from scipy.stats import t as student
 from tqdm import tqdm
 
 from rfloc.backend import one_thread
@@ -73,7 +72,7 @@ def trace_maps(
     Dataset of kind "maps"
         `ray_gain` (bs, y, x) linear, what rays brought to the open part of each cell, the mean over `sim.map_batches`
         batches; `ray_error`, its relative standard error by the scatter of the batches, NaN where no ray came (of four
-        batches, 8 to 29 % of cells lie beyond twice that, see :func:`beyond_errors`); `path_gain`, what is read: rays,
+        batches, 8 to 29 % of cells lie beyond twice that, see `paths.beyond_errors`); `path_gain`, what is read: rays,
         with diffuse reflection the mean over neighbours where they are few (:mod:`rfloc.simulation.smoothing`), and the
         rooftop floor.
     """
@@ -288,19 +287,6 @@ def read_error_db(maps: xr.Dataset, x: ArrayLike, y: ArrayLike) -> Array:
 def _error_db(gain: Array, rays: Array, error: Array) -> Array:
     """To first order, the relative `error` of rays, in dB, times their share in what is read; pooling is left out."""
     return 10 / np.log(10) * error * np.minimum(rays / np.where(gain > 0, gain, np.nan), 1.0)
-
-
-def beyond_errors(one: xr.Dataset, other: xr.Dataset) -> dict[str, float]:
-    """Share of cells where maps of the same stations, by other rays, differ by more than so many standard errors.
-
-    By number of errors: two, and the quantile of Student's t that would hold 95 % of cells with an error of so few
-    batches (four: 3.2), were batches normally distributed.
-    """
-    a, b = (ds["ray_gain"].values.astype(float) for ds in (one, other))
-    error = np.hypot(a * one["ray_error"].values, b * other["ray_error"].values)
-    off, met = np.abs(a - b), (a > 0) & (b > 0)
-    reaches = (2.0, student.ppf(0.975, one.attrs["batches"] - 1))
-    return {f"{reach:.1f}": float((off > reach * error)[met].mean()) for reach in reaches}
 
 
 def coverage(maps: xr.Dataset, plane: Plane) -> dict[str, float]:

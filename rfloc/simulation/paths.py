@@ -14,6 +14,7 @@ import numpy as np
 import xarray as xr
 from numpy.typing import ArrayLike, NDArray
 from scipy.stats import spearmanr
+from scipy.stats import t as student
 
 from rfloc.backend import prepare
 from rfloc.config import RadioParams
@@ -192,3 +193,16 @@ def compare_with_maps(
         "spearman": float(spearmanr(mapped[both], traced[both]).statistic) if enough else float("nan"),
         "spearman_all": float(spearmanr(mapped.ravel(), traced.ravel()).statistic) if enough else float("nan"),
     }
+
+
+def beyond_errors(one: xr.Dataset, other: xr.Dataset) -> dict[str, float]:
+    """Share of cells where maps of the same stations, by other rays, differ by more than so many standard errors.
+
+    By number of errors: two, and the quantile of Student's t that would hold 95 % of cells with an error of so few
+    batches (four: 3.2), were batches normally distributed.
+    """
+    a, b = (ds["ray_gain"].values.astype(float) for ds in (one, other))
+    error = np.hypot(a * one["ray_error"].values, b * other["ray_error"].values)
+    off, met = np.abs(a - b), (a > 0) & (b > 0)
+    reaches = (2.0, student.ppf(0.975, one.attrs["batches"] - 1))
+    return {f"{reach:.1f}": float((off > reach * error)[met].mean()) for reach in reaches}

@@ -96,12 +96,13 @@ class Judge:
         self.xy: Floats = np.stack([measured["ue_x"].values, measured["ue_y"].values], axis=1).astype(float)
         self._parts = {"train": role == "train", "held_out": np.isin(role, ["known", "unknown"])}
         self.features: tuple[str, ...] = ("rssi", "nrsrp")  #: measured levels that ranks are compared with
-        for (part, which), feature in itertools.product(self._parts.items(), ("nrsrp", "rssi")):
-            if measured[feature].notnull().values[which].sum(axis=0).max() >= MIN_UES:
-                continue
-            if feature == "nrsrp":
-                raise DataError(f"no station is reported by {MIN_UES} UEs ({part})", "a rank correlation needs them")
-            self.features = ("nrsrp",)
+        for (part, which), level in itertools.product(self._parts.items(), self.features):
+            if measured[level].notnull().values[which].sum(axis=0).max() < MIN_UES:
+                self.features = ("nrsrp",)
+                if level == "nrsrp":
+                    raise DataError(
+                        f"no station is reported by {MIN_UES} UEs ({part})", "a rank correlation needs them"
+                    )
         blocks = blocks_of(self.xy[:, 0], self.xy[:, 1], scoring.block)
         self._block = np.unique(blocks, axis=0, return_inverse=True)[1].ravel()
         n = int(self._block.max()) + 1
@@ -152,9 +153,8 @@ class Judge:
         for feature, (part, which) in itertools.product(self.features, self._parts.items()):
             found = {name: self._correlations(gain, feature, which) for name, gain in gains.items()}
             told = np.isfinite(found[base][0]) & counted
-            none = np.full(len(self._counts), np.nan)
-            means = {name: rho[:, told].mean(axis=1) if told.any() else none for name, rho in found.items()}
-            found = {name: np.column_stack([rho, means[name]]) for name, rho in found.items()}
+            n = told.sum() or np.nan
+            found = {name: np.column_stack([rho, rho[:, told].sum(axis=1) / n]) for name, rho in found.items()}
             heard = np.isfinite(self.measured[feature].values) & which[:, None]
             heard = np.column_stack([heard, heard[:, counted].any(axis=1)])
             enough = [len(np.unique(self._block[ues])) >= MIN_BLOCKS for ues in heard.T]

@@ -9,6 +9,7 @@ from rfloc.errors import SimulationError
 from rfloc.frames import Grid
 from rfloc.simulation import maps
 from rfloc.simulation.maps import coverage, gain_at, joined, nrsrp_map, place_transmitter, read_error_db, read_maps
+from rfloc.simulation.paths import beyond_errors
 from rfloc.simulation.plane import Plane, Rays
 from rfloc.simulation.propagation import free_space_gain
 from rfloc.simulation.scene import load_scene
@@ -109,7 +110,7 @@ def test_stated_error_is_the_spread_of_seeds(toy_city: City, diffuse: bool):
     assert np.median(spread / gain.mean(0)[reached]) > 0.01  # another seed gives other rays
     assert 0.75 < np.median(stated / spread) < 1.3
     np.testing.assert_array_equal(np.isnan(error), gain == 0)
-    two, more = maps.beyond_errors(runs[0], runs[1]).items()
+    two, more = beyond_errors(runs[0], runs[1]).items()
     assert two[0] == "2.0" and two[1] >= more[1] and more[1] < 0.12
 
 
