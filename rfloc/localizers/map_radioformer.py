@@ -54,7 +54,9 @@ class MapRadioFormer(nn.Module):
     ) -> Tensor:
         """What the trunk sees, (batch, 3, pixels, pixels): building, road, scale [px/m], stations drawn in."""
         scale = (image.shape[-1] / size).to(image.dtype).reshape(-1, 1, 1, 1).expand(-1, 1, *image.shape[2:])
-        level = normalise(rf, rf_mask & bs_mask.unsqueeze(-1))[..., 0]
+        there = rf_mask & bs_mask.unsqueeze(-1)
+        rssi, _, nrsrp, _ = normalise(rf, there).unbind(-1)
+        level = torch.where(there[..., 0], rssi, nrsrp)  # a campaign may be without RSSI
         return draw_stations(torch.cat((image, scale), 1), bs_xy / size.reshape(-1, 1, 1), level, bs_mask)
 
     def forward(

@@ -16,6 +16,7 @@ from rfloc.errors import ConfigError, TrainingError
 from rfloc.localizers.map_radioformer import RF_MEAN, MapRadioFormer, build_model
 from rfloc.localizers.networks import build_network, predict, to_posterior
 from rfloc.localizers.vit import BLOB, Head, draw_stations, sinusoids, unpatch
+from rfloc.schema import FEATURES
 
 CROPS = CropParams(size=400.0, pixels=28, output=14, max_bs=4)
 TINY = ModelParams(width=16, depth=2, heads=2, patch=14, mlp=[8])
@@ -137,6 +138,14 @@ def test_station_mark_is_seven_pixels_wide_and_holds_row_column_level() -> None:
     assert image[0, :, 30, 30].tolist() == [0.75, 0.75, 2.0]
     corner = (image[0, 2] == 3.0).nonzero()
     assert corner.tolist() == [[i, j] for i in range(4) for j in range(37, 40)]
+
+
+def test_station_marks_hold_nrsrp_where_no_rssi_was_measured() -> None:
+    x = inputs(batch=1, stations=1)
+    x["rf_mask"][..., 0] = False
+    image = MapRadioFormer.encode_image(*(x[name] for name in ("image", "bs_xy", "rf", "rf_mask", "bs_mask", "size")))
+    nrsrp = (x["rf"][0, 0, 2] - FEATURES["nrsrp"].mean) / FEATURES["nrsrp"].sd
+    assert image[0, 2].unique().tolist() == pytest.approx(sorted([28 / 400, float(nrsrp)]))
 
 
 def test_stronger_station_covers_weaker_and_absent_ones_leave_no_mark() -> None:
