@@ -88,7 +88,8 @@ def _project(root: Path) -> Iterator[Finding]:
     ):
         there = folder is not None and folder.is_dir() and any(folder.iterdir())
         yield Finding(name, str(folder) if there else f"nothing at {folder}", "" if there else mend, needed=False)
-    for name in inputs.names_of(params, fetched=False):
+    maps = [f"maps/{key}" for key, city in params.cities.items() if city.source == "file"]
+    for name in (*maps, "campaign", "weights"):
         try:
             held = inputs.hashes(name, params, root)
             yield Finding(f"files: {name}", ", ".join(f"{file} {said[7:15]}" for file, said in held.items()) or "none")

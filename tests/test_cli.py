@@ -142,7 +142,7 @@ def test_doctor_asks_what_the_commands_will_ask(whole, capsys):
     (whole / "conf/variant/default.yaml").write_text("# @package _global_\nvariant: default\nseed: 8\n")
     assert main(["doctor"]) == 1
     out = capsys.readouterr().out
-    for said in ("git init", "there is no file toy/streets.geojson", "differs in seed", "rfloc params scale=smoke"):
+    for said in ("git init", "there is no file toy/streets.geojson", "composed: seed", "rfloc params scale=smoke"):
         assert said in out
     (whole / "params.yaml").write_text("scale: demo\n")
     assert main(["doctor"]) == 1

@@ -181,7 +181,7 @@ def test_an_edit_of_conf_asks_for_params_to_be_composed(project, project_root, m
         else:
             require_composed(project)
             conf.write_text(conf.read_text().replace("seed: 7", "seed: 8"))
-            with pytest.raises(ConfigError, match=r"differs in conf/config\.yaml(?s:.*)dvc exp run"):
+            with pytest.raises(ConfigError, match=r"composed: conf/config\.yaml(?s:.*)dvc exp run"):
                 require_composed(project)
     compose(project, ["scale=smoke"])
     require_composed(project)

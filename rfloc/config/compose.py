@@ -82,7 +82,7 @@ def require_composed(root: Path) -> None:
         if not changed:
             files.save_json(look, kept)
     if changed:
-        what = f"conf/ was edited since params.yaml was composed; it differs in {', '.join(changed)}"
+        what = f"conf/ was edited since params.yaml was composed: {', '.join(changed)}"
         raise ConfigError(what, "params.yaml is what runs, and nothing composes it unasked", mend)
 
 

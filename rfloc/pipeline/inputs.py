@@ -48,10 +48,9 @@ def files_of(name: str, params: config.Params, root: Path) -> dict[str, Path]:
     raise ConfigError(f"there is no input {name!r}", "", nearest(name, names_of(params)))
 
 
-def names_of(params: config.Params, *, fetched: bool = True) -> list[str]:
-    """Every name that :func:`files_of` takes, or those of which nothing is fetched."""
-    there = [f"maps/{key}" for key, city in params.cities.items() if fetched or city.source != "overpass"]
-    return [*there, "campaign", "weights", *(["oslo"] if fetched else [])]
+def names_of(params: config.Params) -> list[str]:
+    """Every name that :func:`files_of` takes."""
+    return [*(f"maps/{city}" for city in params.cities), "campaign", "weights", "oslo"]
 
 
 def _files(names: Iterable[str], data: Path, root: Path) -> dict[str, Path]:
@@ -93,8 +92,7 @@ def gather(root: Path, names: Sequence[str] = ()) -> None:
     for name in names or names_of(params):
         paths = list(files_of(name, params, root).values())
         for number in range(LINKS):
-            link = root / FOLDER / "links" / f"{name}.{number}"
-            with files.write(link) as part:
+            with files.write(root / FOLDER / "links" / f"{name}.{number}") as part:
                 if number < len(paths):
                     part.symlink_to(paths[number].resolve())
                 else:
