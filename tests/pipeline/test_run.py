@@ -58,6 +58,7 @@ def test_what_is_given_overrides_declared_or_not(tiny, params, given, value):
         ("crop_size=400.0", r"has no parameter 'crop_size'\n.*did you mean 'crops_size'\?"),
         ("crops_size=wide", r"crops\.size: .*valid number"),
         ("crops_size=-1.0", r"crops\.size: .*greater than 0"),
+        ("note=NO", "note=False is not of type str(?s:.*)put it into quotes"),
         ("note=3", "not of type str"),
         ("factor=true", "not of type float"),
         ("seed=1.5", "seed: .*integer"),
@@ -134,7 +135,8 @@ def test_what_is_no_stage_of_dvc_writes_beside_its_output(project, write, monkey
     )
     run(notebook, "tried/out.ipynb", root=project)
     (trial,) = (project / "tried").glob("trial-*")
-    assert f"what this writes lies in {trial}" in capfd.readouterr().out
+    said = capfd.readouterr().out
+    assert f"what this writes lies in {trial}" in said and "no git repository: clone it, or" in said
     wrote = ("build/links/x.json", "results/y.json", "results/smoke/provenance/out.json")
     assert all((trial / name).is_file() for name in wrote)
     assert not list((project / "build/links").iterdir()) and not (project / "results").exists()
