@@ -12,6 +12,7 @@ from weakref import WeakValueDictionary
 import numpy as np
 import xarray as xr
 from numpy.typing import ArrayLike, NDArray
+from scipy import ndimage
 
 from rfloc.city.raster import CELL, Raster, cells, city_layers, layer_facts
 from rfloc.config import CityParams, check
@@ -21,6 +22,9 @@ from rfloc.frames import Grid, LocalFrame
 from rfloc.schema import load, save, with_units
 
 Bounds = tuple[float, float, float, float]
+
+#: Where nothing of a kind lies within this distance [m], it may not have been mapped; Rome's parks have 250 and 105.
+MAX_EMPTY = {"building": 400.0, "building or street": 200.0}
 
 #: Rasters that are open, (folder, when its city was built) -> raster: training opens several deployments of one patch.
 _open: WeakValueDictionary[tuple[Path, int], xr.Dataset] = WeakValueDictionary()
@@ -175,7 +179,16 @@ def _from_map(params: CityParams, frame: LocalFrame, data_root: str | Path, fold
     facts |= {"height_sources": sources, "triangles": len(roofs.faces), "warnings": warnings}
     footprints.to_parquet(folder / "buildings.parquet")
     streets.to_parquet(folder / "streets.parquet")
-    return grid, city_layers(footprints, streets, grid), facts
+    layers = city_layers(footprints, streets, grid)
+    mapped = {"building": layers["building"], "building or street": layers["building"] | layers["road"]}
+    for what, most in MAX_EMPTY.items():
+        away = ndimage.distance_transform_edt(mapped[what] == 0) * CELL
+        row, col = np.unravel_index(away.argmax(), away.shape)
+        lat, lon = frame.to_geographic(grid.x[col], grid.y[row])
+        if away[row, col] > most:
+            said = f"no {what} within {away[row, col]:.0f} m of {lat:.5f}, {lon:.5f}"
+            warnings.append(f"{said}: a park or water, or a hole in the map?")
+    return grid, layers, facts
 
 
 def open_city(folder: str | Path) -> City:

@@ -174,6 +174,22 @@ def test_features_that_end_in_the_box_are_said_too(tmp_path: Path) -> None:
     assert re.search(r"lies outside the streets of half\.geojson: no streets in the northern 111 m$", streets)
 
 
+def test_holes_in_a_map_are_said(tmp_path: Path) -> None:
+    """A ring of blocks, 1.2 km wide, round a hole that one street crosses."""
+    osm = OsmMap()
+    for x in range(-600, 601, 100):
+        for y in (-600, 500):
+            osm.way(box(x, y, x + 50, y + 50).exterior, building="yes")
+            osm.way(box(y, x, y + 50, x + 50).exterior, building="yes")
+    osm.way(LineString([(-600, 40), (600, 40)]), highway="residential")
+    warnings = built(osm.write(tmp_path / "ring.osm"), box=[44.9945, 45.0055, 9.9922, 10.0078]).facts["warnings"]
+    holes = [line for line in warnings if line.startswith("no building")]
+    assert len(holes) == 2 and re.search(
+        r"no building within 5\d\d m of (?:44\.99|45\.00)\d+, (?:9\.99|10\.00)\d+: .*hole", holes[0]
+    )
+    assert re.search(r"no building or street within 2\d\d m", holes[1])
+
+
 def test_metres_that_a_file_calls_degrees_are_named(tmp_path: Path) -> None:
     features().to_crs(32632).set_crs(4326, allow_override=True).to_file(tmp_path / "m.geojson")
     with pytest.raises(DataError, match=r"no buildings near[\s\S]*metres: write it with the coordinate system"):
