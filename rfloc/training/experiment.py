@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import shutil
+import signal
 import time
 import warnings
 from collections.abc import Callable, Iterator
@@ -168,4 +169,9 @@ def _fit(module: LocalizerModule, folder: Path) -> None:
     )
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", ".*(does not have many workers|LeafSpec|exists and is not empty)")
-        trainer.fit(module, ckpt_path=last if last.exists() else None, weights_only=True)
+        handler = signal.getsignal(signal.SIGINT)
+        try:
+            trainer.fit(module, ckpt_path=last if last.exists() else None, weights_only=True)
+        except SystemExit as error:  # Lightning's answer to Ctrl-C, which it leaves ignored from then on
+            signal.signal(signal.SIGINT, handler)
+            raise (error.__context__ or error) from None

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Sequence
+from datetime import timedelta
 from typing import Any
 
 import lightning.pytorch as pl
@@ -132,6 +133,10 @@ class LocalizerModule(pl.LightningModule):
         assert self.val is not None
         return DataLoader(self.val, batch_size=None)
 
+    def on_train_start(self) -> None:
+        """Start the clock of the run, that tells how long it will take."""
+        self._began = time.perf_counter()
+
     def on_train_epoch_start(self) -> None:
         """Start the clock of a pass, which stops when validation starts."""
         self._started = time.perf_counter()
@@ -158,7 +163,7 @@ class LocalizerModule(pl.LightningModule):
         """Write the pass into the history and print a line (raises TrainingError where the loss is not finite)."""
         train_s = self._train_s if self._errors else time.perf_counter() - self._started
         loss = self.trainer.strategy.reduce(torch.stack(self._losses).mean()).item()
-        done, total = self.trainer.current_epoch + 1, self.trainer.max_epochs
+        done, total = self.trainer.current_epoch + 1, self.plan.passes
         if not math.isfinite(loss):
             raise TrainingError(
                 f"the loss is {loss} in pass {done} of {total}",
@@ -175,7 +180,10 @@ class LocalizerModule(pl.LightningModule):
             self.history[name].append(value)
         if self.trainer.is_global_zero:
             seen = "" if error is None else f"  val {error:.1f} m"
-            self.say(f"pass {done}/{total}  samples {step * each:,}  loss {loss:.3f}{seen}  {rate:.0f} samples/s")
+            passed = time.perf_counter() - self._began
+            left = timedelta(seconds=round(passed / (done - self.resumed_at) * (total - done)))
+            said = f"pass {done}/{total}  samples {step * each:,}  loss {loss:.3f}{seen}"
+            self.say(f"{said}  {rate:.0f} samples/s  {left} left")
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Keep the record of the run."""

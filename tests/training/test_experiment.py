@@ -1,5 +1,7 @@
 """Whole runs: a network learns what a law says, runs repeat themselves, and interrupted ones continue."""
 
+import os
+import signal
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -61,7 +63,7 @@ def test_a_run_leaves_a_checkpoint_a_record_and_nothing_else(settings_: dict) ->
     assert history["samples"] == [32, 64, 96]
     assert history["steps"] == [2, 4, 6]
     assert len(lines) == 3
-    assert lines[-1].startswith("B: pass 3/3  samples 96  loss ")
+    assert lines[-1].startswith("B: pass 3/3  samples 96  loss ") and lines[-1].endswith("samples/s  0:00:00 left")
     assert history["learning_rates"][-1] == 0.0
     assert history["val_error"] == min(history["val_errors"]) == history["val_errors"][history["chosen_pass"] - 1]
     provenance = load_checkpoint(settings_["out"]).provenance
@@ -70,23 +72,40 @@ def test_a_run_leaves_a_checkpoint_a_record_and_nothing_else(settings_: dict) ->
 
 
 class Interruption(Exception):
-    """Stands for whatever ends a process."""
+    """Stands for an error in whatever runs it."""
 
 
-@pytest.mark.parametrize("validated", [True, False])
-def test_an_interrupted_run_continues_as_if_nothing_had_been(settings_: dict, validated: bool) -> None:
+def interrupt(settings: dict, at: str, how: type[BaseException] | None) -> None:
+    """Run until `at` is printed; then raise, or for None end the process as the system does: it can't defend itself."""
+
+    def stop(line: str) -> None:
+        if at in line:
+            if how is not None:
+                raise how
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    if how is not None:
+        with pytest.raises(how):
+            run_experiment(**settings, log=stop)
+    elif child := os.fork():
+        assert os.WTERMSIG(os.waitpid(child, 0)[1]) == signal.SIGKILL
+    else:
+        run_experiment(**settings, log=stop)
+        os._exit(0)
+
+
+@pytest.mark.parametrize(
+    ("validated", "how"), [(True, Interruption), (False, Interruption), (True, KeyboardInterrupt), (True, None)]
+)
+def test_an_interrupted_run_continues_as_if_nothing_had_been(
+    settings_: dict, validated: bool, how: type[BaseException] | None
+) -> None:
     settings_ |= {} if validated else {"val": None}
     whole = run_experiment(**settings_, log=lambda _: None)
     assert validated or (whole["chosen_pass"], whole["val_error"], whole["val_crops"]) == (3, None, 0)
     state = load_checkpoint(settings_["out"]).state
     settings_["out"].unlink()
-
-    def stop(line: str) -> None:
-        if "pass 3" in line:
-            raise Interruption
-
-    with pytest.raises(Interruption):
-        run_experiment(**settings_, log=stop)
+    interrupt(settings_, "pass 3", how)
     assert not settings_["out"].exists()
     lines: list[str] = []
     resumed = run_experiment(**settings_, log=lines.append)
@@ -99,12 +118,7 @@ def test_an_interrupted_run_continues_as_if_nothing_had_been(settings_: dict, va
 
 
 def test_a_resume_file_of_another_run_is_not_taken_up(settings_: dict) -> None:
-    def stop(line: str) -> None:
-        if "pass 2" in line:
-            raise Interruption
-
-    with pytest.raises(Interruption):
-        run_experiment(**settings_, log=stop)
+    interrupt(settings_, "pass 2", Interruption)
     assert run_experiment(**settings_ | {"seed": 8}, log=lambda _: None)["resumed_at"] == 0
 
 
