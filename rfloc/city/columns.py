@@ -1,4 +1,4 @@
-"""What maps call things: their columns by meaning, the words that deny, and what was not used.
+"""What maps call things (`tags.yaml`): their columns by meaning, the words that deny, and what was not used.
 
 Known are OpenStreetMap's tags with Simple 3D Buildings, OpenMapTiles (`render_height`, `height_tagged`, `hide_3d`,
 `brunnel`), Geofabrik's layers (`fclass`, `type`), Overture (`num_floors`, `is_underground`, `road_flags`), EUBUCCO
@@ -12,18 +12,20 @@ import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from importlib.resources import files
 from itertools import pairwise
 from typing import Any
 
 import geopandas as gpd
 import numpy as np
 import pandas as pd
+import yaml
 from shapely.ops import substring
 
 from rfloc.errors import DataError, nearest
 
-#: Words for buildings of which nothing stands, yet or any more.
-GONE = ("demolished", "razed", "removed", "destroyed", "proposed", "planned")
+#: Columns of kinds of features, words and usual sizes.
+KNOWN: dict[str, Any] = yaml.safe_load(files("rfloc.city").joinpath("tags.yaml").read_text(encoding="utf-8"))
 
 
 @dataclass(frozen=True)
@@ -33,41 +35,11 @@ class Kind:
     name: str  #: of the parameter that names its file
     marks: dict[str, str | None]  #: OSM's tags that mark it, the first above all, and their values where only one does
     geometry: str
-    layers: tuple[str, ...]  #: names of its layer where a file has several of this geometry
-    columns: dict[str, tuple[str, ...]]  #: meaning -> columns or tags that may say it; the first that does counts
+    layers: list[str]  #: names of its layer where a file has several of this geometry
+    columns: dict[str, list[str]]  #: meaning -> columns or tags that may say it; the first that does counts
 
 
-BUILDINGS = Kind(
-    "buildings", {"building": None, "building:part": None}, "Polygon",
-    ("buildings", "building", "multipolygons", "gis_osm_buildings_a_free", "gis_osm_buildings_a_free_1"),
-    {
-        "kind": ("kind", "building", "class", "subtype", "type"), "building": ("building",), "amenity": ("amenity",),
-        "part": ("building:part",), "height": ("height", "building:height", "est_height"),
-        "height_ft": ("height_ft", "heightroof", "height_roof"),
-        "levels": ("levels", "building:levels", "num_floors", "floors"),
-        "roof_height": ("roof:height",), "roof_levels": ("roof:levels",),
-        "min_height": ("min_height",), "min_level": ("building:min_level", "min_level", "min_floor"),
-        "render_height": ("render_height",), "render_min_height": ("render_min_height",),
-        "height_tagged": ("height_tagged",), "hide_3d": ("hide_3d",), "has_parts": ("has_parts",),
-        "location": ("location",), "layer": ("layer", "level"), "underground": ("is_underground", "underground"),
-        "ruins": ("ruins",), "gone": ("demolished", "razed", "removed", "destroyed"),
-        "was": tuple(f"{of}:building" for of in (*GONE, "was")),
-    },
-)  # fmt: skip
-STREETS = Kind(
-    "streets", {"highway": None, "place": "square"}, "LineString",
-    (
-        "streets", "street", "roads", "road", "highways", "transportation", "lines", "segment",
-        "gis_osm_roads_free", "gis_osm_roads_free_1",
-    ),
-    {
-        "class": ("highway", "fclass", "place", "class", "type"), "area": ("area",), "tunnel": ("tunnel", "is_tunnel"),
-        "bridge": ("bridge", "is_bridge"), "brunnel": ("brunnel",), "road_flags": ("road_flags",),
-    },
-)  # fmt: skip
-
-#: Words that deny a flag, in lower case; -1 is no yes: it reverses a direction, or says that nobody knows.
-DENIED = frozenset(["no", "n", "false", "f", "0", "0.0", "-1", "-1.0", "none", "null", "nan", "nein", "non", ""])
+BUILDINGS, STREETS = (Kind(name=name, **KNOWN[name]) for name in ("buildings", "streets"))
 
 #: Heights [m] that OpenMapTiles gives where nothing is tagged.
 FILLERS = (3.66, 5.0)
@@ -88,7 +60,7 @@ _TAG = re.compile(r'"((?:[^"\\]|\\.)*)"=>"((?:[^"\\]|\\.)*)"')
 
 def affirmed(flag: pd.Series) -> pd.Series:
     """Where a flag says anything but no, in whatever spelling: a boolean a row."""
-    return flag.notna() & ~flag.astype(str).str.strip().str.lower().isin(DENIED)
+    return flag.notna() & ~flag.astype(str).str.strip().str.lower().isin(KNOWN["denied"])
 
 
 def counted(values: Mapping[str, pd.Series]) -> dict[str, Any]:
@@ -117,7 +89,7 @@ def by_meaning(layer: gpd.GeoDataFrame, kind: Kind, named: Mapping[Any, str]) ->
                 f"they have {', '.join(there.values())}",
                 nearest(own, there.values()),
             )
-        for name in names if own is None else (own, *names):
+        for name in names if own is None else [own, *names]:
             flat = name.lower().replace(":", "_")
             for spelt in [there[s] for s in (name.lower(), flat, name.lower()[:10], flat[:10]) if s in there][:1]:
                 values = layer[spelt].astype(object).replace(r"^\s*$", None, regex=True)
@@ -154,7 +126,9 @@ def standing(layer: gpd.GeoDataFrame) -> tuple[gpd.GeoDataFrame, dict[str, Any]]
     reasons = {
         "denied": kind.notna() & ~affirmed(kind) & ~part,
         "underground": (layer["location"] == "underground") | (level < 0) | affirmed(layer["underground"]),
-        "gone or to come": kind.isin(GONE) | affirmed(layer["gone"]) | (layer["was"].notna() & kind.isna() & ~part),
+        "gone or to come": kind.isin(KNOWN["gone"])
+        | affirmed(layer["gone"])
+        | (layer["was"].notna() & kind.isna() & ~part),
         "outlines whose parts are drawn": affirmed(layer["hide_3d"]),
     }
     out = np.logical_or.reduce(list(reasons.values()))

@@ -7,10 +7,10 @@ The first rule that applies gives the height; the last two exclude each other.
 ====================  =================================================================================================
 height                tag `height` or `building:height` ("12", "12 m", "40 ft", "30'6\"", "~10", "10-12": its middle),
                       2 to 1,100 m, roof included
-levels                tag `building:levels`, 1 to 250 with `roof:levels`, times the kind's :data:`FLOOR_HEIGHT`; a
+levels                tag `building:levels`, 1 to 250 with `roof:levels`, times the kind's floor height; a
                       `roof:height` stands in for the levels of the roof
 render_height         OpenMapTiles' number, where it comes from a tag (elsewhere it is a filler)
-kind                  usual height of the kind of building, :data:`KIND_HEIGHT`
+kind                  usual height of the kind of building (`tags.yaml`)
 prior                 median of measured heights, where the city has one (`height_prior`)
 area                  usual height for the footprint's size, :data:`AREA_HEIGHT`
 ====================  =================================================================================================
@@ -28,7 +28,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from rfloc.city.columns import affirmed, counted
+from rfloc.city.columns import KNOWN, affirmed, counted
 from rfloc.city.parts import inherit, without_outlines
 
 if TYPE_CHECKING:
@@ -42,25 +42,6 @@ LEVEL_RANGE = (1.0, 250.0)
 #: Depth of a roof on posts, which one can walk under [m].
 ROOF_DEPTH = 0.5
 
-#: Floor height by kind of building [m]; every other kind has 3 m.
-FLOOR_HEIGHT = {"industrial": 4.5, "warehouse": 4.5, "commercial": 3.5, "office": 3.5, "retail": 3.5}
-
-#: Middle of the usual heights by kind of building [m]. A kind is the tag `building`, or `amenity` where that says more.
-KIND_HEIGHT: dict[str, float] = {
-    **dict.fromkeys(["house", "detached", "semi_detached", "semidetached_house", "terrace", "residential"], 7.0),
-    **dict.fromkeys(["bungalow", "cabin"], 4.25),
-    **dict.fromkeys(["apartments", "dormitory"], 18.5),
-    **dict.fromkeys(["commercial", "office", "retail"], 15.0),
-    **dict.fromkeys(["industrial", "warehouse", "manufacture"], 9.0),
-    **dict.fromkeys(["church", "cathedral", "chapel"], 25.0),
-    **dict.fromkeys(["school", "university", "education"], 11.5),
-    **dict.fromkeys(["garage", "garages", "carport", "shed", "hut", "kiosk"], 3.0),
-    **dict.fromkeys(["hospital", "medical"], 22.5),
-    **dict.fromkeys(["place_of_worship", "religious"], 18.5),
-    **dict.fromkeys(["ruins", "collapsed"], 3.0),
-    "roof": 4.0,
-}
-
 #: (footprint larger than [m2], middle of the usual heights [m]), largest first.
 AREA_HEIGHT = ((1000.0, 18.5), (200.0, 13.0), (0.0, 8.5))
 
@@ -68,21 +49,13 @@ AREA_HEIGHT = ((1000.0, 18.5), (200.0, 13.0), (0.0, 8.5))
 SOURCES = ("height", "levels", "render_height", "kind", "prior", "area")
 
 _FOOT, _INCH = 0.3048, 0.0254  # [m]
-
-#: What stands behind a number -> its factor.
-_METRES = {
-    **dict.fromkeys(["", "m", "meter", "meters", "metre", "metres", "mt", "mts"], 1.0), "cm": 0.01,
-    **dict.fromkeys(["ft", "feet", "foot", "'"], _FOOT),
-}  # fmt: skip
-_LEVELS = dict.fromkeys(["", "level", "levels", "floor", "floors", "storey", "storeys", "story", "stories"], 1.0)
-
 _ABOUT = re.compile(r"^(~|≈|<|>|\+|c\.|ca\.?|circa|approx\.?|about|around|etwa)\s*|\s*[?+]$")
 _SEVERAL = re.compile(r"\s*(?:[;|]|(?<!')[–—-]|\bto\b|\bbis\b)\s*")
 _NUMBER = re.compile(r"(\d+(?:\.\d+)?)\s*([a-z]+|'(?!'))?\.?(?:[\s-]*(\d+(?:\.\d+)?)\s*(?:\"|''|in(?:ch(?:es)?)?)?)?")
 _PRIMES = str.maketrans({"’": "'", "′": "'", "″": '"', "”": '"'})
 
 
-def parse_number(text: object, units: Mapping[str, float] = _METRES) -> float:
+def parse_number(text: object, units: Mapping[str, float] = KNOWN["metres"]) -> float:
     r"""Length [m] of a tag such as "12", "12,5 m", "40 ft", "30'6\"" or "~10", the middle of "10-12" and "3;4".
 
     NaN where it says none, or has a unit that is not among `units` (unit -> its factor).
@@ -111,12 +84,14 @@ def assign_heights(buildings: gpd.GeoDataFrame, prior: float | None) -> tuple[gp
     """
     tags, pairs = inherit(buildings)
     amenity, kind = tags["amenity"].fillna("").astype(str), tags["kind"].fillna("yes").astype(str)
-    kind = kind.where(kind.isin(list(KIND_HEIGHT)) | ~amenity.isin(list(KIND_HEIGHT)), amenity)
+    kind = kind.where(kind.isin(list(KNOWN["kind_height"])) | ~amenity.isin(list(KNOWN["kind_height"])), amenity)
     kind = kind.mask(affirmed(tags["ruins"]), "ruins")
-    lengths = dict.fromkeys(["height", "render_height", "roof_height", "min_height", "render_min_height"], _METRES)
-    units = lengths | dict.fromkeys(["levels", "roof_levels", "min_level"], _LEVELS)
+    lengths = dict.fromkeys(
+        ["height", "render_height", "roof_height", "min_height", "render_min_height"], KNOWN["metres"]
+    )
+    units = lengths | dict.fromkeys(["levels", "roof_levels", "min_level"], KNOWN["floors"])
     numbers = {name: _numbers(tags[name], of) for name, of in units.items()}
-    floors, usual = kind.map(FLOOR_HEIGHT).fillna(3.0), kind.map(KIND_HEIGHT).astype(float)
+    floors, usual = kind.map(KNOWN["floor_height"]).fillna(3.0), kind.map(KNOWN["kind_height"]).astype(float)
     roof_levels = numbers["roof_levels"].fillna(0.0)
     tops = {
         "height": numbers["height"],

@@ -19,7 +19,7 @@ import shapely
 from rfloc import __version__
 from rfloc.city import formats
 from rfloc.city.city import box_bounds
-from rfloc.city.columns import BUILDINGS, STREETS, Kind, affirmed, along_flags, by_meaning, counted, standing
+from rfloc.city.columns import BUILDINGS, KNOWN, STREETS, Kind, affirmed, along_flags, by_meaning, counted, standing
 from rfloc.city.tiles import unite_pieces
 from rfloc.config import CityParams, data_folders, input_file
 from rfloc.errors import DataError
@@ -38,19 +38,6 @@ MIN_WIDTH = 0.1
 
 #: Where features end more than this share of a box's edge inside it, the rest may be unmapped rather than empty.
 MAX_GAP = 0.2
-
-#: Full width [m] of the strip along a street's centre line where a UE may be, by class (OpenMapTiles or OSM `highway`).
-#: Other classes (rail, subway, construction, ...) carry no UEs.
-STREET_WIDTH = {
-    "motorway": 14.0, "trunk": 14.0, "primary": 12.0, "secondary": 10.0, "tertiary": 9.0, "minor": 8.0,
-    "unclassified": 8.0, "residential": 8.0, "road": 8.0, "living_street": 7.0, "service": 6.0, "pedestrian": 7.0,
-    "path": 4.0, "footway": 4.0, "cycleway": 4.0, "bridleway": 4.0, "steps": 4.0, "track": 5.0, "unknown": 8.0,
-    **dict.fromkeys([f"track_grade{grade}" for grade in range(1, 6)], 5.0),
-    **dict.fromkeys([f"{of}_link" for of in ("motorway", "trunk", "primary", "secondary", "tertiary")], 7.0),
-}  # fmt: skip
-
-#: Classes of which an area, too, carries UEs.
-SQUARES = ("square", "pedestrian", "footway", "path", "living_street", "cycleway", "steps")
 
 
 def read_buildings(params: CityParams, frame: LocalFrame, data_root: str | Path) -> Found:
@@ -109,8 +96,8 @@ def read_streets(params: CityParams, frame: LocalFrame, data_root: str | Path) -
     out = layer[["geometry"]].copy()
     out["class"] = layer["class"].fillna("none").astype(str).str.lower()
     dimension = shapely.get_dimensions(out.geometry.to_numpy())
-    square = (dimension == 2) & out["class"].isin(SQUARES)
-    out["width"] = out["class"].map(STREET_WIDTH).where(dimension == 1).mask(square, 0.0).astype(float)
+    square = (dimension == 2) & out["class"].isin(KNOWN["squares"])
+    out["width"] = out["class"].map(KNOWN["street_width"]).where(dimension == 1).mask(square, 0.0).astype(float)
     for flag in ("tunnel", "bridge"):
         out[flag] = affirmed(layer[flag]) | (layer["brunnel"] == flag)  # OpenMapTiles' word for both
     walked = out["width"].notna()
@@ -120,7 +107,7 @@ def read_streets(params: CityParams, frame: LocalFrame, data_root: str | Path) -
         raise DataError(
             f"{params.name} has no street of a known class in the box {params.box}",
             f"classes there, by {' or '.join(STREETS.columns['class'])}: {', '.join(sorted(set(out['class'])))}",
-            f"known classes are {', '.join(STREET_WIDTH)}; the city's `columns: {{class: ...}}` names another column",
+            f"known classes are {', '.join(KNOWN['street_width'])}; the city's `columns` may name another column",
         )
     without = out.loc[~walked, "class"].value_counts()
     minus = {
