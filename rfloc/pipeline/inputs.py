@@ -87,8 +87,8 @@ def hash_of(file: str, params: config.Params, root: Path) -> str | None:
 
 def gather(root: Path, names: Sequence[str] = ()) -> None:
     """Link and hash the files of the names, by default of all (raises ConfigError or DataError)."""
-    require_composed(root)
     params = config.read(root / "params.yaml")
+    require_composed(root)  # after: a slip in an experiment is not remembered
     for name in names or names_of(params):
         paths = list(files_of(name, params, root).values())
         for number in range(LINKS):
