@@ -131,8 +131,8 @@ def _seeds(args: argparse.Namespace) -> int:
         raise ConfigError(f"there is no experiment {unknown[0]!r}", "", nearest(unknown[0], params.experiments))
     path = root / "results" / params.scale / "seeds.json"
     held = load_json(path) if path.is_file() else {}
-    found = seeds_study(root / "build", params, args.experiments or list(params.experiments), args.seeds)
-    print(save_json({key: value for key, value in (held | found).items() if key in params.experiments}, path))
+    held |= seeds_study(root / "build", params, args.experiments or list(params.experiments), args.seeds)
+    print(save_json({key: held[key] for key in params.experiments if key in held}, path))
     return 0
 
 

@@ -70,13 +70,46 @@ def chart(rows: dict[str, Row]) -> str:
     return f'<div class="errors">{svg}</div>'
 
 
+def curves(study: dict[str, Any]) -> str:
+    """Validation errors by crops drawn as inline SVG: a panel an experiment, a line a seed, dashed the plateau."""
+    found = {key: row for key, row in study.items() if row["curves"][0]["streets"] is not None}
+    if not found:
+        return ""
+    across, wide, high = 4, WIDTH // 4, 120
+    top = 1.2 * max(curve["streets"] for row in found.values() for curve in row["curves"])
+    parts = []
+    for k, row in enumerate(found.values()):
+        left, foot = wide * (k % across) + 30, (high + 46) * (k // across) + high + 18
+        span = max(curve["samples"][-1] for curve in row["curves"])
+
+        def at(crops: float, metres: float, left: float = left, foot: float = foot, span: float = span) -> str:
+            return f"{left + (wide - 40) * crops / span:.1f},{foot - high * min(metres / top, 1):.1f}"
+
+        parts.append(f'<text class="key" x="{left}" y="{foot - high - 4}">{html.escape(row["label"])}</text>')
+        for tick in range(0, int(top), 50):
+            start, end = at(0, tick), at(span, tick)
+            parts.append(f'<path class="grid" d="M{start} L{end}"/>')
+            parts.append(f'<text class="tick" x="{left - 14}" y="{start.split(",")[1]}">{tick}</text>')
+        for curve in row["curves"]:
+            points = [at(crops, metres) for crops, metres in zip(curve["samples"], curve["val_errors"], strict=True)]
+            parts.append(f'<path class="curve" d="M{" L".join(points)}"/>')
+        plateau = row["curves"][0]["streets"]
+        parts.append(f'<path class="guess" d="M{at(0, plateau)} L{at(span, plateau)}"/>')
+        parts.append(f'<text class="tick" x="{left + wide - 66}" y="{foot + 14}">{span:,} crops</text>')
+    height = (high + 46) * -(-len(found) // across)
+    title = "Mean error on validation crops by crops drawn, a line a seed; dashed: the middle of the streets [m]"
+    svg = f'<svg class="errors" viewBox="0 0 {WIDTH} {height}" role="img" aria-label="{title}">{"".join(parts)}</svg>'
+    return f'<div class="errors">{svg}<p>{title}</p></div>'
+
+
 def fill(app: Sphinx, settings: Any) -> None:
     """Give the prose its numbers."""
     try:
         values = book.substitutions(Path(app.confdir).parent)
     except RFLocError as error:
         raise ExtensionError(str(error)) from error
-    settings.myst_substitutions = {**settings.myst_substitutions, **values, "chart": chart(values["rows"])}
+    drawn = {"chart": chart(values["rows"]), "seed_curves": curves(values["study"])}
+    settings.myst_substitutions = {**settings.myst_substitutions, **values, **drawn}
 
 
 def rename(app: Sphinx, page: str, source: list[str]) -> None:

@@ -79,12 +79,12 @@ def _experiments(params: config.Params) -> str:
     return _markdown(header, rows, "Experiments at this scale", "tab-experiments", left=3)
 
 
-def _seeds(path: Path) -> str:
+def _seeds(study: dict[str, Any]) -> str:
     """The study over seeds: how many left the plateau, and errors over seeds, differences from the first row paired."""
-    if not path.is_file():
+    if not study:
         return "*The study over seeds (`make seeds`) has not been run at this scale.*"
     rows, first = [], None
-    for row in files.load_json(path).values():
+    for row in study.values():
         left, unknown = row["left_plateau"], np.array(row["unknown"])
         first = unknown if first is None else first
         gap, n = unknown[: len(first)] - first[: len(unknown)], min(len(unknown), len(first))
@@ -153,6 +153,7 @@ def substitutions(root: Path) -> dict[str, Any]:
     contest = [row for row in rows.values() if not row.oracle]
     records = _records(results, params)
     benchmarks = sorted((root / "results/benchmarks").glob("*.json"))
+    study = files.load_json(results / "seeds.json") if (results / "seeds.json").is_file() else {}
     return {
         "scale": params.scale,
         "params": params.model_dump(),
@@ -165,7 +166,8 @@ def substitutions(root: Path) -> dict[str, Any]:
         "benchmarks": {path.stem: files.load_json(path) for path in benchmarks},
         "table1": _table1(rows, params.evaluation.level),
         "experiments": _experiments(params),
-        "seeds": _seeds(results / "seeds.json"),
+        "study": study,
+        "seeds": _seeds(study),
         "records": records,
         "provenance": _stages(records),
         "packages": _packages(records),

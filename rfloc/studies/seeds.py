@@ -40,8 +40,9 @@ def train_seed(build: Path, params: Params, key: str, seed: int) -> tuple[Path, 
     links = schema.load(build / "links/A" / f"{home}.zarr", "links")
     batcher = CropBatcher(links, open_city(build / "cities" / home).raster, params.crops)
     found = evaluate(localizer, batcher, schema.load(build / "crops" / f"{home}.zarr", "crops"))
-    judge = val if row.data != "A" else open_validation(build, "B", home)
-    judged = None if judge is None else learned(localizer, *judge, params.crops, params.seed)
+    own = None if val is None else learned(localizer, *val, params.crops, params.seed)
+    judge = open_validation(build, "B", home) if row.data == "A" else None
+    judged = own if judge is None else learned(localizer, *judge, params.crops, params.seed)
     files.save_json(
         {
             "known": float(ue_errors(found, "known").error.mean()),
@@ -49,7 +50,8 @@ def train_seed(build: Path, params: Params, key: str, seed: int) -> tuple[Path, 
             "val_error": None if judged is None else judged.error,
             "streets": None if judged is None else judged.streets,
             "left_plateau": None if judged is None else judged.left_plateau,
-            "curve": {name: history[name] for name in ("samples", "losses", "val_errors")},
+            "curve": {name: history[name] for name in ("samples", "losses", "val_errors")}
+            | {"streets": None if own is None else own.streets},
         },
         record,
     )
@@ -60,7 +62,8 @@ def seeds_study(build: Path, params: Params, keys: list[str], seeds: int) -> dic
     """Every experiment of `keys` from `seeds` seeds, from the project's on: by key, a list with an entry a seed.
 
     `known` and `unknown` are mean errors on the test crops [m], `val_error` and `streets` those of the network and of
-    the middle of the streets on simulated validation crops; see :mod:`rfloc.evaluation.plateau`.
+    the middle of the streets on simulated validation crops (:mod:`rfloc.evaluation.plateau`); `curves` have the errors
+    on those crops that chose the pass, and of the middle of the streets there.
     """
     study: dict[str, Any] = {}
     for key in keys:

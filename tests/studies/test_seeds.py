@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import yaml
 
-from rfloc import config, files, schema
+from rfloc import config, schema
 from rfloc.city import City
 from rfloc.config import Params, SplitParams
 from rfloc.crops import evaluation_crops
@@ -66,7 +66,7 @@ def test_a_study_has_an_entry_a_seed_and_is_continued(build: Path, params: Param
     assert len(made) == 2 * (1 + 2 + 2)  # a seed: where both start, and of both a checkpoint and a record
     assert seeds_study(build, params, ["one", "two"], 2) == {key: found[key] for key in ("one", "two")}
     assert {path: path.stat().st_mtime_ns for path in (build / "seeds").iterdir()} == made
-    shown = _seeds(files.save_json(found, build / "seeds.json"))
+    shown = _seeds(found)
     assert "B → A" in shown and " of 2 |" in shown
 
 
