@@ -16,13 +16,11 @@ import xarray as xr
 from numpy.typing import NDArray
 from scipy.stats import spearmanr
 
-from rfloc.calibration.site import Trace
-from rfloc.calibration.tracing import Tracer
 from rfloc.config import CalibrationParams, EngineParams, RadioParams
 from rfloc.files import say
 from rfloc.schema import measured
 from rfloc.simulation.many import each
-from rfloc.simulation.maps import sector_gain_db
+from rfloc.simulation.maps import gain_at, sector_gain_db
 from rfloc.simulation.plane import Plane, Rays
 from rfloc.stations import Stations
 
@@ -34,7 +32,7 @@ OFFSETS, HEIGHTS, AZIMUTHS = (-50.0, 50.0), (20.0, 100.0), (0.0, 360.0)
 
 @dataclass(frozen=True)
 class PaperFit:
-    """What the paper's search found for one station; kept traces count with the time that they took when traced."""
+    """What the paper's search found for one station; what was traced before costs no time."""
 
     pose: Stations  #: the best of all evaluations, a table of one
     spearman: Floats  #: objective of each evaluation, (call,)
@@ -49,32 +47,29 @@ class PaperFit:
 
 
 def paper_search(
-    nominal: Stations, rssi: Floats, x: Floats, y: Floats, trace: Trace, radio: RadioParams, n_calls: int, seed: int,
-    saved: Callable[[], float] = lambda: 0.0,
+    nominal: Stations, rssi: Floats, x: Floats, y: Floats, trace: Callable[[Stations], Floats], radio: RadioParams,
+    n_calls: int, seed: int,
 ) -> PaperFit:  # fmt: skip
     """Search the pose of one station, a table of one, as the paper does.
 
-    `rssi` is what training UEs at x, y [m] measured of it [dBm], (ue,), NaN where they did not hear it. The first ten
-    of `n_calls` evaluations, 90 in the paper, are at random, scikit-optimize's default. `saved` says how many seconds
-    traces kept from an earlier run have saved so far; they count.
+    `trace` says its isotropic path gain at training UEs [dB], (ue,), `rssi` what these, at x, y [m], measured of it
+    [dBm], NaN where they did not hear it. The first ten
+    of `n_calls` evaluations, 90 in the paper, are at random, scikit-optimize's default.
     """
     from skopt import gp_minimize
 
-    def clock() -> float:
-        return time.perf_counter() + saved()
-
-    start, tracing, finished = clock(), 0.0, []
+    start, tracing, finished = time.perf_counter(), 0.0, []
 
     def pose_at(dx: float, dy: float, h: float, azimuth: float) -> Stations:
         return nominal.moved(dx, dy).replace(h=[h], azimuth=[azimuth])
 
     def objective(point: list[float]) -> float:
         nonlocal tracing
-        pose, before = pose_at(*point), clock()
+        pose, before = pose_at(*point), time.perf_counter()
         gain = trace(pose)
-        tracing += clock() - before
+        tracing += time.perf_counter() - before
         value = -rank_agreement(gain, pose, rssi, x, y, radio)
-        finished.append(clock() - start)
+        finished.append(time.perf_counter() - start)
         return value
 
     space = [OFFSETS, OFFSETS, HEIGHTS, AZIMUTHS]
@@ -84,7 +79,7 @@ def paper_search(
 
 def calibrate_as_paper(
     links: xr.Dataset, split: xr.Dataset, plane: Plane, rays: Rays, params: CalibrationParams,
-    engine: EngineParams | None = None, kept: Path | None = None,
+    engine: EngineParams | None = None, cache: Path | None = None,
 ) -> dict[int, PaperFit]:  # fmt: skip
     """The paper's search for the first `params.paper_stations` stations that enough training UEs report, by number.
 
@@ -96,7 +91,7 @@ def calibrate_as_paper(
     x, y = links["ue_x"].values[train], links["ue_y"].values[train]
     varied = np.fmax.reduce(rssi) > np.fmin.reduce(rssi)
     enough = np.flatnonzero(varied & (np.isfinite(rssi).sum(axis=0) >= params.min_ues))[: params.paper_stations]
-    jobs = [(nominal.take([b]), rssi[:, b], x, y, plane, rays, params.n_calls, kept) for b in enough]
+    jobs = [(nominal.take([b]), rssi[:, b], x, y, plane, rays, params.n_calls, cache) for b in enough]
     found: dict[int, PaperFit] = {}
     for k, fit in each(_search, jobs, [f"the search of {nominal.id[b]}" for b in enough], engine):
         found[int(enough[k])] = fit
@@ -112,11 +107,14 @@ def paper_stations(nominal: Stations, found: dict[int, PaperFit]) -> Stations:
 
 
 def _search(
-    nominal: Stations, rssi: Floats, x: Floats, y: Floats, plane: Plane, rays: Rays, n_calls: int, kept: Path | None
+    nominal: Stations, rssi: Floats, x: Floats, y: Floats, plane: Plane, rays: Rays, n_calls: int, cache: Path | None
 ) -> PaperFit:
     """The search of one station, here and now."""
-    trace = Tracer(plane, rays, x, y, kept)
-    return paper_search(nominal, rssi, x, y, trace, rays.radio, n_calls, rays.seed, lambda: trace.saved_s)
+
+    def trace(pose: Stations) -> Floats:
+        return np.asarray(10 * np.log10(np.maximum(gain_at(plane, pose, rays, x, y, cache)[0][:, 0], 1e-30)))
+
+    return paper_search(nominal, rssi, x, y, trace, rays.radio, n_calls, rays.seed)
 
 
 def rank_agreement(gain_db: Floats, pose: Stations, rssi: Floats, x: Floats, y: Floats, radio: RadioParams) -> float:

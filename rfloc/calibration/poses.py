@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
-from rfloc.calibration.likelihood import corrected_db
+from rfloc.calibration.sectors import FLOOR_DB, PIVOT_DB, Facing, Regression, Survey
 from rfloc.city import City
 from rfloc.config import RadioParams
 from rfloc.datasets.build import links_from_maps
-from rfloc.datasets.statistical import decades_db
-from rfloc.frames import Grid, wrap_degrees
+from rfloc.datasets.statistical import regressors
+from rfloc.errors import DataError
+from rfloc.files import load_json
+from rfloc.frames import Grid, LocalFrame, wrap_degrees
 from rfloc.simulation.maps import nrsrp_map, sector_gain_db
 from rfloc.stations import Stations
 
@@ -31,24 +34,19 @@ class SectorPose:
     x: float  #: [m]
     y: float
     h: float  #: above ground [m]
-    azimuth: float  #: [deg], NaN: omnidirectional
+    azimuth: float  #: [deg], NaN: see `told`
     downtilt: float  #: [deg]
     power: float  #: [dBm]
     offset_db: float = 0.0  #: of the power over the nominal one
     slope: float = 0.0  #: path loss exponent that rays lack: the gain falls by 10 slope log10(d / 300 m) more
     contrast: float = 1.0  #: how far measured levels differ from place to place, relative to simulated ones
-    scale_db: float = np.nan  #: of the residual
-    white: float = np.nan  #: its white share
-    decorrelation: float = np.nan  #: distance of the rest [m]
-    missed: float = np.nan  #: share of strong reports that are missing
-    x_mean: float = np.nan  #: posterior's mean [m]
-    y_mean: float = np.nan
-    h_mean: float = np.nan
-    position_sd: float = np.nan  #: posterior's standard deviation per axis [m]
+    obstruction_db: float = 0.0  #: loss of a line that lies in buildings from end to end, beyond what rays say [dB]
+    scale: float = np.nan  #: of its residual, relative to that of all stations
+    azimuth_sd: float = np.nan  #: posterior's standard deviation [deg], NaN where omnidirectional
+    told: str = ""  #: who says the azimuth: "data", "stated", "unknown", "omnidirectional"
+    position_sd: float = np.nan  #: posterior's standard deviation per axis [m], where it was searched for
     h_sd: float = np.nan
-    azimuth_sd: float = np.nan
-    traces: int = 0  #: poses of its site that were traced
-    traced_now: int = 0  #: those that no earlier run had kept
+    pays_nat: float = np.nan  #: what moving adds to the log-likelihood of UEs left out in blocks
     reason: str = ""  #: why it stays nominal, "" where it was calibrated
 
     @classmethod
@@ -57,19 +55,30 @@ class SectorPose:
         x, y, h, azimuth, power = (float(getattr(stations, name)[b]) for name in _COLUMNS)
         return cls(x, y, h, azimuth, radio.downtilt, power, reason=reason)
 
+    @classmethod
+    def solved(cls, pose: Stations, of: Regression, facing: Facing, effects: Floats, scale: float) -> SectorPose:
+        """A station at a pose, a table of one with its nominal power, with what was solved for it."""
+        offset, slope, obstruction, contrast = of.shared
+        level, exponent, rays = effects
+        x, y, h, power = (float(getattr(pose, name)[0]) for name in ("x", "y", "h", "power"))
+        return cls(
+            x, y, h, facing.azimuth, facing.downtilt, float(power + offset + level), float(offset + level),
+            float(slope + exponent), float(contrast + rays), float(obstruction), scale, facing.sd, facing.told,
+        )  # fmt: skip
+
 
 @dataclass(frozen=True)
-class SiteResult:
-    """What calibration knows of one site, of its sectors one entry each."""
+class Search:
+    """What was found out about where one site stands."""
 
-    members: NDArray[np.intp]  #: its stations, as indices of the links' stations
-    poses: list[SectorPose]
-    unmoved: list[SectorPose]  #: azimuth, downtilt and levels solved at the nominal position
-    cloud: Floats  #: candidate positions and heights [m], (candidate, 3), none where no ray reached a UE
+    members: NDArray[np.intp]  #: its stations, as indices of the table's
+    cloud: Floats  #: candidates: positions and heights above ground [m], (candidate, 3), the nominal one first
     weight: Floats  #: their posterior weights, (candidate,)
-    azimuths: list[Floats]  #: tried [deg], NaN = omnidirectional, each (azimuth,)
-    azimuth_weights: list[Floats]  #: their posterior weights at the calibrated pose
-    seconds: float  #: that the search took, kept traces counted as when they were traced
+    pose: Floats  #: posterior's mean of position and height, (3,) [m]
+    position_sd: float  #: its standard deviation per axis [m]
+    h_sd: float
+    pays_nat: float  #: what moving adds to the log-likelihood of UEs left out in blocks
+    seconds: float  #: that it took; what was kept costs nothing
 
 
 @dataclass(frozen=True)
@@ -78,20 +87,15 @@ class Calibration:
 
     nominal: Stations  #: what was to be calibrated
     poses: list[SectorPose]  #: one a station
-    unmoved_poses: list[SectorPose]  #: the same, had nobody moved
-    sites: list[SiteResult]  #: posteriors of those that were searched for
-    ues: NDArray[np.bool_]  #: training UEs in the open, whose measurements or silence could choose a pose, (ue,)
-    heard: NDArray[np.intp]  #: UEs that report each station: of those, and of held-out ones, (bs, 2)
+    facings: dict[int, Facing]  #: where stations that were calibrated look, by number
+    regression: Regression  #: what they share
+    survey: Survey  #: the reports that were used
+    searches: list[Search] = field(default_factory=list)  #: where masts were searched for
 
     @property
     def stations(self) -> Stations:
         """Calibrated table: `power` is nominal power + offset; skipped stations are nominal."""
         return self.nominal.replace(**{name: [getattr(pose, name) for pose in self.poses] for name in _COLUMNS})
-
-    @property
-    def unmoved(self) -> Calibration:
-        """The same, had nobody moved a station: what calibrated poses have to beat."""
-        return replace(self, poses=self.unmoved_poses)
 
     def records(self) -> list[dict[str, Any]]:
         """A row a station for tables and JSON, nominal pose and distance moved [m] included."""
@@ -99,15 +103,16 @@ class Calibration:
         for b, pose in enumerate(self.poses):
             was = {f"{k}_nominal": float(getattr(self.nominal, k)[b]) for k in _COLUMNS}
             moved = float(np.hypot(pose.x - was["x_nominal"], pose.y - was["y_nominal"]))
-            counts = {"n_train": int(self.heard[b, 0]), "n_held_out": int(self.heard[b, 1])}
+            counts = {"n_train": int(self.survey.heard[b, 0]), "n_held_out": int(self.survey.heard[b, 1])}
             rows.append({"bs_id": str(self.nominal.id[b]), "moved": moved} | was | counts | asdict(pose))
         return rows
 
-    def maps(self, traced: xr.Dataset, radio: RadioParams) -> xr.Dataset:
-        """Radio maps traced at :attr:`stations`, with each station's slope, contrast and downtilt worked in.
+    def maps(self, traced: xr.Dataset, city: City, radio: RadioParams) -> xr.Dataset:
+        """Radio maps traced at :attr:`stations`, with what was solved for each station worked in.
 
         Readers turn the antenna by the scenario's downtilt: `path_gain` takes the ratio to the station's own along the
-        straight line. `ray_gain` and `ray_error` stay what rays brought. Skipped stations keep their maps.
+        straight line. `ray_gain` and `ray_error` stay what rays brought. Skipped stations keep their maps, and cells
+        where nothing arrives stay so.
         """
         grid, stations = Grid.from_attrs(traced.attrs), Stations.from_dataset(traced)
         x, y = (axis.ravel() for axis in np.meshgrid(grid.x, grid.y))
@@ -115,11 +120,12 @@ class Calibration:
         for b, pose in ((b, pose) for b, pose in enumerate(self.poses) if not pose.reason):
             one, arrives = stations.take([b]), gain[b].ravel() > 0
             at = x[arrives], y[arrives]
-            isotropic = 10 * np.log10(gain[b].ravel()[arrives].astype(float))
-            level = corrected_db(isotropic, decades_db(one, *at, radio.ue_height)[:, 0], pose.slope, pose.contrast)
-            if pose.downtilt != radio.downtilt:
-                own = radio.model_copy(update={"downtilt": pose.downtilt})
-                level += (sector_gain_db(one, *at, own) - sector_gain_db(one, *at, radio))[0]
+            columns = {k: v[:, 0] for k, v in regressors(city, one, *at, radio).items()}
+            rays = np.maximum(10 * np.log10(gain[b].ravel()[arrives].astype(float)), FLOOR_DB)
+            level = PIVOT_DB + pose.contrast * (rays - PIVOT_DB) + pose.slope * columns["decades"]
+            level += pose.obstruction_db * columns["obstructed"]
+            own = radio.model_copy(update={"downtilt": pose.downtilt})
+            level += (sector_gain_db(one, *at, own) - sector_gain_db(one, *at, radio))[0]
             gain[b][arrives.reshape(grid.shape)] = 10 ** (level / 10)
         return traced.assign(path_gain=traced["path_gain"].copy(data=gain)).assign_attrs(calibrated=1)
 
@@ -147,3 +153,25 @@ def levelled_maps(maps: xr.Dataset, links: xr.Dataset, train: NDArray[np.bool_],
     for b in np.flatnonzero(np.isfinite(gap).any(axis=1)):
         power[b] += np.nanmedian(gap[b])
     return maps.assign_coords(bs_power=maps["bs_power"].copy(data=power))
+
+
+def corrected_stations(links: xr.Dataset, path: Path) -> Stations:
+    """Stations of links where a file of corrections (`conf/sites`) puts them; others stay where they are.
+
+    A station is the published one within the file's `tolerance_m`. Raises DataError if no station is.
+    """
+    content, stations = load_json(path), Stations.from_dataset(links)
+    to_local, sites = LocalFrame.from_attrs(links.attrs).to_local, content["sites"]
+    published, corrected = (
+        np.array(to_local(*np.array([site[key] for site in sites], float).T)) for key in ("published", "corrected")
+    )
+    away = np.hypot(stations.x[:, None] - published[0], stations.y[:, None] - published[1])
+    nearest, known = away.argmin(axis=1), away.min(axis=1) <= content["tolerance_m"]
+    if not known.any():
+        raise DataError(
+            f"none of {stations.n} stations is among the sites of {path.name}",
+            f"the nearest lies {away.min():.0f} m from one, more than {content['tolerance_m']:g} m",
+            "set campaign.manifest to the data set that these links come from",
+        )
+    x, y = np.where(known, corrected[:, nearest], [stations.x, stations.y])
+    return stations.replace(x=x, y=y)

@@ -234,9 +234,10 @@ class EngineParams(Section):
 class CalibrationParams(Section):
     """Base-station poses from training measurements (paper section 5.2)."""
 
-    radius: Positive  #: positions searched: this far east, west, north, south of nominal [m]
-    position_sd: Positive | None  #: prior of a position that states no error of its own, per axis [m]
-    height: Range  #: antenna heights searched [m above ground]
+    position_sd: Positive  #: prior of a position that states no error of its own, per axis [m]
+    height_sd: Positive  #: prior of an antenna's height [m]
+    azimuth_sd: Positive  #: prior of an azimuth that the table states [deg]
+    downtilt_sd: Positive  #: prior of a downtilt, round the scenario's [deg]
     candidates: int = Field(ge=8)  #: candidate poses of a site, screened without rays
     traces: int = Field(ge=4)  #: candidate poses of a site that are traced
     samples: Count  #: rays a trace

@@ -6,14 +6,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from rfloc.calibration.corrections import corrected_stations
+from rfloc.calibration import corrected_stations
 from rfloc.errors import DataError
 from rfloc.frames import LocalFrame
 from tests.calibration.analytic import measured, table
 
 
 def test_the_published_station_moves_and_the_other_stays(tmp_path: Path) -> None:
-    links = measured(table(n=2).replace(x=[0.0, 100.0]), table(n=2).replace(x=[0.0, 100.0]), n=20)
+    links = measured(two := table(2).replace(x=[0.0, 100.0], y=[0.0, 0.0]), two, n=20)
     frame, file = LocalFrame.from_attrs(links.attrs), tmp_path / "here.json"
 
     def write(*moves: tuple[float, float, float, float]) -> None:
