@@ -7,19 +7,20 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import xarray as xr
 from matplotlib.axes import Axes
+from numpy.typing import ArrayLike
 
 from rfloc.evaluation.errors import ue_errors
 from rfloc.figures.style import OKABE_ITO, ROLE_LABELS, legend_outside, method_style
 from rfloc.schema import FEATURES, measured
 
 
-def error_cdf(ax: Axes, predictions: Mapping[str, xr.Dataset], role: str, *, limit: float = 400.0) -> Axes:
+def error_cdf(ax: Axes, predictions: Mapping[str, xr.Dataset], role: str) -> Axes:
     """Share of UEs of one role with at most a given mean error, one line a method."""
     for name, found in predictions.items():
         error = np.sort(ue_errors(found, role).error)
         share = np.linspace(0, 1, len(error) + 1)
         ax.step([0, *error], share, where="post", **(method_style(name) | {"marker": None}))
-    ax.set(xlim=(0, limit), ylim=(0, 1), title=ROLE_LABELS.get(role, role))
+    ax.set(xlim=(0, 400), ylim=(0, 1), title=ROLE_LABELS.get(role, role))
     ax.set(xlabel="error, averaged over a UE's crops [m]", ylabel=f"share of the {len(error)} UEs")
     ax.grid(alpha=0.3)
     legend_outside(ax)
@@ -27,13 +28,7 @@ def error_cdf(ax: Axes, predictions: Mapping[str, xr.Dataset], role: str, *, lim
 
 
 def calibration_gain(
-    ax: Axes,
-    names: Sequence[str],
-    before: Sequence[float],
-    after: Sequence[float],
-    unmoved: Sequence[float],
-    *,
-    label: str = "held-out Spearman ρ",
+    ax: Axes, names: Sequence[str], before: ArrayLike, after: ArrayLike, unmoved: ArrayLike, *, label: str
 ) -> Axes:
     """One line a station: a score at the nominal pose, after calibration, had nobody moved it; NaN draws nothing."""
     first, second, between = (np.asarray(values, float) for values in (before, after, unmoved))
@@ -49,10 +44,8 @@ def calibration_gain(
     return ax
 
 
-def feature_distributions(
-    axes: Sequence[Axes], datasets: Mapping[str, xr.Dataset], *, bins: int = 40
-) -> Sequence[Axes]:
-    """Distribution over heard links of the features that a dataset has, a line a dataset, in about `bins` bins.
+def feature_distributions(axes: Sequence[Axes], datasets: Mapping[str, xr.Dataset]) -> Sequence[Axes]:
+    """Distribution over heard links of the features that a dataset has, a line a dataset, in about 40 bins.
 
     Axes are as many as :data:`FEATURES`; those of a feature that none has are removed. Bins are whole dB wide: reports
     are quantised, finer bins would beat with them.
@@ -64,7 +57,7 @@ def feature_distributions(
         values = {key: links[name].values[np.isfinite(links[name].values)] for key, links in datasets.items()}
         pooled = np.concatenate(list(values.values()))
         low, high = np.quantile(pooled, [0.002, 0.998]) if pooled.size else (0.0, 1.0)
-        width = max(1.0, np.ceil((high - low) / bins))
+        width = max(1.0, np.ceil((high - low) / 40))
         edges = np.arange(np.floor(low) - 0.5, high + width, width)
         for key, found in values.items():
             look = method_style(key)

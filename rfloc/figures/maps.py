@@ -1,9 +1,8 @@
-"""Figures on a map: city, stations, UEs, radio maps, crops and posteriors. All axes are in metres."""
+"""Figures on a map: city, stations, UEs and radio maps. All axes are in metres."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -12,23 +11,18 @@ import xarray as xr
 from matplotlib.axes import Axes
 from matplotlib.cm import ScalarMappable
 from matplotlib.collections import EllipseCollection, LineCollection
-from matplotlib.colors import LinearSegmentedColormap, ListedColormap, Normalize
+from matplotlib.colors import ListedColormap, Normalize
 from matplotlib.image import AxesImage
 from matplotlib.lines import Line2D
 from matplotlib.patches import Rectangle
 from numpy.typing import NDArray
 
 from rfloc.city import Patch
-from rfloc.crops import Batch
 from rfloc.figures.style import OKABE_ITO, ROLE_COLOURS, ROLE_LABELS, STATION, legend_outside
 from rfloc.frames import Grid, LocalFrame, toward
-from rfloc.schema import FEATURES, ROLES
+from rfloc.schema import ROLES
 from rfloc.splits import unknown_area, val_area
 
-#: White where there is no probability, dark where there is most.
-DENSITY = LinearSegmentedColormap.from_list(
-    "density", ["#FFFFFF", "#FDDC9B", "#F8765C", "#B63679", "#51127C", "#000004"]
-)
 #: Colours and limits [m] of roofs.
 ROOFS: dict[str, Any] = {"cmap": "viridis", "vmin": 0.0, "vmax": 40.0}
 #: A map is drawn from at most so many cells along an edge.
@@ -47,12 +41,11 @@ def map_axes(ax: Axes) -> None:
     ax.set(aspect="equal", xlabel="x, east [m]", ylabel="y, north [m]")
 
 
-def scale_bar(ax: Axes, length: float | None = None) -> Axes:
-    """Draw a bar of `length` metres (default: a round number near a fifth of the width) in the lower left corner."""
+def scale_bar(ax: Axes) -> Axes:
+    """Draw a bar of a round number of metres, near a fifth of the width, in the lower left corner."""
     (left, right), (low, high) = sorted(ax.get_xlim()), sorted(ax.get_ylim())
-    if length is None:
-        power = 10 ** np.floor(np.log10((right - left) / 5))
-        length = float(power * max(step for step in (1, 2, 5) if step * power <= (right - left) / 5))
+    power = 10 ** np.floor(np.log10((right - left) / 5))
+    length = float(power * max(step for step in (1, 2, 5) if step * power <= (right - left) / 5))
     x, y = left + 0.05 * (right - left), low + 0.05 * (high - low)
     around = {"facecolor": "white", "alpha": 0.8, "edgecolor": "none", "pad": 1.5}
     for colour, width in (("white", 6), ("black", 3)):
@@ -64,9 +57,8 @@ def scale_bar(ax: Axes, length: float | None = None) -> Axes:
 
 def roofs_bar(ax: Axes | Sequence[Axes]) -> None:
     """Colour bar of roof heights beside an axes, or beside several."""
-    first = ax if isinstance(ax, Axes) else np.ravel(np.asarray(ax))[0]
     shown = ScalarMappable(Normalize(ROOFS["vmin"], ROOFS["vmax"]), ROOFS["cmap"])
-    first.figure.colorbar(shown, ax=ax, label="roof above ground [m]", extend="max", shrink=0.7)
+    np.ravel(np.asarray(ax))[0].figure.colorbar(shown, ax=ax, label="roof above ground [m]", extend="max", shrink=0.7)
 
 
 def _raster(ax: Axes, values: NDArray[Any], grid: Grid, **look: Any) -> AxesImage:
@@ -119,29 +111,20 @@ def split_map(ax: Axes, raster: xr.Dataset, links: xr.Dataset, split: xr.Dataset
     return ax
 
 
-def stations(
-    ax: Axes, source: xr.Dataset, *, length: float | None = None, colour: str = "black", size: float = 9.0
-) -> Axes:
-    """Stations of links or maps as stars of `size` points; a stroke of `length` metres points along a known azimuth."""
+def stations(ax: Axes, source: xr.Dataset, *, colour: str = "black", size: float = 9.0) -> Axes:
+    """Stations of links or maps as stars of `size` points; a stroke points along a known azimuth."""
     x, y, azimuth = (source[name].values for name in ("bs_x", "bs_y", "bs_azimuth"))
-    length = 0.035 * float(np.ptp(ax.get_xlim())) if length is None else length
-    east, north = toward(azimuth)
+    east, north = 0.035 * np.ptp(ax.get_xlim()) * np.stack(toward(azimuth))
     known = np.isfinite(azimuth)
-    ends_x, ends_y = x + length * east, y + length * north
-    ax.plot([x[known], ends_x[known]], [y[known], ends_y[known]], color=colour, linewidth=1.2)
+    ax.plot([x[known], (x + east)[known]], [y[known], (y + north)[known]], color=colour, linewidth=1.2)
     ax.plot(x, y, **(STATION | {"color": colour}), ms=size, mew=0.06 * size, label=f"base stations ({len(x)})")
     return ax
 
 
 def radio_map(
-    ax: Axes,
-    raster: xr.Dataset,
-    level: NDArray[np.floating],
-    grid: Grid,
-    *,
-    label: str = "NRSRP [dBm]",
-    limits: tuple[float, float] = (-130.0, -60.0),
-) -> Axes:
+    ax: Axes, raster: xr.Dataset, level: NDArray[np.floating], grid: Grid, *,
+    label: str = "NRSRP [dBm]", limits: tuple[float, float] = (-130.0, -60.0),
+) -> Axes:  # fmt: skip
     """One station's map, (ny, nx) with row 0 = south, over the city; buildings stay grey, cells without a ray blank."""
     city_map(ax, raster, bar=False)
     shown, (low, high) = np.ma.masked_invalid(level), limits
@@ -153,74 +136,17 @@ def radio_map(
     return scale_bar(ax)
 
 
-def crop_input(ax: Axes, batch: Batch, b: int = 0, *, feature: str = "nrsrp") -> Axes:
-    """What a localizer sees of crop `b`: buildings, streets and stations coloured by a feature; the UE as a cross."""
-    half = batch.size[b] / 2
-    building, road = batch.image[b]
-    picture = np.ones((*building.shape, 3)) - 0.08 * road[..., None] * [0.2, 0.4, 1.0] - 0.3 * building[..., None]
-    ax.imshow(np.clip(picture, 0, 1), extent=(-half, half, -half, half), interpolation="nearest")
-    mask = batch.bs_mask[b]
-    which = list(FEATURES).index(feature)
-    at, value = batch.bs_xy[b][mask], np.where(batch.rf_mask[b, mask, which], batch.rf[b, mask, which], np.nan)
-    dots = ax.scatter(
-        at[:, 0], at[:, 1], c=value, cmap="viridis", marker="*", s=110, edgecolor="black", linewidth=0.6,
-        plotnonfinite=True, label="heard stations", zorder=4,
-    )  # fmt: skip
-    ax.figure.colorbar(dots, ax=ax, label=f"{feature.upper()} [{FEATURES[feature].unit}]", shrink=0.7, location="right")
-    ax.plot(*batch.target_xy[b], "x", color=OKABE_ITO["green"], ms=10, mew=2.5, label="UE", zorder=5)
-    _crop_axes(ax, half)
-    return ax
-
-
-def _crop_axes(ax: Axes, half: float) -> None:
-    """Axes of a crop, and the legend under it."""
-    ax.set(xlim=(-half, half), ylim=(-half, half), aspect="equal")
-    ax.set(xlabel="east of the crop's centre [m]", ylabel="north of the crop's centre [m]")
-    ax.legend(loc="upper center", bbox_to_anchor=(0.5, -0.17), ncols=4, borderaxespad=0.0, handletextpad=0.3)
-
-
-def posterior_map(
-    ax: Axes, posterior: NDArray[np.floating], batch: Batch, b: int = 0, *, estimate: NDArray[np.floating] | None = None
-) -> Axes:
-    """Posterior (G, G) of crop `b` with its 90 % region, stations, the true position and an estimate (x, y) [m].
-
-    Colour is density relative to its maximum, on a square-root scale so that a tail stays visible.
-    """
-    half = batch.size[b] / 2
-    box = (-half, half, -half, half)
-    relative = posterior / posterior.max()
-    walls = np.ma.masked_less(batch.image[b, 0], 0.5)
-    picture = ax.imshow(np.sqrt(relative), extent=box, cmap=DENSITY, vmin=0, vmax=1, interpolation="nearest")
-    ax.imshow(walls, extent=box, cmap=ListedColormap(["#707070"]), alpha=0.22, interpolation="nearest")
-    levels = np.sort(posterior.ravel())[::-1]
-    edge = levels[min(int((np.cumsum(levels) < 0.9).sum()), levels.size - 1)]
-    if levels[-1] < edge < levels[0]:
-        centres = ((np.arange(len(posterior)) + 0.5) / len(posterior) - 0.5) * batch.size[b]
-        ax.contour(centres, -centres, posterior, levels=[edge * (1 - 1e-6)], colors=OKABE_ITO["blue"], linewidths=1.0)
-    ax.plot([], [], color=OKABE_ITO["blue"], linewidth=1.0, label="90 % region")
-    ax.plot(*batch.bs_xy[b][batch.bs_mask[b]].T, **STATION, ms=10, label="heard stations")
-    ax.plot(*batch.target_xy[b], "x", color=OKABE_ITO["green"], ms=10, mew=2.5, label="UE")
-    if estimate is not None:
-        ax.plot(*estimate, "o", mfc="none", mec=OKABE_ITO["sky"], ms=10, mew=2.5, label="estimate")
-    bar = ax.figure.colorbar(picture, ax=ax, label="density / maximum", shrink=0.7)
-    ticks = np.array([0, 0.01, 0.1, 0.25, 0.5, 1.0])
-    bar.set_ticks(list(np.sqrt(ticks)), labels=[f"{t:g}" for t in ticks])
-    _crop_axes(ax, half)
-    return ax
-
-
-def calibration_map(ax: Axes, raster: xr.Dataset, poses: Mapping[str, xr.Dataset], *, margin: float = 80.0) -> Axes:
-    """Station poses by name ("nominal", "calibrated", "true"), joined station by station, over the city around them."""
+def calibration_map(ax: Axes, raster: xr.Dataset, poses: Mapping[str, xr.Dataset]) -> Axes:
+    """Station poses by name, two of them, joined station by station, over the city and 80 m around them."""
     city_map(ax, raster, bar=False)
-    x, y = (np.concatenate([table[name].values for table in poses.values()]) for name in ("bs_x", "bs_y"))
-    ax.set(xlim=(x.min() - margin, x.max() + margin), ylim=(y.min() - margin, y.max() + margin))
-    for a, b in pairwise(poses.values()):
-        ax.plot([a["bs_x"], b["bs_x"]], [a["bs_y"], b["bs_y"]], color="black", linewidth=0.8)
-    known = {"nominal": OKABE_ITO["sky"], "calibrated": OKABE_ITO["blue"], "true": OKABE_ITO["vermilion"]}
-    colours = {name: known.get(name, OKABE_ITO["purple"]) for name in poses}
-    for name, table in poses.items():
-        stations(ax, table, colour=colours[name], size=7)
-    legend_outside(ax, [Line2D([], [], **STATION | {"color": c}, ms=9, label=f"{n} pose") for n, c in colours.items()])
+    x, y = (np.stack([table[name].values for table in poses.values()]) for name in ("bs_x", "bs_y"))
+    ax.set(xlim=(x.min() - 80, x.max() + 80), ylim=(y.min() - 80, y.max() + 80))
+    ax.plot(x, y, color="black", linewidth=0.8)
+    handles = []
+    for (name, table), colour in zip(poses.items(), ("sky", "blue"), strict=True):
+        stations(ax, table, colour=OKABE_ITO[colour], size=7)
+        handles.append(Line2D([], [], **STATION | {"color": OKABE_ITO[colour]}, ms=9, label=f"{name} pose"))
+    legend_outside(ax, handles)
     return scale_bar(ax)
 
 
@@ -245,11 +171,11 @@ def station_positions(ax: Axes, raster: xr.Dataset, links: xr.Dataset) -> Axes:
             transOffset=ax.transData, facecolor="none", edgecolor=colour, linewidth=0.7,
         )  # fmt: skip
         ax.add_collection(circles, autolim=False)
-        look = STATION | {"color": colour}
-        ax.plot(x[mine], y[mine], **look, ms=10, mew=0.6)
+        look = STATION | {"color": colour, "ms": 10, "mew": 0.6}
+        ax.plot(x[mine], y[mine], **look)
         outside = int((mine & ~((x >= left) & (x <= right) & (y >= low) & (y <= high))).sum())
         label = f"{name} ({mine.sum()}" + (f", {outside} outside)" if outside else ")")
-        handles.append(Line2D([], [], **look, ms=10, mew=0.6, label=label))
+        handles.append(Line2D([], [], **look, label=label))
     ax.set(xlim=(left, right), ylim=(low, high))
     legend_outside(ax, handles, title="position from")
     return ax
