@@ -126,6 +126,13 @@ def whole(clone, project_root, monkeypatch):
     return clone
 
 
+def test_a_study_over_seeds_keeps_what_was_found_of_other_experiments(clone, capsys, monkeypatch):
+    monkeypatch.setattr("rfloc.studies.seeds.seeds_study", lambda build, params, keys, n: dict.fromkeys(keys, n))
+    assert main(["seeds", "C", "--seeds", "3"]) == main(["seeds", "A", "--seeds", "2"]) == 0
+    assert json.loads((clone / "results/smoke/seeds.json").read_text()) == {"A": 2, "C": 3}
+    assert main(["seeds", "pairs_A"]) == 2 and "did you mean 'pair_A'" in capsys.readouterr().err
+
+
 def test_doctor_reports_what_is_there(whole, capsys):
     clone = whole
     assert main(["doctor"]) == 0
