@@ -10,12 +10,18 @@ from numpy.typing import NDArray
 from rfloc.config import EvaluationParams
 from rfloc.errors import DataError
 from rfloc.evaluation.errors import UEErrors
+from rfloc.splits import blocks_of
 
 Floats = NDArray[np.float64]
 Interval = tuple[float, float] | None
 
 #: From fewer blocks no interval is stated: a percentile bootstrap of so few clusters is far too narrow.
 MIN_BLOCKS = 8
+
+
+def block_index(xy: Floats, edge: float) -> NDArray[np.int64]:
+    """Index 0, 1, ... of the spatial block of `edge` metres that holds each UE at `xy` (U, 2) [m], (U,)."""
+    return np.unique(blocks_of(xy[:, 0], xy[:, 1], edge), axis=0, return_inverse=True)[1].ravel()
 
 
 def block_weights(blocks: NDArray[np.int64], draws: int, rng: np.random.Generator) -> Floats:
@@ -32,7 +38,7 @@ def percentiles(draws: Floats | list[float], level: float) -> tuple[float, float
 
 def block_interval(errors: UEErrors, params: EvaluationParams, seed: int) -> Interval:
     """Percentile interval of the mean error [m]; None where UEs lie in fewer than :data:`MIN_BLOCKS` blocks."""
-    blocks = errors.blocks(params.block)
+    blocks = block_index(errors.xy, params.block)
     if blocks.max() + 1 < MIN_BLOCKS:
         return None
     weights = block_weights(blocks, params.bootstrap, np.random.default_rng(seed))
@@ -45,10 +51,7 @@ def paired_difference(a: UEErrors, b: UEErrors, params: EvaluationParams, seed: 
     Negative: `a` is better. Blocks are drawn once for both, so what the crops have in common cancels.
     """
     if not np.array_equal(a.ue, b.ue) or not np.allclose(a.xy, b.xy):
-        raise DataError(
-            "the two sets of errors are of different UEs",
-            f"one has {len(a)}, the other {len(b)}; a paired difference needs the same crops",
-            "evaluate both localizers on one crops dataset",
-        )
+        why = f"one has {len(a)}, the other {len(b)}; a paired difference needs the same crops"
+        raise DataError("the two sets of errors are of different UEs", why, "evaluate both on one crops dataset")
     gap = replace(a, error=a.error - b.error)
     return float(gap.error.mean()), block_interval(gap, params, seed)

@@ -34,11 +34,6 @@ class UEErrors:
         """Errors of UEs with one crop each; `gap` is estimate minus truth, (U, 2) [m]."""
         return cls(ue, xy, np.hypot(*gap.T), (gap**2).sum(axis=1), np.ones(len(ue), int))
 
-    def blocks(self, edge: float) -> NDArray[np.int64]:
-        """Index 0, 1, ... of the spatial block of `edge` metres that holds each UE, (U,)."""
-        _, index = np.unique(np.floor(self.xy / edge).astype(np.int64), axis=0, return_inverse=True)
-        return index.reshape(-1)
-
     def mean(self, weight: Floats) -> float:
         """Mean Euclidean error [m], which the paper's tables call RMSE; UEs count by `weight`, (U,)."""
         return float(weight @ self.error / weight.sum())

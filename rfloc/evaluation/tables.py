@@ -135,11 +135,9 @@ def score(predictions: xr.Dataset, centre: xr.Dataset, street: str, params: Eval
     """Errors of a method on one kind of street, its gain over the centre on the same crops (else DataError)."""
     for name in ("ue", "crop_x", "crop_y"):
         if predictions.sizes["sample"] != centre.sizes["sample"] or not np.array_equal(predictions[name], centre[name]):
-            raise DataError(
-                f"{predictions.attrs['localizer']} and {centre.attrs['localizer']} were evaluated on different crops",
-                f"their {name!r} differ",
-                "evaluate both on one crops dataset",
-            )
+            both = f"{predictions.attrs['localizer']} and {centre.attrs['localizer']}"
+            mend = "evaluate both on one crops dataset"
+            raise DataError(f"{both} were evaluated on different crops", f"their {name!r} differ", mend)
     errors = ue_errors(predictions, street)
     low, high = block_interval(errors, params, seed) or (None, None)
     gain, interval = paired_difference(ue_errors(centre, street), errors, params, seed)
@@ -153,13 +151,9 @@ def score(predictions: xr.Dataset, centre: xr.Dataset, street: str, params: Eval
 
 
 def table1(
-    predictions: Mapping[str, xr.Dataset],
-    params: EvaluationParams,
-    *,
-    seed: int,
-    labels: Mapping[str, str] | None = None,
-    paper: bool = True,
-) -> list[Row]:
+    predictions: Mapping[str, xr.Dataset], params: EvaluationParams, *, seed: int,
+    labels: Mapping[str, str] | None = None, paper: bool = True,
+) -> list[Row]:  # fmt: skip
     """Rows of Table 1, of predictions by key, all on the same crops; one of them is the crop centre (else DataError).
 
     `labels` names experiments by key; one whose predictions say that it has not left the plateau says so in its label.

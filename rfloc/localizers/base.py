@@ -47,21 +47,16 @@ def jitter_prior(crops: CropParams, cells: int | None = None) -> NDArray[np.floa
 
 def street_prior(batch: Batch, crops: CropParams, cells: int | None = None) -> NDArray[np.float64]:
     """Jitter prior restricted to streets, (B, cells, cells); where the map shows none, the jitter prior itself."""
-    cells = cells or crops.output
     prior = jitter_prior(crops, cells)
-    streets = resample(batch.image[:, 1], cells) * prior
+    road, cells = batch.image[:, 1], len(prior)
+    step, rest = divmod(road.shape[-1], cells)
+    if rest:  # cells do not fall on pixels: the nearest one's
+        pick = ((np.arange(cells) + 0.5) * road.shape[-1] / cells).astype(int)
+        streets = road[:, pick[:, None], pick] * prior
+    else:
+        streets = road.reshape(len(road), cells, step, cells, step).mean(axis=(2, 4), dtype=float) * prior
     total = streets.sum(axis=(1, 2), keepdims=True)
     return np.where(total > 0, streets / np.where(total > 0, total, 1), prior)
-
-
-def resample(image: NDArray[np.floating], cells: int) -> NDArray[np.float64]:
-    """Bring images (B, P, P) to another grid (B, cells, cells): area means where P is a multiple, else nearest."""
-    size = image.shape[-1]
-    if size % cells == 0:
-        step = size // cells
-        return image.reshape(len(image), cells, step, cells, step).mean(axis=(2, 4), dtype=float)
-    pick = ((np.arange(cells) + 0.5) * size / cells).astype(int)
-    return image[:, pick[:, None], pick].astype(float)
 
 
 def normalised(log_weight: NDArray[np.floating]) -> NDArray[np.float64]:
@@ -73,8 +68,5 @@ def normalised(log_weight: NDArray[np.floating]) -> NDArray[np.float64]:
 def require_unturned(batch: Batch, name: str) -> None:
     """Raise DataError for a batch with flips or turns: its crop axes are not those of the city."""
     if batch.turned:
-        raise DataError(
-            f"localizer {name!r} was given flipped or turned crops",
-            "it looks positions up in the city's frame, whose axes such crops do not share",
-            "build its batches without `flip` and `turns`",
-        )
+        why = "it looks positions up in the city's frame, whose axes such crops do not share"
+        raise DataError(f"localizer {name!r} was given flipped or turned crops", why, "leave out `flip` and `turns`")

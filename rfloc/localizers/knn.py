@@ -27,36 +27,20 @@ BANDWIDTH = 20.0
 
 
 class KNearest:
-    """Weighted k-NN on fingerprints, links of the training UEs only (raises DataError where one lacks a feature).
+    """Weighted k-NN on fingerprints, links of the training UEs only (raises DataError where none holds a feature).
 
-    Parameters
-    ----------
-    links : Dataset
-        The links that batches index; the same stations in the same order.
-    fill_db : float or None
-        Filled in where a feature is missing; None: each feature's weakest value among the fingerprints.
-    within : {"city", "square"}
-        "square" keeps fingerprints inside the crop and, as a model would, uses only stations inside it; a crop without
-        fingerprints is answered with its centre.
-    features : tuple of str
-        Features compared; several are scaled by their standard deviation among the fingerprints.
-    per_station : bool
-        Divide distances by the count of stations that either hears.
+    `links` are those that batches index, of the same stations. A missing feature is filled with `fill_db`; None: with
+    its weakest value among the fingerprints. Several `features` are scaled by their standard deviation among them.
+    `within` the "square", as a model would, only fingerprints and stations inside the crop count; a crop without
+    fingerprints is answered with its centre. `per_station` divides distances by the count of stations that either
+    hears.
     """
 
     def __init__(
-        self,
-        fingerprints: xr.Dataset,
-        links: xr.Dataset,
-        crops: CropParams,
-        *,
-        k: int,
-        fill_db: float | None = None,
-        within: Literal["city", "square"] = "city",
-        features: tuple[str, ...] = ("rssi",),
-        per_station: bool = True,
+        self, fingerprints: xr.Dataset, links: xr.Dataset, crops: CropParams, *, k: int, fill_db: float | None = None,
+        within: Literal["city", "square"] = "city", features: tuple[str, ...] = ("rssi",), per_station: bool = True,
         name: str = "knn",
-    ) -> None:
+    ) -> None:  # fmt: skip
         require_same_stations(links, fingerprints, "the fingerprints")
         if not fingerprints.sizes["ue"]:
             raise DataError("there are no fingerprints", "k-NN answers with places where somebody measured")

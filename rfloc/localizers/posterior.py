@@ -34,15 +34,9 @@ class MapPosterior:
     """
 
     def __init__(
-        self,
-        maps: xr.Dataset,
-        links: xr.Dataset,
-        radio: RadioParams,
-        crops: CropParams,
-        baselines: BaselineParams,
-        *,
+        self, maps: xr.Dataset, links: xr.Dataset, radio: RadioParams, crops: CropParams, baselines: BaselineParams, *,
         name: str = "posterior",
-    ) -> None:
+    ) -> None:  # fmt: skip
         require_same_stations(links, maps, "the radio maps")
         self.name, self.radio, self.crops, self.temper = name, radio, crops, baselines.temper
         self.grid = Grid.from_attrs(maps.attrs)

@@ -20,10 +20,10 @@ from rfloc.city import City
 from rfloc.config import CropParams, EvaluationParams, RadioParams
 from rfloc.datasets.build import links_from_gain
 from rfloc.errors import DataError
-from rfloc.evaluation.bootstrap import MIN_BLOCKS, Interval, block_weights, paired_difference, percentiles
+from rfloc.evaluation.bootstrap import MIN_BLOCKS, Interval, block_index, block_weights, paired_difference, percentiles
 from rfloc.evaluation.errors import UEErrors
 from rfloc.localizers import KNearest
-from rfloc.splits import blocks_of, require_own
+from rfloc.splits import require_own
 from rfloc.stations import Stations
 
 Floats = NDArray[np.float64]
@@ -103,8 +103,7 @@ class Judge:
                     raise DataError(
                         f"no station is reported by {MIN_UES} UEs ({part})", "a rank correlation needs them"
                     )
-        blocks = blocks_of(self.xy[:, 0], self.xy[:, 1], scoring.block)
-        self._block = np.unique(blocks, axis=0, return_inverse=True)[1].ravel()
+        self._block = block_index(self.xy, scoring.block)
         n = int(self._block.max()) + 1
         draws = scoring.bootstrap if n >= MIN_BLOCKS else 0
         drawn = block_weights(np.arange(n), draws, np.random.default_rng(seed))
