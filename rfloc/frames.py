@@ -176,7 +176,6 @@ def wrap_degrees(angle: ArrayLike) -> NDArray[np.float64]:
 def sionna_orientation(azimuth: float, downtilt: float = 0.0) -> tuple[float, float, float]:
     """Sionna RT's orientation (yaw, pitch, roll) [rad] of a device that looks to `azimuth`, `downtilt` [deg].
 
-    At zero the boresight is +x; yaw turns it counter-clockwise seen from above, positive pitch towards the ground. The
-    released code of the paper puts the azimuth into the roll, which leaves the boresight at +x.
+    At zero the boresight is +x; yaw turns it counter-clockwise seen from above, positive pitch towards the ground.
     """
     return float(np.radians(90.0 - azimuth)), float(np.radians(downtilt)), 0.0

@@ -26,7 +26,6 @@ REFERENCE = "centre"
 #: Predictors that learn nothing, or one number: what is not better than these has learned nothing.
 TRIVIAL = ("centre", "street_median", "centroid", "centroid_mix", "strongest")
 
-
 #: What the label of a network says that has not left the plateau (:class:`~rfloc.evaluation.plateau.Learned`).
 PLATEAU = " (not learned: streets alone)"
 

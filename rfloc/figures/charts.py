@@ -17,9 +17,8 @@ from rfloc.schema import FEATURES, measured
 def error_cdf(ax: Axes, predictions: Mapping[str, xr.Dataset], role: str) -> Axes:
     """Share of UEs of one role with at most a given mean error, one line a method."""
     for name, found in predictions.items():
-        error = np.sort(ue_errors(found, role).error)
-        share = np.linspace(0, 1, len(error) + 1)
-        ax.step([0, *error], share, where="post", **(method_style(name) | {"marker": None}))
+        error = ue_errors(found, role).error
+        ax.ecdf(error, **(method_style(name) | {"marker": None}))
     ax.set(xlim=(0, 400), ylim=(0, 1), title=ROLE_LABELS.get(role, role))
     ax.set(xlabel="error, averaged over a UE's crops [m]", ylabel=f"share of the {len(error)} UEs")
     ax.grid(alpha=0.3)

@@ -91,8 +91,7 @@ def box_outline(ax: Axes, frame: LocalFrame, box: Sequence[float], **look: Any) 
 def held_out_areas(ax: Axes, split: xr.Dataset) -> Axes:
     """Outlines of the areas that a split holds out for testing and for validation, in the colours of their UEs."""
     for role, area in (("val", val_area(split)), ("unknown", unknown_area(split))):
-        rings = [ring for part in shapely.get_parts(area) for ring in (part.exterior, *part.interiors)]
-        lines = [shapely.get_coordinates(ring) for ring in rings]
+        lines = [shapely.get_coordinates(ring) for ring in shapely.get_parts(shapely.boundary(area))]
         ax.add_collection(LineCollection(lines, colors=ROLE_COLOURS[role], linewidths=1.0), autolim=False)
     return ax
 
@@ -127,8 +126,7 @@ def radio_map(
 ) -> Axes:  # fmt: skip
     """One station's map, (ny, nx) with row 0 = south, over the city; buildings stay grey, cells without a ray blank."""
     city_map(ax, raster, bar=False)
-    shown, (low, high) = np.ma.masked_invalid(level), limits
-    picture = _raster(ax, shown, grid, cmap="viridis", vmin=low, vmax=high)
+    picture = _raster(ax, np.ma.masked_invalid(level), grid, cmap="viridis", vmin=limits[0], vmax=limits[1])
     city = Grid.from_attrs(raster.attrs)
     _raster(ax, np.ma.masked_equal(raster["building"].values > 0, False), city, cmap=ListedColormap(["#B9B9B9"]))
     ax.set(xlim=city.extent[:2], ylim=city.extent[2:])
@@ -165,9 +163,8 @@ def station_positions(ax: Axes, raster: xr.Dataset, links: xr.Dataset) -> Axes:
         if not mine.any():
             continue
         known = mine & np.isfinite(error)
-        size = 2 * error[known]
         circles = EllipseCollection(
-            size, size, np.zeros(known.sum()), offsets=np.column_stack([x, y])[known], units="xy",
+            2 * error[known], 2 * error[known], 0 * error[known], offsets=np.column_stack([x, y])[known], units="xy",
             transOffset=ax.transData, facecolor="none", edgecolor=colour, linewidth=0.7,
         )  # fmt: skip
         ax.add_collection(circles, autolim=False)

@@ -64,5 +64,4 @@ def method_style(name: str) -> dict[str, Any]:
 
 def legend_outside(ax: Axes, handles: Sequence[Any] | None = None, **options: Any) -> None:
     """Put the legend to the right of the axes."""
-    extra = {} if handles is None else {"handles": handles}
-    ax.legend(loc="upper left", bbox_to_anchor=(1.02, 1.0), borderaxespad=0.0, **extra, **options)
+    ax.legend(handles=handles, loc="upper left", bbox_to_anchor=(1.02, 1.0), borderaxespad=0.0, **options)
