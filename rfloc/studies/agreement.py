@@ -1,8 +1,4 @@
-"""How well a simulation agrees with measurements (paper section 5.1).
-
-Spearman's correlation of simulated and measured RSSI, and k-NN in the four combinations of real (r) and simulated (s)
-fingerprints, those it learns from first.
-"""
+"""How well a simulation agrees with measurements, by rank correlation and by k-NN (paper section 5.1)."""
 
 from __future__ import annotations
 
@@ -30,7 +26,7 @@ Floats = NDArray[np.float64]
 
 #: A station is scored where at least so many UEs report it.
 MIN_UES = 8
-#: What k-NN learns from and what it looks up, real (r) or simulated (s), where that depends on the simulation.
+#: What k-NN learns from and what it looks up, real (r) or simulated (s) fingerprints, where a simulation is in it.
 COMBINATIONS = ("ss", "rs", "sr", "rs_levelled", "sr_levelled")
 
 
@@ -57,7 +53,7 @@ class Agreement:
     errors: dict[str, UEErrors]  #: of k-NN at the test UEs, by :data:`COMBINATIONS`
 
     def scores(self, *names: str) -> list[str]:
-        """Those of some names that there is a score of: "rssi" is not, where none was measured."""
+        """Those of some names that there is a score of."""
         return [name for name in names if name in self.rho or name in self.errors]
 
     def score(self, name: str) -> float:
@@ -100,9 +96,8 @@ class Judge:
             if measured[level].notnull().values[which].sum(axis=0).max() < MIN_UES:
                 self.features = ("nrsrp",)
                 if level == "nrsrp":
-                    raise DataError(
-                        f"no station is reported by {MIN_UES} UEs ({part})", "a rank correlation needs them"
-                    )
+                    what = f"no station is reported by {MIN_UES} UEs ({part})"
+                    raise DataError(what, "a rank correlation needs them")
         self._block = block_index(self.xy, scoring.block)
         n = int(self._block.max()) + 1
         draws = scoring.bootstrap if n >= MIN_BLOCKS else 0
