@@ -6,7 +6,6 @@ results/<scale>/. A key that does not exist there stops the build.
 
 from __future__ import annotations
 
-import math
 import re
 import shutil
 import subprocess
@@ -83,20 +82,17 @@ def _seeds(study: dict[str, Any]) -> str:
     """The study over seeds: how many left the plateau, and errors over seeds, differences from the first row paired."""
     if not study:
         return "*The study over seeds (`make seeds`) has not been run at this scale.*"
-    rows, first = [], None
+    rows, first = [], np.array(next(iter(study.values()))["unknown"])
     for row in study.values():
         left, unknown = row["left_plateau"], np.array(row["unknown"])
-        first = unknown if first is None else first
-        gap, n = unknown[: len(first)] - first[: len(unknown)], min(len(unknown), len(first))
-        half = float(t.ppf(0.975, n - 1) * gap.std(ddof=1) / n**0.5) if n >= 3 else math.nan
-        paired = metres(gap.mean(), gap.mean() - half, gap.mean() + half) if n >= 3 and gap.any() else "–"
-        beyond = f"{left.count(True)} of {len(left)}" if None not in left else "–"
+        gap = unknown[: len(first)] - first[: len(unknown)]
+        half = t.ppf(0.975, len(gap) - 1) * gap.std(ddof=1) / len(gap) ** 0.5 if len(gap) >= 3 else 0.0
+        paired = metres(gap.mean(), gap.mean() - half, gap.mean() + half) if half else "–"
         errors = [f"{metres(np.mean(v))} ({metres(min(v))} to {metres(max(v))})" for v in (row["known"], unknown)]
+        beyond = "not judged" if None in left else f"{left.count(True)} of {len(left)}"
         rows.append([row["label"], beyond, *errors, paired])
     header = ["experiment", "left the plateau", "known streets [m]", "unknown streets [m]", "minus first row"]
-    caption = (
-        "Mean errors over seeds (lowest to highest); on unknown streets minus the first row, paired, 95 % interval"
-    )
+    caption = "Mean errors over seeds (lowest to highest); unknown streets minus the first row, paired, 95 % interval"
     return _markdown(header, rows, caption, "tab-seeds")
 
 
