@@ -34,8 +34,8 @@ _open: WeakValueDictionary[tuple[Path, int], xr.Dataset] = WeakValueDictionary()
 class City:
     """One city in its local frame.
 
-    Layers (y, x) of the raster, read when first asked for and kept: `building`, `road` (where a UE may stand), uint8;
-    `height` of roofs above ground [m], 0 outdoors, and `ground`, its z in the scene [m], float32.
+    Layers (y, x) of the raster, read when first asked for: `building`, `road` (where a UE may stand), uint8; `height`
+    of roofs above ground [m], 0 outdoors, and `ground`, its z in the scene [m], float32.
     """
 
     key: str  #: in `cities` of params.yaml
@@ -89,9 +89,8 @@ class City:
     ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """Draw n UE positions x, y [m] uniformly over roads; `anywhere`: over all ground that no building covers.
 
-        Only cells count whose centre lies in the box `within`, by default :attr:`bounds`; DataError if none is free. A
-        UE draws places in the box from a stream of its own, its row of generators spawned from `rng`, until one is
-        free: a changed cell moves few UEs, and more UEs move none.
+        Only cells count whose centre lies in the box `within`, by default :attr:`bounds`; DataError if none is free.
+        A UE has a stream of its own, its row of spawned generators: a changed cell moves few UEs, and more move none.
         """
         layer, value = ("building", 0) if anywhere else ("road", 1)
         box, edge = self.bounds if within is None else within, self.grid.bounds
@@ -172,11 +171,10 @@ def _from_map(params: CityParams, frame: LocalFrame, data_root: str | Path, fold
     base = footprints["base"].where(footprints["base"] > 0, -mesh.FOUNDATION)
     roofs = mesh.prisms(footprints.geometry, footprints["height"], base)
     mesh.write_city(roofs, grid, folder)
-    sources = {str(k): int(v) for k, v in footprints["height_source"].value_counts().items()}
     unused = facts["tags_unused"] | height_facts["tags_unused"] | street_facts["tags_unused"]
-    facts |= street_facts | height_facts | {"tags_unused": unused}
-    warnings = facts.pop("warnings_buildings") + facts.pop("warnings_streets")
-    facts |= {"height_sources": sources, "triangles": len(roofs.faces), "warnings": warnings}
+    facts |= street_facts | height_facts | {"tags_unused": unused, "triangles": len(roofs.faces)}
+    facts["height_sources"] = footprints["height_source"].value_counts().to_dict()
+    facts["warnings"] = warnings = facts.pop("warnings_buildings") + facts.pop("warnings_streets")
     footprints.to_parquet(folder / "buildings.parquet")
     streets.to_parquet(folder / "streets.parquet")
     layers = city_layers(footprints, streets, grid)

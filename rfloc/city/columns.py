@@ -2,8 +2,7 @@
 
 Known are OpenStreetMap's tags with Simple 3D Buildings, OpenMapTiles (`render_height`, `height_tagged`, `hide_3d`,
 `brunnel`), Geofabrik's layers (`fclass`, `type`), Overture (`num_floors`, `is_underground`, `road_flags`), EUBUCCO
-(`floors`), Microsoft (`height`, -1 where unknown) and New York (`height_roof`, in feet). A city's
-`columns` names others.
+(`floors`), Microsoft (`height`, -1 where unknown), New York (`height_roof`, in feet). A city's `columns` names others.
 """
 
 from __future__ import annotations
@@ -41,17 +40,9 @@ class Kind:
 
 BUILDINGS, STREETS = (Kind(name=name, **KNOWN[name]) for name in ("buildings", "streets"))
 
-#: Heights [m] that OpenMapTiles gives where nothing is tagged.
-FILLERS = (3.66, 5.0)
-
 #: Names of columns that look as if they held heights or storeys.
-_LIKE_HEIGHTS = re.compile(
-    r"(?!addr|.*(?:underground|below|tagged|maxheight)).*(?:hei?ght|h(?:oe|ö)he|haut|alt(?:ez|ur|itud)|(?:^|_)alto?(?:_|$)"
-    r"|h[oø]yde|h[oö]jd|hoogte|wysok|v[yý][sš]k|(?:abs|rel)h|elev|hgt|dsm|(?:^|_)ht(?:_|$)|bldg_?ht"
-    r"|(?:^|[_.:])[hz](?:_?(?:max|min|mean|med|avg))?(?:[_.:]|$)|floor|storey|stories|level|[eé]tag|etasje|geschoss"
-    r"|stockwerk|piani|pisos|plantas|v[aå]ning|bouwlag|kondygn|building_[hl])",
-    re.IGNORECASE,
-)
+_LIKE, _UNLIKE = ("|".join(KNOWN[words]) for words in ("like_heights", "unlike_heights"))
+_LIKE_HEIGHTS = re.compile(f"(?!.*(?:{_UNLIKE})).*(?:{_LIKE})", re.IGNORECASE)
 
 #: Column in which GDAL keeps the tags that have no column of their own, as `"key"=>"value"`.
 OTHER_TAGS = "other_tags"
@@ -63,7 +54,7 @@ def affirmed(flag: pd.Series) -> pd.Series:
     return flag.notna() & ~flag.astype(str).str.strip().str.lower().isin(KNOWN["denied"])
 
 
-def counted(values: Mapping[str, pd.Series]) -> dict[str, Any]:
+def counted(values: Mapping[str, pd.Series] | pd.DataFrame) -> dict[str, Any]:
     """Values by what is to be said of them -> their `count` and up to three `examples`; what has none is left out."""
     found = {what: said.dropna().astype(str).str[:40] for what, said in values.items()}
     return {
@@ -74,9 +65,9 @@ def counted(values: Mapping[str, pd.Series]) -> dict[str, Any]:
 def by_meaning(layer: gpd.GeoDataFrame, kind: Kind, named: Mapping[Any, str]) -> tuple[pd.DataFrame, dict[str, Any]]:
     """A column for each meaning of a kind, None where nothing says it, and which of the layer's columns were used.
 
-    `named`, meaning -> column, goes before the names that are known. Names count in any case, with `_` for `:`, and
-    as the ten characters that a shapefile keeps. Facts: `<kind>_columns` (meaning -> columns) and, of buildings,
-    `unused_columns`: those that look like heights. Raises DataError for a named column that is not there.
+    `named`, meaning -> column, goes before known names. Names count in any case, with `_` for `:`, and as the ten
+    characters that a shapefile keeps. Facts: `<kind>_columns` (meaning -> columns) and, of buildings, `unused_columns`
+    that look like heights. Raises DataError for a named column that is not there.
     """
     layer = _with_tags(layer, kind, named)
     there = {str(name).lower(): str(name) for name in layer.columns if name != layer.geometry.name}
@@ -110,32 +101,28 @@ def _with_tags(layer: gpd.GeoDataFrame, kind: Kind, named: Mapping[Any, str]) ->
     """The layer with a column for each tag in `other_tags` that may say something of the kind."""
     if OTHER_TAGS not in layer.columns:
         return layer
-    tags = [dict(_TAG.findall(text)) if isinstance(text, str) else {} for text in layer[OTHER_TAGS]]
     known = {name for names in kind.columns.values() for name in names} | set(named.values())
-    found = {name for row in tags for name in row}
-    wanted = sorted(name for name in found if name in known or _LIKE_HEIGHTS.match(name))
-    said = {name: pd.Series([row.get(name) for row in tags], index=layer.index, dtype=object) for name in wanted}
+    tags = [_TAG.findall(text) for text in layer[OTHER_TAGS].fillna("")]
+    rows = [{key: value for key, value in of if key in known or _LIKE_HEIGHTS.match(key)} for of in tags]
+    said = pd.DataFrame(rows, index=layer.index, dtype=object)
     return layer.assign(**{k: v if k not in layer else layer[k].where(layer[k].notna(), v) for k, v in said.items()})
 
 
 def standing(layer: gpd.GeoDataFrame) -> tuple[gpd.GeoDataFrame, dict[str, Any]]:
     """Buildings that stand above ground, `part` where one is a part of another; counted: what was left out."""
-    kind, level = layer["kind"], pd.to_numeric(layer["layer"], errors="coerce")
+    kind, was, level = layer["kind"], layer["was"].notna(), pd.to_numeric(layer["layer"], errors="coerce")
     part = (affirmed(layer["part"]) & ~affirmed(layer["building"])) | (kind == "building_part")
     layer["part"], layer["kind"] = part, kind.mask(part & ~affirmed(kind), layer["part"])
     reasons = {
         "denied": kind.notna() & ~affirmed(kind) & ~part,
         "underground": (layer["location"] == "underground") | (level < 0) | affirmed(layer["underground"]),
-        "gone or to come": kind.isin(KNOWN["gone"])
-        | affirmed(layer["gone"])
-        | (layer["was"].notna() & kind.isna() & ~part),
+        "gone or to come": kind.isin(KNOWN["gone"]) | affirmed(layer["gone"]) | (was & kind.isna() & ~part),
         "outlines whose parts are drawn": affirmed(layer["hide_3d"]),
     }
     out = np.logical_or.reduce(list(reasons.values()))
-    feet = layer.pop("height_ft").map("{} ft".format, na_action="ignore")
-    layer["height"] = layer["height"].fillna(feet)
+    layer["height"] = layer["height"].fillna(layer.pop("height_ft").map("{} ft".format, na_action="ignore"))
     render, tagged = layer["render_height"], layer["height_tagged"]
-    filler = (tagged.notna() & ~affirmed(tagged)) | (tagged.isna() & render.isin(FILLERS))
+    filler = (tagged.notna() & ~affirmed(tagged)) | (tagged.isna() & render.isin(KNOWN["fillers"]))
     unused = {
         "render_height: a filler": render.where(filler),
         "has_parts: not in this file": layer["has_parts"].where(affirmed(layer["has_parts"])),

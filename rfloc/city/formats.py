@@ -129,9 +129,9 @@ def _read_osm(path: Path, kind: Kind, area: gpd.GeoSeries | None) -> Held:
     with osmium.io.Reader(file, NODE) as reader:
         osmium.apply(reader, places)
         box = reader.header().box()
-    stated = (box.bottom_left, box.top_right) if box.valid() else ()
+    low, high = box.bottom_left, box.top_right
+    held = Held(gpd.GeoDataFrame(), (low.lon, low.lat, high.lon, high.lat) if box.valid() else ())
     features: list[tuple[dict[str, str], Any]] = []
-    held = Held(gpd.GeoDataFrame(), tuple(at for corner in stated for at in (corner.lon, corner.lat)))  # type: ignore
 
     def each(entity: Any, *chosen: Any) -> Iterator[Any]:
         with osmium.io.Reader(file, entity) as reader:
@@ -160,8 +160,8 @@ def _read_osm(path: Path, kind: Kind, area: gpd.GeoSeries | None) -> Held:
                 features.append((dict(tags), shapely.Polygon(shape) if area else shape))
                 held.incomplete.update([lacks] if lacks else [])
 
-    relations = [(dict(r.tags), [m for m in r.members if m.type == "w"]) for r in each(RELATION, keys)]
-    relations = [(tags, of) for tags, of in relations if tags.get("type") == "multipolygon"]
+    multipolygons = osmium.filter.TagFilter(("type", "multipolygon"))
+    relations = [(dict(r.tags), [m for m in r.members if m.type == "w"]) for r in each(RELATION, keys, multipolygons)]
     ids = {way.ref for _, of in relations for way in of}
     chosen = [osmium.filter.IdFilter(ids)] if min(ids, default=0) >= 0 else []
     drawn = ((way.id, *line(way)) for way in each(WAY, *chosen) if way.id in ids)

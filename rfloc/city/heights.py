@@ -1,6 +1,6 @@
 r"""Building heights: a rule table from tags to metres, and which rule gave each height.
 
-The first rule that applies gives the height; the last two exclude each other.
+The first rule that applies gives the height, `prior` or `area` where no other does.
 
 ====================  =================================================================================================
 `height_source`       height
@@ -12,7 +12,7 @@ levels                tag `building:levels`, 1 to 250 with `roof:levels`, times 
 render_height         OpenMapTiles' number, where it comes from a tag (elsewhere it is a filler)
 kind                  usual height of the kind of building (`tags.yaml`)
 prior                 median of measured heights, where the city has one (`height_prior`)
-area                  usual height for the footprint's size, :data:`AREA_HEIGHT`
+area                  usual height for the footprint's size (`tags.yaml`)
 ====================  =================================================================================================
 
 A building begins at its `base` above ground: `min_height`, `building:min_level`, `render_min_height`, or, of a roof on
@@ -23,27 +23,22 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+import geopandas as gpd
 import numpy as np
 import pandas as pd
 
 from rfloc.city.columns import KNOWN, affirmed, counted
 from rfloc.city.parts import inherit, without_outlines
 
-if TYPE_CHECKING:
-    import geopandas as gpd
-
-#: Heights [m] and numbers of levels outside these ranges are taken for the mapper's errors. The tallest building has
-#: 828 m and 163 levels, the tallest that is being built 1,008 m.
+#: Heights [m] and numbers of levels outside are the mapper's errors. The tallest building has 828 m and 163 levels, the
+#: tallest that is being built 1,008 m.
 HEIGHT_RANGE = (2.0, 1100.0)
 LEVEL_RANGE = (1.0, 250.0)
 
 #: Depth of a roof on posts, which one can walk under [m].
 ROOF_DEPTH = 0.5
-
-#: (footprint larger than [m2], middle of the usual heights [m]), largest first.
-AREA_HEIGHT = ((1000.0, 18.5), (200.0, 13.0), (0.0, 8.5))
 
 #: The rules, in the order in which they are tried.
 SOURCES = ("height", "levels", "render_height", "kind", "prior", "area")
@@ -86,10 +81,7 @@ def assign_heights(buildings: gpd.GeoDataFrame, prior: float | None) -> tuple[gp
     amenity, kind = tags["amenity"].fillna("").astype(str), tags["kind"].fillna("yes").astype(str)
     kind = kind.where(kind.isin(list(KNOWN["kind_height"])) | ~amenity.isin(list(KNOWN["kind_height"])), amenity)
     kind = kind.mask(affirmed(tags["ruins"]), "ruins")
-    lengths = dict.fromkeys(
-        ["height", "render_height", "roof_height", "min_height", "render_min_height"], KNOWN["metres"]
-    )
-    units = lengths | dict.fromkeys(["levels", "roof_levels", "min_level"], KNOWN["floors"])
+    units = dict.fromkeys(KNOWN["lengths"], KNOWN["metres"]) | dict.fromkeys(KNOWN["numbers"], KNOWN["floors"])
     numbers = {name: _numbers(tags[name], of) for name, of in units.items()}
     floors, usual = kind.map(KNOWN["floor_height"]).fillna(3.0), kind.map(KNOWN["kind_height"]).astype(float)
     roof_levels = numbers["roof_levels"].fillna(0.0)
@@ -101,7 +93,8 @@ def assign_heights(buildings: gpd.GeoDataFrame, prior: float | None) -> tuple[gp
     }
     applies = {name: top.between(*HEIGHT_RANGE) for name, top in tops.items()}
     applies["levels"] = (numbers["levels"] + roof_levels).between(*LEVEL_RANGE)
-    by_area = np.select([buildings.area > limit for limit, _ in AREA_HEIGHT], [usual for _, usual in AREA_HEIGHT])
+    limits, by_size = zip(*KNOWN["area_height"], strict=True)
+    by_area = np.select([buildings.area > limit for limit in limits], by_size)
     rest, source = (by_area, "area") if prior is None else (prior, "prior")
     masks = list(applies.values())
     out = buildings[["geometry"]].assign(height=np.select(masks, list(tops.values()), rest), kind=kind.to_numpy())

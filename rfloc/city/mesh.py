@@ -48,11 +48,10 @@ class Mesh:
 def prisms(polygons: ArrayLike, top: ArrayLike, base: ArrayLike = -FOUNDATION) -> Mesh:
     """Polygons [m], shape (n,), extruded between z `base` and `top` [m]: roof, floor and walls, courtyards open.
 
-    Roofs and floors are ear-clipped and made Delaunay by GEOS, with every vertex of the outline, also where a courtyard
-    touches it; Mapbox's earcut drops vertices in line with their neighbours. Walls stand where a roof's triangles end,
-    so that they share its edges exactly. A vertex belongs to the triangles that go round it side by side: where a
-    courtyard touches the outline there are two, and no wall meets more than its neighbours. Prisms share no vertices;
-    neighbours keep their party walls, which neither a reflected nor a scattered ray meets.
+    Roofs and floors are GEOS's, with every vertex of the outline (Mapbox's earcut drops those in line with their
+    neighbours); walls stand where a roof's triangles end. A vertex belongs to the triangles that go round it side by
+    side: where a courtyard touches the outline there are two, and no wall meets more than its neighbours. Prisms share
+    no vertices, and keep their party walls, which no reflected or scattered ray meets.
     """
     outlines = np.atleast_1d(np.asarray(polygons, dtype=object))
     low, high = (np.broadcast_to(np.asarray(z, float), outlines.shape) for z in (base, top))
@@ -117,8 +116,8 @@ def write_scene(meshes: dict[str, tuple[Mesh, str]], folder: Path) -> Path:
     return path
 
 
-def write_city(roofs: Mesh, grid: Grid, folder: Path) -> Path:
+def write_city(roofs: Mesh, grid: Grid, folder: Path) -> None:
     """Write a city's scene: its roofs on a plane that reaches :data:`APRON` past them; the paper's is concrete too."""
     low = np.minimum(roofs.vertices[:, :2].min(axis=0), grid.bounds[:2]) - APRON
     high = np.maximum(roofs.vertices[:, :2].max(axis=0), grid.bounds[2:]) + APRON
-    return write_scene({"buildings": (roofs, "concrete"), "ground": (plane(*low, *high), "medium_dry_ground")}, folder)
+    write_scene({"buildings": (roofs, "concrete"), "ground": (plane(*low, *high), "medium_dry_ground")}, folder)

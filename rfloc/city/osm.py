@@ -1,7 +1,6 @@
 """Footprints and streets of a city from OpenStreetMap, in files or by Overpass: one table of columns, in its frame.
 
-What a map calls its columns stands in :mod:`rfloc.city.columns`. What Overpass gave is kept as GeoParquet
-under the data folder, and is from then on a file like any other.
+What Overpass gave is kept as GeoParquet under the data folder, and is from then on a file like any other.
 """
 
 from __future__ import annotations
@@ -33,8 +32,7 @@ Found = tuple[gpd.GeoDataFrame, dict[str, Any]]
 REACH = 200.0
 
 #: Footprints smaller, or on average narrower, than this are noise [m2], [m].
-MIN_AREA = 1.0
-MIN_WIDTH = 0.1
+MIN_AREA, MIN_WIDTH = 1.0, 0.1
 
 #: Where features end more than this share of a box's edge inside it, the rest may be unmapped rather than empty.
 MAX_GAP = 0.2
@@ -43,13 +41,10 @@ MAX_GAP = 0.2
 def read_buildings(params: CityParams, frame: LocalFrame, data_root: str | Path) -> Found:
     """Building footprints in a city's box and margin, before they have heights.
 
-    Self-crossing polygons are repaired, buildings cut at tile borders (`tile_zoom`) united, of several polygons with
-    one outline only the one with courtyards is kept, and slivers are dropped. Raises DataError if none is left.
-
-    Gives valid Polygons in `frame` [m] with a column for each meaning of :data:`BUILDINGS` but `height_tagged`, None
-    where the map says nothing, and counts: `polygons` (read near the box), `in_box_polygons` (with their centroid in
-    it), `repaired`, `duplicates`, `pieces` of cut buildings, the `united` made of them, `dropped` slivers, `buildings`,
-    beside those of :func:`_read`.
+    Gives valid Polygons in `frame` [m] with a column for each meaning that is not used up here, None where the map says
+    nothing, and counts: `polygons` (read near the box), `in_box_polygons` (with their centroid in it), `repaired`
+    (self-crossing), `duplicates` of one outline, `pieces` of buildings cut at tile borders, the `united` made of them,
+    `dropped` slivers, `buildings`, beside those of :func:`_read`. Raises DataError if none is left.
     """
     layer, facts = _read(params, BUILDINGS, frame, data_root)
     layer, more = standing(layer)
@@ -59,7 +54,7 @@ def read_buildings(params: CityParams, frame: LocalFrame, data_root: str | Path)
     in_box = (lat >= lat_min) & (lat <= lat_max) & (lon <= lon_max)
     valid = layer.is_valid
     facts |= more | {"polygons": len(layer), "in_box_polygons": int(in_box.sum()), "repaired": int((~valid).sum())}
-    layer.loc[~valid, "geometry"] = layer.loc[~valid, "geometry"].make_valid()
+    layer.loc[~valid, "geometry"] = layer[~valid].make_valid()
     layer = _polygons(layer)
     whole = _without_doubles(layer)
     facts["duplicates"] = len(layer) - len(whole)
@@ -82,16 +77,15 @@ def read_buildings(params: CityParams, frame: LocalFrame, data_root: str | Path)
 def read_streets(params: CityParams, frame: LocalFrame, data_root: str | Path) -> Found:
     """Street centre lines, and squares, in a city's box and margin where a UE may be; DataError if there is none.
 
-    Gives lines and areas in `frame` [m] with columns class, width [m] (0 of an area), tunnel (there no UE stands),
-    bridge, and counts: `streets`, `squares` of them, `street_classes` (class -> streets), `tunnels`, `bridges`,
-    `duplicate_streets`, `lines_without_ues`, beside those of :func:`_read`.
+    Gives lines and areas in `frame` [m] with columns class, width [m] (0 of an area), tunnel (there no UE stands) and
+    bridge, and counts beside those of :func:`_read`.
     """
     layer, facts = _read(params, STREETS, frame, data_root)
     area = (layer.geom_type == "LineString") & layer.is_closed & (layer.count_coordinates() > 3)
     area &= (layer["area"] == "yes") | (layer["class"] == "square")
     layer.loc[area, "geometry"] = layer.loc[area, "geometry"].map(shapely.Polygon)
     area = shapely.get_dimensions(layer.geometry.to_numpy()) == 2
-    layer.loc[area, "geometry"] = layer.loc[area, "geometry"].make_valid()
+    layer.loc[area, "geometry"] = layer[area].make_valid()
     layer = along_flags(_within(layer.to_crs(frame.crs), params, frame))
     out = layer[["geometry"]].copy()
     out["class"] = layer["class"].fillna("none").astype(str).str.lower()
@@ -109,20 +103,17 @@ def read_streets(params: CityParams, frame: LocalFrame, data_root: str | Path) -
             f"classes there, by {' or '.join(STREETS.columns['class'])}: {', '.join(sorted(set(out['class'])))}",
             f"known classes are {', '.join(KNOWN['street_width'])}; the city's `columns` may name another column",
         )
-    without = out.loc[~walked, "class"].value_counts()
-    minus = {
-        f"{flag}: -1 is no yes": layer[flag].where(layer[flag].astype(str) == "-1") for flag in ("tunnel", "bridge")
-    }
+    said = layer[["tunnel", "bridge"]].add_suffix(": -1 is no yes")
     facts |= {
         "streets": len(kept),
         "squares": int((square & ~double).sum()),
-        "street_classes": {str(k): int(v) for k, v in kept["class"].value_counts().items()},
+        "street_classes": kept["class"].value_counts().to_dict(),
         "tunnels": int(kept["tunnel"].sum()),
         "bridges": int(kept["bridge"].sum()),
         "duplicate_streets": int((walked & double).sum()),
         "lines_without_ues": int((~walked).sum()),
-        "classes_without_ues": {str(k): int(v) for k, v in without.head(20).items()},
-        "tags_unused": counted(minus),
+        "classes_without_ues": out.loc[~walked, "class"].value_counts().head(20).to_dict(),
+        "tags_unused": counted(said.where(said.astype(str) == "-1")),
     }
     return kept, facts
 
@@ -159,9 +150,8 @@ def _without_doubles(layer: gpd.GeoDataFrame) -> gpd.GeoDataFrame:
 def _read(params: CityParams, kind: Kind, frame: LocalFrame, data_root: str | Path) -> Found:
     """Features of a kind near a city's box [deg], with a column for each of its meanings, and which columns said it.
 
-    Counts, by `_buildings` or `_streets`: `incomplete` (reason -> features that lack something in the file),
-    `unmapped` (share of the box outside what the file covers), and `warnings`, what to look at. DataError for a file
-    that can't be read or has nothing here.
+    Counts, by `_buildings` or `_streets`: `incomplete` (reason -> features), `unmapped` (share of the box outside what
+    the file covers), and `warnings`. DataError for a file that can't be read or has nothing here.
     """
     if params.source == "overpass":
         path = fetch(params, kind, frame, data_root)
@@ -195,11 +185,11 @@ def _read(params: CityParams, kind: Kind, frame: LocalFrame, data_root: str | Pa
         )
     columns, facts = by_meaning(held.features, kind, params.columns)
     facts |= _unmapped(held, kind, params, frame, path.name)
-    for name, of in facts.get("unused_columns", {}).items():
-        said = f"{path.name} has a column {name!r} with {of['count']:,} numbers ({', '.join(of['examples'])}, …)"
-        facts[f"warnings_{kind.name}"].append(
-            f"{said} that looks like a height and was not used: if it is one, name it in `columns`"
-        )
+    facts[f"warnings_{kind.name}"] += [
+        f"{path.name} has a column {name!r} with {of['count']:,} numbers ({', '.join(of['examples'])}, …) that looks "
+        "like a height and was not used: if it is one, name it in `columns`"
+        for name, of in facts.get("unused_columns", {}).items()
+    ]
     return gpd.GeoDataFrame(columns, geometry=held.features.geometry.array, crs=held.features.crs), facts
 
 
@@ -247,9 +237,8 @@ def fetch(
     key = digest(west, south, east, north, params.osm_date, list(kind.marks))[:16]
     name = f"{str(params.osm_date)[:10]}_{kind.name}_{key}.parquet"
     paths = [folder / "overpass" / name for folder in data_folders(data_root)]
-    for path in paths:
-        if path.is_file():
-            return path
+    if kept := next(filter(Path.is_file, paths), None):
+        return kept
     settings = osmnx.settings
     settings.overpass_url = params.overpass_url.removesuffix("/interpreter")
     settings.overpass_settings = f'[out:json][timeout:300][date:"{params.osm_date}"]{{maxsize}}'

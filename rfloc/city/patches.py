@@ -1,8 +1,4 @@
-"""Patches of a region: a box too large to trace at once, cut into cities of their own (paper, section 4.3).
-
-A patch is a city like any other, in a frame round its own centre: its stations and UEs are placed in that very frame,
-among the buildings that are traced.
-"""
+"""Patches of a region: a box too large to trace at once, cut into cities with frames of their own (paper, 4.3)."""
 
 from __future__ import annotations
 

@@ -1,13 +1,11 @@
-"""Footprints, heights and streets onto a grid (row 0 = south), and layers averaged over the pixels of a crop.
-
-A raster lies in memory: what is traced, and what crops are cut from, is a city or a patch of a few kilometres.
-"""
+"""Footprints, heights and streets onto a grid in memory (row 0 = south), and layers averaged over pixels of a crop."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+import geopandas as gpd
 import numpy as np
 import shapely
 import xarray as xr
@@ -15,9 +13,6 @@ from numpy.typing import NDArray
 from scipy import sparse
 
 from rfloc.frames import Grid
-
-if TYPE_CHECKING:
-    import geopandas as gpd
 
 #: Cell of the city raster [m].
 CELL = 1.0

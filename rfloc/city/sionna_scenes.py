@@ -43,8 +43,7 @@ def scene_file(name: str) -> Path:
 def raster_of_scene(name: str) -> Raster:
     """Raster of a scene's bounding box: what vertical rays from above and from below meet in every cell's centre.
 
-    `road` is :func:`street_mask`. Facts are name, size [m], lowest, median and highest ground [m], and the share of
-    cells without ground.
+    Facts are size, lowest, median and highest ground [m], the share of cells without, and those of the streets.
     """
     path = scene_file(name)
     import sionna.rt as rt
@@ -98,8 +97,7 @@ def street_mask(building: NDArray[np.bool_]) -> tuple[NDArray[np.bool_], dict[st
     """Where a UE may stand, (ny, nx): the large outdoor regions inside the closed hull of the built area; and facts.
 
     The hull is the morphological closing of the built area by a disc with its holes filled, the disc the first of
-    :data:`HULL_RADII` in whose hull streets hang together, or the last. Small regions (courtyards) are left out, and
-    counted: `hull_radius_m`, `street_regions`, `other_regions` and their share of outdoor ground in the hull.
+    :data:`HULL_RADII` in whose hull streets hang together, or the last. Small regions (courtyards) are left out.
     """
     for radius in HULL_RADII:
         pad = int(np.ceil(radius / CELL)) + 1

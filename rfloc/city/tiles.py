@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
+import geopandas as gpd
 import numpy as np
 import pandas as pd
 import shapely
 from numpy.typing import NDArray
+from pyproj import CRS
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
-
-if TYPE_CHECKING:
-    import geopandas as gpd
 
 #: Coordinates this close to a border lie on it [m]: sources round to 1e-6 deg.
 TOLERANCE = 0.1
@@ -39,81 +36,44 @@ def unite_pieces(pieces: gpd.GeoDataFrame, zoom: int) -> tuple[gpd.GeoDataFrame,
     tags = pieces.drop(columns="geometry")
     said = tags.astype(str).where(tags.notna(), "")  # None and NaN are both silence
     label = pd.factorize(pd.util.hash_pandas_object(said, index=False))[0]
-    shapes, n = pieces.geometry.to_numpy(), len(pieces)
-    a, b = _facing(_edges_on_borders(shapes, zoom))
+    middle, tile = _EQUATOR / 2, _EQUATOR / 2**zoom  # Web Mercator, a tile its unit: borders lie at whole numbers
+    flat = pieces.to_crs(CRS(f"+proj=webmerc +datum=WGS84 +x_0={middle} +y_0={middle} +to_meter={tile}"))
+    a, b = _facing(flat.geometry.to_numpy(), zoom)
     same = label[a] == label[b]
-    links = coo_array((np.ones(same.sum()), (a[same], b[same])), shape=(n, n))
+    links = coo_array((np.ones(same.sum()), (a[same], b[same])), shape=(len(pieces), len(pieces)))
     building = connected_components(links, directed=False)[1]
     count = np.bincount(building)
     cut = count[building] > 1
     if not cut.any():
         return pieces, count
-    united = pieces[cut].set_geometry(_snap(shapes[cut], zoom), crs=pieces.crs).dissolve(building[cut])
+    snapped = flat[cut].set_geometry(flat.geometry[cut].transform(lambda xy: _on_borders(xy, zoom)[0]).make_valid())
+    united = snapped.dissolve(building[cut]).to_crs(pieces.crs)
     out = pd.concat([pieces[~cut], united], ignore_index=True)
     return out, np.concatenate([count[building[~cut]], count[united.index]])
 
 
-def _to_tiles(lonlat: NDArray[np.float64], zoom: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Longitude, latitude [deg], (n, 2), to tile numbers x, y (southwards), and the width of a tile there [m], (n,)."""
-    lat = np.radians(lonlat[:, 1])
-    y = (1.0 - np.arcsinh(np.tan(lat)) / np.pi) / 2.0
-    xy = np.column_stack([(lonlat[:, 0] + 180.0) / 360.0, y]) * 2.0**zoom
-    return xy, _EQUATOR / 2.0**zoom * np.cos(lat)
+def _on_borders(xy: NDArray[np.float64], zoom: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Coordinates [tiles] (n, 2), moved exactly onto the borders they lie on, and a tile's width there [m], (n,)."""
+    border, width = np.round(xy), _EQUATOR / 2**zoom / np.cosh(2 * np.pi * (xy[:, 1] / 2**zoom - 0.5))
+    return np.where(np.abs(xy - border) * width[:, None] < TOLERANCE, border, xy), width
 
 
-def _edges_on_borders(shapes: NDArray[np.object_], zoom: int) -> pd.DataFrame:
-    """Edges of polygons that lie on a tile border: a row each.
-
-    `axis` (0: a meridian), `border` (its tile number), `after` (the polygon lies on its side of higher numbers), `low`,
-    `high` (along the border, in tiles), `piece` (row of the polygon).
-    """
+def _facing(shapes: NDArray[np.object_], zoom: int) -> NDArray[np.int64]:
+    """Pairs of polygons [tiles] with edges on one border that overlap, one on either side: their rows, (2, n)."""
     rings, piece = shapely.get_rings(shapes, return_index=True)
-    lonlat, ring = shapely.get_coordinates(rings, return_index=True)
-    xy, size = _to_tiles(lonlat, zoom)
-    middle, _ = _to_tiles(shapely.bounds(shapes).reshape(-1, 2, 2).mean(axis=1), zoom)
-    tables = []
+    corners, ring = shapely.get_coordinates(rings, return_index=True)
+    middle = shapely.bounds(shapes).reshape(-1, 2, 2).mean(axis=1)
+    xy, width = _on_borders(corners, zoom)
+    found = []
     for axis in (0, 1):
-        border = np.round(xy[:, axis])
-        on = np.abs(xy[:, axis] - border) * size < TOLERANCE
-        k = np.flatnonzero(on[1:] & on[:-1] & (border[1:] == border[:-1]) & (ring[1:] == ring[:-1]))
-        along = np.column_stack([xy[k, 1 - axis], xy[k + 1, 1 - axis]])
-        k, along = (values[np.ptp(along, axis=1) * size[k] >= MIN_LENGTH] for values in (k, along))
-        owner = piece[ring[k]]
-        edges = {
-            "axis": axis, "border": border[k], "after": middle[owner, axis] > border[k],
-            "low": along.min(axis=1), "high": along.max(axis=1), "piece": owner,
-        }  # fmt: skip
-        tables.append(pd.DataFrame(edges))
-    return pd.concat(tables, ignore_index=True)
-
-
-def _facing(edges: pd.DataFrame) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Pieces that face each other across a border: two arrays of rows."""
-    low, high, after = edges["low"].to_numpy(), edges["high"].to_numpy(), edges["after"].to_numpy()
-    line = edges.groupby(["axis", "border"]).ngroup().to_numpy(float)
-    strips = shapely.linestrings(np.stack([np.column_stack([low, line]), np.column_stack([high, line])], axis=1))
-    i, j = shapely.STRtree(strips).query(strips)
-    across = after[j] > after[i]
-    i, j = i[across], j[across]
-    overlap = np.minimum(high[i], high[j]) - np.maximum(low[i], low[j])
-    shorter = np.minimum(high[i] - low[i], high[j] - low[j])
-    one = overlap >= MIN_SHARE * shorter
-    piece = edges["piece"].to_numpy()
-    return piece[i[one]], piece[j[one]]
-
-
-def _snap(shapes: NDArray[np.object_], zoom: int) -> NDArray[np.object_]:
-    """Move vertices that lie on a border exactly onto it, so that pieces share their edges; mend what that breaks."""
-
-    def onto(lonlat: NDArray[np.float64]) -> NDArray[np.float64]:
-        xy, size = _to_tiles(lonlat, zoom)
-        border = np.round(xy)
-        n = 2.0**zoom
-        lat = np.degrees(np.arctan(np.sinh(np.pi * (1.0 - 2.0 * border[:, 1] / n))))
-        exact = np.column_stack([border[:, 0] / n * 360.0 - 180.0, lat])
-        return np.where(np.abs(xy - border) * size[:, None] < TOLERANCE, exact, lonlat)
-
-    moved = shapely.transform(shapes, onto)
-    bad = ~shapely.is_valid(moved)
-    moved[bad] = shapely.make_valid(moved[bad])
-    return moved
+        on = xy[:, axis] == np.round(xy[:, axis])
+        k = np.flatnonzero(on[1:] & on[:-1] & (xy[1:, axis] == xy[:-1, axis]) & (ring[1:] == ring[:-1]))
+        along = np.sort(np.column_stack([corners[k, 1 - axis], corners[k + 1, 1 - axis]]))
+        long = np.ptp(along, axis=1) * width[k] >= MIN_LENGTH
+        (low, high), border, owner = along[long].T, xy[k[long], axis], piece[ring[k[long]]]
+        after = middle[owner, axis] > border
+        i, j = shapely.STRtree(shapely.box(low, border, high, border)).query(shapely.box(low, border, high, border))
+        overlap = np.minimum(high[i], high[j]) - np.maximum(low[i], low[j])
+        enough = overlap >= MIN_SHARE * np.minimum(high[i] - low[i], high[j] - low[j])
+        found.append(owner[np.stack([i, j])[:, enough & (after[j] > after[i])]])
+    return np.concatenate(found, axis=1)
