@@ -15,6 +15,7 @@ from numpy.typing import ArrayLike, NDArray
 from scipy import ndimage
 
 from rfloc.city.raster import CELL, Raster, cells, city_layers, layer_facts
+from rfloc.city.sionna_scenes import raster_of_scene, scene_file
 from rfloc.config import CityParams, check
 from rfloc.errors import DataError
 from rfloc.files import load_json, save_json, say, write
@@ -116,8 +117,6 @@ class City:
     def scene_path(self) -> Path:
         """The Mitsuba scene file (Sionna's own, or the one in the city folder)."""
         if self.params.source == "sionna":
-            from rfloc.city.sionna_scenes import scene_file
-
             return scene_file(str(self.params.scene))
         return self.folder / "scene.xml"
 
@@ -139,8 +138,6 @@ def build_city(key: str, params: CityParams, data_root: str | Path, folder: str 
     with write(folder) as fresh:
         fresh.mkdir()
         if params.source == "sionna":
-            from rfloc.city.sionna_scenes import raster_of_scene
-
             grid, layers, facts = raster_of_scene(str(params.scene))
         else:
             grid, layers, facts = _from_map(params, frame, data_root, fresh)

@@ -44,8 +44,7 @@ BUILDINGS, STREETS = (Kind(name=name, **KNOWN[name]) for name in ("buildings", "
 _LIKE, _UNLIKE = ("|".join(KNOWN[words]) for words in ("like_heights", "unlike_heights"))
 _LIKE_HEIGHTS = re.compile(f"(?!.*(?:{_UNLIKE})).*(?:{_LIKE})", re.IGNORECASE)
 
-#: Column in which GDAL keeps the tags that have no column of their own, as `"key"=>"value"`.
-OTHER_TAGS = "other_tags"
+OTHER_TAGS = "other_tags"  #: GDAL's column of the tags that have none of their own, as `"key"=>"value"`
 _TAG = re.compile(r'"((?:[^"\\]|\\.)*)"=>"((?:[^"\\]|\\.)*)"')
 
 

@@ -26,15 +26,11 @@ import pyogrio
 import shapely
 from pyproj import CRS
 
+from rfloc.city.city import Bounds
 from rfloc.city.columns import OTHER_TAGS, Kind
 
-Bounds = tuple[float, float, float, float]
-
-#: What reading a file that is damaged, or not what its name says, raises (RuntimeError: osmium).
-UNREADABLE = (
-    OSError, ValueError, KeyError, EOFError, RuntimeError, pyarrow.ArrowException, shapely.GEOSException,
-    pyogrio.errors.DataSourceError, pyogrio.errors.DataLayerError,
-)  # fmt: skip
+#: What reading a file that is damaged, or not what its name says, raises (RuntimeError: osmium and pyogrio).
+UNREADABLE = (OSError, ValueError, KeyError, EOFError, RuntimeError, pyarrow.ArrowException, shapely.GEOSException)
 
 _PACKED: dict[str, Any] = {".gz": gzip.open, ".bz2": bz2.open}
 

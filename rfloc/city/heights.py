@@ -1,44 +1,38 @@
-r"""Building heights: a rule table from tags to metres, and which rule gave each height.
+"""Heights of buildings and of their parts, and which rule gave each of them.
 
-The first rule that applies gives the height, `prior` or `area` where no other does.
-
-====================  =================================================================================================
-`height_source`       height
-====================  =================================================================================================
-height                tag `height` or `building:height` ("12", "12 m", "40 ft", "30'6\"", "~10", "10-12": its middle),
-                      2 to 1,100 m, roof included
-levels                tag `building:levels`, 1 to 250 with `roof:levels`, times the kind's floor height; a
-                      `roof:height` stands in for the levels of the roof
-render_height         OpenMapTiles' number, where it comes from a tag (elsewhere it is a filler)
-kind                  usual height of the kind of building (`tags.yaml`)
-prior                 median of measured heights, where the city has one (`height_prior`)
-area                  usual height for the footprint's size (`tags.yaml`)
-====================  =================================================================================================
+The first of :data:`SOURCES` that applies gives the height, roof included: the tag `height`; `levels` times the kind's
+floor height, `roof:levels` or `roof:height` included; OpenMapTiles' `render_height` where it comes from a tag; the
+usual height of the `kind`; the city's `prior`, a median of measured heights; without one, what is usual for the `area`
+of the footprint. Tables of usual heights stand in `tags.yaml`.
 
 A building begins at its `base` above ground: `min_height`, `building:min_level`, `render_min_height`, or, of a roof on
-posts, :data:`ROOF_DEPTH` under its top.
+posts, :data:`ROOF_DEPTH` under its top. An outline that has parts is no volume, its parts are, and its height is their
+maximum (Simple 3D Buildings). Mappers often draw but the tower; the rest of the outline then stands beside it.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from functools import partial
 from typing import Any
 
 import geopandas as gpd
 import numpy as np
 import pandas as pd
+import shapely
 
 from rfloc.city.columns import KNOWN, affirmed, counted
-from rfloc.city.parts import inherit, without_outlines
+from rfloc.city.raster import CLEARANCE
 
 #: Heights [m] and numbers of levels outside are the mapper's errors. The tallest building has 828 m and 163 levels, the
 #: tallest that is being built 1,008 m.
 HEIGHT_RANGE = (2.0, 1100.0)
 LEVEL_RANGE = (1.0, 250.0)
 
-#: Depth of a roof on posts, which one can walk under [m].
-ROOF_DEPTH = 0.5
+ROOF_DEPTH = 0.5  #: of a roof on posts, which one can walk under [m]
+COVERED = 0.9  #: parts that cover this share of an outline are all of it, what floats included
+MIN_REST = 1.0  #: what parts leave of an outline is drawn inexactly where it is, on average, narrower [m]
 
 #: The rules, in the order in which they are tried.
 SOURCES = ("height", "levels", "render_height", "kind", "prior", "area")
@@ -64,12 +58,6 @@ def parse_number(text: object, units: Mapping[str, float] = KNOWN["metres"]) -> 
     return float(np.min(values) + np.max(values)) / 2
 
 
-def _numbers(column: pd.Series, units: Mapping[str, float]) -> pd.Series:
-    """A column of tags as numbers, NaN where one says none."""
-    said = column.dropna().astype(str)
-    return said.map({text: parse_number(text, units) for text in said.unique()}).reindex(column.index).astype(float)
-
-
 def assign_heights(buildings: gpd.GeoDataFrame, prior: float | None) -> tuple[gpd.GeoDataFrame, dict[str, Any]]:
     """Geometry, `height` and `base` above ground [m], `height_source` (of :data:`SOURCES`) and `kind` of solids.
 
@@ -77,12 +65,13 @@ def assign_heights(buildings: gpd.GeoDataFrame, prior: float | None) -> tuple[gp
     building that cannot begin above its top begins there (a guessed height), or on the ground (a tagged one). Outlines
     give way to their parts. Facts are those of the parts and `tags_unused`, by reason: how many, and examples.
     """
-    tags, pairs = inherit(buildings)
+    tags, pairs = _inherit(buildings)
     amenity, kind = tags["amenity"].fillna("").astype(str), tags["kind"].fillna("yes").astype(str)
     kind = kind.where(kind.isin(list(KNOWN["kind_height"])) | ~amenity.isin(list(KNOWN["kind_height"])), amenity)
     kind = kind.mask(affirmed(tags["ruins"]), "ruins")
     units = dict.fromkeys(KNOWN["lengths"], KNOWN["metres"]) | dict.fromkeys(KNOWN["numbers"], KNOWN["floors"])
-    numbers = {name: _numbers(tags[name], of) for name, of in units.items()}
+    parsed = {name: tags[name].dropna().map(partial(parse_number, units=of)) for name, of in units.items()}
+    numbers = {name: of.reindex(tags.index).astype(float) for name, of in parsed.items()}
     floors, usual = kind.map(KNOWN["floor_height"]).fillna(3.0), kind.map(KNOWN["kind_height"]).astype(float)
     roof_levels = numbers["roof_levels"].fillna(0.0)
     tops = {
@@ -106,7 +95,7 @@ def assign_heights(buildings: gpd.GeoDataFrame, prior: float | None) -> tuple[gp
     guessed = ~inside & ~out["height_source"].isin(SOURCES[:3])
     out["height"] = out["height"].mask(guessed, base + floors)
     out["base"] = base.where(inside | guessed, 0.0)
-    out, facts = without_outlines(out, pairs)
+    out, facts = _without_outlines(out, pairs)
 
     unused = {f"{name}: no number": buildings[name].where(values.isna()) for name, values in numbers.items()}
     before = pd.Series(False, index=buildings.index)
@@ -118,3 +107,48 @@ def assign_heights(buildings: gpd.GeoDataFrame, prior: float | None) -> tuple[gp
         before |= applies[name]
     unused["base: not under the roof"] = base.where(~inside & ~guessed)
     return out, facts | {"parts": int(buildings["part"].sum()), "tags_unused": counted(unused)}
+
+
+def _inherit(buildings: gpd.GeoDataFrame) -> tuple[pd.DataFrame, pd.Series]:
+    """Tags of buildings, and which part (a row) lies in which outlines (an index of rows), smaller outlines last.
+
+    A part that says no kind, or no height, has that of the smallest outline round it.
+    """
+    shapes, part = buildings.geometry.to_numpy(), buildings["part"].to_numpy(bool)
+    parts, outlines = np.flatnonzero(part), np.flatnonzero(~part)
+    i, j = shapely.STRtree(shapes[outlines]).query(shapely.point_on_surface(shapes[parts]), predicate="within")
+    order = np.argsort(-shapely.area(shapes[outlines[j]]), kind="stable")
+    pairs = pd.Series(parts[i[order]], index=outlines[j[order]])
+    tags, own = buildings.drop(columns="geometry"), pd.Series(pairs.index, index=pairs).groupby(level=0).last()
+    silent = tags["kind"].fillna("yes") == "yes", tags[["height", "levels"]].isna().all(axis=1)
+    for names, which in zip(
+        (["kind", "amenity"], ["height", "levels", "roof_height", "roof_levels"]), silent, strict=True
+    ):
+        of = own[which.to_numpy()[own.index]]
+        tags.iloc[of.index, tags.columns.get_indexer(names)] = tags[names].to_numpy()[of]
+    return tags, pairs
+
+
+def _without_outlines(solids: gpd.GeoDataFrame, pairs: pd.Series) -> tuple[gpd.GeoDataFrame, dict[str, Any]]:
+    """Solids (`height`, `usual` height, `base` [m]) without what of outlines their parts replace, and counts.
+
+    What is left of an outline has its own height if that is lower than a part. Else it is the maximum of the parts, and
+    what is left is as high as the lowest one, or, of parts of one height, as is usual.
+    """
+    shapes = solids.geometry.to_numpy().copy()
+    top, usual, base = (solids[name].to_numpy().copy() for name in ("height", "usual", "base"))
+    for outline, rows in pairs.groupby(level=0):
+        parts = rows.to_numpy()
+        left = shapely.difference(shapes[outline], shapely.union_all(shapes[parts]))
+        if left.area > (1 - COVERED) * shapes[outline].area:  # what floats stands on the outline
+            left = shapely.difference(shapes[outline], shapely.union_all(shapes[parts[base[parts] < CLEARANCE]]))
+        low, high = top[parts].min(), top[parts].max()
+        if top[outline] >= high:
+            top[outline] = low if low < high else min(usual[outline], high)
+        shapes[outline] = left
+    out = solids.assign(height=top, cut=np.isin(np.arange(len(solids)), pairs.index)).set_geometry(shapes)
+    out = out.explode(index_parts=False, ignore_index=True)
+    narrow = out["cut"] & (2.0 * out.area < MIN_REST * out.length)
+    out = out[(out.geom_type == "Polygon") & ~out.is_empty & ~narrow].reset_index(drop=True)
+    facts = {"outlines_with_parts": pairs.index.nunique(), "floating": int((out["base"] >= CLEARANCE).sum())}
+    return out.drop(columns=["usual", "cut"]), facts

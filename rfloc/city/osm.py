@@ -25,17 +25,11 @@ from rfloc.errors import DataError
 from rfloc.files import digest, write
 from rfloc.frames import LocalFrame
 
-#: Features, and counts taken while they were read.
-Found = tuple[gpd.GeoDataFrame, dict[str, Any]]
+REACH = 200.0  #: features this far outside a city are read too [m]: what a tile border cuts there is whole
+MIN_AREA, MIN_WIDTH = 1.0, 0.1  #: footprints smaller, or on average narrower, are noise [m2], [m]
+MAX_GAP = 0.2  #: where features end more than this share of a box's edge inside it, the rest may be unmapped, not empty
 
-#: Features this far outside a city are read too [m], so that a building cut at a tile border there is whole.
-REACH = 200.0
-
-#: Footprints smaller, or on average narrower, than this are noise [m2], [m].
-MIN_AREA, MIN_WIDTH = 1.0, 0.1
-
-#: Where features end more than this share of a box's edge inside it, the rest may be unmapped rather than empty.
-MAX_GAP = 0.2
+Found = tuple[gpd.GeoDataFrame, dict[str, Any]]  #: features, and counts taken while they were read
 
 
 def read_buildings(params: CityParams, frame: LocalFrame, data_root: str | Path) -> Found:
@@ -126,10 +120,9 @@ def _within(layer: gpd.GeoDataFrame, params: CityParams, frame: LocalFrame) -> g
 
 def _polygons(layer: gpd.GeoDataFrame) -> gpd.GeoDataFrame:
     """Every polygon a row of its own, other geometries left out."""
-    for _ in range(2):  # a repaired polygon may be a collection that holds multipolygons
-        layer = layer.explode(index_parts=False, ignore_index=True)
+    layer = layer.explode().explode()  # a repaired polygon may be a collection that holds multipolygons
     out = layer[layer.geom_type == "Polygon"].reset_index(drop=True)
-    return out.set_geometry(shapely.remove_repeated_points(out.geometry.to_numpy()), crs=out.crs)
+    return out.set_geometry(out.remove_repeated_points(0.0))
 
 
 def _without_doubles(layer: gpd.GeoDataFrame) -> gpd.GeoDataFrame:
@@ -222,9 +215,8 @@ def fetch(
 ) -> Path:
     """What Overpass has of a kind in a city's box and margin on `osm_date`: a GeoParquet file with all its tags.
 
-    It is looked for in `overpass/` of every data folder, under a name that holds date and box, else fetched into the
-    last one, in at most three attempts that end after `silence` [s], `pause` [s] and four times that apart. Raises
-    DataError if no whole map could be had, or it is empty.
+    It is looked for in `overpass/` of every data folder, else fetched into the last one, in at most three attempts that
+    end after `silence` [s], `pause` [s] and four times that apart. DataError if no whole map could be had, or nothing.
     """
     import osmnx
 

@@ -14,11 +14,8 @@ from scipy import sparse
 
 from rfloc.frames import Grid
 
-#: Cell of the city raster [m].
-CELL = 1.0
-
-#: What begins higher above ground can be walked under [m].
-CLEARANCE = 2.0
+CELL = 1.0  #: of the city raster [m]
+CLEARANCE = 2.0  #: what begins higher above ground can be walked under [m]
 
 Layers = dict[str, NDArray[Any]]
 Raster = tuple[Grid, Layers, dict[str, Any]]  # and facts

@@ -13,17 +13,10 @@ from rfloc.city.raster import CELL, Layers, Raster
 from rfloc.errors import DataError
 from rfloc.frames import Grid
 
-#: What stands higher above ground than this is a building [m]; lower things (steps, kerbs) are not.
-MIN_HEIGHT = 2.0
-
-#: A flat radio map cannot follow streets that rise and fall by more than this [m].
-MAX_GROUND_SPREAD = 10.0
-
-#: Gaps between buildings up to twice this wide are inside the city's closed hull [m]: tried in this order.
-HULL_RADII = (25.0, 50.0, 100.0)
-
-#: An outdoor region of at least this share of the largest one has streets; smaller ones are courtyards.
-LARGE = 0.25
+MIN_HEIGHT = 2.0  #: what stands higher above ground is a building [m]; lower things (steps, kerbs) are not
+MAX_GROUND_SPREAD = 10.0  #: a flat radio map cannot follow streets that rise and fall by more [m]
+HULL_RADII = (25.0, 50.0, 100.0)  #: gaps between buildings up to twice this wide are in the city's hull [m]: in order
+LARGE = 0.25  #: an outdoor region of at least this share of the largest one has streets; smaller ones are courtyards
 
 
 def scene_file(name: str) -> Path:

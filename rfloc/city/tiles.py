@@ -11,17 +11,10 @@ from pyproj import CRS
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
-#: Coordinates this close to a border lie on it [m]: sources round to 1e-6 deg.
-TOLERANCE = 0.1
-
-#: Edges on a border shorter than this say nothing [m].
-MIN_LENGTH = 0.2
-
-#: Two pieces belong together where their edges on a border share this much of the shorter one.
-MIN_SHARE = 0.5
-
-#: Equator of Web Mercator's sphere [m].
-_EQUATOR = 2 * np.pi * 6378137.0
+TOLERANCE = 0.1  #: coordinates this close to a border lie on it [m]: sources round to 1e-6 deg
+MIN_LENGTH = 0.2  #: edges on a border shorter than this say nothing [m]
+MIN_SHARE = 0.5  #: two pieces belong together where their edges on a border share this much of the shorter one
+_EQUATOR = 2 * np.pi * 6378137.0  #: of Web Mercator's sphere [m]
 
 
 def unite_pieces(pieces: gpd.GeoDataFrame, zoom: int) -> tuple[gpd.GeoDataFrame, NDArray[np.int64]]:
