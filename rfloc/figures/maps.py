@@ -96,14 +96,13 @@ def held_out_areas(ax: Axes, split: xr.Dataset) -> Axes:
     return ax
 
 
-def split_map(ax: Axes, raster: xr.Dataset, links: xr.Dataset, split: xr.Dataset | None = None) -> Axes:
+def split_map(ax: Axes, raster: xr.Dataset, links: xr.Dataset, split: xr.Dataset) -> Axes:
     """UEs by split role and stations with their azimuth, over the city."""
     city_map(ax, raster)
-    role = np.full(links.sizes["ue"], "train") if split is None else split["role"].values.astype(str)
     for name in ("buffer", *(r for r in ROLES if r != "buffer")):
-        mine = role == name
+        mine = split["role"].values == name
         if mine.any():
-            label = f"UEs ({mine.sum():,})" if split is None else f"{ROLE_LABELS[name]} ({mine.sum():,})"
+            label = f"{ROLE_LABELS[name]} ({mine.sum():,})"
             ax.plot(links["ue_x"][mine], links["ue_y"][mine], ".", ms=3, color=ROLE_COLOURS[name], label=label)
     stations(ax, links)
     legend_outside(ax, markerscale=1.6)
