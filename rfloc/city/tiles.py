@@ -30,7 +30,8 @@ def unite_pieces(pieces: gpd.GeoDataFrame, zoom: int) -> tuple[gpd.GeoDataFrame,
     said = tags.astype(str).where(tags.notna(), "")  # None and NaN are both silence
     label = pd.factorize(pd.util.hash_pandas_object(said, index=False))[0]
     middle, tile = _EQUATOR / 2, _EQUATOR / 2**zoom  # Web Mercator, a tile its unit: borders lie at whole numbers
-    flat = pieces.to_crs(CRS(f"+proj=webmerc +datum=WGS84 +x_0={middle} +y_0={middle} +to_meter={tile}"))
+    in_tiles = f"+proj=webmerc +datum=WGS84 +over +x_0={middle} +y_0={middle} +to_meter={tile}"  # over the 180th, too
+    flat = pieces.to_crs(CRS(in_tiles))
     a, b = _facing(flat.geometry.to_numpy(), zoom)
     same = label[a] == label[b]
     links = coo_array((np.ones(same.sum()), (a[same], b[same])), shape=(len(pieces), len(pieces)))

@@ -55,6 +55,13 @@ def test_a_building_over_a_corner_is_one_again():
     assert buildings.geometry[0].symmetric_difference(box(-20, -10, 15, 12)).area < 0.3 * 94  # 6 digits: 0.1 m
 
 
+@pytest.mark.parametrize("lon", [-180.0, 180.0])
+def test_a_building_over_the_180th_meridian_is_one_again(lon):
+    halves = [box(lon - 1e-4, -17.0001, lon, -17.0), box(lon, -17.0001, lon + 1e-4, -17.0)]
+    buildings, count = unite_pieces(gpd.GeoDataFrame(geometry=halves, crs=4326), ZOOM)
+    assert count.tolist() == [2] and buildings.total_bounds[[0, 2]] == pytest.approx([lon - 1e-4, lon + 1e-4], abs=1e-9)
+
+
 def test_courtyards_across_a_border_come_back():
     ring = box(-20, 5, 20, 45).difference(box(-10, 15, 10, 35))
     buildings, count = united(cut([ring]))
