@@ -89,9 +89,9 @@ class CropPlacer:
 
     def sizes(self, n: int, rng: np.random.Generator) -> Floats:
         """Edges of n crops [m]: `crops.size`, or drawn where they vary."""
-        if not self.variable:
-            return np.full(n, self.crops.size)
         crops = self.crops
+        if not self.variable:
+            return np.full(n, crops.size)
         low, high = ndtr((np.array(crops.var_range) - crops.var_mean) / crops.var_sd)
         return 2 * (crops.var_mean + crops.var_sd * np.asarray(ndtri(rng.uniform(low, high, n))))
 
@@ -151,9 +151,8 @@ class CropBatcher(CropPlacer):
         `flip`, bool (B,), mirrors east to west; then `turns` turns by so many quarters counter-clockwise; both or none
         are given. Raises DataError if a UE lies outside its crop.
         """
-        ue = np.atleast_1d(np.asarray(ue, np.int64))
+        crops, ue = self.crops, np.atleast_1d(np.asarray(ue, np.int64))
         centre = np.stack([np.atleast_1d(centre_x), np.atleast_1d(centre_y)], axis=1).astype(float)
-        crops = self.crops
         edge: Floats = np.array(np.broadcast_to(crops.size if size is None else size, len(ue)), float)
         target_xy = self.ue_xy[ue] - centre
         beyond = np.abs(target_xy).max(axis=1) - edge / 2
@@ -218,11 +217,7 @@ def evaluation_crops(
     A UE is dropped where one of its crops finds no eligible centre; the attributes `<role>_ues`, `<role>_dropped`
     count them. Each UE draws from a stream of its own, by seed, kind of crop, campaign and place: another UE moves no
     other's crops. `variable` ones have an edge in `size` [m], drawn with the centre; `crop_size` is the mean edge.
-
-    Raises
-    ------
-    SplitError
-        If the split belongs to other links, or no UE of a role is eligible.
+    Raises SplitError if the split belongs to other links, or no UE of a role is eligible.
     """
     require_own(split, links)
     placer, role_of = CropPlacer(links, crops, variable=variable), split["role"].values.astype(str)

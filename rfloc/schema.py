@@ -7,12 +7,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 import xarray as xr
+from numpy.typing import ArrayLike
 
 from rfloc.errors import DataError, SchemaError
 from rfloc.files import write
@@ -54,17 +54,11 @@ class Variable(NamedTuple):
     optional: bool = False
 
 
-@dataclass(frozen=True)
-class Schema:
+class Schema(NamedTuple):
     """What a schema demands of one kind of dataset; every one carries its frame, a raster its grid."""
 
     variables: dict[str, Variable]
     attrs: tuple[str, ...] = ()
-
-    @property
-    def coords(self) -> list[str]:
-        """The variables that are coordinates: what is said of a UE or a station."""
-        return [name for name in self.variables if name.startswith(("ue_", "bs_"))]
 
 
 def _variables(dims: str, said: str) -> dict[str, Variable]:
@@ -100,8 +94,8 @@ SCHEMAS: dict[str, Schema] = {
 def validate(ds: xr.Dataset, kind: str) -> xr.Dataset:
     """Check a dataset against the schema of its kind and return it.
 
-    Raises SchemaError naming the first missing or ill-formed variable, attribute or unit, and FrameError if the dataset
-    carries no frame (or a raster no grid).
+    Raises SchemaError naming the first missing or ill-formed variable, attribute or unit, and FrameError if it carries
+    no frame (or a raster no grid).
     """
     for what, why in _faults(ds, kind):
         raise SchemaError(what, why)
@@ -154,11 +148,11 @@ def _faults(ds: xr.Dataset, kind: str) -> Iterator[tuple[str, str]]:
 
 
 def with_units(ds: xr.Dataset, kind: str) -> xr.Dataset:
-    """Set the unit attributes and coordinates that the schema of `kind` names where they are not set yet."""
+    """Set the units that the schema of `kind` names where they are not set yet, and the coordinates `ue_*`, `bs_*`."""
     for name, want in SCHEMAS[kind].variables.items():
         if name in ds.variables and want.unit:
             ds[name].attrs.setdefault("units", want.unit)
-    return ds.set_coords([name for name in SCHEMAS[kind].coords if name in ds.data_vars])
+    return ds.set_coords([name for name in ds.data_vars if str(name).startswith(("ue_", "bs_"))])
 
 
 def links_dataset(
@@ -170,21 +164,18 @@ def links_dataset(
     source: str,
     city: str,
     carrier_hz: float,
-    heard: np.ndarray | None = None,
     interpolated: np.ndarray | None = None,
-    gain_error: np.ndarray | None = None,
+    gain_error: ArrayLike | None = None,
 ) -> xr.Dataset:
-    """Build a validated links dataset from arrays.
+    """Build a validated links dataset from arrays; a station is heard where its nrsrp is finite.
 
     `features` are all of :data:`FEATURES`, shape (n_ue, n_bs), NaN where missing. `ue` holds `x y` [m] and optionally
     `campaign` (default 0); `bs` holds `x y h` [m], `azimuth` [deg, NaN = unknown], `power` [dBm], `id` (str), and
     optionally `position_source` (str) and `position_error` [m]. `source` says who filled the arrays, `city` is the key
-    in params.yaml of the city whose raster belongs to them, `carrier_hz` the carrier frequency [Hz].
-
-    Of shape (n_ue, n_bs): `heard`, by default where nrsrp is finite; `interpolated`, links whose level was not
-    measured; `gain_error`, Monte Carlo standard error of a simulated path gain [dB], NaN where unknown.
+    in params.yaml. `interpolated`, (n_ue, n_bs), marks links whose level was not measured; `gain_error` is the Monte
+    Carlo standard error of a simulated path gain [dB], NaN where unknown.
     """
-    heard = np.isfinite(features["nrsrp"]) if heard is None else heard
+    heard = np.isfinite(features["nrsrp"])
     campaign = np.asarray(ue.get("campaign", np.zeros(len(ue["x"]))), np.int32)
     ue = {"x": np.asarray(ue["x"], float), "y": np.asarray(ue["y"], float), "campaign": campaign}
     ue["lat"], ue["lon"] = frame.to_geographic(ue["x"], ue["y"])

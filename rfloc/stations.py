@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -37,8 +38,7 @@ class Stations:
             object.__setattr__(self, name, np.atleast_1d(np.asarray(getattr(self, name), float)))
         object.__setattr__(self, "id", np.atleast_1d(np.asarray(self.id, str)))
         for name in ("x", "y", "h", "power"):
-            bad = ~np.isfinite(getattr(self, name))
-            if bad.any():
+            if (bad := ~np.isfinite(getattr(self, name))).any():
                 mend = "give it, or leave these stations out with `take`"
                 raise SimulationError(f"stations {', '.join(self.id[bad])} have no {name}", "", mend)
 
@@ -57,8 +57,12 @@ class Stations:
 
     def take(self, index: ArrayLike) -> Stations:
         """Some of the stations, by integer index or boolean mask."""
-        index = np.asarray(index)
-        return Stations(**{f.name: getattr(self, f.name)[index] for f in dataclasses.fields(self)})
+        return Stations(**{name: column[np.asarray(index)] for name, column in vars(self).items()})
+
+    @classmethod
+    def join(cls, tables: Sequence[Stations]) -> Stations:
+        """Several tables as one."""
+        return cls(*map(np.concatenate, zip(*(vars(table).values() for table in tables), strict=True)))
 
     def central_box(self, share: float) -> tuple[float, float, float, float]:
         """(x_min, y_min, x_max, y_max) [m]: central `share` of the box that the stations span (paper, section 4.2)."""
@@ -79,7 +83,7 @@ class Stations:
 
     def coords(self) -> dict[str, tuple[str, Any]]:
         """The `bs_*` coordinates of links and maps."""
-        return {f"bs_{f.name}": ("bs", getattr(self, f.name)) for f in dataclasses.fields(self)}
+        return {f"bs_{name}": ("bs", column) for name, column in vars(self).items()}
 
     @classmethod
     def from_dataset(cls, ds: xr.Dataset) -> Stations:

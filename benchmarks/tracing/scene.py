@@ -81,7 +81,9 @@ class Bench:
 
     @cached_property
     def stations(self) -> Stations:
-        found = place_stations(self.city, self.sizes.stations, [20.0, 60.0], 43.0, np.random.default_rng(SEED))
+        found = place_stations(
+            self.city, self.sizes.stations, [20.0, 60.0], 43.0, np.random.default_rng(SEED), self.city.bounds
+        )
         return found.above_roofs(self.city)
 
     @cached_property

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import xarray as xr
 from numpy.typing import ArrayLike
@@ -11,7 +13,7 @@ from rfloc.config import RadioParams
 from rfloc.datasets.radio import features
 from rfloc.errors import SimulationError
 from rfloc.frames import LocalFrame
-from rfloc.schema import FEATURES, links_dataset
+from rfloc.schema import links_dataset
 from rfloc.simulation.maps import read_error_db, read_maps
 from rfloc.stations import Stations
 
@@ -31,36 +33,19 @@ def links_from_gain(
 ) -> xr.Dataset:
     """Turn path gain, (ue, bs), linear, into links as UEs at x, y [m] would report them: censored, rounded.
 
-    Parameters
-    ----------
-    source : str
-        Who filled the arrays, in words.
-    step, strongest : float, int, optional
-        Quantisation of all four features [dB], 0 = none; report at most so many stations a UE.
-    table : Stations, optional
-        Station table to report; default: `stations`, who transmit.
-    gain_error : array_like, shape (ue, bs), optional
-        Standard error of `path_gain` [dB], NaN where unknown.
+    All four features are rounded to `step` [dB], if any, and a UE reports the `strongest` so many stations, by default
+    all. The links have the stations of `table`, by default `stations`, which transmit, and the standard error of
+    `path_gain`, (ue, bs) [dB], NaN where unknown.
     """
     values = features(path_gain, stations.power, radio)
-    heard = np.isfinite(values["nrsrp"])
-    if strongest is not None and strongest < stations.n:
-        order = np.argsort(np.argsort(-np.where(heard, values["nrsrp"], -np.inf), axis=1), axis=1)
-        heard &= order < strongest
+    if strongest is not None:
+        order = np.argsort(np.argsort(-values["nrsrp"], axis=1), axis=1)  # NaN comes last
+        values = {name: np.where(order < strongest, value, np.nan) for name, value in values.items()}
     if step:
-        values = {name: np.round(values[name] / step) * step for name in FEATURES}
-    table = stations if table is None else table
-    return links_dataset(
-        values,
-        {"x": np.asarray(ue_x, float), "y": np.asarray(ue_y, float)},
-        {name: getattr(table, name) for name in ("x", "y", "h", "azimuth", "power", "id")},
-        city.frame,
-        source=source,
-        city=city.key,
-        carrier_hz=radio.carrier_hz,
-        heard=heard,
-        gain_error=None if gain_error is None else np.asarray(gain_error, float),
-    )
+        values = {name: np.round(value / step) * step for name, value in values.items()}
+    ue, bs = {"x": np.asarray(ue_x), "y": np.asarray(ue_y)}, vars(table or stations)
+    about: dict[str, Any] = {"source": source, "city": city.key, "carrier_hz": radio.carrier_hz}
+    return links_dataset(values, ue, bs, city.frame, **about, gain_error=gain_error)
 
 
 def links_from_maps(

@@ -6,16 +6,17 @@ other patches are taken.
 
 from __future__ import annotations
 
-import dataclasses
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
+import shapely
 from numpy.typing import NDArray
 
 from rfloc.city import Bounds, City
 from rfloc.config import RadioParams, SyntheticParams
 from rfloc.datasets.hidden import place_stations, rng_of
 from rfloc.errors import SimulationError
+from rfloc.splits.areas import near
 from rfloc.stations import Stations
 
 Floats = NDArray[np.float64]
@@ -26,8 +27,7 @@ STATIONS_A_SUBREGION = 5
 ATTEMPTS = 1000
 
 
-@dataclass(frozen=True)
-class Deployment:
+class Deployment(NamedTuple):
     """One draw of a patch's stations and UEs, all over it or (`dense`) in sub-regions."""
 
     number: int
@@ -76,7 +76,7 @@ def draw_stations(city: City, params: SyntheticParams, radio: RadioParams, seed:
     rng, boxes = rng_of(seed, city.key, at, "stations"), areas(city, params, seed, at)
     each = zip(_shares(params.c_stations, len(boxes)), boxes, rng.spawn(len(boxes)), strict=True)
     height, power = params.c_height, radio.power_dbm
-    table = join([place_stations(city, n, height, power, own, within=box, masts=True) for n, box, own in each])
+    table = Stations.join([place_stations(city, n, height, power, own, box, masts=True) for n, box, own in each])
     return table.replace(id=[f"{city.key}-{k:02d}" for k in range(table.n)])
 
 
@@ -91,15 +91,7 @@ def draw_ues(city: City, params: SyntheticParams, seed: int, at: Deployment) -> 
 def across_border(stations: Stations, home: City, city: City, reach: float) -> Stations:
     """The stations of one patch that stand within `reach` [m] of another, in the frame of the other."""
     x, y = city.frame.to_local(*home.frame.to_geographic(stations.x, stations.y))
-    x_min, y_min, x_max, y_max = city.bounds
-    away = np.hypot(np.maximum(0, np.maximum(x_min - x, x - x_max)), np.maximum(0, np.maximum(y_min - y, y - y_max)))
-    return stations.replace(x=x, y=y).take(away <= reach)
-
-
-def join(tables: list[Stations]) -> Stations:
-    """Several tables of stations as one."""
-    columns = [field.name for field in dataclasses.fields(Stations)]
-    return Stations(*(np.concatenate([getattr(table, name) for table in tables]) for name in columns))
+    return stations.replace(x=x, y=y).take(near(shapely.box(*city.bounds), x, y, reach))
 
 
 def _shares(n: int, parts: int) -> list[int]:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import xarray as xr
+from numpy.random import Generator
 
 from rfloc.city import Bounds, City
 from rfloc.config import CampaignParams, EngineParams, RadioParams, SimulationParams
@@ -36,29 +38,23 @@ class HiddenCampaign:
     true_maps: xr.Dataset  #: isotropic, of the true stations
 
 
-def rng_of(seed: int, *words: object) -> np.random.Generator:
+def rng_of(seed: int, *words: object) -> Generator:
     """A generator of its own for every seed and words."""
     digest = hashlib.sha256("/".join(map(str, words)).encode()).digest()
     return np.random.default_rng([seed, *np.frombuffer(digest, np.uint32).tolist()])
 
 
 def place_stations(
-    city: City,
-    n: int,
-    heights: tuple[float, float] | list[float],
-    power: float,
-    rng: np.random.Generator,
-    within: Bounds | None = None,
-    masts: bool = False,
+    city: City, n: int, heights: Sequence[float], power: float, rng: Generator, within: Bounds, masts: bool = False
 ) -> Stations:
     """Put stations on roofs, at random, each by a stream spawned from `rng`: the first of its places that is free.
 
-    They stand `within` a box [m], or the city proper, at least half the mean spacing sqrt(built area / n) apart. Roofs
+    They stand `within` a box [m], at least half the mean spacing sqrt(built area / n) apart. Roofs
     too tall for the `heights`, low to high above ground [m], carry none. With `masts`, those for which roofs have no
     room stand on open ground; else raises SimulationError. The `power` of each is in dBm.
     """
     low, high = heights
-    grid, box = city.grid, within or city.bounds
+    grid, box = city.grid, within
     built, roof = (city.raster[name].values for name in ("building", "height"))
     fitting = (built == 1) & (roof + ROOF_CLEARANCE <= high)
     inside = fitting[np.ix_((grid.y > box[1]) & (grid.y < box[3]), (grid.x > box[0]) & (grid.x < box[2]))]
@@ -104,21 +100,19 @@ def hidden_campaign(
     correlated shadowing. `cache`, `engine`, `progress` are :func:`~rfloc.simulation.maps.trace_maps`'s.
     """
     placing, telling, walking, shading = (rng_of(seed, city.key, kind) for kind in ("place", "tell", "walk", "shade"))
-    truth = place_stations(city, params.stations, params.height, radio.power_dbm, placing).above_roofs(city)
-    dx, dy, turn, gain = np.transpose([stream.normal(size=4) for stream in telling.spawn(truth.n)])
+    truth = place_stations(city, params.stations, params.height, radio.power_dbm, placing, city.bounds)
+    truth = truth.above_roofs(city)
+    dx, dy, turn, louder = np.transpose([stream.normal(size=4) for stream in telling.spawn(truth.n)])
     nominal = truth.moved(params.position_sd * dx, params.position_sd * dy).replace(
         azimuth=(truth.azimuth + params.azimuth_sd * turn) % 360.0
     )
-    truth = truth.replace(power=truth.power + params.gain_sd * gain)
+    truth = truth.replace(power=truth.power + params.gain_sd * louder)
     x, y = city.street_points(params.ues, walking)
     rays = Rays(sim, radio, sim.samples, seed + OTHER_RAYS)
     maps = trace_maps(Plane(city, sim.cell, radio.ue_height), truth, rays, cache, engine, progress)
     how = params.shadowing_sd, params.shadowing_distance, shading, truth.n, city.grid.bounds
-    shadowing = correlated_shadowing(x, y, *how)
+    gain = read_maps(maps, x, y, radio) * 10 ** (correlated_shadowing(x, y, *how) / 10)
     source = "simulated reality: ray-traced maps of hidden stations, shadowing, censoring, quantisation"
-    links = links_from_gain(
-        city, read_maps(maps, x, y, radio) * 10 ** (shadowing / 10), truth, x, y, radio, source, STEP_DB,
-        STRONGEST, nominal, read_error_db(maps, x, y),
-    )  # fmt: skip
-    require_heard(links, radio)
+    reports = STEP_DB, STRONGEST, nominal, read_error_db(maps, x, y)
+    links = require_heard(links_from_gain(city, gain, truth, x, y, radio, source, *reports), radio)
     return HiddenCampaign(links.assign_attrs(cell=sim.cell), truth, maps)

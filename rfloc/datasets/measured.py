@@ -27,9 +27,9 @@ def read_campaign(
     and heights nominal where nobody states them. With `positions = "all"` the cells without position are there with
     NaN, for :func:`rfloc.datasets.positions.estimate_positions` to place once a split says who trains.
 
-    In the report, `rejected` says reason -> rows; `rows` is their sum and `rows_kept`; `rows_kept` is `links` and
-    `rows_averaged_away`. `files` holds the SHA-256 of each file read. What nobody should miss is printed. Raises
-    DataError if a file is missing, damaged or not what it should be, or nothing of it lies in the city.
+    In the report, `rejected` says reason -> rows; `rows` is their sum and `rows_kept`, which is `links` and
+    `rows_averaged_away`; `files` holds SHA-256s. What nobody should miss is printed. Raises DataError if a file is
+    missing, damaged or not what it should be, or nothing of it lies in the city.
     """
     if params.kind == "nbiot" and params.manifest:
         check_files(params.manifest, data_root, [name for name in params.files if name != params.cell_table], project)
@@ -63,10 +63,9 @@ def read_campaign(
     )
     for note in rows.notes:
         print(f"NOTE on the campaign of {city.key}: {note}")
-    sources = pd.Series(links["bs_position_source"].values).value_counts()
     return links, rows.report | counts | {
         "rejected": rows.rejected,
-        "position_sources": {name: int(n) for name, n in sources.items()},
+        "position_sources": pd.Series(links["bs_position_source"].values).value_counts().to_dict(),
         "files": {name: content_hash(path) for name, path in paths.items()},
     }
 

@@ -95,9 +95,7 @@ def _load(path: Path, name: str) -> np.ndarray:
         held = [variable for variable, *_ in whosmat(path)]
         cells = loadmat(path, variable_names=[name]).get(name)
     except (MatReadError, NotImplementedError, ValueError, TypeError, IndexError, OSError, zlib.error) as error:
-        mend = (
-            "fetch it again (`rfloc fetch`, where a manifest names it); a file of version 7.3 save in MATLAB with -v7"
-        )
+        mend = "fetch it again (`rfloc fetch`, where a manifest names it); one of version 7.3 save in MATLAB with -v7"
         raise DataError(f"{path.name} is damaged or no .mat file of versions 5 to 7", repr(error), mend) from None
     if cells is None:
         mend = "check which file campaign.mat names" if name == MEASURED else "set campaign.interpolated to false"

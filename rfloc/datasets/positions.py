@@ -15,6 +15,7 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import xarray as xr
 from numpy.typing import NDArray
 from scipy.special import logsumexp, softmax
@@ -78,12 +79,9 @@ def estimate_positions(
         raise DataError("no station could be placed", why, "take more training UEs, or a wider city")
     known = ~unknown & enough
     error = np.hypot(x - bs_x, y - bs_y)[known]
-    check: dict[str, Any] = {
-        "stations": {
-            name: {"error_m": round(float(e), 1), "stated_sd_m": round(float(s), 1), "ues": int(n)}
-            for name, e, s, n in zip(links["bs_id"].values[known].tolist(), error, sd[known], ues[known], strict=True)
-        }
-    }
+    columns = {"error_m": error.round(1), "stated_sd_m": sd[known].round(1), "ues": ues[known]}
+    table = pd.DataFrame(columns, index=links["bs_id"].values[known].tolist())
+    check: dict[str, Any] = {"stations": table.to_dict("index")}
     if known.any():
         check |= {"median_m": round(float(np.median(error)), 1), "mean_m": round(float(np.mean(error)), 1)}
         check["chi2"] = round(float(np.mean(error**2 / (2 * sd[known] ** 2))), 2)

@@ -161,15 +161,8 @@ def fit(links: xr.Dataset, train: ArrayLike, city: City, radio: RadioParams) -> 
         found = mixed_model(gain - pattern(azimuth).T, design, weight)
     left = gain.T - pattern(azimuth) - design.levels(found.shared, found.effects)
     shadowing = likeliest_shadowing([Means.of(x, y, residual, POINT) for residual in left])
-    return StatisticalModel(
-        level_db=float(found.shared[0]),
-        exponent=float(found.shared[1]),
-        obstruction_db=float(found.shared[2]),
-        shadowing_sd=shadowing.sd,
-        shadowing_distance=shadowing.length,
-        noise_sd=shadowing.noise * float(np.sqrt(1 + COMMON)),
-        level_sd=float(found.spread[0]),
-        exponent_sd=float(found.spread[1]),
-        effects=StationEffects(found.effects[:, 0], found.effects[:, 1], azimuth),
-        source=f"fitted to {int(np.isfinite(gain).sum())} links of {len(x)} training UEs, {links.attrs['source']}",
-    )
+    (level, exponent, obstruction), (level_sd, exponent_sd) = found.shared.tolist(), found.spread.tolist()
+    process = shadowing.sd, shadowing.length, shadowing.noise * float(np.sqrt(1 + COMMON))
+    effects = StationEffects(found.effects[:, 0], found.effects[:, 1], azimuth)
+    source = f"fitted to {int(np.isfinite(gain).sum())} links of {len(x)} training UEs, {links.attrs['source']}"
+    return StatisticalModel(level, exponent, obstruction, *process, level_sd, exponent_sd, effects, source)

@@ -21,7 +21,7 @@ from rfloc.city import City
 from rfloc.city.patches import Patch, build_patch, cut, neighbours
 from rfloc.config import CityParams, EngineParams, RadioParams, SimulationParams, SyntheticParams
 from rfloc.datasets.build import links_from_gain, require_heard
-from rfloc.datasets.deployments import across_border, areas, deployments, draw_stations, draw_ues, join
+from rfloc.datasets.deployments import across_border, areas, deployments, draw_stations, draw_ues
 from rfloc.datasets.hidden import rng_of
 from rfloc.datasets.statistical import StatisticalModel
 from rfloc.errors import SplitError
@@ -133,7 +133,7 @@ def parts_of_c(
             rays = Rays(sim, radio, params.c_samples, int(rng_of(seed, city.key, at, "rays").integers(2**31)))
             boxes = areas(city, params, seed, at)
             drawn = {"region": region, "deployment": at.number, "dense": at.dense, "areas": boxes}
-            plane, stood = planes[patch.key], join(stations).above_roofs(city)
+            plane, stood = planes[patch.key], Stations.join(stations).above_roofs(city)
             ues, source = (x[kept], y[kept]), "invented stations (C)"
             parts.append(Part(f"{city.key}-{at}", plane, stood, rays, *ues, source, drawn))
     return parts
@@ -158,13 +158,10 @@ def outside_held_out(city: City, x: Floats, y: Floats, splits: Sequence[xr.Datas
 
 def require_unseen(links: xr.Dataset, splits: Sequence[xr.Dataset]) -> None:
     """Raise SplitError if a UE of these links, which place stations of B, is held out of a split or stands there."""
-    at = np.column_stack([links["ue_lat"], links["ue_lon"]]).round(6)
-    for split in splits:
-        away = split["role"].values != "train"
-        tested = set(map(tuple, np.column_stack([split["ue_lat"], split["ue_lon"]])[away].round(6).tolist()))
-        inside = held_out(split, *LocalFrame.from_attrs(split.attrs).to_local(*at.T))
-        bad = int((inside | np.array([tuple(row) in tested for row in at.tolist()])).sum())
-        if bad:
+    at, *there = (np.round(ds["ue_lat"].values + 1j * ds["ue_lon"].values, 6) for ds in (links, *splits))
+    for split, theirs in zip(splits, there, strict=True):
+        inside = held_out(split, *LocalFrame.from_attrs(split.attrs).to_local(at.real, at.imag))
+        if bad := int((inside | np.isin(at, theirs[split["role"].values != "train"])).sum()):
             raise SplitError(
                 f"{bad} of {len(at)} UEs that would place the stations of {links.attrs['city']!r} are held out of "
                 f"{split.attrs['city']!r}",

@@ -19,18 +19,14 @@ Pattern = Literal["isotropic", "dipole", "tr38901"]
 Array = NDArray[np.float64]
 
 #: 3GPP TR 38.901 table 7.3-1: 3 dB beamwidth [deg], side-lobe and front-to-back attenuation [dB].
-BEAMWIDTH, ATTENUATION_DB = 65.0, 30.0
+BEAMWIDTH, REAR_DB = 65.0, 30.0
 
-#: Azimuths and elevations, or sines of elevation, over which a pattern is averaged.
-AZIMUTHS, ELEVATIONS = 720, 1440
+#: Azimuths [deg], and number of elevations, or sines of elevation, over which a pattern is averaged.
+AZIMUTHS, ELEVATIONS = (np.arange(720) + 0.5) / 720 * 360 - 180, 1440
 
 
 def pattern_gain_db(
-    pattern: Pattern,
-    d_azimuth: ArrayLike,
-    elevation_deg: ArrayLike,
-    downtilt: float = 0.0,
-    attenuation_db: float = ATTENUATION_DB,
+    pattern: Pattern, azimuth: ArrayLike, elevation: ArrayLike, downtilt: float = 0.0, attenuation_db: float = REAR_DB
 ) -> Array:
     """Gain of a single element, mechanically downtilted, towards a direction [dBi].
 
@@ -38,7 +34,7 @@ def pattern_gain_db(
     radiates as much. `attenuation_db` is the greatest off boresight: in streets, scattering fills the rear of a
     sector, and measured front-to-back ratios are below the antenna's own.
     """
-    azimuth, elevation = np.broadcast_arrays(np.asarray(d_azimuth, float), np.asarray(elevation_deg, float))
+    azimuth, elevation = np.broadcast_arrays(np.asarray(azimuth, float), np.asarray(elevation, float))
     unknown = np.isnan(azimuth)
     level = _shape(pattern, np.where(unknown, 0.0, azimuth), elevation, downtilt, attenuation_db)
     if unknown.any():
@@ -48,19 +44,17 @@ def pattern_gain_db(
 
 
 @functools.cache
-def directivity(pattern: Pattern, attenuation_db: float = ATTENUATION_DB) -> float:
+def directivity(pattern: Pattern, attenuation_db: float = REAR_DB) -> float:
     """Gain at boresight, linear, with which an element radiates what it is fed: 1 over its pattern's spherical mean."""
     elevation = np.degrees(np.arcsin((np.arange(ELEVATIONS) + 0.5) / ELEVATIONS * 2 - 1))
-    azimuth = (np.arange(AZIMUTHS) + 0.5) / AZIMUTHS * 360 - 180
-    return float(1 / _shape(pattern, *np.meshgrid(azimuth, elevation), 0.0, attenuation_db).mean())
+    return float(1 / _shape(pattern, *np.meshgrid(AZIMUTHS, elevation), 0.0, attenuation_db).mean())
 
 
 @functools.cache
 def _over_azimuth(pattern: Pattern, downtilt: float, attenuation_db: float) -> tuple[Array, Array]:
     """Elevations [deg] and the mean power over all azimuths there, relative to boresight."""
     elevation = np.linspace(-90.0, 90.0, ELEVATIONS + 1)
-    azimuth = (np.arange(AZIMUTHS) + 0.5) / AZIMUTHS * 360 - 180
-    return elevation, _shape(pattern, *np.meshgrid(azimuth, elevation), downtilt, attenuation_db).mean(axis=1)
+    return elevation, _shape(pattern, *np.meshgrid(AZIMUTHS, elevation), downtilt, attenuation_db).mean(axis=1)
 
 
 def _shape(pattern: Pattern, azimuth: Array, elevation: Array, downtilt: float, attenuation_db: float) -> Array:

@@ -70,8 +70,7 @@ def connect(engine: EngineParams) -> Iterator[Client]:
 
     "local": processes of one thread each, `workers` of them (None: one a core, or one in all on a GPU), held until this
     process ends, with the scenes that they have loaded. "slurm": so many workers as jobs of SLURM, ended with the
-    block. Else the address of a scheduler, whose workers see the same folders. Raises SimulationError where SLURM can't
-    be used, or no scheduler with a worker answers at the address.
+    block. Else the address of a scheduler, whose workers see the same folders. Raises SimulationError if that fails.
     """
     from distributed import Client
 

@@ -67,14 +67,10 @@ def trace_maps(
     height that was traced. What rays brought is read from `cache`, a folder of kept maps, or traced, by an `engine` in
     parallel with the same numbers, and put there.
 
-    Returns
-    -------
-    Dataset of kind "maps"
-        `ray_gain` (bs, y, x) linear, what rays brought to the open part of each cell, the mean over `sim.map_batches`
-        batches; `ray_error`, its relative standard error by the scatter of the batches, NaN where no ray came (of four
-        batches, 8 to 29 % of cells lie beyond twice that, see `paths.beyond_errors`); `path_gain`, what is read: rays,
-        with diffuse reflection the mean over neighbours where they are few (:mod:`rfloc.simulation.smoothing`), and the
-        rooftop floor.
+    The dataset, of kind "maps", has `ray_gain` (bs, y, x), linear, what rays brought to the open part of each cell,
+    the mean over `sim.map_batches` batches; `ray_error`, its relative standard error by their scatter, NaN where no ray
+    came (of four batches, 8 to 29 % of cells lie beyond twice that, see `paths.beyond_errors`); `path_gain`, what is
+    read: rays, pooled with diffuse reflection (:mod:`rfloc.simulation.smoothing`), and the rooftop floor.
     """
     start = time.perf_counter()
     city, grid, sim, radio = plane.city, plane.grid, rays.sim, rays.radio
@@ -171,12 +167,8 @@ def trace_ahead(
     names = [f"the map of {station.id[0]} in {plane.city.key}" for plane, station, *_ in jobs]
     pause = 0.5 if sys.stderr.isatty() else 60.0  # a log, or a notebook, keeps every state of the bar
     bar = {"unit": " maps", "leave": False, "mininterval": pause, "delay": pause}
-    for _ in tqdm(each(_keep, jobs, names, engine), "traced", len(jobs), disable=not progress, **bar):
+    for _ in tqdm(each(_ray_map, jobs, names, engine), "traced", len(jobs), disable=not progress, **bar):
         pass
-
-
-def _keep(plane: Plane, station: Stations, rays: Rays, cache: Path) -> None:
-    _ray_map(plane, station, rays, cache)
 
 
 def _ray_map(plane: Plane, station: Stations, rays: Rays, cache: Path | None) -> Arrays:

@@ -90,23 +90,12 @@ def trace_gain(
     SimulationError if a directive station has no azimuth, if even the largest buffer is full, or if a UE receives more
     than all ports of its station send.
 
-    Parameters
-    ----------
-    stations : Stations
-        Traced where they are, within a building too; for others see :meth:`Stations.above_roofs`.
-    x, y : array_like, shape (ue,)
-        UE positions [m], at `rays.radio.ue_height` above ground.
-    ends : Ends, optional
-        Antennas; default, the sector of the radio parameters and isotropic UEs.
-    ues, cap : int, optional
-        UEs a call, as many as memory allows by default; candidate paths that these share, the others being lost.
+    Stations are traced where they are, within a building too; UEs at x, y [m] stand at `rays.radio.ue_height`. Default
+    of `ends`: the sector of the radio parameters and isotropic UEs; of `ues`, how many a call has: what memory allows.
+    `cap`: candidate paths that these share, the others being lost.
 
-    Returns
-    -------
-    gain : ndarray, shape (ue, bs)
-        Linear, the mean over frequency of |H(f)|^2 in a band so wide that no two paths beat.
-    paths : ndarray of int, shape (ue, bs)
-        Paths of a link; an explicit array's are counted at every port.
+    Returns the gain, linear, the mean over frequency of |H(f)|^2 in a band so wide that no two paths beat, and the
+    number of paths, an explicit array's counted at every port; (ue, bs) each.
     """
     sim, radio = rays.sim, rays.radio
     if radio.pattern == "tr38901" and np.isnan(stations.azimuth).any():

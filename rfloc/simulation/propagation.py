@@ -5,9 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+from numpy.random import Generator
 from numpy.typing import ArrayLike, NDArray
 from scipy.constants import speed_of_light
 
+from rfloc.city import Bounds
 from rfloc.errors import SimulationError
 
 Array = NDArray[np.float64]
@@ -20,8 +22,7 @@ def free_space_gain(distance: ArrayLike, carrier_hz: float) -> Array:
 
 def not_above_sent(gain: NDArray[Any], most: float = 1.0) -> NDArray[Any]:
     """Path gain as it is; SimulationError where it is over `most`, the gains of both antennas: more than was sent."""
-    over = np.count_nonzero(gain > most)
-    if over:
+    if over := np.count_nonzero(gain > most):
         raise SimulationError(
             f"{over} links receive up to {10 * np.log10(gain.max() / most):.1f} dB more than their station sends",
             "a UE stands within a wavelength of the antenna, where the far field's formulas fail",
@@ -31,22 +32,14 @@ def not_above_sent(gain: NDArray[Any], most: float = 1.0) -> NDArray[Any]:
 
 
 def correlated_shadowing(
-    x: ArrayLike,
-    y: ArrayLike,
-    sd: float,
-    distance: float,
-    rng: np.random.Generator,
-    n: int = 1,
-    bounds: tuple[float, float, float, float] | None = None,
+    x: ArrayLike, y: ArrayLike, sd: float, distance: float, rng: Generator, n: int = 1, bounds: Bounds | None = None
 ) -> Array:
     """Gaussian shadowing fields with exponential correlation exp(-d / distance) (Gudmundson 1991), at points.
 
     Drawn on a grid of an eighth of `distance` by circulant embedding (Dietrich and Newsam 1997), on a torus wide enough
-    that its far side is uncorrelated; a point takes the value of its cell, so points of one cell share it.
-
-    Shadowing [dB] at x, y [m], (ue, n), of mean 0 and standard deviation `sd`, for `n` independent fields, one a
-    station, each by a stream spawned from `rng`. They are drawn in `bounds` [m], so that they do not depend on the
-    points, or in the points' box.
+    that its far side is uncorrelated; a point takes the value of its cell. Shadowing [dB] at x, y [m], (ue, n), of mean
+    0 and standard deviation `sd`, for `n` independent fields, one a station, each by a stream spawned from `rng`, drawn
+    in `bounds` [m], so that they do not depend on the points, or in the points' box.
     """
     x, y = np.asarray(x, float), np.asarray(y, float)
     if sd == 0 or x.size == 0:

@@ -71,7 +71,7 @@ def split_like(split: xr.Dataset, links: xr.Dataset) -> xr.Dataset:
     frame = LocalFrame.from_attrs(links.attrs)
     frame.require_same(LocalFrame.from_attrs(split.attrs), "these links")
     role = roles_by_area(split, frame, links["ue_x"].values, links["ue_y"].values)
-    coords = {name: links[name].drop_vars(list(links[name].coords)) for name in SCHEMAS["split"].coords}
+    coords = {name: links[name].variable for name in SCHEMAS["split"].variables if name in links.coords}
     like = xr.Dataset({"role": ("ue", role)}, coords, split.attrs | {"city": links.attrs["city"]})
     return validate(with_units(like, "split"), "split")
 
@@ -111,13 +111,9 @@ def _require_roles(role: NDArray[np.str_], links: xr.Dataset, params: SplitParam
     if not empty:
         return
     if boxes:
-        lat, lon = (
-            f"{links[name].values.min():.4f} to {links[name].values.max():.4f}" for name in ("ue_lat", "ue_lon")
-        )
+        lat, lon = (f"{v.min():.4f} to {v.max():.4f}" for v in (links["ue_lat"].values, links["ue_lon"].values))
         where = f"they span lat {lat}, lon {lon}"
-        mend = (
-            f"see that test_box {params.test_box} and val_box {params.val_box} lie there and leave other UEs to train"
-        )
+        mend = f"see that test_box {params.test_box} and val_box {params.val_box} lie there, and leave UEs to train"
     else:
         blocks = np.unique(blocks_of(links["ue_x"].values, links["ue_y"].values, params.block), axis=0)
         where = f"they occupy {len(blocks)} blocks of {params.block:g} m"

@@ -22,7 +22,7 @@ def campaign(toy_city) -> HiddenCampaign:
 
 
 def test_stations_stand_apart_on_roofs_within_the_heights(toy_city):
-    table = place_stations(toy_city, 8, (20.0, 30.0), 43.0, np.random.default_rng(0))
+    table = place_stations(toy_city, 8, (20.0, 30.0), 43.0, np.random.default_rng(0), toy_city.bounds)
     roof = toy_city.height_at(table.x, table.y)
     assert (roof > 0).all() and (table.h >= np.maximum(roof + 2.0, 20.0)).all() and (table.h <= 30.0).all()
     apart = np.hypot(table.x[:, None] - table.x, table.y[:, None] - table.y)[~np.eye(8, dtype=bool)]
@@ -32,7 +32,7 @@ def test_stations_stand_apart_on_roofs_within_the_heights(toy_city):
 
 def test_too_many_stations_are_refused(toy_city):
     with pytest.raises(SimulationError, match="has room for"):
-        place_stations(toy_city, 5, (5.0, 6.0), 43.0, np.random.default_rng(0))
+        place_stations(toy_city, 5, (5.0, 6.0), 43.0, np.random.default_rng(0), toy_city.bounds)
 
 
 def test_more_ues_and_looser_tables_move_none(toy_city, campaign: HiddenCampaign):

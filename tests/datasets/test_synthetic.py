@@ -112,7 +112,7 @@ def test_masts_stand_where_roofs_have_no_room(toy_city, monkeypatch):
     low = draw_stations(toy_city, C.model_copy(update={"c_height": [8.0, 10.0]}), RADIO, 1, Deployment(0))
     assert not toy_city.height_at(low.x, low.y).any(), "every roof is taller"
     monkeypatch.setattr(hidden, "ATTEMPTS", 12)  # so few that not every station finds a roof
-    table = place_stations(toy_city, 24, (20.0, 30.0), 43.0, np.random.default_rng(0), masts=True)
+    table = place_stations(toy_city, 24, (20.0, 30.0), 43.0, np.random.default_rng(0), toy_city.bounds, masts=True)
     roof = toy_city.height_at(table.x, table.y)
     assert 10 <= (roof > 0).sum() < 24 and (roof[:10] > 0).all(), "roofs come first"
     apart = np.hypot(table.x[:, None] - table.x, table.y[:, None] - table.y)[~np.eye(24, dtype=bool)]
