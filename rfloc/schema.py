@@ -195,9 +195,8 @@ def links_dataset(
 
 def save(ds: xr.Dataset, path: str | Path, kind: str) -> Path:
     """Validate a dataset and write it to a Zarr folder, replacing what was there only once the new one is whole."""
-    plain = validate(ds, kind).copy()
+    plain = validate(ds, kind).drop_encoding()
     for name in plain.variables:
-        plain[name].encoding = {}
         if plain[name].dtype.kind in "UT":  # Zarr v3 specifies variable-length strings, not fixed-width ones
             plain[name] = plain[name].astype(object)
     with write(path) as part:

@@ -74,7 +74,8 @@ def areas(city: City, params: SyntheticParams, seed: int, at: Deployment) -> lis
 def draw_stations(city: City, params: SyntheticParams, radio: RadioParams, seed: int, at: Deployment) -> Stations:
     """The stations of a patch: on its roofs, and where these have no room, on open ground; azimuths are random."""
     rng, boxes = rng_of(seed, city.key, at, "stations"), areas(city, params, seed, at)
-    each = zip(_shares(params.c_stations, len(boxes)), boxes, rng.spawn(len(boxes)), strict=True)
+    shares = map(len, np.array_split(range(params.c_stations), len(boxes)))
+    each = zip(shares, boxes, rng.spawn(len(boxes)), strict=True)
     height, power = params.c_height, radio.power_dbm
     table = Stations.join([place_stations(city, n, height, power, own, box, masts=True) for n, box, own in each])
     return table.replace(id=[f"{city.key}-{k:02d}" for k in range(table.n)])
@@ -83,8 +84,8 @@ def draw_stations(city: City, params: SyntheticParams, radio: RadioParams, seed:
 def draw_ues(city: City, params: SyntheticParams, seed: int, at: Deployment) -> tuple[Floats, Floats]:
     """UE positions x, y [m] on the streets of a patch or, dense, of its sub-regions; (c_ues,) each."""
     rng, boxes = rng_of(seed, city.key, at, "UEs"), areas(city, params, seed, at)
-    shares = zip(_shares(params.c_ues, len(boxes)), rng.spawn(len(boxes)), boxes, strict=True)
-    x, y = np.concatenate([city.street_points(*share) for share in shares], axis=1)
+    shares = map(len, np.array_split(range(params.c_ues), len(boxes)))
+    x, y = np.concatenate(list(map(city.street_points, shares, rng.spawn(len(boxes)), boxes)), axis=1)
     return x, y
 
 
@@ -92,8 +93,3 @@ def across_border(stations: Stations, home: City, city: City, reach: float) -> S
     """The stations of one patch that stand within `reach` [m] of another, in the frame of the other."""
     x, y = city.frame.to_local(*home.frame.to_geographic(stations.x, stations.y))
     return stations.replace(x=x, y=y).take(near(shapely.box(*city.bounds), x, y, reach))
-
-
-def _shares(n: int, parts: int) -> list[int]:
-    """`n` in so many whole numbers, as equal as may be."""
-    return [n // parts + (k < n % parts) for k in range(parts)]

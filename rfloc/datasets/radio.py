@@ -26,9 +26,8 @@ def features(path_gain: ArrayLike, power_dbm: ArrayLike, radio: RadioParams) -> 
     All stations share the carrier. In decibels NRSRQ = 10 log10 N_RB + NRSRP - RSSI, so three of the four are free.
 
     `path_gain`, (ue, bs), is linear, antenna patterns applied, 0 where nothing arrives (SimulationError if negative or
-    not finite), `power_dbm`, (bs,), is over all resource elements. Features, `rssi` and `nrsrp` [dBm], `nsinr` and
-    `nrsrq` [dB], each (ue, bs), are NaN where NRSRP is under the sensitivity or NSINR under the level of detection.
-    Such stations interfere all the same.
+    not finite), `power_dbm`, (bs,), is over all resource elements. Features [dBm, dB], (ue, bs), are NaN where NRSRP is
+    under the sensitivity or NSINR under the level of detection; such stations interfere all the same.
     """
     gain = np.asarray(path_gain, float)
     if not (np.isfinite(gain).all() and (gain >= 0).all()):

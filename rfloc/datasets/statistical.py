@@ -71,10 +71,7 @@ class StatisticalModel:
     source: str = "given"  #: of the numbers, in words
 
     def path_gain_db(self, city: City, stations: Stations, x: ArrayLike, y: ArrayLike, radio: RadioParams) -> Array:
-        """Expected path gain at x, y [m], (ue, bs) [dB], of the stations that the effects are of.
-
-        Antennas inside a building are lifted above its roof.
-        """
+        """Expected path gain at x, y [m], (ue, bs) [dB], of the effects' stations, lifted above their roofs."""
         x, y = np.asarray(x, float), np.asarray(y, float)
         own = self.effects or StationEffects(np.zeros(stations.n), np.zeros(stations.n), stations.azimuth)
         stations = stations.above_roofs(city).replace(azimuth=own.azimuth)

@@ -2,9 +2,9 @@
 
 Angles [deg]: azimuth relative to the boresight (clockwise positive), elevation above the horizon, downtilt below it.
 
-Every pattern radiates the power that it is fed: its mean over all directions is 1, whatever its front-to-back ratio, so
-that the gain at boresight follows from its shape. The 8 dBi that TR 38.901 writes beside its own 30 dB from front to
-back would lose a third of the power; kept with 6 dB they would nearly double it.
+Every pattern radiates the power that it is fed: its mean over all directions is 1, so that the gain at boresight
+follows from its shape. The 8 dBi that TR 38.901 writes beside its own 30 dB from front to back would lose a third of
+the power; kept with 6 dB they would nearly double it.
 """
 
 from __future__ import annotations

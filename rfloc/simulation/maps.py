@@ -102,15 +102,12 @@ def trace_maps(
 def gain_at(
     plane: Plane, stations: Stations, rays: Rays, x: ArrayLike, y: ArrayLike, cache: Path | None = None
 ) -> tuple[Array, Array]:
-    """Isotropic path gain at UEs x, y [m], and its error [dB], (ue, bs), as :func:`trace_maps` and reading them say.
-
-    The rooftop floor is computed for the UEs' cells alone.
-    """
+    """Isotropic path gain at UEs x, y [m], and its error [dB], (ue, bs), as :func:`trace_maps` and reading them say."""
     stations = stations.above_roofs(plane.city)
     row, column, inside = plane.grid.index(np.atleast_1d(x), np.atleast_1d(y))
     (row, column), which = np.unique(np.stack([row, column]), axis=1, return_inverse=True)
     gain, bare, error = (part[:, row, column].astype(float) for part in _ray_maps(plane, stations, rays, cache))
-    gain = _over_rooftops(plane, stations, rays, gain, row, column)
+    gain = _over_rooftops(plane, stations, rays, gain, row, column)  # of these cells alone
     found = np.where(inside, gain[:, which.ravel()], 0.0).T
     return found, _error_db(found, bare[:, which.ravel()].T, error[:, which.ravel()].T)
 
@@ -118,10 +115,7 @@ def gain_at(
 def _over_rooftops(
     plane: Plane, stations: Stations, rays: Rays, gain: NDArray[Any], row: NDArray[np.intp], column: NDArray[np.intp]
 ) -> NDArray[Any]:
-    """Gain of rays at cells, (bs, cell), joined by the path over the rooftops where these cells are in the open.
-
-    Raises SimulationError where more arrives than was sent.
-    """
+    """Gain of rays at cells, (bs, cell), with the path over the rooftops where they are in the open."""
     if not rays.sim.rooftop:
         return not_above_sent(gain)
     share, x, y = (part[row, column] for part in plane.outdoors)
@@ -266,10 +260,7 @@ def read_maps(maps: xr.Dataset, x: ArrayLike, y: ArrayLike, radio: RadioParams |
 
 
 def read_error_db(maps: xr.Dataset, x: ArrayLike, y: ArrayLike) -> Array:
-    """Standard error of :func:`read_maps` by the scatter of the rays [dB], shape (ue, bs).
-
-    NaN where no ray came to the cell itself, and outside the maps.
-    """
+    """Standard error of :func:`read_maps` by the scatter of rays [dB], (ue, bs), NaN where none came to the cell."""
     row, col, inside = Grid.from_attrs(maps.attrs).index(np.atleast_1d(x), np.atleast_1d(y))
     names = ("path_gain", "ray_gain", "ray_error")
     gain, rays, error = (maps[name].values[:, row, col].astype(float) for name in names)

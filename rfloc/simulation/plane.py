@@ -36,10 +36,7 @@ class Rays:
 
 @dataclass(frozen=True, eq=False)
 class Plane:
-    """A horizontal plane of cells at the height of UEs, on which a city's radio maps lie.
-
-    It travels to another process as the city's folder.
-    """
+    """A plane of cells at the height of UEs, for a city's radio maps; it travels to a process as the city's folder."""
 
     city: City  #: its raster's area is the map's
     cell: float  #: edge of a cell [m]
@@ -57,10 +54,7 @@ class Plane:
 
     @cached_property
     def outdoors(self) -> tuple[Array, Array, Array]:
-        """Share of each cell that no building covers, and x, y of its outdoor point nearest to the centre; (ny, nx).
-
-        The centre itself where the whole cell is built [m].
-        """
+        """Share of each cell that no building covers, and x, y [m] of its outdoor point next to the centre, or that."""
         grid, city = self.grid, self.city
         steps = max(int(np.ceil(grid.cell / city.grid.cell)), 1)
         offsets = (np.arange(steps) + 0.5) / steps * grid.cell - grid.cell / 2

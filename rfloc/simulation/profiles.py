@@ -84,10 +84,7 @@ def profiles(top: NDArray[Any], grid: Grid, start: tuple[ArrayLike, ...], end: t
 
 
 def obstructed_fraction(city: City, stations: Stations, x: ArrayLike, y: ArrayLike, ue_height: float) -> Array:
-    """Share of each line from antenna to UEs at x, y [m], (ue, bs), that lies inside buildings, by roof heights.
-
-    A station below the roof it stands on starts inside that building.
-    """
+    """Share of each line from antenna to UEs at x, y [m], (ue, bs), inside buildings by roof heights, its own too."""
     x, y, layers = np.asarray(x, float)[:, None], np.asarray(y, float)[:, None], city.raster
     top = np.where(layers["building"].values == 1, layers["height"].values + layers["ground"].values, -np.inf)
     antennas = stations.x, stations.y, city.ground_at(stations.x, stations.y) + stations.h
