@@ -27,8 +27,9 @@ from rfloc.stations import Stations
 
 Floats = NDArray[np.float64]
 
-#: Rounds of fitting what stations share, turning each of them, and filling in what silent UEs had.
-ROUNDS = 5
+#: Rounds of fitting what stations share, turning each of them, and filling in what silent UEs had. And over how many
+#: metres residuals are correlated at most: one that is for longer would explain azimuths and slopes away.
+ROUNDS, LONGEST = 5, 50.0
 
 
 def calibrate(
@@ -40,9 +41,8 @@ def calibrate(
     Rays are those of the nominal maps, kept in the folder `cache` or traced. Raises CalibrationError if no station can
     be calibrated, SimulationError if the reports lie in too few places, SplitError if the split leaks.
     """
-    nominal = Stations.from_dataset(links)
     survey = Survey.of(links, split, plane, rays.radio, params.min_ues, rays.seed)
-    return solved_at(nominal, survey, rays, params, engine, cache)
+    return solved_at(Stations.from_dataset(links), survey, rays, params, engine, cache)
 
 
 def solved_at(
@@ -85,7 +85,9 @@ def _learn(
         found = mixed_model(level - np.transpose(antenna), design, weight)
         left = np.where(reported.T, level.T - antenna - design.levels(found.shared, found.effects), np.nan)
         shadowing = likeliest_shadowing([Means.of(x, y, residual, POINT) for residual in left])
-        regression = Regression(found.shared, found.spread, shadowing)
+        near = min(LONGEST / shadowing.length, 1.0)  # as rough from UE to UE
+        near_by = shadowing._replace(sd=shadowing.sd * near**0.5, length=shadowing.length * near)
+        regression = Regression(found.shared, found.spread, near_by)
         weight = declustered(x, y, reported | quiet)
         for b, of in survey.reports.items():
             likelihood = Likelihood(of, x, y, regression, solved[b][2] if b in solved else 1.0)

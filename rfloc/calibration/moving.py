@@ -33,10 +33,9 @@ Floats = NDArray[np.float64]
 
 #: Stations nearer to each other than this share a mast [m]; step of azimuths where positions are compared [deg].
 SITE, COARSE = 1.0, 15.0
-#: UEs are left out in squares of this edge [m], dealt into so many folds.
-BLOCK, FOLDS = 150.0, 4
-#: Share of the evidence that counts where poses are compared: each has rays of its own. Chosen on a simulated campaign.
-STATED = 0.4
+#: UEs are left out in squares of this edge [m], dealt into so many folds; and the share of evidence that counts where
+#: poses are compared, as each has rays of its own: chosen on a simulated campaign.
+BLOCK, FOLDS, STATED = 150.0, 4, 0.4
 #: The Gaussian process: length scales of position and height [m], least standard deviation and a trace's noise [nat].
 #: Evidence further below the best than the last is as bad as that [nat].
 SCALES, ADDED, NOISE, DEEP = [25.0, 25.0, 15.0], 1.0, 0.5, 15.0

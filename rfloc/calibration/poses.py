@@ -132,8 +132,8 @@ class Calibration:
 
 def calibrated_links(city: City, maps: xr.Dataset, like: xr.Dataset, radio: RadioParams) -> xr.Dataset:
     """Dataset B': links that calibrated radio maps give at the very UEs of other links, those of B."""
-    x, y = like["ue_x"].values, like["ue_y"].values
-    return links_from_maps(city, maps, x, y, radio, source="simulated, calibrated poses (B')")
+    where = like["ue_x"].values, like["ue_y"].values
+    return links_from_maps(city, maps, *where, radio, source="simulated, calibrated poses (B')")
 
 
 def pose_errors(found: Stations, truth: Stations) -> dict[str, float]:

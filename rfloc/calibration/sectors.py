@@ -43,9 +43,8 @@ SHARED, OWN = ("one", "decades", "obstructed", "rays"), ("level", "exponent", "r
 #: Path gain that contrast leaves as it is, and the least that rays are taken to bring [dB].
 PIVOT_DB, FLOOR_DB = -95.0, -140.0
 #: A station that arrives this far above the weakest report is strong enough to be reported [dB], and so near it [m].
-STRONG_DB, NEAR = 20.0, 25.0
 #: Where at least this share of UEs reports the greatest number of stations, that number is a limit.
-FULL = 0.02
+STRONG_DB, NEAR, FULL = 20.0, 25.0, 0.02
 #: Neighbours on a street repeat each other: of a station at most so many reports count, drawn at random, and of silent
 #: UEs one in a square of this edge [m].
 MOST, SQUARE = 400, 50.0
