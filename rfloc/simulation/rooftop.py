@@ -55,10 +55,7 @@ def multiscreen_db(above: ArrayLike, roof: ArrayLike, distance: ArrayLike, carri
 def walfisch_ikegami_db(
     profile: Profile, total: NDArray, h_tx: ArrayLike, h_rx: ArrayLike, carrier_hz: float
 ) -> NDArray:
-    """Loss over free space of blocked lines `total` metres long [dB]; NaN where the line of sight is clear.
-
-    Antennas and roofs stand `h_tx`, `h_rx` above the street [m].
-    """
+    """Loss over free space of blocked lines, `total` long, of antennas above the street [m]; NaN where clear [dB]."""
     width = np.clip(2 * profile.beyond * total, *STREET_WIDTH)
     screens = multiscreen_db(np.asarray(h_tx) - profile.roof, profile.roof, total, carrier_hz)
     loss = rooftop_to_street_db(profile.edge - np.asarray(h_rx), width, carrier_hz) + screens
