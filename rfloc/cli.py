@@ -11,6 +11,7 @@ from pathlib import Path
 from rfloc import __version__, config, doctor
 from rfloc.config.compose import compose
 from rfloc.errors import ConfigError, RFLocError, nearest
+from rfloc.pipeline import inputs, record
 
 #: Stations a city of B where they are measured, of which `rfloc cost` reads nothing: the paper's.
 MEASURED_STATIONS = 19.0
@@ -20,7 +21,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; an error made on purpose prints what, why and mend and gives exit status 2."""
     args = _parser().parse_args(argv)
     try:
-        return int(args.run(args))
+        return args.run(args) or 0
     except RFLocError as error:
         sys.stdout.flush()
         print(f"{type(error).__name__}: {error}", file=sys.stderr)
@@ -32,14 +33,12 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=__version__)
     commands = parser.add_subparsers(required=True, metavar="command")
 
-    def command(name: str, run: Callable[[argparse.Namespace], int], said: str) -> argparse.ArgumentParser:
+    def command(name: str, run: Callable[[argparse.Namespace], int | None], said: str) -> argparse.ArgumentParser:
         made = commands.add_parser(name, help=said)
         made.set_defaults(run=run)
         return made
 
-    command(
-        "doctor", lambda args: doctor.report(), "say what was found on this machine and how to mend what is missing"
-    )
+    command("doctor", lambda args: doctor.report(), "say what was found on this machine, and how to mend the rest")
     fetch = command("fetch", _fetch, "fill data/ with published files, each checked by its SHA-256")
     fetch.add_argument("name", help="data set, e.g. rome")
     fetch.add_argument("--data-root", type=Path, help="folder that has the files (default: data.root, $RFLOC_DATA)")
@@ -54,13 +53,17 @@ def _parser() -> argparse.ArgumentParser:
     cost = command("cost", _cost, "say what B and C would cost at two scales, from a measured probe")
     cost.add_argument("--scale", default="paper", help="beside that of params.yaml, one of conf/scale (default: paper)")
     cost.add_argument("--samples", type=_many, default=1_000_000, help="rays a station of the probe (default: 1000000)")
-    inputs = command("inputs", _inputs, "link and hash the files outside of git that params.yaml names, for dvc")
-    inputs.add_argument("names", nargs="*", metavar="name", help="maps/<city>, campaign, weights, oslo (default: all)")
+    gather = command("inputs", _inputs, "link and hash the files outside of git that params.yaml names, for dvc")
+    gather.add_argument("names", nargs="*", metavar="name", help="maps/<city>, campaign, weights, oslo (default: all)")
     seeds = command("seeds", _seeds, "train the experiments from several seeds: how much of Table 1 is luck")
     seeds.add_argument("experiments", nargs="*", metavar="experiment", help="keys in `experiments` (default: all)")
     seeds.add_argument("--seeds", type=int, default=5, help="how many, from the project's seed on (default: 5)")
     command("book", _book, "build the book from what the pipeline made")
-    command("verify", _verify, "check that results/ is what the pipeline wrote")
+    command(
+        "verify",
+        lambda args: print(record.verify(config.project_root())),
+        "check that results/ is what the pipeline wrote",
+    )
     return parser
 
 
@@ -70,44 +73,38 @@ def _many(text: str) -> int:
     return value
 
 
-def _fetch(args: argparse.Namespace) -> int:
+def _project() -> tuple[Path, config.Params]:
+    root = config.project_root()
+    return root, config.read(root / "params.yaml")
+
+
+def _fetch(args: argparse.Namespace) -> None:
     from rfloc.datasets.fetch import fetch
 
-    root = config.project_root()
-    published = args.data_root or config.data_root(config.read(root / "params.yaml").data, root)
+    root, params = _project()
+    published = args.data_root or config.data_root(params.data, root)
     fetch(args.name, published, root / "data")
-    return 0
 
 
-def _params(args: argparse.Namespace) -> int:
+def _params(args: argparse.Namespace) -> None:
     scale = [] if any(o.startswith("scale=") for o in args.overrides) else [f"scale={args.scale}"]
     path = compose(config.project_root(), [*scale, *args.overrides])
     print(f"{path}: {', '.join([*scale, *args.overrides])}")
-    return 0
 
 
-def _run(args: argparse.Namespace) -> int:
+def _run(args: argparse.Namespace) -> None:
     from rfloc.pipeline.run import run
 
     run(args.notebook, args.out, stage=args.stage, given=args.set)
-    return 0
 
 
-def _inputs(args: argparse.Namespace) -> int:
-    from rfloc.pipeline.inputs import gather
-
-    gather(config.project_root(), args.names)
-    return 0
-
-
-def _cost(args: argparse.Namespace) -> int:
+def _cost(args: argparse.Namespace) -> None:
     import pandas as pd
 
     from rfloc.city import open_city
     from rfloc.studies.cost import estimate, probe_city, sizes
 
-    root = config.project_root()
-    params = config.read(root / "params.yaml")
+    root, params = _project()
     city = open_city(root / "build/cities" / params.synthetic.b_cities[0])
     with tempfile.TemporaryDirectory() as folder:
         other = config.read(compose(root, [f"scale={args.scale}"], Path(folder) / "params.yaml"))
@@ -118,33 +115,26 @@ def _cost(args: argparse.Namespace) -> int:
         costs[scale] = estimate(sizes(asked, stations), asked.engine, probe)
     print(f"one worker in {probe.name}:\n{probe.round(3).to_string()}\n")
     print(pd.concat(costs).to_string(float_format="{:,.1f}".format, sparsify=False))
-    return 0
 
 
-def _seeds(args: argparse.Namespace) -> int:
+def _inputs(args: argparse.Namespace) -> None:
+    inputs.gather(config.project_root(), args.names)
+
+
+def _seeds(args: argparse.Namespace) -> None:
     from rfloc.files import load_json, save_json
     from rfloc.studies.seeds import seeds_study
 
-    root = config.project_root()
-    params = config.read(root / "params.yaml")
+    root, params = _project()
     if unknown := [key for key in args.experiments if key not in params.experiments]:
         raise ConfigError(f"there is no experiment {unknown[0]!r}", "", nearest(unknown[0], params.experiments))
     path = root / "results" / params.scale / "seeds.json"
     held = load_json(path) if path.is_file() else {}
     held |= seeds_study(root / "build", params, args.experiments or list(params.experiments), args.seeds)
     print(save_json({key: held[key] for key in params.experiments if key in held}, path))
-    return 0
 
 
-def _book(args: argparse.Namespace) -> int:
+def _book(args: argparse.Namespace) -> None:
     from rfloc.pipeline.book import build_book
 
     print(f"first page: {build_book(config.project_root()) / 'index.html'}")
-    return 0
-
-
-def _verify(args: argparse.Namespace) -> int:
-    from rfloc.pipeline.record import verify
-
-    print(verify(config.project_root()))
-    return 0

@@ -19,6 +19,12 @@ from rfloc.pipeline import inputs, record
 
 #: Free space that a run at scale demo and its environment want [GiB].
 DISK = 5
+#: Programs by the names that they go by, the mend where there is none, and whether the demo needs it.
+PROGRAMS = (
+    ("rfloc", "source .venv/bin/activate (stages are started by that name)", True),
+    ("git", "apt-get install git (DVC needs it)", True),
+    ("chromium chromium-browser google-chrome chrome", "apt-get install chromium (to check pages)", False),
+)
 
 
 class Finding(NamedTuple):
@@ -50,17 +56,9 @@ def findings() -> Iterator[Finding]:
 
         gpu = torch.cuda.get_device_name() if torch.cuda.is_available() else "none: training runs on the CPU"
         yield Finding("GPU for training", gpu)
-    for names, mend, needed in (
-        (("rfloc",), "source .venv/bin/activate (stages are started by that name)", True),
-        (("git",), "apt-get install git (DVC needs it)", True),
-        (
-            ("chromium", "chromium-browser", "google-chrome", "chrome"),
-            "apt-get install chromium (to check pages)",
-            False,
-        ),
-    ):
-        found = next((path for path in map(shutil.which, names) if path), None)
-        yield Finding(names[0], found or "not found", "" if found else mend, needed)
+    for names, mend, needed in PROGRAMS:
+        found = next(filter(None, map(shutil.which, names.split())), None)
+        yield Finding(names.split()[0], found or "not found", "" if found else mend, needed)
     try:
         yield from _project(config.project_root())
     except ConfigError as error:
@@ -71,9 +69,8 @@ def _project(root: Path) -> Iterator[Finding]:
     """The project folder, its parameters, and the files that it does not hold."""
     yield Finding("git repository", str(root), "" if (root / ".git").exists() else record.NO_GIT)
     free = shutil.disk_usage(root).free / 2**30
-    yield Finding(
-        "disk", f"{free:.0f} GiB free", "" if free > DISK else f"free {DISK} GiB: scale demo fills half of it"
-    )
+    mend = "" if free > DISK else f"free {DISK} GiB: scale demo fills half of it"
+    yield Finding("disk", f"{free:.0f} GiB free", mend)
     params = config.read(root / "params.yaml")
     yield Finding("project", f"{root}, scale {params.scale}")
     try:

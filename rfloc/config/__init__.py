@@ -122,12 +122,7 @@ def load(variables: Mapping[str, Any]) -> Params:
     if written := edited.keys() - injected:
         print(f"set in this page, whatever params.yaml says: {', '.join(sorted(written))}")
     values = edited | {name: given[name] for name in injected & KNOBS.keys() & given.keys()}
-    if "scale" in values:
-        raise ConfigError("a scale is no single knob", "", f"type `rfloc params --scale {values['scale']}`")
-    params = overlay(read(root / "params.yaml"), values)
-    experiment = given.get("experiment")
-    if experiment is not None and experiment not in params.experiments:
-        raise ConfigError(f"there is no experiment {experiment!r}", "", nearest(str(experiment), params.experiments))
+    params = overlay(read(root / "params.yaml"), values, given.get("experiment"))
     if not {"DVC_STAGE", files.TRIAL} & os.environ.keys():
         files.trial(root, Path.cwd())
     return params
@@ -150,11 +145,15 @@ def like_a_knob(name: str) -> bool:
     return name.startswith(tuple(f"{s}_" for s in _SECTIONS)) or bool(difflib.get_close_matches(name, KNOBS, 1, 0.9))
 
 
-def overlay(params: Params, values: Mapping[str, Any]) -> Params:
-    """Parameters with the knobs `values`, by name, in their place (raises ConfigError)."""
+def overlay(params: Params, values: Mapping[str, Any], experiment: Any = None) -> Params:
+    """Parameters with the knobs among `values` in their place, and the `experiment` among theirs, or a ConfigError."""
+    if "scale" in values:
+        raise ConfigError("a scale is no single knob", "", f"type `rfloc params --scale {values['scale']}`")
+    if experiment not in (None, "", *params.experiments):
+        raise ConfigError(f"there is no experiment {experiment!r}", "", nearest(str(experiment), params.experiments))
     raw = params.model_dump()
-    for name, value in values.items():
-        section, key = KNOBS[name]
+    for name in values.keys() & KNOBS.keys():
+        (section, key), value = KNOBS[name], values[name]
         (raw[section] if section else raw)[key] = value
     return check(Params, raw)
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+from flatten_dict import flatten
 
 from rfloc import config, files
 from rfloc.errors import ConfigError, nearest
@@ -68,7 +69,7 @@ def require_composed(root: Path) -> None:
         mend = f"type `rfloc params {written[2]}`"
         with tempfile.TemporaryDirectory() as folder:
             fresh = compose(root, shlex.split(written[2]), Path(folder) / "params.yaml").read_text()
-        now, here = _by_key(yaml.safe_load(fresh)), _by_key(yaml.safe_load(text))
+        now, here = flatten(yaml.safe_load(fresh), "dot"), flatten(yaml.safe_load(text), "dot")
         edited = not fresh.startswith(written[0])
         changed = [key for key in now | here if now.get(key) != here.get(key)] if edited else []
     else:
@@ -84,9 +85,3 @@ def require_composed(root: Path) -> None:
     if changed:
         what = f"conf/ was edited since params.yaml was composed: {', '.join(changed)}"
         raise ConfigError(what, "params.yaml is what runs, and nothing composes it unasked", mend)
-
-
-def _by_key(raw: dict[str, Any]) -> dict[str, Any]:
-    """What params.yaml holds, by section.key."""
-    sections = {name: value if isinstance(value, dict) else {"": value} for name, value in raw.items()}
-    return {f"{name}.{key}".rstrip("."): value for name, held in sections.items() for key, value in held.items()}

@@ -18,6 +18,8 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+from flatten_dict import flatten
+from pydantic_core import from_json
 
 from rfloc import backend, config, files
 from rfloc.config.compose import require_composed
@@ -104,14 +106,16 @@ def finish(root: Path, content: dict[str, Any]) -> dict[str, Any]:
 
 def revision_of(root: Path) -> tuple[str | None, bool]:
     """Git revision of the project and whether its code differs from it; (None, True) outside git."""
+    revision = _git(root, "rev-parse", "HEAD")
+    return revision, revision is None or _git(root, "status", "--porcelain", "--", *_CODE) != ""
+
+
+def _git(root: Path, *args: str) -> str | None:
+    """What git says; None outside of a repository, before its first commit and without git."""
     try:
-        return _git(root, "rev-parse", "HEAD"), bool(_git(root, "status", "--porcelain", "--", *_CODE))
+        return subprocess.run(["git", *args], cwd=root, capture_output=True, text=True, check=True).stdout.strip()
     except (FileNotFoundError, subprocess.CalledProcessError):
-        return None, True
-
-
-def _git(root: Path, *args: str) -> str:
-    return subprocess.run(["git", *args], cwd=root, capture_output=True, text=True, check=True).stdout.strip()
+        return None
 
 
 def _inputs(root: Path) -> dict[str, str]:
@@ -169,7 +173,7 @@ def verify(root: Path) -> str:
     for file in sorted((root / within).rglob("*.json")):
         seen += 1
         try:
-            content = json.loads(file.read_text(), parse_constant=_refuse)
+            content = from_json(file.read_bytes(), allow_inf_nan=False)
             found = _wrong(content, params, root) if file.parent.name == "provenance" else ()
             problems += [f"{file.relative_to(root)}: {what}" for what in found]
         except ValueError as error:
@@ -177,21 +181,13 @@ def verify(root: Path) -> str:
     if problems or not seen:
         said = "; ".join(problems) or "it holds nothing"
         raise DataError(f"{within} cannot be trusted: {said}", "", "run `dvc repro`")
-    changed = moved(root, params.scale)
-    if changed:
+    if changed := moved(root, params.scale):
         said, count = "; ".join(changed[:10]), len(changed)
         mend = "commit the new results if a change of code was to move them, else find what did"
         raise DataError(f"{count} numbers of {within} are not those that git holds: {said}", "", mend)
-    compared = (
-        "its numbers are those that git holds"
-        if changed == []
-        else "git holds none of these parameters, packages and processor"
-    )
+    same = "its numbers are those that git holds"
+    compared = "git holds none of these parameters, packages and processor" if changed is None else same
     return f"{seen} checks: results/ is what the pipeline wrote with these parameters; {compared}"
-
-
-def _refuse(constant: str) -> None:
-    raise ValueError(f"{constant} is no JSON number")
 
 
 def _wrong(content: Any, params: config.Params, root: Path) -> Iterator[str]:
@@ -215,11 +211,8 @@ def moved(root: Path, scale: str) -> list[str] | None:
     None where nothing can be compared: git holds none, or stages had other parameters, packages or another processor,
     as their records say.
     """
-    try:
-        listed = _git(root, "ls-tree", "-r", "--name-only", "HEAD", "--", f"results/{scale}").split()
-    except (FileNotFoundError, subprocess.CalledProcessError):
-        return None
-    held = {path: json.loads(_git(root, "show", f"HEAD:{path}")) for path in listed if path.endswith(".json")}
+    listed = (_git(root, "ls-tree", "-r", "--name-only", "HEAD", "--", f"results/{scale}") or "").split()
+    held = {path: json.loads(_git(root, "show", f"HEAD:{path}") or "") for path in listed if path.endswith(".json")}
     here = {path: files.load_json(root / path) if (root / path).is_file() else {} for path in held}
     records = [path for path in held if "/provenance/" in path]
 
@@ -232,14 +225,9 @@ def moved(root: Path, scale: str) -> list[str] | None:
     return [f"{path}: {key}" for path, old, new in pairs for key in _differences(old, new)]
 
 
-def _differences(old: Any, new: Any, at: str = "") -> Iterator[str]:
+def _differences(old: Any, new: Any) -> Iterator[str]:
     """Keys under which two JSON values differ, but for those that say how long something took."""
-    if isinstance(old, dict) and isinstance(new, dict):
-        for key in sorted(old.keys() | new.keys()):
-            if not _TIME.search(key):
-                yield from _differences(old.get(key), new.get(key), f"{at}.{key}".lstrip("."))
-    elif isinstance(old, list) and isinstance(new, list) and len(old) == len(new):
-        for k, pair in enumerate(zip(old, new, strict=True)):
-            yield from _differences(*pair, f"{at}[{k}]")
-    elif old != new:
-        yield f"{at} ({old} there, {new} here)"
+    there, here = (flatten(value, enumerate_types=(list,), keep_empty_types=(dict, list)) for value in (old, new))
+    for path in there | here:
+        if there.get(path) != here.get(path) and not any(_TIME.search(str(part)) for part in path):
+            yield f"{'.'.join(map(str, path))} ({there.get(path)} there, {here.get(path)} here)"

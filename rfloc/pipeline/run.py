@@ -42,14 +42,7 @@ def declared(notebook: Path) -> dict[str, Any]:
         if len(cells) > 1 or not all(isinstance(n, ast.Assign) and isinstance(n.targets[0], ast.Name) for n in body):
             raise ValueError("lines of its cell have the form name = literal")
         return {node.targets[0].id: ast.literal_eval(node.value) for node in body}  # type: ignore[attr-defined]
-    except (
-        OSError,
-        nbformat.reader.NotJSONError,
-        nbformat.ValidationError,
-        AttributeError,
-        SyntaxError,
-        ValueError,
-    ) as error:
+    except (OSError, nbformat.ValidationError, AttributeError, SyntaxError, ValueError) as error:
         said = "it takes literals, in one cell tagged `parameters`"
         raise NotebookError(f"{notebook} is no notebook that can be run", said, str(error)) from None
 
@@ -73,10 +66,6 @@ def resolve(
     Raises NotebookError if a given name is neither a knob nor declared, or its value is none that it can have.
     """
     own = {key: value for key, value in given.items() if key not in config.KNOBS}
-    if "scale" in given:
-        raise NotebookError(f"{name}: a scale is no single knob", "", f"rfloc params --scale {given['scale']}")
-    if (key := {**defaults, **own}.get("experiment", "")) and key not in params.experiments:
-        raise NotebookError(f"there is no experiment {key!r}", "", nearest(str(key), params.experiments))
     for key, value in own.items():
         if key not in defaults:
             raise NotebookError(f"{name} has no parameter {key!r}", "", nearest(key, {*defaults, *config.KNOBS}))
@@ -84,15 +73,12 @@ def resolve(
         if kind is float and type(value) is int:
             own[key] = float(value)
         elif defaults[key] is not None and type(value) is not kind:
-            raise NotebookError(
-                f"{name}: {key}={value!r} is not of type {kind.__name__}",
-                "",
-                config.misread(value) if kind is str else "",
-            )
+            mend = config.misread(value) if kind is str else ""
+            raise NotebookError(f"{name}: {key}={value!r} is not of type {kind.__name__}", "", mend)
     try:
-        params = config.overlay(params, {key: value for key, value in given.items() if key in config.KNOBS})
+        params = config.overlay(params, given, {**defaults, **own}.get("experiment"))
     except ConfigError as error:
-        raise NotebookError(f"{name}: {error.what}", f"-p gave {', '.join(given)}", error.mend) from None
+        raise NotebookError(f"{name}: {error.what}", f"-p gave {', '.join(given) or 'none'}", error.mend) from None
     knobs = {key: record.value_of(params, key) for key in (*defaults, *given) if key in config.KNOBS}
     return params, {**defaults, **own, **knobs}
 
@@ -120,17 +106,13 @@ def execute(notebook: Path, values: dict[str, Any], cwd: Path, failed: Path) -> 
             print(trace, flush=True)
             at = int(match[1]) if (match := _LINE.search(trace)) else 1
             source, said = error.source.splitlines()[at - 1].strip(), error.evalue.replace("\n", "\n      ")
-            raise NotebookError(
-                f"{notebook.name}: cell {error.exec_count}, line {at} failed: {source}",
-                f"{error.ename}: {said}",
-                f"the notebook up to there is {os.path.relpath(failed, cwd)}",
-            ) from None
+            what = f"{notebook.name}: cell {error.exec_count}, line {at} failed: {source}"
+            mend = f"the notebook up to there is {os.path.relpath(failed, cwd)}"
+            raise NotebookError(what, f"{error.ename}: {said}", mend) from None
         except DeadKernelError:
-            raise NotebookError(
-                f"{notebook.name}: the kernel died",
-                "the process was ended from outside: out of memory, or a native library aborted",
-                "free memory or choose a smaller scale; `rfloc doctor` checks the native libraries",
-            ) from None
+            why = "it was ended from outside: out of memory, or a native library aborted"
+            mend = "free memory or choose a smaller scale; `rfloc doctor` checks the native libraries"
+            raise NotebookError(f"{notebook.name}: the kernel died", why, mend) from None
         return normalise(nbformat.read(out, as_version=4))
 
 

@@ -84,7 +84,7 @@ def test_verify_accepts_what_a_stage_wrote(repository):
     [
         ("provenance/tiny.json", None, "its parameters are not those of its hash"),
         ("provenance/other.json", "{}", "stage, scale, notebook"),
-        ("table1.json", '{"mean": NaN}', "NaN is no JSON number"),
+        ("table1.json", '{"mean": NaN}', "no valid JSON"),
         ("table1.json", "{", "no valid JSON"),
     ],
 )
@@ -120,6 +120,6 @@ def test_what_moved_against_git_is_named_but_for_times(repository):
     found.write_text(json.dumps({"error": [1.0, 2.0], "tracing_s": 4.0}))
     assert record.moved(repository, "smoke") == []
     found.write_text(json.dumps({"error": [1.0, 2.5], "tracing_s": 4.0}))
-    assert record.moved(repository, "smoke") == ["results/smoke/found.json: error[1] (2.0 there, 2.5 here)"]
+    assert record.moved(repository, "smoke") == ["results/smoke/found.json: error.1 (2.0 there, 2.5 here)"]
     made(repository, crops_size=300.0)
     assert record.moved(repository, "smoke") is None  # other parameters, other numbers
