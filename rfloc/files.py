@@ -72,10 +72,7 @@ def trial(project: Path, beside: Path) -> Path:
 
 
 def own(path: Path) -> Path:
-    """The path; in a trial, links on the way to it become folders of links, so that nothing of the pipeline is written.
-
-    Kept files, which are named by what they depend on, stay common to both.
-    """
+    """The path; in a trial, links to it become folders of links, but for build/cache, which both fill."""
     for place in (*reversed(path.parents), path) if TRIAL in os.environ else ():
         if place.is_symlink() and Path(os.environ[TRIAL]) in place.parents and place.name != "cache":
             held = place.resolve()
@@ -128,10 +125,7 @@ def _file_hash(path: Path, size: int, modified: int) -> str:
 
 
 def kept(key: Path | None, make: Callable[[], Arrays]) -> Arrays:
-    """Arrays by name: read from the .npz file `key`, named by a :func:`digest`, or made and kept; None keeps nothing.
-
-    A damaged file is made again, with a warning that names it.
-    """
+    """Arrays of the .npz file `key` or, where it is missing or damaged (a warning), made and kept; None keeps none."""
     if key is None:
         return make()
     if key.exists():

@@ -159,10 +159,7 @@ def overlay(params: Params, values: Mapping[str, Any], experiment: Any = None) -
 
 
 def project_root(start: str | Path = "") -> Path:
-    """The project folder: `start` (default: the working folder) or the nearest above it that holds dvc.yaml.
-
-    In a page that is tried out, the folder that stands for it.
-    """
+    """The nearest folder from `start` (default: the working one) up with dvc.yaml; in a trial, what stands for it."""
     if not start and (tried := os.environ.get(files.TRIAL)):
         return Path(tried)
     here = Path(start).resolve()

@@ -22,10 +22,7 @@ _WRITTEN = re.compile(_FIRST.format(r"(\w+)", "(.*)"))
 
 
 def compose(root: Path, overrides: Sequence[str], target: Path | None = None) -> Path:
-    """Compose conf/ with Hydra as `dvc exp run -S` does and write params.yaml, or `target`, once it is valid.
-
-    Raises ConfigError if an override names no key or group option, or the result is not valid.
-    """
+    """Compose conf/ as `dvc exp run -S` does; write params.yaml, or `target`, if it is valid (raises ConfigError)."""
     from dvc.utils.hydra import compose_and_dump
     from hydra.errors import HydraException
     from omegaconf.errors import OmegaConfBaseException

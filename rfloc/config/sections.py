@@ -37,6 +37,7 @@ Depth = Annotated[int, Field(ge=0, le=20)]
 Box = Annotated[list[float], Field(min_length=4, max_length=4), AfterValidator(_on_the_map)]
 Range = Annotated[list[Positive], Field(min_length=2, max_length=2), AfterValidator(_rises)]
 LatLon = Annotated[list[float], Field(min_length=2, max_length=2)]
+Names = Annotated[list[str], Field(min_length=1)]
 Time = Annotated[str, Field(pattern=r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ$")]
 
 
@@ -96,9 +97,7 @@ class CampaignParams(Section):
     """Dataset A: the measured campaign, real or with hidden parameters."""
 
     kind: Literal["hidden", "nbiot", "table"]  #: hidden: simulated reality; nbiot: a .mat file; table: CSV or Parquet
-    cities: Annotated[
-        list[str], Field(min_length=1)
-    ]  #: cities with a campaign: the first is home, others are tested zero-shot
+    cities: Names  #: cities with a campaign: the first is home, others are tested zero-shot
     stations: Count  #: hidden: base stations a city
     height: Range  #: hidden: mast height range [m]
     ues: Count  #: hidden: UE locations a city
@@ -122,9 +121,7 @@ class CampaignParams(Section):
             raise ValueError("a campaign of kind 'table' needs `table`, the file that holds it")
         idle = {"table": ("cell_table", "interpolated")}.get(self.kind, ("table", "reject"))
         if ignored := [key for key in idle if getattr(self, key)]:
-            raise ValueError(
-                f"a campaign of kind {self.kind!r} does not read {', '.join(ignored)}: unset it, or the kind"
-            )
+            raise ValueError(f"a campaign of kind {self.kind!r} does not read {', '.join(ignored)}: unset one")
         if self.kind == "nbiot" and self.positions == "known" and not (self.published or self.cell_table):
             raise ValueError("no cell has a known position: name `published` or `cell_table`, or set positions to all")
         return self
@@ -197,7 +194,7 @@ class SimulationParams(Section):
 class SyntheticParams(Section):
     """Datasets B, with the measured stations, and C, with invented ones (paper 4.2, 4.3)."""
 
-    b_cities: Annotated[list[str], Field(min_length=1)]  #: cities of dataset B
+    b_cities: Names  #: cities of dataset B
     b_ues: Count  #: UEs a city of dataset B
     b_where: Literal["streets", "outdoor", "box"]  #: UEs of B: on streets, all outdoor ground, anywhere (the paper's)
     c_source: Literal["rays", "statistical"]  #: levels of C: traced, or of the simulator fitted on A's training UEs
@@ -216,9 +213,7 @@ class SyntheticParams(Section):
     @model_validator(mode="after")
     def _complete(self) -> SyntheticParams:
         if self.c_border > self.c_margin:
-            raise ValueError(
-                f"c_border {self.c_border:g} m is more than c_margin {self.c_margin:g} m: a scene ends there"
-            )
+            raise ValueError(f"c_border {self.c_border:g} m is past c_margin {self.c_margin:g} m: a scene ends there")
         if self.c_take is not None and self.c_take > self.c_patches[0] * self.c_patches[1]:
             raise ValueError(f"c_take {self.c_take} is more than the patches of a region: {self.c_patches}")
         return self

@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 import yaml
-from scipy.stats import t
+from scipy.stats import ttest_1samp
 
 from rfloc import config, files
 from rfloc.errors import BookError
@@ -28,7 +28,6 @@ REALITY = {
     "nbiot": "published NB-IoT measurements",
     "table": "a table that this copy's maker brought",
 }
-_DATA = {"Bp": "B′"}
 _SCHEDULES = {"wsd": "warm-up, stable, decay", "linear": "linear decay"}
 
 Records = dict[str, dict[str, Any]]
@@ -41,8 +40,8 @@ def _rows(path: Path) -> dict[str, Row]:
         try:
             rows[row["key"]] = Row.from_json(row)
         except (KeyError, TypeError) as error:
-            what = f"{path}: row {row.get('key')!r} is incomplete"
-            raise BookError(what, str(error), "run `dvc repro --force results`") from None
+            said = f"{path}: row {row.get('key')!r} is incomplete"
+            raise BookError(said, str(error), "run `dvc repro --force results`") from None
     if not rows:
         raise BookError(f"{path} has no rows", "Table 1 has one a localizer", "run `dvc repro`")
     return rows
@@ -62,16 +61,14 @@ def _table1(rows: dict[str, Row], level: float) -> str:
         for row in rows.values()
     ]  # fmt: skip
     header = ["localizer", "known streets", "unknown streets", "paper, known", "paper, unknown"]
-    caption = (
-        f"Mean error [m] with its {100 * level:g} % interval, every row on the same crops; the paper's, on its own."
-    )
+    caption = f"Mean error [m], {100 * level:g} % interval, every row on the same crops; the paper's, on its own."
     return _markdown(header, cells, caption, "tab-front")
 
 
 def _experiments(params: config.Params) -> str:
     names = {"init": "untrained", **{key: item.label for key, item in params.experiments.items()}}
     rows = [
-        [row.label, names[row.start], _DATA.get(row.data, row.data), f"{row.samples:,}", _SCHEDULES[row.schedule]]
+        [row.label, names[row.start], row.data.replace("Bp", "B′"), f"{row.samples:,}", _SCHEDULES[row.schedule]]
         for row in params.experiments.values()
     ]
     header = ["experiment", "starts from", "trains on", "samples", "schedule"]
@@ -86,8 +83,8 @@ def _seeds(study: dict[str, Any]) -> str:
     for row in study.values():
         left, unknown = row["left_plateau"], np.array(row["unknown"])
         gap = unknown[: len(first)] - first[: len(unknown)]
-        half = t.ppf(0.975, len(gap) - 1) * gap.std(ddof=1) / len(gap) ** 0.5 if len(gap) >= 3 else 0.0
-        paired = metres(gap.mean(), gap.mean() - half, gap.mean() + half) if half else "–"
+        differs = len(gap) >= 3 and gap.std() > 0
+        paired = metres(gap.mean(), *ttest_1samp(gap, 0).confidence_interval()) if differs else "–"
         errors = [f"{metres(np.mean(v))} ({metres(min(v))} to {metres(max(v))})" for v in (row["known"], unknown)]
         beyond = "not judged" if None in left else f"{left.count(True)} of {len(left)}"
         rows.append([row["label"], beyond, *errors, paired])
@@ -137,11 +134,9 @@ def _packages(records: Records) -> str:
 
 
 def substitutions(root: Path) -> dict[str, Any]:
-    """Everything that the book's prose may name in double braces: the keys of what is returned.
+    """Everything that the book's prose may name in double braces; `best`, by street, leaves oracles out.
 
-    `rows` is Table 1 by key, `best` by street the row with the lowest mean, oracles left out; `table1`, `experiments`,
-    `seeds`, `provenance` and `packages` are rendered blocks. Raises BookError or DataError if a results file, or what
-    every book needs of it, is missing.
+    Raises BookError or DataError if a results file, or what every book needs of it, is missing.
     """
     params = config.read(root / "params.yaml")
     results = root / "results" / params.scale

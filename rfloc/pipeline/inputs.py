@@ -22,10 +22,7 @@ LINKS = 4
 
 
 def files_of(name: str, params: config.Params, root: Path) -> dict[str, Path]:
-    """Files of `maps/<city>`, `campaign`, `weights` or `oslo` by their names below their folder.
-
-    Raises DataError if one is not there, ConfigError for another name.
-    """
+    """Files of a name of :func:`names_of` (else ConfigError) by their own below their folder, or a DataError."""
     data, city = config.data_root(params.data, root), name.removeprefix("maps/")
     if city in params.cities:
         return _maps(params.cities[city], data, root)
@@ -80,8 +77,8 @@ def hashes(name: str, params: config.Params, root: Path) -> dict[str, str]:
 
 def hash_of(file: str, params: config.Params, root: Path) -> str | None:
     """SHA-256 of the file that a record names, of a data folder or the folder of weights; None where it is gone."""
-    folders = [config.data_root(params.data, root), root / "data", config.weights_root(params.data) or root]
-    path = next((folder / file for folder in folders if (folder / file).is_file()), None)
+    folders = (config.data_root(params.data, root), root / "data", config.weights_root(params.data) or root)
+    path = next(filter(Path.is_file, (folder / file for folder in folders)), None)
     return f"sha256:{files.content_hash(path)}" if path else None
 
 
@@ -104,10 +101,7 @@ def gather(root: Path, names: Sequence[str] = ()) -> None:
 
 
 def told(root: Path, deps: Iterable[str]) -> dict[str, str]:
-    """What the pipeline was told of the files behind a stage's `deps`: SHA-256 by name.
-
-    Raises DataError where they are other files by now: edited while stages ran, or of another $RFLOC_DATA.
-    """
+    """SHA-256, by name, of files behind a stage's `deps` as the pipeline was told; DataError if they are others now."""
     params, found = config.read(root / "params.yaml"), dict[str, str]()
     for name in names_of(params):
         if any(f"{FOLDER}/{name}.json".startswith(dep) for dep in deps):

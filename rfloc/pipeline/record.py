@@ -158,8 +158,7 @@ def _md5(path: Path) -> str:
 def verify(root: Path) -> str:
     """Check results/<scale> against dvc.lock and git, its records against params.yaml; return what was checked.
 
-    Raises ConfigError where conf/ was edited since; DataError naming every file that is missing, malformed, changed by
-    hand or made with other parameters or other input files, else every number that :func:`moved`.
+    Raises ConfigError where conf/ was edited since; DataError naming every wrong file, else numbers that :func:`moved`.
     """
     params = config.read(root / "params.yaml")
     require_composed(root)
@@ -208,21 +207,20 @@ def _wrong(content: Any, params: config.Params, root: Path) -> Iterator[str]:
 def moved(root: Path, scale: str) -> list[str] | None:
     """What of results/<scale> differs from what git holds, times and provenance aside, as "file: key".
 
-    None where nothing can be compared: git holds none, or stages had other parameters, packages or another processor,
-    as their records say.
+    None where git holds none, or stages had other parameters, packages or another processor, as their records say.
     """
     listed = (_git(root, "ls-tree", "-r", "--name-only", "HEAD", "--", f"results/{scale}") or "").split()
     held = {path: json.loads(_git(root, "show", f"HEAD:{path}") or "") for path in listed if path.endswith(".json")}
     here = {path: files.load_json(root / path) if (root / path).is_file() else {} for path in held}
     records = [path for path in held if "/provenance/" in path]
-
-    def ran(record: dict[str, Any]) -> tuple[Any, ...]:
-        return record.get("parameters_hash"), record.get("packages"), record.get("machine", {}).get("cpu")
-
-    if not records or any(ran(held[path]) != ran(here[path]) for path in records):
+    if not records or any(_ran(held[path]) != _ran(here[path]) for path in records):
         return None
     pairs = ((path, held[path], here[path]) for path in held if path not in records)
     return [f"{path}: {key}" for path, old, new in pairs for key in _differences(old, new)]
+
+
+def _ran(record: dict[str, Any]) -> tuple[Any, ...]:
+    return record.get("parameters_hash"), record.get("packages"), record.get("machine", {}).get("cpu")
 
 
 def _differences(old: Any, new: Any) -> Iterator[str]:

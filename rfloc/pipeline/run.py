@@ -31,6 +31,7 @@ from rfloc.pipeline import record
 
 _LINE = re.compile(r"Cell In\[\d+\], line (\d+)")
 _WIDGET = "application/vnd.jupyter.widget-view+json"
+_PLUMBING = {"execution", "papermill", "tags"}
 _KERNEL = {"display_name": "Python 3", "language": "python", "name": "python3"}
 
 
@@ -61,10 +62,7 @@ def parse(text: str) -> tuple[str, Any]:
 def resolve(
     defaults: Mapping[str, Any], params: config.Params, given: Mapping[str, Any], name: str
 ) -> tuple[config.Params, dict[str, Any]]:
-    """Parameters with what was given in its place, and the values to inject: of what is declared, and what is given.
-
-    Raises NotebookError if a given name is neither a knob nor declared, or its value is none that it can have.
-    """
+    """Parameters and values to inject, with what was given in place of defaults (raises NotebookError)."""
     own = {key: value for key, value in given.items() if key not in config.KNOBS}
     for key, value in own.items():
         if key not in defaults:
@@ -84,10 +82,7 @@ def resolve(
 
 
 def execute(notebook: Path, values: dict[str, Any], cwd: Path, failed: Path) -> NotebookNode:
-    """Run a notebook with the values injected, in a fresh kernel in `cwd`; what cells print is shown as it comes.
-
-    Raises NotebookError if the kernel dies or a cell fails: `failed` then holds what there is.
-    """
+    """Run a notebook in a fresh kernel in `cwd`; a NotebookError leaves what there is in `failed`."""
     with tempfile.TemporaryDirectory(prefix="rfloc-") as scratch:
         out, profile = Path(scratch) / notebook.name, Path(scratch) / "profile_default"
         profile.mkdir()
@@ -117,17 +112,13 @@ def execute(notebook: Path, values: dict[str, Any], cwd: Path, failed: Path) -> 
 
 
 def normalise(nb: NotebookNode) -> NotebookNode:
-    """Take out of an executed notebook, in place, what differs between two equal runs and what is plumbing.
-
-    Code is folded, unless its cell is tagged `show-input`.
-    """
+    """Take what differs between equal runs out of a notebook, in place, and fold code that is not `show-input`."""
     nb.metadata = nbformat.from_dict({"kernelspec": _KERNEL, "language_info": {"name": "python"}})
     nb.nbformat, nb.nbformat_minor = 4, 5
     for index, cell in enumerate(nb.cells):
         cell.id = f"cell-{index:03d}"
-        tags = set(cell.metadata.pop("tags", []))
-        for key in ("execution", "papermill"):
-            cell.metadata.pop(key, None)
+        tags = set(cell.metadata.get("tags", []))
+        cell.metadata = nbformat.from_dict({k: v for k, v in cell.metadata.items() if k not in _PLUMBING})
         if cell.cell_type == "code":
             cell.outputs = [o for o in cell.outputs if o.get("name") != "stderr" and _WIDGET not in o.get("data", {})]
             tags |= set() if tags & {"show-input", "remove-cell"} else {"hide-input"}
@@ -147,10 +138,9 @@ def run(
 ) -> Path:
     """Run a notebook with its parameters from params.yaml, write it to `out` and its provenance to results/.
 
-    Paths are relative to the project folder `root`. `stage` is the name in the provenance, by default the stem of
-    `out`; `given` are `name=value` (YAML) of any knob, `section_key`, and of what the page declares. Nothing is written
-    on a ConfigError or NotebookError, but for the partial notebook in build/failed/ where a cell failed. Unless DVC
-    runs it as a stage, what the page writes and its provenance go to a folder of their own beside `out`.
+    Paths are relative to the project folder `root`; `stage` names the provenance, by default the stem of `out`; `given`
+    are `name=value` (YAML) of knobs and of what the page declares. On a ConfigError or NotebookError nothing is written
+    but the partial notebook in build/failed/. Unless DVC runs it, all goes to a folder of its own beside `out`.
     """
     root = config.project_root(root or "")
     notebook, out = root / notebook, root / out
