@@ -197,7 +197,7 @@ def test_nothing_stands_where_another_city_tests(parts, build):
 
 def test_parameters_that_contradict_each_other_are_refused():
     params = config.read(PROJECT / "params.yaml").model_dump()
-    with pytest.raises(ConfigError, match="c_border 600 m is more than c_margin 320 m"):
+    with pytest.raises(ConfigError, match="c_border 600 m is past c_margin 320 m"):
         config.check(SyntheticParams, params["synthetic"] | {"c_border": 600.0})
     params["cities"]["home"]["patches_only"] = True
     with pytest.raises(ConfigError, match="of which only patches are built"):
