@@ -162,7 +162,7 @@ def verify(root: Path) -> str:
     """
     params = config.read(root / "params.yaml")
     require_composed(root)
-    within, problems, seen = f"results/{params.scale}", [], 0
+    within, problems, absent, seen = f"results/{params.scale}", list[str](), set[str](), 0
     for path, md5 in _held(root):
         if path.startswith(within + "/"):
             seen += 1
@@ -173,7 +173,7 @@ def verify(root: Path) -> str:
         seen += 1
         try:
             content = from_json(file.read_bytes(), allow_inf_nan=False)
-            found = _wrong(content, params, root) if file.parent.name == "provenance" else ()
+            found = _wrong(content, params, root, absent) if file.parent.name == "provenance" else ()
             problems += [f"{file.relative_to(root)}: {what}" for what in found]
         except ValueError as error:
             problems.append(f"{file.relative_to(root)} is no valid JSON: {error}")
@@ -186,11 +186,12 @@ def verify(root: Path) -> str:
         raise DataError(f"{count} numbers of {within} are not those that git holds: {said}", "", mend)
     same = "its numbers are those that git holds"
     compared = "git holds none of these parameters, packages and processor" if changed is None else same
-    return f"{seen} checks: results/ is what the pipeline wrote with these parameters; {compared}"
+    gone = f"; not on this machine, so not compared: {', '.join(sorted(absent))}" if absent else ""
+    return f"{seen} checks: results/ is what the pipeline wrote with these parameters; {compared}{gone}"
 
 
-def _wrong(content: Any, params: config.Params, root: Path) -> Iterator[str]:
-    """What is wrong with one record."""
+def _wrong(content: Any, params: config.Params, root: Path, absent: set[str]) -> Iterator[str]:
+    """What is wrong with one record; files outside of git that are not here go to `absent`."""
     if missing := [name for name in FIELDS if not isinstance(content, dict) or name not in content]:
         yield f"{', '.join(missing)} missing"
         return
@@ -200,8 +201,11 @@ def _wrong(content: Any, params: config.Params, root: Path) -> Iterator[str]:
         if name in config.KNOBS and value_of(params, name) != value:
             yield f"was made with {name}={value!r}, params.yaml holds {value_of(params, name)!r}"
     for name, value in content["inputs"].items():
-        if value.startswith("sha256:") and inputs.hash_of(name, params, root) != value:
-            yield f"was made with another {name} ({value})"
+        if value.startswith("sha256:") and (now := inputs.hash_of(name, params, root)) != value:
+            if now is None:
+                absent.add(name)
+            else:
+                yield f"was made with another {name} ({value})"
 
 
 def moved(root: Path, scale: str) -> list[str] | None:

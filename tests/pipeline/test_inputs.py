@@ -115,6 +115,9 @@ def test_verify_refuses_results_of_another_file(mine, write, capsys):  # noqa: F
     (mine / "data/mine/buildings.geojson").write_text("{}")
     assert main(["verify"]) == 2
     assert "tiny.json: was made with another mine/buildings.geojson" in capsys.readouterr().err
+    (mine / "data/mine/buildings.geojson").unlink()  # who reads results need not have what they were made of
+    assert main(["verify"]) == 0
+    assert "not compared: mine/buildings.geojson" in capsys.readouterr().out
 
 
 @pytest.mark.slow
