@@ -117,7 +117,7 @@ deps: setup  ## write the files of rfloc that each page uses into dvc.yaml
 
 test: git lint  ## everything that is checked, the smoke pipeline and the book included
 	$(call say,running the tests)
-	pytest -n 2 --dist loadgroup
+	pytest -n 2 --dist loadfile --no-loadscope-reorder
 	$(call done,tests)
 
 fetch: setup  ## fill data/rome with the published measurements, checked by hash

@@ -74,11 +74,18 @@ def smoke_project(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return clone
 
 
+@pytest.fixture(scope="session")
+def chromium() -> str:
+    """Path of a Chromium; skips, saying so, where there is none."""
+    from tests.book import checks
+
+    found = checks.chromium()
+    if found is None:
+        pytest.skip("NO CHROMIUM: the book's pages were not opened in a browser (apt-get install chromium)")
+    return found
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Keep a file, and all that share the smoke pipeline, on one worker; what takes longest begins first."""
-    whole = {item for item in items if "smoke_project" in getattr(item, "fixturenames", ())}
-    groups = {item: "smoke" if item in whole else item.path.name for item in items}
-    for item, group in groups.items():
-        item.add_marker(pytest.mark.xdist_group(group))
-    first = ("test_rome.py", "smoke")
-    items.sort(key=lambda item: first.index(groups[item]) if groups[item] in first else len(first))
+    """What takes longest begins first: a file stays on one worker (`--dist loadfile`)."""
+    first = ("test_rome.py", "test_smoke.py")
+    items.sort(key=lambda item: first.index(item.path.name) if item.path.name in first else len(first))

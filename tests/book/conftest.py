@@ -8,7 +8,6 @@ from pathlib import Path
 import pytest
 
 from rfloc import config
-from tests.book import checks
 
 SCORE = {
     "n": 12, "crops": 12, "mean": 152.4, "lo": 130.0, "hi": 171.2, "rmse": 180.0, "median": 140.0, "p67": 150.0,
@@ -90,12 +89,3 @@ def plant(built: Path) -> Iterator[Callable[[str, str], Path]]:
 
     yield spoil
     page.write_text(sound)
-
-
-@pytest.fixture(scope="session")
-def chromium() -> str:
-    """Path of a Chromium; skips, saying so, where there is none."""
-    found = checks.chromium()
-    if found is None:
-        pytest.skip("NO CHROMIUM: the book's pages were not opened in a browser (apt-get install chromium)")
-    return found

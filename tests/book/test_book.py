@@ -89,10 +89,3 @@ def test_the_browser_sees_what_scripts_do(plant, chromium):
     said = [problem for problem in problems if problem.startswith("index.html")]
     for part in ("console: planted", "request to elsewhere: https://cdn", "script error", "px wide", "formula is not"):
         assert any(part in problem for problem in said), part
-
-
-@pytest.mark.slow
-def test_the_book_of_the_smoke_pipeline(smoke_project, chromium):
-    html = build_book(smoke_project)
-    assert {"index.html", "executed/08-results.html"} <= {page.as_posix() for page in checks.pages(html)}
-    assert book_problems(html) + checks.browser_problems(html, chromium) == []

@@ -11,6 +11,9 @@ import yaml
 
 from rfloc import config
 from rfloc.pipeline import record
+from rfloc.pipeline.book import build_book
+from tests.book import checks
+from tests.book.pages import book_problems
 from tests.clone import run
 
 pytestmark = pytest.mark.slow
@@ -69,6 +72,12 @@ def test_from_nothing_the_results_are_those_that_are_committed(project_root, smo
         return ran[0]["machine"]["cpu"] == ran[1]["machine"]["cpu"] and ran[0]["packages"] == ran[1]["packages"]
 
     assert record.moved(smoke_project, "smoke") == ([] if made_here() else None)
+
+
+def test_the_book_of_the_smoke_pipeline(smoke_project, chromium):
+    html = build_book(smoke_project)
+    assert {"index.html", "executed/08-results.html"} <= {page.as_posix() for page in checks.pages(html)}
+    assert book_problems(html) + checks.browser_problems(html, chromium) == []
 
 
 def test_a_second_repro_does_no_work_nor_does_editing_prose(smoke_project):
