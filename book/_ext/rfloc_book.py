@@ -41,7 +41,7 @@ def chart(rows: dict[str, Row]) -> str:
         y = ROW * i + 18
         parts.append(f'<text class="name" x="{left - 14}" y="{y + 4}">{html.escape(row.label)}</text>')
         for street, dy in (("known", -3.5), ("unknown", 3.5)):
-            score = getattr(row, street)
+            score = row.on(street)
             if score.mean > end:
                 said = f"{score.mean:.0f} m →"
                 parts.append(f'<text class="{street} beyond" x="{WIDTH - 8}" y="{y + dy + 5}">{said}</text>')

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import cache
 from importlib.resources import files
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -19,6 +19,8 @@ from rfloc.evaluation.bootstrap import block_interval, paired_difference
 from rfloc.evaluation.errors import per_ue, ue_errors
 
 STREETS = ("known", "unknown")
+Split = Literal["fixed", "folds"]
+Positions = Literal["stated", "training"]
 
 #: The predictor that every other is compared with, on the same crops.
 REFERENCE = "centre"
@@ -107,12 +109,16 @@ class Score:
 
 @dataclass(frozen=True, kw_only=True)
 class Row:
-    """A method on one city: its scores by kind of street, the paper's mean errors [m] beside."""
+    """A method on one city: its scores by kind of street (None: none there), the paper's mean errors [m] beside."""
 
     key: str
     label: str
-    known: Score
-    unknown: Score
+    city: str = "home"  #: key in `cities`
+    split: Split = "fixed"  #: one split, or every block held out once
+    positions: Positions = "stated"  #: of stations: as the campaign's tables state them, or placed from training UEs
+    seeds: int = 1  #: trainings of a network that the scores average over
+    known: Score | None = None
+    unknown: Score | None = None
     oracle: bool = False
     left_plateau: bool | None = None  #: a network's: it learned from signals, not streets alone
     paper_known: float | None = None
@@ -120,8 +126,14 @@ class Row:
 
     @classmethod
     def from_json(cls, row: Mapping[str, Any]) -> Row:
-        """A row of a results file (raises TypeError that names what is missing)."""
-        return cls(**{**row, **{street: Score(**row[street]) for street in STREETS}})
+        """A row of a results file (raises KeyError or TypeError that names what is missing)."""
+        return cls(**{**row, **{street: Score(**row[street]) if row[street] else None for street in STREETS}})
+
+    def on(self, street: str) -> Score:
+        """Its score on one kind of street (raises DataError where it has none)."""
+        if (found := getattr(self, street)) is None:
+            raise DataError(f"the row {self.label!r} has no score on {street} streets", f"{self.split} of {self.city}")
+        return found
 
 
 @cache
@@ -152,23 +164,28 @@ def score(predictions: xr.Dataset, centre: xr.Dataset, street: str, params: Eval
 def table1(
     predictions: Mapping[str, xr.Dataset], params: EvaluationParams, *, seed: int,
     labels: Mapping[str, str] | None = None, paper: bool = True,
+    split: Split = "fixed", positions: Positions = "stated",
 ) -> list[Row]:  # fmt: skip
     """Rows of Table 1, of predictions by key, all on the same crops; one of them is the crop centre (else DataError).
 
     `labels` names experiments by key; one whose predictions say that it has not left the plateau says so in its label.
-    `paper` puts the paper's numbers beside: they are of its home city alone.
+    `paper` puts the paper's numbers beside: they are of its home city alone. A kind of street of which no crop is has
+    no score.
     """
     if REFERENCE not in predictions:
         raise DataError(f"Table 1 has no row {REFERENCE!r}", "every row is compared with guessing the crop's centre")
     printed = {row["key"]: row for row in paper_table1()["rows"] if row["model"] in (None, "MapRadioFormer+")}
-    rows = []
+    centre, rows = predictions[REFERENCE], []
+    asked = [street for street in STREETS if street in centre["role"].values]
     for key, found in predictions.items():
         method = METHODS.get(key, Method(key, "black", "-", "o"))
-        beside = {f"paper_{street}": printed.get(key, {}).get(street) if paper else None for street in STREETS}
-        scores = {street: score(found, predictions[REFERENCE], street, params, seed) for street in STREETS}
+        known, unknown = (printed.get(key, {}).get(street) if paper else None for street in STREETS)
+        scores = {street: score(found, centre, street, params, seed) for street in asked}
         label, left = (labels or {}).get(key, method.label), found.attrs.get("left_plateau")
         label += PLATEAU if left is False else ""
-        rows.append(Row(key=key, label=label, oracle=method.oracle, left_plateau=left, **beside, **scores))  # type: ignore[arg-type]
+        row = Row(key=key, label=label, oracle=method.oracle, left_plateau=left, **scores)  # type: ignore[arg-type]
+        context = {"city": centre.attrs["city"], "split": split, "positions": positions}
+        rows.append(replace(row, **context, paper_known=known, paper_unknown=unknown))
     return rows
 
 
@@ -178,7 +195,7 @@ def as_json(rows: Sequence[Row]) -> list[dict[str, Any]]:
 
 
 def as_frame(rows: Sequence[Row], street: str) -> pd.DataFrame:
-    """Rows as a table to read, errors in metres; the paper's column is left out where no row has a number."""
+    """Rows with a score there, to read, errors in metres; the paper's column only where a row has a number."""
     table = pd.DataFrame(
         {
             row.label: {
@@ -189,9 +206,10 @@ def as_frame(rows: Sequence[Row], street: str) -> pd.DataFrame:
                 "paper": metres(getattr(row, f"paper_{street}")),
             }
             for row in rows
+            if getattr(row, street)
         }
     ).T
-    return table.drop(columns="paper") if (table["paper"] == "–").all() else table
+    return table if table.empty or (table["paper"] != "–").any() else table.drop(columns="paper")
 
 
 def headline(
@@ -208,13 +226,13 @@ def headline(
     trivial = min(here, key=lambda key: ue_errors(predictions[key], "val").error.mean())
     found: dict[str, Any] = {"trivial": by_key[trivial].label, "trivial_key": trivial}
     for street in STREETS:
-        contest = sorted((row for row in rows if not row.oracle), key=lambda row: getattr(row, street).mean)
+        contest = sorted((row for row in rows if not row.oracle), key=lambda row: row.on(street).mean)
         learner = next((row for row in contest if row.key not in TRIVIAL), by_key[trivial])
         before, after = (ue_errors(predictions[key], street) for key in (trivial, learner.key))
         gain, interval = paired_difference(before, after, params, seed)
         learned = interval is not None and interval[0] > 0
         found[f"learned_{street}"] = {"label": learner.label, "gain": gain, "interval": interval, "learned": learned}
-        found |= {f"best_{street}": contest[0].label, f"best_{street}_mean": getattr(contest[0], street).mean}
+        found |= {f"best_{street}": contest[0].label, f"best_{street}_mean": contest[0].on(street).mean}
         for name, key in {"centre": REFERENCE, "trivial": trivial}.items():
-            found[f"{name}_{street}_mean"] = getattr(by_key[key], street).mean
+            found[f"{name}_{street}_mean"] = by_key[key].on(street).mean
     return found

@@ -56,7 +56,7 @@ def _markdown(header: list[str], rows: list[list[str]], caption: str, name: str,
 
 def _table1(rows: dict[str, Row], level: float) -> str:
     cells = [
-        [row.label, *(metres(s.mean, s.lo, s.hi) for s in (row.known, row.unknown)),
+        [row.label, *(metres(s.mean, s.lo, s.hi) for s in map(row.on, STREETS)),
          metres(row.paper_known), metres(row.paper_unknown)]
         for row in rows.values()
     ]  # fmt: skip
@@ -151,7 +151,7 @@ def substitutions(root: Path) -> dict[str, Any]:
         "home": params.cities[params.campaign.cities[0]].name,
         "reality": REALITY[params.campaign.kind],
         "rows": rows,
-        "best": {s: min(contest, key=lambda row: getattr(row, s).mean) for s in STREETS},
+        "best": {s: min(contest, key=lambda row: row.on(s).mean) for s in STREETS},
         "headline": files.load_json(results / "headline.json"),
         "departures": files.load_json(results / "departures.json"),
         "benchmarks": {path.stem: files.load_json(path) for path in benchmarks},

@@ -44,6 +44,17 @@ def test_rows_survive_json(rows):
         Row.from_json(row)
 
 
+def test_rows_say_what_they_were_made_on_and_lack_scores_where_no_crop_is(found):
+    unknown = {key: ds.isel(sample=ds["role"].values == "unknown") for key, ds in found.items()}
+    row = table1(unknown, PARAMS, seed=1, split="folds", positions="training")[1]
+    assert (row.city, row.split, row.positions, row.seeds) == ("home", "folds", "training", 1)
+    assert row.known is None and row.on("unknown") is row.unknown
+    assert Row.from_json(json.loads(json.dumps(as_json([row])))[0]) == row
+    assert as_frame([row], "known").empty and len(as_frame([row], "unknown")) == 1
+    with pytest.raises(DataError, match="no score on known streets"):
+        row.on("known")
+
+
 def test_another_city_has_no_paper_column(found, rows):
     assert as_frame(rows, "known").loc["ours", "paper"] == "38.5"
     assert "paper" not in as_frame(table1(found, PARAMS, seed=1, paper=False), "known")
