@@ -23,6 +23,7 @@ from rfloc.splits import (
     all_train,
     blocks_of,
     crosses,
+    folds,
     held_out,
     leakage_report,
     make_split,
@@ -111,6 +112,31 @@ def test_boxes_hold_what_they_promise(seed: int, buffer: float) -> None:
     assert (inside["val"] & (gap > buffer + 0.01) <= (role == "val")).all()
     assert (inside["val"] >= (role == "val")).all()
     assert (role == "known").sum() == round(0.1 * np.isin(role, ("train", "known")).sum())
+
+
+@settings(max_examples=10, deadline=None)
+@given(seed=st.integers(0, 999), count=st.sampled_from([2, 5]))
+def test_folds_hold_every_block_out_once(seed: int, count: int) -> None:
+    links = scattered(500, seed)
+    params = SplitParams(block=200.0, known=0.1, val=0.1, buffer=20.0)
+    made = folds(links, params, count, seed)
+    role, block_of = np.array([s["role"].values for s in made]), blocks_of(links["ue_x"], links["ue_y"], 200.0)
+    assert ((role == "unknown").sum(axis=0) == 1).all()
+    fold = (role == "unknown").argmax(axis=0)
+    blocks = {tuple(b): {int(f) for f in fold[(block_of == b).all(axis=1)]} for b in np.unique(block_of, axis=0)}
+    assert all(len(of) == 1 for of in blocks.values())
+    sizes = np.bincount([of.pop() for of in blocks.values()], minlength=count)
+    assert sizes.max() - sizes.min() <= 1
+    for split, mine in zip(made, role, strict=True):  # each is an ordinary split
+        assert leakage_report(split, links)["leaks"]["buffer"] == 0
+        assert (mine == "known").sum() == round(0.1 * np.isin(mine, ("train", "known")).sum())
+        assert unknown_area(split).intersection(val_area(split)).area == 0 and (mine == "val").any()
+        assert (held_out(split, links["ue_x"], links["ue_y"]) == np.isin(mine, ("unknown", "buffer"))).all()
+
+
+def test_more_folds_than_blocks_are_refused() -> None:
+    with pytest.raises(SplitError, match="7 folds"):
+        folds(scattered(50, 1), SplitParams(block=1000.0), 7, 0)
 
 
 @settings(max_examples=15, deadline=None)

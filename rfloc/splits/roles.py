@@ -15,6 +15,7 @@ import numpy as np
 import shapely
 import xarray as xr
 from numpy.typing import ArrayLike, NDArray
+from shapely.geometry.base import BaseGeometry
 
 from rfloc.config import Leak, SplitParams
 from rfloc.errors import SplitError
@@ -33,22 +34,63 @@ def make_split(links: xr.Dataset, params: SplitParams, seed: int) -> xr.Dataset:
     may overlap held-out areas) as attributes. Raises SplitError if a role that was asked for gets no UE, or it leaks.
     """
     rng, frame = np.random.default_rng(seed), LocalFrame.from_attrs(links.attrs)
-    x, y = links["ue_x"].values, links["ue_y"].values
     if params.kind == "boxes":
         assert params.test_box is not None and params.val_box is not None  # SplitParams demands them
         unknown, val = area_of_box(params.test_box, frame), area_of_box(params.val_box, frame)
-    else:
-        occupied, ues = np.unique(blocks_of(x, y, params.block), axis=0, return_counts=True)
-        order = rng.permutation(len(occupied))
-        first = _draw(order, ues, params.unknown, 0.5)
-        then = _draw(order[~np.isin(order, first)], ues, params.val, 1.0)
-        unknown, val = (area_of_blocks(occupied[drawn], params.block) for drawn in (first, then))
+        return _divided(links, unknown, val, params, seed, rng)
+    occupied, ues = _occupied(links, params.block)
+    order = rng.permutation(len(occupied))
+    first = _draw(order, ues, params.unknown, 0.5)
+    then = _draw(order[~np.isin(order, first)], ues, params.val, 1.0)
+    unknown, val = (area_of_blocks(occupied[drawn], params.block) for drawn in (first, then))
+    return _divided(links, unknown, val, params, seed, rng)
+
+
+def folds(links: xr.Dataset, params: SplitParams, count: int, seed: int) -> list[xr.Dataset]:
+    """As many splits, each as :func:`make_split` makes one, that together hold every block out once.
+
+    Blocks are dealt to folds at random; buffer, crop gap and the shares of known streets and validation are the
+    parameters', both out of what a fold leaves. A UE is unknown in one fold and may be known in several others. Raises
+    SplitError where there are fewer blocks than folds, a role that was asked for has no UE in a fold, or one leaks.
+    """
+    occupied, ues = _occupied(links, params.block)
+    if not 2 <= count <= len(occupied):
+        where = f"the UEs occupy {len(occupied)} blocks of {params.block:g} m"
+        raise SplitError(
+            f"{count} folds cannot be made", f"{where}, a fold holds one or more out", "take smaller blocks"
+        )
+    order, params = np.random.default_rng(seed).permutation(len(occupied)), params.model_copy(update={"kind": "blocks"})
+    made = []
+    for fold in range(count):
+        rng = np.random.default_rng([seed, fold])
+        first, rest = order[fold::count], np.delete(order, np.s_[fold::count])
+        then = _draw(rng.permutation(rest), ues, params.val, 1.0)
+        unknown, val = (area_of_blocks(occupied[blocks], params.block) for blocks in (first, then))
+        split = _divided(links, unknown, val, params, seed, rng)
+        split.attrs |= {"fold": fold, "folds": count}
+        made.append(split)
+    return made
+
+
+def _occupied(links: xr.Dataset, edge: float) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Blocks of `edge` [m] that hold UEs, (n, 2), and how many each holds, (n,)."""
+    at = blocks_of(links["ue_x"].values, links["ue_y"].values, edge)
+    occupied, ues = np.unique(at, axis=0, return_counts=True)
+    return occupied, ues
+
+
+def _divided(
+    links: xr.Dataset, unknown: BaseGeometry, val: BaseGeometry, params: SplitParams, seed: int,
+    rng: np.random.Generator,
+) -> xr.Dataset:  # fmt: skip
+    """The split with these areas; known streets are drawn from `rng`."""
     attrs = {"seed": seed, "kind": params.kind, "buffer": params.buffer, "allow": list(params.allow)}
     attrs["unknown_area"], attrs["val_area"] = shapely.to_wkt([unknown, val], rounding_precision=-1).tolist()
     attrs |= {"block": params.block} if params.kind == "blocks" else {}
     attrs |= {"crop_gap": params.crop_gap} if params.crop_gap is not None else {}
+    frame = LocalFrame.from_attrs(links.attrs)
     split = split_like(xr.Dataset(attrs=attrs | {"city": links.attrs["city"]} | frame.to_attrs()), links)
-    role = split["role"].values
+    role, x, y = split["role"].values, links["ue_x"].values, links["ue_y"].values
     free = np.flatnonzero(role == "train")
     if len(free) and params.known > 0:
         positions, which = np.unique(np.column_stack([x, y])[free], axis=0, return_inverse=True)
