@@ -65,6 +65,15 @@ def rome_data() -> Path:
 
 
 @pytest.fixture(scope="session")
+def oslo_data() -> Path:
+    """Folder that holds `oslo/`, the published measurements; skips where there is none."""
+    root = Path(os.environ.get("RFLOC_DATA") or PROJECT / "data")
+    if not (root / "oslo/Oslo_NBIoT_data.mat").is_file():
+        pytest.skip(f"no Oslo data in {root}/oslo: `rfloc fetch oslo`, or set RFLOC_DATA")
+    return root
+
+
+@pytest.fixture(scope="session")
 def smoke_project(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A copy of the project in which the whole pipeline ran at scale smoke."""
     from tests.clone import make_clone, run

@@ -139,10 +139,12 @@ def build_city(key: str, params: CityParams, data_root: str | Path, folder: str 
         fresh.mkdir()
         if params.source == "sionna":
             grid, layers, facts = raster_of_scene(str(params.scene))
+        elif params.source == "none":
+            grid, layers, facts = _unmapped(params, frame, fresh)
         else:
             grid, layers, facts = _from_map(params, frame, data_root, fresh)
         facts |= layer_facts(layers)
-        if not facts["road_share"]:
+        if not facts["road_share"] and params.source != "none":
             raise DataError(
                 f"in {params.name} there is no cell where a UE may stand",
                 "its streets lie in tunnels, under buildings or outside the box",
@@ -155,6 +157,18 @@ def build_city(key: str, params: CityParams, data_root: str | Path, folder: str 
         save(with_units(raster, "raster"), fresh / "raster.zarr", "raster")
         save_json({"key": key, "params": params.model_dump(), "facts": facts}, fresh / "city.json")
     return open_city(folder)
+
+
+def _unmapped(params: CityParams, frame: LocalFrame, folder: Path) -> Raster:
+    """The raster of a city without a map: flat open ground, an empty picture."""
+    from rfloc.city import mesh
+
+    grid = Grid.covering(*box_bounds(frame, params.box or [], params.margin), CELL)
+    x_min, y_min, x_max, y_max = grid.bounds
+    ground = mesh.plane(x_min - mesh.APRON, y_min - mesh.APRON, x_max + mesh.APRON, y_max + mesh.APRON)
+    mesh.write_scene({"ground": (ground, "medium_dry_ground")}, folder)
+    layers = {"building": np.uint8, "road": np.uint8, "height": np.float32, "ground": np.float32}
+    return grid, {name: np.zeros(grid.shape, kind) for name, kind in layers.items()}, {"warnings": ["it has no map"]}
 
 
 def _from_map(params: CityParams, frame: LocalFrame, data_root: str | Path, folder: Path) -> Raster:

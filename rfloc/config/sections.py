@@ -62,7 +62,8 @@ class CityParams(Section):
     """One city: where its geometry comes from and how its frame lies on the earth."""
 
     name: str  #: shown in figures
-    source: Literal["sionna", "file", "overpass"]  #: footprints of a Sionna RT scene, of files, of OpenStreetMap
+    #: footprints of a Sionna RT scene, of files, of OpenStreetMap; or none: an empty map, where none is to be had
+    source: Literal["sionna", "file", "overpass", "none"]
     scene: str | None = None  #: sionna: name of the scene
     buildings: str | None = None  #: file: footprints (.parquet, .gpkg, .geojson, .osm, .osm.pbf)
     streets: str | None = None  #: file: street centre lines; may be the file of the footprints
@@ -70,7 +71,7 @@ class CityParams(Section):
     osm_date: Time | None = None  #: overpass: state of the map [UTC]
     #: overpass: which server is asked
     overpass_url: str = Field("https://overpass-api.de/api/interpreter", pattern="^https?://")
-    box: Box | None = None  #: file, overpass: what is taken
+    box: Box | None = None  #: all but sionna: what is taken
     margin: NotNegative = 0.0  #: raster and mesh reach this far past the box [m]
     origin: LatLon | None = None  #: lat, lon of the frame [deg]; null: centre of the box
     height_prior: Positive | None = None  #: median of measured heights [m], for untagged buildings; null: by area
@@ -80,7 +81,8 @@ class CityParams(Section):
 
     @model_validator(mode="after")
     def _complete(self) -> CityParams:
-        needs = {"sionna": "scene origin", "file": "buildings streets box", "overpass": "osm_date box"}[self.source]
+        sources = {"sionna": "scene origin", "file": "buildings streets box", "overpass": "osm_date box", "none": "box"}
+        needs = sources[self.source]
         if missing := [key for key in needs.split() if getattr(self, key) is None]:
             raise ValueError(f"a city with source {self.source!r} needs {', '.join(missing)}")
         return self
@@ -108,10 +110,11 @@ class CampaignParams(Section):
     shadowing_distance: Positive  #: hidden: distance at which shadowing decorrelates to 1/e [m]
     mat: str  #: nbiot: file, under data.root
     manifest: str | None  #: nbiot: check the files against conf/data/<manifest>.json
-    published: str | None  #: nbiot: station positions, joined by cell
+    published: str | None  #: nbiot: positions published with it: rows of a crop (.csv), a table of eNodeBs (.mat)
     cell_table: str | None  #: nbiot: table of cells with positions and error ellipses (.xlsx)
     interpolated: bool  #: nbiot: also take interpolated rows, marked
-    positions: Literal["known", "all"]  #: cells of known position; or place the others from training UEs
+    #: cells whose position is stated; or all, the others placed from training UEs; or all placed so, whatever is stated
+    positions: Literal["known", "all", "training"]
     table: str | None  #: table: a row a measurement (rfloc/datasets/columns.json), under data.root or data/
     reject: bool  #: table: values that cannot be meant are dropped and counted; false: an error names them all
 
@@ -130,7 +133,7 @@ class CampaignParams(Section):
     def files(self) -> list[str]:
         """Files that a measured campaign is read from, under data.root or data/."""
         used = {"hidden": (), "table": (self.table,), "nbiot": (self.mat, self.published, self.cell_table)}
-        return [name for name in used[self.kind] if name]
+        return [name for name in dict.fromkeys(used[self.kind]) if name]
 
 
 #: How test data can leak into training: UEs of both at one position; training UEs in a held-out area or its buffer;

@@ -1,6 +1,7 @@
-"""Where the cells of a campaign stand: the operator-style cell table (.xlsx), or rows published with positions (.csv).
+"""Where the cells of a campaign stand: the operator-style cell table (.xlsx), or positions published with the levels.
 
-Both give a table of cells: `mnc enodeb npci` (int), `bs_lat bs_lon` [deg], `bs_position_source`, and
+Published are rows of measurements that hold them (.csv, Rome), or the authors' estimates of eNodeBs (.mat, Oslo).
+Each gives a table of cells: `mnc enodeb npci` (int), `bs_lat bs_lon` [deg], `bs_position_source`, and
 `bs_position_error` [m], the standard deviation per axis, NaN where nobody states one.
 """
 
@@ -13,7 +14,7 @@ import numpy as np
 import pandas as pd
 
 from rfloc.datasets.faults import BROKEN, beyond, numbers, refuse
-from rfloc.datasets.nbiot import CELL
+from rfloc.datasets.nbiot import CELL, PLACES, variable
 from rfloc.datasets.rows import DECIMALS, Rows
 from rfloc.errors import DataError
 
@@ -72,6 +73,38 @@ def read_cell_table(path: Path) -> tuple[pd.DataFrame, dict[str, Any]]:
 
 
 def published_positions(path: Path, rows: pd.DataFrame) -> tuple[pd.DataFrame, dict[str, int]]:
+    """Positions of the cells of `rows`, all of a campaign's, by a table of eNodeBs (.mat) or a crop (.csv)."""
+    return (_of_enodebs if path.suffix == ".mat" else _of_crop)(path, rows)
+
+
+def _of_enodebs(path: Path, rows: pd.DataFrame) -> tuple[pd.DataFrame, dict[str, int]]:
+    """Positions by the .mat file's own table: a row an eNodeB, its id, latitude and longitude [deg].
+
+    The authors call them estimates; how far off they are is not said. The report counts eNodeBs that are listed, heard
+    and both, and cells and measured rows of these.
+    """
+    try:
+        listed = pd.DataFrame(np.asarray(variable(path, PLACES), float), columns=["enodeb", "bs_lat", "bs_lon"])
+    except ValueError as error:
+        why = f"{error}; a row is an eNodeB: its id, latitude, longitude"
+        raise DataError(f"{PLACES} in {path.name} is no table of positions", why, "check the file") from None
+    where, mend = f"{path.name} ({PLACES})", "fetch it again, or let campaign.published name another file"
+    refuse(beyond(listed, ["enodeb"], {}), where, mend, {}, ("row", 1))
+    listed = listed.dropna().astype({"enodeb": int}).drop_duplicates()
+    if twice := listed["enodeb"][listed["enodeb"].duplicated()].tolist():
+        raise DataError(f"{where} lists eNodeB {twice[0]} at two places", f"and {len(twice) - 1} more", "keep one each")
+    cells = rows[CELL].drop_duplicates().merge(listed, on="enodeb")
+    report = {
+        "listed": len(listed),
+        "enodebs_heard": rows["enodeb"].nunique(),
+        "enodebs": cells["enodeb"].nunique(),
+        "cells": len(cells),
+        "rows_of_these_cells": len(rows.merge(cells[CELL], on=CELL)),
+    }
+    return cells.assign(bs_position_source="published", bs_position_error=np.nan)[COLUMNS], report
+
+
+def _of_crop(path: Path, rows: pd.DataFrame) -> tuple[pd.DataFrame, dict[str, int]]:
     """Which cells the positions of a published crop belong to.
 
     A row of the crop (.csv) holds the numbers of its row in the .mat file, of which `rows` are all, and a station's

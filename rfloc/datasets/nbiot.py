@@ -2,7 +2,7 @@
 
 The file holds cell arrays with a row a location: latitude, longitude, and a matrix with a row a cell that was detected
 there. `dataSet` is what was measured; Rome's `dataSet_interp` has the same rows, their gaps filled from neighbouring
-locations. Where the cells stand it does not say (see :mod:`.cells`).
+locations. Rome's does not say where the cells stand, Oslo's has estimates (see :mod:`.cells`).
 """
 
 from __future__ import annotations
@@ -23,7 +23,8 @@ COLUMNS = ["npci", "enodeb", "rssi", "nsinr", "nrsrp", "nrsrq", "toa", "mnc", "c
 #: What tells cells apart, operators included.
 CELL = ["mnc", "enodeb", "npci"]
 
-MEASURED, INTERPOLATED = "dataSet", "dataSet_interp"
+#: Variables of the file: levels, levels with gaps filled, eNodeB and where the authors estimate that it stands.
+MEASURED, INTERPOLATED, PLACES = "dataSet", "dataSet_interp", "eNodeB_best_pos_estimates"
 
 
 def read_mat(path: Path, *, interpolated: bool = False) -> Rows:
@@ -70,7 +71,7 @@ def read_mat(path: Path, *, interpolated: bool = False) -> Rows:
 
 def _table(path: Path, name: str) -> tuple[pd.DataFrame, int]:
     """All rows of one cell array, and the number of its locations."""
-    cells = _load(path, name)
+    cells = variable(path, name)
     try:
         positions = np.array([[np.asarray(row[k], float).item() for k in (0, 1)] for row in cells])
         levels = [np.asarray(row[2], float) for row in cells]
@@ -86,8 +87,8 @@ def _table(path: Path, name: str) -> tuple[pd.DataFrame, int]:
     return rows, len(cells)
 
 
-def _load(path: Path, name: str) -> np.ndarray:
-    """One variable of a .mat file."""
+def variable(path: Path, name: str) -> np.ndarray:
+    """One variable of a .mat file (raises DataError if the file is damaged or does not hold it)."""
     from scipy.io import loadmat, whosmat
     from scipy.io.matlab import MatReadError
 
@@ -98,6 +99,7 @@ def _load(path: Path, name: str) -> np.ndarray:
         mend = "fetch it again (`rfloc fetch`, where a manifest names it); one of version 7.3 save in MATLAB with -v7"
         raise DataError(f"{path.name} is damaged or no .mat file of versions 5 to 7", repr(error), mend) from None
     if cells is None:
-        mend = "check which file campaign.mat names" if name == MEASURED else "set campaign.interpolated to false"
+        mend = "check which file campaign.mat or campaign.published names"
+        mend = "set campaign.interpolated to false" if name == INTERPOLATED else mend
         raise DataError(f"{path.name} holds no {name}", f"it holds {', '.join(held) or 'nothing'}", mend)
     return cells

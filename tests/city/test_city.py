@@ -9,7 +9,7 @@ from shapely import Polygon
 
 from rfloc.city import build_city, open_city
 from rfloc.config import CityParams, check
-from rfloc.errors import DataError
+from rfloc.errors import ConfigError, DataError
 from rfloc.simulation.scene import load_scene
 from tests import toy
 from tests.toy import city_params
@@ -53,6 +53,19 @@ def test_building_twice_gives_the_same_bytes(toy_city, tmp_path, project_root):
     again = build_city("toy", toy_city.params, project_root / "data", tmp_path / "toy")
     for name in ("scene.xml", "city.json", "meshes/buildings.ply", "meshes/ground.ply"):
         assert (again.folder / name).read_bytes() == (toy_city.folder / name).read_bytes(), name
+
+
+def test_a_city_without_a_map_is_open_ground_of_its_box(tmp_path):
+    params = CityParams(name="Plain", source="none", box=[59.90, 59.902, 10.71, 10.714], margin=50.0)
+    city = build_city("plain", params, tmp_path, tmp_path / "plain")
+    assert city.outdoor.all() and not city.road.any() and city.facts["warnings"] == ["it has no map"]
+    size = np.subtract(city.bounds[2:], city.bounds[:2])
+    assert np.subtract(city.grid.bounds[2:], city.grid.bounds[:2]) == pytest.approx(size + 100.0, abs=2.0)
+    assert load_scene(city, CARRIER, 0.4).objects.keys() == {"ground"}
+    with pytest.raises(DataError, match="no street"):
+        city.street_points(1, np.random.default_rng(0))
+    with pytest.raises(ConfigError, match="needs box"):
+        check(CityParams, {"name": "Plain", "source": "none"})
 
 
 def test_a_missing_city_says_how_to_make_it(tmp_path):

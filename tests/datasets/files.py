@@ -9,6 +9,7 @@ from scipy.io import savemat
 
 from rfloc.city import City
 from rfloc.config import CityParams
+from rfloc.datasets.nbiot import PLACES
 from rfloc.frames import Grid, LocalFrame
 
 FRAME = LocalFrame(41.8695, 12.4615)
@@ -56,12 +57,12 @@ def interpolate(levels: list[np.ndarray]) -> list[np.ndarray]:
     return [np.where(np.isnan(level), filled, level) for level in levels]
 
 
-def write_mat(root: Path, n: int = 8, *, interpolated: bool = True) -> Path:
-    """`root` with a .mat file of the form of Rome's, or (not interpolated) of Oslo's."""
+def write_mat(root: Path, n: int = 8, *, interpolated: bool = True, places: list[list[float]] | None = None) -> Path:
+    """`root` with a .mat file of the form of Rome's, or (not interpolated) of Oslo's, with or without `places`."""
     (root / "rome").mkdir(parents=True, exist_ok=True)
-    places, levels = matrices(n)
-    held = {"dataSet": cell_array(places, levels)}
-    savemat(root / MAT, held | ({"dataSet_interp": cell_array(places, interpolate(levels))} if interpolated else {}))
+    ues, levels = matrices(n)
+    held = {"dataSet": cell_array(ues, levels)} | ({} if places is None else {PLACES: np.array(places)})
+    savemat(root / MAT, held | ({"dataSet_interp": cell_array(ues, interpolate(levels))} if interpolated else {}))
     return root
 
 

@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 
 from rfloc.datasets.cells import published_positions, read_cell_table
-from rfloc.datasets.nbiot import read_mat
+from rfloc.datasets.nbiot import CELL, read_mat
 from rfloc.errors import DataError
 from tests.datasets.files import CELLS, CROP, MAT, cell_table, write_crop, write_mat
 
@@ -84,3 +84,25 @@ def test_equal_numbers_tell_the_cell_of_a_position(tmp_path: Path) -> None:
     twins = pd.concat([rows, rows.iloc[:1].assign(npci=99)])  # two cells with the very same levels at one UE
     with pytest.raises(DataError, match=r"1 rows of the crop have more than one"):
         published_positions(tmp_path / CROP, twins)
+
+
+def test_all_cells_of_an_enodeb_stand_where_its_table_says(tmp_path: Path) -> None:
+    listed = [[300064, 41.87, 12.46], [300065, 41.88, 12.47], [300066, np.nan, np.nan]]
+    path = write_mat(tmp_path, places=listed) / MAT
+    rows = read_mat(path).table
+    cells, report = published_positions(path, rows)
+    heard = rows.loc[rows["enodeb"] == 300064, CELL].drop_duplicates()
+    assert len(heard.merge(cells[(cells["bs_lat"] == 41.87) & (cells["bs_lon"] == 12.46)], on=CELL)) == len(cells) == 3
+    assert set(cells["bs_position_source"]) == {"published"} and cells["bs_position_error"].isna().all()
+    own = int((rows["enodeb"] == 300064).sum())
+    assert report == {"listed": 2, "enodebs_heard": 2, "enodebs": 1, "cells": 3, "rows_of_these_cells": own}
+    for spoilt, fault in (
+        ([[300064, 41.87]], "is no table of positions[\\s\\S]*id, latitude, longitude"),
+        ([*listed, [300064, 41.9, 12.46]], "lists eNodeB 300064 at two places"),
+        ([[300064, 12.46, 410.87]], "bs_lon of campaign.mat"),
+        ([[300064.5, 41.87, 12.46]], "enodeb of campaign.mat[\\s\\S]*whole"),
+    ):
+        with pytest.raises(DataError, match=fault):
+            published_positions(write_mat(tmp_path, places=spoilt) / MAT, rows)
+    with pytest.raises(DataError, match=r"holds no eNodeB_best_pos_estimates(?s:.*)campaign\.published"):
+        published_positions(write_mat(tmp_path) / MAT, rows)

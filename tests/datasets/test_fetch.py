@@ -105,7 +105,7 @@ def test_the_projects_manifest_agrees_with_the_files(project_root: Path, rome_da
         check_files("rome", tmp_path, used, project_root)
     with pytest.raises(ConfigError, match="has no file rome/other"):
         check_files("rome", rome_data, ["rome/other"], project_root)
-    with pytest.raises(ConfigError, match=r"'oslo'.*\n.*knows rome\n.*manifest to null"):
-        read_manifest("oslo", project_root)
+    with pytest.raises(ConfigError, match=r"'bergen'.*\n.*knows oslo, rome\n.*manifest to null"):
+        read_manifest("bergen", project_root)
     assert set(fetch("rome", rome_data, tmp_path, rome).values()) == {"copied"}
     assert all((tmp_path / "rome" / f["name"]).stat().st_size == f["bytes"] for f in rome["files"])

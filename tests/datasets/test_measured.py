@@ -11,9 +11,10 @@ import yaml
 from scipy.io import savemat
 
 from rfloc import config
-from rfloc.city import City
+from rfloc.city import City, build_city
 from rfloc.cli import compose
 from rfloc.config import CampaignParams, CityParams, RadioParams
+from rfloc.crops import evaluation_crops
 from rfloc.datasets.measured import read_campaign
 from rfloc.datasets.positions import estimate_positions
 from rfloc.errors import ConfigError, DataError
@@ -75,6 +76,39 @@ def test_cells_without_position_stay_where_all_are_wanted(root: Path) -> None:
     assert marked["interpolated"].sum("ue").values.tolist() == [0, 0, 0, 0, 8]
     assert (report["links"], report["links_interpolated"]) == (40, 8)
     assert marked.sel(bs=slice(0, 4)).drop_vars("interpolated")["nrsrp"].equals(links["nrsrp"])
+
+
+def test_what_is_stated_of_positions_can_be_left_to_training(root: Path) -> None:
+    links, report = read(root, nbiot(positions="training"))
+    assert report["position_sources"] == {"unknown": 4} and links["bs_x"].isnull().all()
+    assert np.array_equal(links["nrsrp"], read(root, nbiot(positions="all"))[0]["nrsrp"])
+
+
+def test_oslo_is_an_ordinary_campaign_with_the_positions_of_its_own_file(
+    oslo_data: Path, project_root: Path, tmp_path: Path
+) -> None:
+    mat = "oslo/Oslo_NBIoT_data.mat"
+    radio = config.read(compose(project_root, ["scale=rome"], tmp_path / "params.yaml")).radio
+    params, split = nbiot(mat=mat, published=mat, manifest="oslo"), "conf/splits/oslo_paper.yaml"
+    where = yaml.safe_load((project_root / "conf/city/oslo_unmapped.yaml").read_text())
+    oslo = build_city("oslo", config.check(CityParams, where), oslo_data, tmp_path / "oslo")
+    links, report = read_campaign(params, radio, oslo_data, project_root, oslo)
+    rejected = report["rejected"]
+    assert report["rows"] == 59_740 and report["rows"] - rejected["eNodeB not decoded"] == 58_684
+    assert report["published"] == {
+        "listed": 252, "enodebs_heard": 140, "enodebs": 137, "cells": 247, "rows_of_these_cells": 58_387,
+    }  # fmt: skip
+    assert links.sizes["ue"] == 5_266 and links.sizes["bs"] == 247 - 5  # beyond the raster
+    boxes = {k: v for k, v in yaml.safe_load((project_root / split).read_text()).items() if k != "defaults"}
+    divided = make_split(links, config.SplitParams(**boxes), 7)
+    assert [(divided["role"] == role).sum() for role in ("unknown", "val")] == [185, 334]
+    crops = config.CropParams(size=600.0, per_ue=3)
+    assert evaluation_crops(links, divided, crops, ("unknown",), seed=7).attrs["unknown_dropped"] == 185 - 172
+    enodebs = [name.split("-")[1] for name in links["bs_id"].values]
+    _, first, of = np.unique(enodebs, return_index=True, return_inverse=True)
+    heard = np.stack([links["heard"].values[:, of == k].any(axis=1) for k in range(len(first))], axis=1)
+    sites = links.isel(bs=first).assign(heard=(("ue", "bs"), heard))  # an eNodeB counts once, whatever its cells
+    assert evaluation_crops(sites, divided, crops, ("unknown",), seed=7).attrs["unknown_dropped"] == 185 - 169
 
 
 def test_outside_the_city_is_a_reason(root: Path) -> None:
