@@ -4,4 +4,4 @@ from rfloc.evaluation.bootstrap import block_interval, paired_difference
 from rfloc.evaluation.errors import UEErrors, distances, ue_errors
 from rfloc.evaluation.plateau import Learned, learned
 from rfloc.evaluation.score import evaluate
-from rfloc.evaluation.tables import METHODS, as_frame, as_json, headline, metres, table1
+from rfloc.evaluation.tables import METHODS, Row, as_frame, as_json, error_records, headline, metres, table1

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
-from functools import cache
-from importlib.resources import files
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
@@ -17,6 +14,7 @@ from rfloc.config import EvaluationParams
 from rfloc.errors import DataError
 from rfloc.evaluation.bootstrap import block_interval, paired_difference
 from rfloc.evaluation.errors import per_ue, ue_errors
+from rfloc.evaluation.paper import printed
 
 STREETS = ("known", "unknown")
 Split = Literal["fixed", "folds"]
@@ -136,12 +134,6 @@ class Row:
         return found
 
 
-@cache
-def paper_table1() -> dict[str, Any]:
-    """Table 1 of the paper as printed, with its source: `rows` in the paper's order, errors in metres."""
-    return json.loads(files("rfloc.evaluation").joinpath("paper_table1.json").read_text())
-
-
 def score(predictions: xr.Dataset, centre: xr.Dataset, street: str, params: EvaluationParams, seed: int) -> Score:
     """Errors of a method on one kind of street, its gain over the centre on the same crops (else DataError)."""
     for name in ("ue", "crop_x", "crop_y"):
@@ -169,22 +161,22 @@ def table1(
     """Rows of Table 1, of predictions by key, all on the same crops; one of them is the crop centre (else DataError).
 
     `labels` names experiments by key; one whose predictions say that it has not left the plateau says so in its label.
-    `paper` puts the paper's numbers beside: they are of its home city alone. A kind of street of which no crop is has
+    `paper` puts the paper's numbers for that city beside, whose home is Rome. A kind of street of which no crop is has
     no score.
     """
     if REFERENCE not in predictions:
         raise DataError(f"Table 1 has no row {REFERENCE!r}", "every row is compared with guessing the crop's centre")
-    printed = {row["key"]: row for row in paper_table1()["rows"] if row["model"] in (None, "MapRadioFormer+")}
     centre, rows = predictions[REFERENCE], []
+    city = centre.attrs["city"]
     asked = [street for street in STREETS if street in centre["role"].values]
     for key, found in predictions.items():
         method = METHODS.get(key, Method(key, "black", "-", "o"))
-        known, unknown = (printed.get(key, {}).get(street) if paper else None for street in STREETS)
+        known, unknown = (printed(key, city, street) if paper else None for street in STREETS)
         scores = {street: score(found, centre, street, params, seed) for street in asked}
         label, left = (labels or {}).get(key, method.label), found.attrs.get("left_plateau")
         label += PLATEAU if left is False else ""
         row = Row(key=key, label=label, oracle=method.oracle, left_plateau=left, **scores)  # type: ignore[arg-type]
-        context = {"city": centre.attrs["city"], "split": split, "positions": positions}
+        context = {"city": city, "split": split, "positions": positions}
         rows.append(replace(row, **context, paper_known=known, paper_unknown=unknown))
     return rows
 
@@ -236,3 +228,27 @@ def headline(
         for name, key in {"centre": REFERENCE, "trivial": trivial}.items():
             found[f"{name}_{street}_mean"] = by_key[key].on(street).mean
     return found
+
+
+def error_records(rows: Sequence[Row], trivial: Mapping[str, str], models: Mapping[str, str]) -> list[dict[str, Any]]:
+    """One flat record a row and kind of street: its score beside the centre and the best trivial row on the same crops.
+
+    `trivial` has the key of that row by city, as validation chose it; rows of one city, split and source of positions
+    are of the same crops. `models` names the network of each experiment, which is then the localizer.
+    """
+    held = {(row.key, row.city, row.split, row.positions): row for row in rows}
+    records = []
+    for row, street in ((row, street) for row in rows for street in STREETS if getattr(row, street)):
+        found, beside = asdict(row.on(street)), dict[str, Any]()
+        for name, key in {"centre": REFERENCE, "trivial": trivial.get(row.city)}.items():
+            other = held.get((key or "", row.city, row.split, row.positions))
+            beside[name] = None if other is None else {"key": key, "mean": other.on(street).mean}
+        records.append(
+            {
+                "localizer": models.get(row.key, row.key), "experiment": row.key if row.key in models else None,
+                **{name: getattr(row, name) for name in ("label", "city", "split", "positions", "seeds", "oracle")},
+                "street": street, "n_ue": found.pop("n"), "n_crops": found.pop("crops"), **found, **beside,
+                "left_plateau": row.left_plateau, "paper": getattr(row, f"paper_{street}"),
+            }
+        )  # fmt: skip
+    return records

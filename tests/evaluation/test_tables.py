@@ -5,7 +5,17 @@ import pytest
 
 from rfloc.config import EvaluationParams
 from rfloc.errors import DataError
-from rfloc.evaluation.tables import METHODS, Row, as_frame, as_json, headline, metres, paper_table1, score, table1
+from rfloc.evaluation.tables import (
+    METHODS,
+    Row,
+    as_frame,
+    as_json,
+    error_records,
+    headline,
+    metres,
+    score,
+    table1,
+)
 from tests.handmade import predictions
 
 PARAMS = EvaluationParams(bootstrap=50, block=100.0)
@@ -102,15 +112,15 @@ def test_without_the_centre_there_is_no_table():
         table1({}, PARAMS, seed=1)
 
 
-def test_paper_table_1():
-    table = paper_table1()
-    rows = {(r["model"], r["key"]): r for r in table["rows"]}
-    assert len(rows) == len(table["rows"]) == 16
-    assert all(row["key"] in METHODS for row in table["rows"])
-    assert rows[None, "knn"]["unknown"] == 2904.6
-    best = min((r for r in rows.values() if r["unknown"]), key=lambda r: r["unknown"])
-    assert (best["model"], best["key"], best["unknown"]) == ("MapRadioFormer+", "Bp", 158.9)
-    # "from 323 m to 162 m, a 50 % improvement" (abstract)
-    ratio = rows["MapRadioFormer+", "C_A"]["unknown"] / rows["MapRadioFormer+", "A"]["unknown"]
-    assert ratio == pytest.approx(0.5, abs=0.01)
-    assert all(r["ues"] is None or r["samples"] > r["ues"] for r in table["rows"])
+def test_records_stand_beside_the_centre_and_the_best_trivial_row_of_their_own_crops(found):
+    fixed = table1(found | {"centroid": found["A"]}, PARAMS, seed=1)
+    folds = table1({key: found[key] for key in ("centre", "A")}, PARAMS, seed=1, split="folds")
+    records = error_records([*fixed, *folds], {"home": "centroid"}, {"A": "map_radioformer"})
+    assert len(records) == 2 * 6
+    mine = [r for r in records if r["experiment"] == "A" and r["street"] == "unknown"]
+    assert [(r["localizer"], r["split"]) for r in mine] == [("map_radioformer", s) for s in ("fixed", "folds")]
+    assert mine[0]["centre"] == {"key": "centre", "mean": pytest.approx(50.0)}
+    assert mine[0]["trivial"] == {"key": "centroid", "mean": pytest.approx(10.0)} and mine[1]["trivial"] is None
+    assert (mine[0]["n_ue"], mine[0]["n_crops"], mine[0]["paper"]) == (24, 24, 322.7)
+    wanted = {"mean", "lo", "hi", "rmse", "median", "p67", "p90", "p95", "gain", "gain_lo", "gain_hi", "seeds", "city"}
+    assert wanted <= mine[0].keys()

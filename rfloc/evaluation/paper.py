@@ -1,0 +1,37 @@
+"""What the paper printed: every number of its Tables 1 to 4, by the row of ours that answers the same question."""
+
+from __future__ import annotations
+
+import json
+from functools import cache
+from importlib.resources import files
+from typing import Any, NamedTuple
+
+
+class Cell(NamedTuple):
+    """A printed error [m]."""
+
+    table: str
+    row: str
+    column: str
+    key: str  #: of our row
+    city: str  #: home or oslo
+    street: str | None  #: kind of street; None: the table does not say
+    error: float
+
+
+@cache
+def paper() -> dict[str, Any]:
+    """Tables as printed: `captions` by table, sizes of `training` sets, `hours` of Appendix F, `cells`."""
+    return json.loads(files("rfloc.evaluation").joinpath("paper_tables.json").read_text())
+
+
+@cache
+def printed_cells() -> tuple[Cell, ...]:
+    """All cells in the paper's order."""
+    return tuple(Cell(**cell) for cell in paper()["cells"])
+
+
+def printed(key: str, city: str, street: str) -> float | None:
+    """The error that the paper prints for a row on one kind of street [m]; None where it prints none."""
+    return next((c.error for c in printed_cells() if (c.key, c.city, c.street) == (key, city, street)), None)
