@@ -85,7 +85,9 @@ SCHEMAS: dict[str, Schema] = {
     "split": Schema(_variables("ue", "role (UOT)") | _UE, ("seed",)),
     "crops": Schema(_CROP, ("crop_size", "city")),
     "predictions": Schema(
-        _variables("sample", "x_hat [m], y_hat [m], area90?, inside90? (b)") | _CROP,
+        _variables("sample", "x_hat [m], y_hat [m], nll? [nat], nll_raw? [nat], energy? [m]")
+        | _variables("sample", "credibility?, credibility_raw?, area90?, temper?")
+        | _CROP,
         ("localizer", "crop_size", "city"),
     ),
 }

@@ -1,4 +1,4 @@
-"""From a posterior over the crop grid to a point and a region.
+"""From a posterior over the crop grid to a point.
 
 The point minimises the expected Euclidean error that tables report; the paper decodes the most probable cell.
 """
@@ -38,18 +38,3 @@ def geometric_median(posterior: NDArray[np.floating], size: ArrayLike) -> Floats
         estimate[moving] = moved
         moving = moving[np.linalg.norm(moved - now, axis=1) * scale[moving] > TOLERANCE]
     return scale[:, None] * estimate
-
-
-def hpd(
-    posterior: NDArray[np.floating], target: NDArray[np.integer], level: float = 0.9
-) -> tuple[Floats, NDArray[np.bool_]]:
-    """Highest-density region of each crop: the fewest cells that hold at least `level` of the probability.
-
-    Returns its share of the crop's area and whether it holds the cell with flat index `target`, (B,) each.
-    """
-    flat = posterior.reshape(len(posterior), -1).astype(float)
-    order = np.argsort(-flat, axis=1, kind="stable")
-    before = np.pad(np.cumsum(np.take_along_axis(flat, order, axis=1), axis=1)[:, :-1], ((0, 0), (1, 0)))
-    count = (before < level - 1e-12).sum(axis=1)
-    rank = (order == np.asarray(target)[:, None]).argmax(axis=1)
-    return count / flat.shape[1], rank < count

@@ -15,6 +15,9 @@ Floats = NDArray[np.float64]
 #: Quantiles of the UEs' mean errors that tables name.
 QUANTILES = {"median": 0.5, "p67": 0.67, "p90": 0.9, "p95": 0.95}
 
+#: Distances [m] within which tables say how many UEs are found, as `within_10`.
+WITHIN = (5, 10, 20, 50, 100)
+
 
 @dataclass(frozen=True)
 class UEErrors:
@@ -39,11 +42,12 @@ class UEErrors:
         return float(weight @ self.error / weight.sum())
 
     def statistics(self) -> dict[str, float]:
-        """Mean, root mean square and :data:`QUANTILES` of the errors [m], by the name used in tables."""
+        """Mean, root mean square, :data:`QUANTILES` of the errors [m], shares :data:`WITHIN`, by name in tables."""
         n, ones = len(self), np.ones(len(self))
         at, ordered = (np.arange(n) + 0.5) / n, np.sort(self.error)
         quantiles = {name: float(np.interp(share, at, ordered)) for name, share in QUANTILES.items()}
-        return {"mean": self.mean(ones), "rmse": float(np.sqrt(ones @ self.square / n))} | quantiles
+        shares = {f"within_{limit}": float((self.error <= limit).mean()) for limit in WITHIN}
+        return {"mean": self.mean(ones), "rmse": float(np.sqrt(ones @ self.square / n))} | quantiles | shares
 
 
 def distances(predictions: xr.Dataset) -> Floats:

@@ -15,6 +15,7 @@ from rfloc.errors import DataError
 from rfloc.evaluation.bootstrap import block_interval, paired_difference
 from rfloc.evaluation.errors import per_ue, ue_errors
 from rfloc.evaluation.paper import printed
+from rfloc.evaluation.uncertainty import certainties
 
 STREETS = ("known", "unknown")
 Split = Literal["fixed", "folds"]
@@ -96,8 +97,19 @@ class Score:
     gain: float  #: mean error of the crop centre minus that of the method, paired
     gain_lo: float | None
     gain_hi: float | None
-    inside90: float | None = None  #: share of crops whose 90 % region holds the UE
-    area90: float | None = None  #: that region's share of the crop
+    within_5: float | None = None  #: share of UEs with at most so many metres of error
+    within_10: float | None = None
+    within_20: float | None = None
+    within_50: float | None = None
+    within_100: float | None = None
+    nll: float | None = None  #: negative log density at the UE, of the tempered posterior [nat, per m^2]
+    energy: float | None = None  #: energy score of it [m]
+    inside50: float | None = None  #: share of crops whose 50 % region holds the UE
+    inside90: float | None = None
+    area90: float | None = None  #: share of the crop in the 90 % region
+    radius90: float | None = None  #: of a disc as large [m]
+    inside90_raw: float | None = None  #: of the posterior as it was answered
+    temper: float | None = None  #: the power that validation crops chose
 
     @property
     def text(self) -> str:
@@ -146,10 +158,10 @@ def score(predictions: xr.Dataset, centre: xr.Dataset, street: str, params: Eval
     gain, interval = paired_difference(ue_errors(centre, street), errors, params, seed)
     gain_low, gain_high = interval or (None, None)
     mine = predictions.isel(sample=predictions["role"].values.astype(str) == street)
-    shares = {n: float(per_ue(mine, mine[n].values.astype(float)).mean()) for n in ("inside90", "area90") if n in mine}
+    sure = {name: float(per_ue(mine, values).mean()) for name, values in certainties(mine).items()}
     return Score(
         n=len(errors), crops=int(errors.crops.sum()), lo=low, hi=high,
-        gain=gain, gain_lo=gain_low, gain_hi=gain_high, **errors.statistics(), **shares,
+        gain=gain, gain_lo=gain_low, gain_hi=gain_high, **errors.statistics(), **sure,
     )  # fmt: skip
 
 

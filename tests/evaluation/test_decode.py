@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 from scipy.optimize import minimize
 
 from rfloc.crops import cell_centres
-from rfloc.evaluation.decode import geometric_median, hpd
+from rfloc.evaluation.decode import geometric_median
 
 
 def _random(seed, b=3, g=14, sharp=3.0):
@@ -38,13 +38,3 @@ def test_geometric_median_minimises_the_expected_distance(seed):
         mean = [(p[b] * x).sum(), (p[b] * y).sum()]
         best = minimize(expected, mean, args=(b,), method="Nelder-Mead", options={"xatol": 1e-3}).fun
         assert expected(found, b) <= best + 0.3  # cells of 40 m; about 0.2 %
-
-
-def test_hpd_of_a_known_distribution():
-    p = np.zeros((1, 2, 2))
-    p[0] = [[0.5, 0.3], [0.15, 0.05]]
-    for target, want in ((0, True), (1, True), (2, True), (3, False)):
-        area, inside = hpd(p, [target], 0.9)
-        assert area[0] == 0.75 and inside[0] == want
-    assert hpd(p, [1], 0.8)[0][0] == 0.5  # exactly reached counts as reached
-    assert hpd(np.full((1, 10, 10), 0.01), [0], 0.9)[0][0] == pytest.approx(0.9)

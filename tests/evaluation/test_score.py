@@ -41,7 +41,8 @@ def test_the_oracle_errs_by_less_than_a_cell(setting):
     found = evaluate(Oracle(params.output), batcher, crops, batch_size=7)
     off = np.stack([found.x_hat - found.x, found.y_hat - found.y])
     assert np.abs(off).max() <= 10.001  # half a cell of 20 m
-    assert found.inside90.all() and np.allclose(found.area90, 1 / params.output**2)
+    assert np.allclose(found.area90, 0.9 / params.output**2) and (found.temper == 1).all()
+    assert (found.credibility < 0.9).mean() == pytest.approx(0.9, abs=0.06)  # of its cell, what lies west of the UE
 
 
 def test_batches_do_not_matter(setting, tmp_path):

@@ -1,0 +1,116 @@
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from rfloc.crops import cell_centres, cell_index
+from rfloc.evaluation.uncertainty import LAPSE, credibility, energy, fit_power, nll, region, to_power
+
+SIZE, G = 560.0, 28
+
+
+def gaussian(sd, at=(0.0, 0.0), cells=112, size=SIZE):
+    x, y = cell_centres(size, cells)
+    p = np.exp(-((x - at[0]) ** 2 + (y - at[1]) ** 2) / (2 * sd**2))
+    return (p / p.sum())[None]
+
+
+def uniform(cells=G):
+    return np.full((1, cells, cells), 1 / cells**2)
+
+
+def certain(row, col, cells=G):
+    p = np.zeros((1, cells, cells))
+    p[0, row, col] = 1
+    return p
+
+
+def drawn(p, n, rng):
+    """Places of n UEs drawn from a posterior whose density is constant within a cell, and their cells."""
+    cells = p.shape[-1]
+    target = rng.choice(cells**2, n, p=p.ravel())
+    x, y = (values.ravel()[target] for values in cell_centres(SIZE, cells))
+    at = np.stack([x, y], axis=1) + rng.uniform(-0.5, 0.5, (n, 2)) * SIZE / cells
+    return at, target
+
+
+@pytest.mark.parametrize("cells", [7, 28])
+def test_a_uniform_posterior_scores_as_its_closed_forms(cells):
+    p, at = uniform(cells), np.zeros((1, 2))
+    target = cell_index(at, SIZE, cells)
+    assert nll(p, target, SIZE)[0] == pytest.approx(np.log(SIZE**2))
+    assert region(p, 0.9)[0] == pytest.approx(0.9)
+    mean = SIZE * (np.sqrt(2) + np.arcsinh(1)) / 6  # E|X| in a square
+    apart = SIZE * (2 + np.sqrt(2) + 5 * np.arcsinh(1)) / 15  # E|X - X'|, 0.5214 of the edge
+    assert energy(p, at, SIZE)[0] == pytest.approx(mean - apart / 2, rel=3 / cells**2)
+
+
+def test_a_gaussian_scores_as_its_closed_forms():
+    sd = 60.0
+    p, at = gaussian(sd), np.array([[62.5, 2.5]])  # the middle of a cell
+    target, far = cell_index(at, SIZE, 112), (62.5**2 + 2.5**2) / (2 * sd**2)
+    density = (1 - LAPSE) * np.exp(-far) / (2 * np.pi * sd**2) + LAPSE / SIZE**2
+    assert nll(p, target, SIZE)[0] == pytest.approx(-np.log(density), abs=1e-4)
+    assert region(p, 0.9)[0] * SIZE**2 == pytest.approx(np.pi * sd**2 * 2 * np.log(10), rel=0.01)
+    assert credibility(p, target, at, SIZE)[0] == pytest.approx(1 - np.exp(-far), abs=0.01)
+    middle = energy(p, np.zeros((1, 2)), SIZE)[0]
+    assert middle == pytest.approx(sd * (np.sqrt(np.pi / 2) - np.sqrt(np.pi) / 2), rel=2e-3)
+
+
+def test_a_certain_cell_costs_its_error_and_what_ruling_out_costs():
+    p, at = certain(14, 20), np.array([[-90.0, 45.0]])
+    x, y = cell_centres(SIZE, G)
+    error = np.hypot(x[14, 20] + 90, y[14, 20] - 45)
+    assert energy(p, at, SIZE)[0] == pytest.approx(error)
+    assert nll(p, cell_index(at, SIZE, G), SIZE)[0] == pytest.approx(np.log(SIZE**2 / LAPSE))
+    assert credibility(p, cell_index(at, SIZE, G), at, SIZE)[0] == 1
+    assert region(p, 0.9)[0] == pytest.approx(0.9 / G**2)
+
+
+def test_energy_is_the_mean_over_pairs_of_cells():
+    rng = np.random.default_rng(0)
+    p = rng.dirichlet(np.ones(49), 3).reshape(3, 7, 7)
+    size, at = np.array([140.0, 280.0, 560.0]), rng.uniform(-60, 60, (3, 2))
+    x, y = (values.reshape(3, -1) for values in cell_centres(size, 7))
+    apart = np.hypot(x[:, :, None] - x[:, None], y[:, :, None] - y[:, None])
+    flat = p.reshape(3, -1)
+    want = (flat * np.hypot(x - at[:, :1], y - at[:, 1:])).sum(1) - np.einsum("bi,bj,bij->b", flat, flat, apart) / 2
+    np.testing.assert_allclose(energy(p, at, size), want)
+
+
+@settings(max_examples=15, deadline=None)
+@given(st.integers(0, 2**31), st.sampled_from([0.0, 0.5, 3.0]))
+def test_credibility_of_draws_from_the_posterior_itself_is_uniform(seed, sharp):
+    """Flat posteriors, whose cells are all alike, and sharp ones: regions hold what they say, to a share of a cell."""
+    rng = np.random.default_rng(seed)
+    p = np.exp(sharp * rng.normal(size=(1, 6, 6)))
+    p /= p.sum()
+    at, target = drawn(p, 4000, rng)
+    found = np.sort(credibility(np.repeat(p, 4000, axis=0), target, at, SIZE))
+    assert np.abs(found - (np.arange(4000) + 0.5) / 4000).max() < 2.2 / np.sqrt(4000)  # Kolmogorov, p = 1e-4
+
+
+def test_a_region_of_unequal_cells_is_cut_to_a_share_of_a_cell():
+    p = np.array([[[0.5, 0.3], [0.15, 0.05]]])
+    assert region(p, 0.9)[0] == pytest.approx((2 + 0.1 / 0.15) / 4)
+    assert region(p, 0.8)[0] == pytest.approx(0.5)
+    at = np.array([[-SIZE / 4, -SIZE / 4]])  # the middle of the third cell
+    assert credibility(p, [2], at, SIZE)[0] == pytest.approx(0.8 + 0.15 / 2)
+
+
+@pytest.mark.parametrize("power", [0.3, 1.0, 2.0])
+def test_the_power_undoes_what_made_posteriors_too_sure(power):
+    """Answers whose log density is off by a factor are mended by its inverse, given crops enough."""
+    rng = np.random.default_rng(1)
+    honest = np.exp(1.5 * rng.normal(size=(1500, 12, 12)))
+    honest /= honest.sum(axis=(1, 2), keepdims=True)
+    target = (honest.reshape(1500, -1).cumsum(axis=1) > rng.random((1500, 1))).argmax(axis=1)
+    answered = to_power(honest, 1 / power)
+    assert fit_power(answered, target, 1500) == pytest.approx(power, rel=0.12)
+    few = fit_power(answered, target, 1)
+    assert abs(np.log(few)) <= abs(np.log(power)) + 0.05  # one block of streets alone moves it less
+
+
+def test_ruled_out_stays_ruled_out():
+    p = to_power(np.array([[[0.9, 0.1], [0.0, 0.0]]]), 0.5)
+    np.testing.assert_allclose(p, [[[0.75, 0.25], [0, 0]]])
