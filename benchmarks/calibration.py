@@ -1,7 +1,7 @@
 """Calibration on stations whose poses only the judge knows, and a race with the paper's search, in cities that differ.
 
-`python -m benchmarks.calibration` writes results/benchmarks/calibration.json in about an hour; `--quick` asks the same
-at smaller sizes, `--cities` of others, as conf/city or Sionna names them. Every campaign is simulated with 6 dB of
+`python -m benchmarks.calibration` writes results/benchmarks/calibration.json in about 45 minutes; `--quick` asks the
+same at smaller sizes, `--cities` of others, as conf/city or Sionna names them. Every campaign is simulated with 6 dB of
 shadowing over 40 m, positions off by 12 m an axis and azimuths by 25 degrees; then with azimuths not stated, and all
 with several front-to-back ratios. Azimuths are judged at the table's place, positions where masts are moved, and
 masts whose tables state them exactly must stay. In the race blocks of UEs are held out: until when does ours rank
@@ -18,7 +18,7 @@ import re
 import sys
 import tempfile
 import time
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -61,14 +61,14 @@ Floats = NDArray[np.float64]
 #: What is to be reached: at least, or within.
 GOALS: dict[str, tuple[float, float]] = {
     "time_ratio": (10.0, np.inf), "azimuth_gain_deg": (-2.0, np.inf), "sharp_azimuth_deg": (0.0, 10.0),
-    "coverage_90": (0.85, 0.95), "coverage_50": (0.45, 0.6), "position_gain_m": (0.0, np.inf),
-    "exact_moved_m": (0.0, 3.0), "heldout_gain_at_equal_time": (1e-9, np.inf),
+    "sharp_azimuth_worst_deg": (0.0, 10.0), "coverage_90": (0.85, 0.95), "coverage_50": (0.45, 0.6),
+    "position_gain_m": (0.0, np.inf), "exact_moved_m": (0.0, 3.0), "heldout_gain_at_equal_time": (1e-9, np.inf),
 }  # fmt: skip
 #: Where Sionna's other scene lies, nominally; nothing depends on it.
 SCENES = {"etoile": [48.8738, 2.2950]}
 FRONT_TO_BACK = (30.0, 12.0, 6.0)
-#: An azimuth is told where its posterior is sharper than this [deg].
-SHARP = 15.0
+#: An azimuth is told where its posterior is sharper than this [deg]; a campaign's are judged apart from so many on.
+SHARP, TOLD = 15.0, 5
 HELD_OUT = section(SplitParams, known=0.0, val=0.0)
 
 
@@ -86,7 +86,7 @@ class Sizes:
 
 
 SIZES = {
-    "full": Sizes(17, 20, 2000, 5, 90, 12, 300_000),
+    "full": Sizes(23, 20, 1500, 3, 90, 12, 300_000),
     "quick": Sizes(17, 6, 800, 1, 30, 8, 100_000),
     "tiny": Sizes(3, 3, 200, 1, 11, 4, 4_000),
 }
@@ -141,6 +141,12 @@ def azimuths(world: World, front_to_back: float, stated: str) -> dict[str, Any]:
         "told": [pose.told for pose in poses], "seconds": seconds,
         "credibility": [credibility(f.weights, truth[b]) for b, f in facings],
     }  # fmt: skip
+
+
+def off_by(name: str, found: Stations, truth: Stations) -> dict[str, float]:
+    """How far one pose is off, in metres and in degrees."""
+    away, turn = np.hypot(found.x[0] - truth.x[0], found.y[0] - truth.y[0]), found.azimuth[0] - truth.azimuth[0]
+    return {f"{name}_m": float(away), f"{name}_deg": float(abs(wrap_degrees(turn)))}
 
 
 def positions(world: World) -> dict[str, Any]:
@@ -199,11 +205,12 @@ def races(world: World) -> list[dict[str, Any]]:
     start = time.perf_counter()
     levels = calibration.calibrate(links, split, plane, rays, world.params, cache=world.cache)
     seconds = (time.perf_counter() - start) / levels.nominal.n
-    moved = calibration.move(levels, links, rays, rays, world.params)
+    raced = replace(levels, facings={b: levels.facings[b] for b in sorted(levels.facings)[: world.sizes.raced]})
+    moved = calibration.move(raced, links, rays, rays, world.params)
     took = {int(b): search.seconds / len(search.members) for search in moved.searches for b in search.members}
     train, rows = levels.survey.ues, []
     placed, found, true = ranks(levels), ranks(moved), hidden.true_stations
-    for b in list(took)[: world.sizes.raced]:
+    for b in sorted(took):
         poses: list[Stations] = []
 
         def recorded(pose: Stations, poses: list[Stations] = poses) -> Floats:
@@ -221,8 +228,7 @@ def races(world: World) -> list[dict[str, Any]]:
             "paper_at_our_time": rank(poses[int(paper.spearman[:by_then].argmax())], b),
             "seconds": seconds, "seconds_moved": took[b], "seconds_paper": whole,
             "overhead_s": (whole - paper.tracing) / world.sizes.calls,
-            "paper_m": float(np.hypot(paper.pose.x[0] - true.x[b], paper.pose.y[0] - true.y[b])),
-            "paper_deg": float(abs(wrap_degrees(paper.pose.azimuth[0] - true.azimuth[b]))),
+            **off_by("paper", paper.pose, true.take([b])), **off_by("ours", moved.stations.take([b]), true.take([b])),
             "time_ratio": whole / there[0][1] if there else 0.0,
             "traces_ratio": world.sizes.calls / there[0][2] if there else 0.0,
         })  # fmt: skip
@@ -239,12 +245,17 @@ def summary(of: dict[str, dict[str, Any]]) -> tuple[dict[str, float], dict[str, 
         return float(np.nanmedian(values)) if np.isfinite(values).any() else float("nan")
 
     told: dict[str, dict[str, float]] = {}
-    gains, every = [], [row for city in of.values() for how, row in city["azimuths"].items() if "exactly" not in how]
+    gains, sharp, every = (
+        [],
+        [],
+        [row for city in of.values() for how, row in city["azimuths"].items() if "exactly" not in how],
+    )
     for key, city in of.items():
         for how, row in city["azimuths"].items():
             off, sd, cred = (np.array(row[name], float) for name in ("off_deg", "sd_deg", "credibility"))
             table = np.array(row["stated_deg"])
             gains += [middle(table) - middle(off)] if table.size else []
+            sharp += [middle(off[sd < SHARP])] if np.sum(sd < SHARP) >= TOLD else []
             row = {
                 "stated off by [°]": middle(table), "ours off by [°]": middle(off),
                 f"sharper than {SHARP:g}°": float(np.mean(sd < SHARP)), "these off by [°]": middle(off[sd < SHARP]),
@@ -259,7 +270,9 @@ def summary(of: dict[str, dict[str, Any]]) -> tuple[dict[str, float], dict[str, 
     low, high = np.quantile(redrawn, [0.025, 0.975])
     found = {
         "azimuth_gain_deg": float(min(gains)), "azimuth_stated_kept": float(np.mean(pooled("off_deg", exact) <= SHARP)),
-        "sharp_azimuth_deg": middle(off[sd < SHARP]), "azimuth_within_10deg": float(np.mean(off <= 10.0)),
+        "sharp_azimuth_deg": middle(off[sd < SHARP]),
+        "sharp_azimuth_worst_deg": max(sharp, default=middle(off[sd < SHARP])),
+        "azimuth_within_10deg": float(np.mean(off <= 10.0)),
         "coverage_90": float(np.mean(cred <= 0.9)), "coverage_50": float(np.mean(cred <= 0.5)),
         "position_within_15m": float(np.mean(pooled("off_m", moves) <= 15.0)),
         "position_gain_m": float(min(middle(pooled("stated_m", [m])) - middle(pooled("off_m", [m])) for m in moves)),
@@ -297,9 +310,16 @@ def summary(of: dict[str, dict[str, Any]]) -> tuple[dict[str, float], dict[str, 
         for key, city in of.items()
         if city["races"]
     }
+    units = {"m": "off by [m]", "deg": "off by [°]"}
+    poses = {
+        f"{key}, {title}": {units[u]: middle(pooled(f"{name}_{u}", city["races"])) for u in units}
+        for key, city in of.items()
+        for title, name in {"ours": "ours", "paper's search": "paper"}.items()
+        if city["races"]
+    }
     cost = {"levels, at its place": "seconds_levels", "moving": "seconds_moved", "paper's search": "seconds_paper"}
     return found, {
-        "azimuths": told, "positions": places, "held-out ρ with RSSI": race,
+        "azimuths": told, "positions": places, "held-out ρ with RSSI": race, "poses of stations that raced": poses,
         "median time a station [s]": {title: {"seconds": found[name]} for title, name in cost.items()},
     }  # fmt: skip
 

@@ -38,8 +38,15 @@ def test_shares_and_medians_are_of_what_they_name() -> None:
         return {"off_deg": off, "sd_deg": [sd] * len(off), "credibility": [0.4, 0.8, 0.95], "stated_deg": stated}
 
     race = {"levels": 0.5, "moved": 0.6, "paper": 0.55, "paper_at_our_time": 0.4, "truth": 0.7, "seconds": 1.0}
-    race |= {"seconds_moved": 4.0, "seconds_paper": 50.0, "overhead_s": 0.1, "paper_m": 30.0, "paper_deg": 90.0}
-    race |= {"time_ratio": 10.0, "traces_ratio": 7.0}
+    race |= {
+        "seconds_moved": 4.0,
+        "seconds_paper": 50.0,
+        "overhead_s": 0.1,
+        "paper_m": 30.0,
+        "paper_deg": 90.0,
+        "ours_m": 5.0,
+    }
+    race |= {"ours_deg": 3.0, "time_ratio": 10.0, "traces_ratio": 7.0}
     city = {
         "azimuths": {
             "30 dB, stated": azimuths([2.0, 4.0, 6.0], 5.0, [20.0, 10.0, 30.0]),
