@@ -120,8 +120,9 @@ def fingerprinting(
 ) -> dict[str, KNearest]:
     """The k-NN rows of every table, on fingerprints of the training UEs, over the city and in the crop's square.
 
-    `knn` and `knn_square` are as published, by RSSI (NRSRP where none was measured); `knn_plain` and `knn_square_plain`
-    are plain; `knn_square_4` compares all features that were measured, over the count of stations.
+    `knn` and `knn_square` are as published, by RSSI (NRSRP where none was measured), `knn_filled` but for the infill,
+    the weakest RSSI reported; `knn_plain` and `knn_square_plain` are plain; `knn_square_4` compares all features that
+    were measured, over the count of stations.
     """
     fingerprints = links.isel(ue=split["role"].values == "train")
     known = measured(fingerprints)
@@ -129,6 +130,7 @@ def fingerprinting(
     plain = {"features": ("nrsrp",), "per_station": False}
     options: dict[str, dict[str, Any]] = {
         "knn": published,
+        "knn_filled": published | {"fill_db": None},
         "knn_plain": plain,
         "knn_square": published | {"within": "square"},
         "knn_square_plain": plain | {"within": "square"},
