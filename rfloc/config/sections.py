@@ -288,7 +288,7 @@ class CropParams(Section):
 
 
 class ModelParams(Section):
-    """MapRadioFormer+ (paper section 6)."""
+    """MapRadioFormer+ (paper section 6) and MLP+UNet (appendix C)."""
 
     recipe: Literal["ours", "paper"]  #: ours: a pair score's logits are added; paper: the transformer alone
     backbone: Literal["small", "dinov2-small", "dinov2-base", "dinov2-large"]  #: image trunk
@@ -298,6 +298,7 @@ class ModelParams(Section):
     heads: Count  #: small: attention heads
     patch: Count  #: patch edge [px]
     mlp: list[int] = Field(min_length=1)  #: widths of the radio MLP
+    unet_divisor: Count  #: MLP+UNet: the published widths are divided by it
 
 
 class TrainingParams(Section):

@@ -70,6 +70,18 @@ METHODS = {
     "Bp_A": Method("B′ → A", "blue", "-", "o"),
     "C_A": Method("C → A", "green", "-", "o"),
     "C_Bp_A": Method("C → B′ → A", "black", "-", "o"),
+    "pair_C_Bp": Method("C → B′ zero-shot, pair score", "black", "-.", "D"),
+    "pair_Bp_A": Method("B′ → A, pair score", "blue", "-.", "d"),
+    "pair_C_A": Method("C → A, pair score", "green", "-.", "d"),
+    "pair_C_Bp_A": Method("C → B′ → A, pair score", "black", "-.", "d"),
+    "unet_A": Method("A, MLP+UNet", "purple", ":", "*"),
+    "unet_B": Method("B zero-shot, MLP+UNet", "sky", ":", "*"),
+    "unet_Bp": Method("B′ zero-shot, MLP+UNet", "blue", ":", "*"),
+    "unet_C": Method("C zero-shot, MLP+UNet", "green", ":", "*"),
+    "unet_C_Bp": Method("C → B′ zero-shot, MLP+UNet", "black", ":", "*"),
+    "unet_Bp_A": Method("B′ → A, MLP+UNet", "blue", ":", "X"),
+    "unet_C_A": Method("C → A, MLP+UNet", "green", ":", "X"),
+    "unet_C_Bp_A": Method("C → B′ → A, MLP+UNet", "black", ":", "X"),
 }
 
 

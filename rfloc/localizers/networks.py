@@ -17,11 +17,13 @@ from rfloc.config import CropParams, ModelParams
 from rfloc.crops import Batch
 from rfloc.errors import ConfigError, DataError
 from rfloc.localizers.map_radioformer import build_model
+from rfloc.localizers.mlp_unet import build_mlp_unet
 from rfloc.localizers.pair import PairScore
 
 #: Builders by name: model and crop parameters, and the folder of pretrained weights or None, to a network.
 NETWORKS: dict[str, Callable[[ModelParams, CropParams, Path | None], nn.Module]] = {
     "map_radioformer": build_model,
+    "mlp_unet": lambda model, crops, weights: build_mlp_unet(model, crops),
     "pair": lambda model, crops, weights: PairScore(crops.output),
 }
 

@@ -53,6 +53,11 @@ def unpatch(tokens: Tensor, channels: int) -> Tensor:
     return nn.functional.pixel_shuffle(tokens, math.isqrt(tokens.shape[1] // channels))
 
 
+def pool_logits(logits: Tensor, pool: int) -> Tensor:
+    """Logits (batch, n, n) of pixels as logits of cells of `pool` x `pool`: added up as probabilities (log-sum-exp)."""
+    return logits.unfold(1, pool, pool).unfold(2, pool, pool).flatten(3).logsumexp(-1) if pool > 1 else logits
+
+
 class Head(nn.Module):
     """Layers to logits: batch norm a layer, mean over layers, 1x1 projection, unpatching, 3x3 convolution (6.2).
 
@@ -80,8 +85,4 @@ class Head(nn.Module):
     def forward(self, layers: list[Tensor]) -> Tensor:
         """Patch features of every layer, each (batch, width, h, w), to logits (batch, output, output)."""
         mean = torch.stack([norm(layer) for norm, layer in zip(self.norms, layers, strict=True)]).mean(0)
-        logits = self.smooth(unpatch(self.project(mean), 3)).squeeze(1)
-        if self.pool > 1:
-            cells = logits.unfold(1, self.pool, self.pool).unfold(2, self.pool, self.pool)
-            logits = cells.flatten(3).logsumexp(-1)
-        return logits
+        return pool_logits(self.smooth(unpatch(self.project(mean), 3)).squeeze(1), self.pool)
