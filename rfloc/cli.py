@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import json
 import sys
 import tempfile
 from collections.abc import Callable, Sequence
@@ -59,11 +60,11 @@ def _parser() -> argparse.ArgumentParser:
     seeds.add_argument("experiments", nargs="*", metavar="experiment", help="keys in `experiments` (default: all)")
     seeds.add_argument("--seeds", type=int, default=5, help="how many, from the project's seed on (default: 5)")
     command("book", _book, "build the book from what the pipeline made")
-    command(
-        "verify",
-        lambda args: print(record.verify(config.project_root())),
-        "check that results/ is what the pipeline wrote",
+    verify = command("verify", _verify, "check that results/ is what the pipeline wrote, and what expected/ says")
+    verify.add_argument(
+        "--json", action="store_true", help="print every number beside the paper's and what is expected"
     )
+    verify.add_argument("--expect", action="store_true", help="write expected/<scale>.json from results/ as they are")
     return parser
 
 
@@ -138,3 +139,17 @@ def _book(args: argparse.Namespace) -> None:
     from rfloc.pipeline.book import build_book
 
     print(f"first page: {build_book(config.project_root()) / 'index.html'}")
+
+
+def _verify(args: argparse.Namespace) -> None:
+    from rfloc.pipeline import expected
+
+    root, params = _project()
+    if args.expect:
+        print(expected.expect(root, params.scale))
+        return
+    rows = expected.compared(root, params.scale)
+    if args.json:
+        print(json.dumps(rows, ensure_ascii=False))
+    said = [expected.require_expected(rows), record.verify(root)]
+    print("\n".join(said), file=sys.stderr if args.json else sys.stdout)

@@ -40,7 +40,9 @@ def test_every_number_stands_in_the_papers_table_in_its_order(text, table, head)
     assert said == held_values
 
 
-def test_sizes_and_hours_stand_in_the_text(text):
+def test_sizes_hours_and_what_the_text_alone_says_stand_in_the_text(text):
+    assert "({known}m on known and {unknown}m on unknown synthetic streets)".format(**paper()["synthetic"]) in text
+    assert "per-BS correlation by {}–{}".format(*paper()["calibration_gain"]) in text
     flat = text.replace(",", "")
     for size in paper()["training"]:
         assert re.search(rf"\b{size['ues']}\t{size['samples']}\b", flat)

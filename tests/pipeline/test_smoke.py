@@ -63,6 +63,8 @@ def test_the_results_are_whole_and_of_the_scale_that_was_asked_for(smoke_project
     params = config.read(smoke_project / "params.yaml")
     assert (params.scale, params.training.max_epochs) == ("smoke", 2)
     assert "results/ is what the pipeline wrote" in run(smoke_project, "rfloc", "verify")
+    found = json.loads(run(smoke_project, "rfloc", "verify", "--json").splitlines()[0])
+    assert {row["verdict"] for row in found} <= {"within", "new"} and len(found) > 100
 
 
 def test_from_nothing_the_results_are_those_that_are_committed(project_root, smoke_project):
