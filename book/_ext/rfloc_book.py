@@ -8,10 +8,12 @@ from pathlib import Path
 from typing import Any
 
 from docutils import nodes
+from rfloc_tables import printed_table, verdict_table
 from sphinx.application import Sphinx
 from sphinx.errors import ExtensionError
 
 from rfloc.errors import RFLocError
+from rfloc.evaluation.paper import paper
 from rfloc.evaluation.tables import Row
 from rfloc.pipeline import book
 
@@ -104,12 +106,16 @@ def curves(study: dict[str, Any]) -> str:
 
 def fill(app: Sphinx, settings: Any) -> None:
     """Give the prose its numbers."""
+    root = Path(app.confdir).parent
     try:
-        values = book.substitutions(Path(app.confdir).parent)
+        values = book.substitutions(root)
+        own = root / "results" / values["scale"]
+        tables = {f"paper{table}": printed_table(own, table, f"tab-paper-{table}") for table in paper()["captions"]}
+        tables["verdicts"] = verdict_table(own, "tab-verdicts")
     except RFLocError as error:
         raise ExtensionError(str(error)) from error
     drawn = {"chart": chart(values["rows"]), "seed_curves": curves(values["study"])}
-    settings.myst_substitutions = {**settings.myst_substitutions, **values, **drawn}
+    settings.myst_substitutions = {**settings.myst_substitutions, **values, **drawn, **tables}
 
 
 def rename(app: Sphinx, page: str, source: list[str]) -> None:

@@ -47,7 +47,7 @@ def _rows(path: Path) -> dict[str, Row]:
     return rows
 
 
-def _markdown(header: list[str], rows: list[list[str]], caption: str, name: str, left: int = 1) -> str:
+def markdown(header: list[str], rows: list[list[str]], caption: str, name: str, left: int = 1) -> str:
     """A captioned MyST table, its first `left` columns left-aligned."""
     rule = [":--"] * left + ["--:"] * (len(header) - left)
     lines = ["| " + " | ".join(cells) + " |" for cells in (header, rule, *rows)]
@@ -62,7 +62,7 @@ def _table1(rows: dict[str, Row], level: float) -> str:
     ]  # fmt: skip
     header = ["localizer", "known streets", "unknown streets", "paper, known", "paper, unknown"]
     caption = f"Mean error [m], {100 * level:g} % interval, every row on the same crops; the paper's, on its own."
-    return _markdown(header, cells, caption, "tab-front")
+    return markdown(header, cells, caption, "tab-front")
 
 
 def _experiments(params: config.Params) -> str:
@@ -72,7 +72,7 @@ def _experiments(params: config.Params) -> str:
         for row in params.experiments.values()
     ]
     header = ["experiment", "starts from", "trains on", "samples", "schedule"]
-    return _markdown(header, rows, "Experiments at this scale", "tab-experiments", left=3)
+    return markdown(header, rows, "Experiments at this scale", "tab-experiments", left=3)
 
 
 def _seeds(study: dict[str, Any]) -> str:
@@ -90,7 +90,7 @@ def _seeds(study: dict[str, Any]) -> str:
         rows.append([row["label"], beyond, *errors, paired])
     header = ["experiment", "left the plateau", "known streets [m]", "unknown streets [m]", "minus first row"]
     caption = "Mean errors over seeds (lowest to highest); unknown streets minus the first row, paired, 95 % interval"
-    return _markdown(header, rows, caption, "tab-seeds")
+    return markdown(header, rows, caption, "tab-seeds")
 
 
 def _records(results: Path, params: config.Params) -> Records:
@@ -120,7 +120,7 @@ def _stages(records: Records) -> str:
         for stage, r in sorted(records.items(), key=lambda item: page_of(item[1]))
     ]
     header = ["stage", "revision", "time [s]", "peak memory [MiB]"]
-    return _markdown(header, rows, "Stages that made this book", "tab-provenance", left=2)
+    return markdown(header, rows, "Stages that made this book", "tab-provenance", left=2)
 
 
 def _packages(records: Records) -> str:

@@ -18,6 +18,11 @@ ROWS = [
     {"key": "A", "label": "A", "known": SCORE | {"mean": 20.0, "lo": 18.0}, "unknown": SCORE, "paper_known": 38.5},
     {"key": "true", "label": "told", "known": SCORE | {"mean": 1.0}, "unknown": SCORE | {"mean": 1.0}, "oracle": True},
 ]  # fmt: skip
+ERROR = {
+    "localizer": "knn_square", "experiment": None, "city": "home", "street": "unknown", "split": "fixed",
+    "positions": "stated", "mean": 152.4, "lo": 130.0, "hi": 171.2, "gain_lo": -9.0, "gain_hi": 9.0, "n_ue": 12,
+    "label": "k-NN",
+}  # fmt: skip
 RECORD = {
     "stage": "results", "notebook": "notebooks/second.ipynb", "revision": None, "dirty": True,
     "packages": {"python": "3.11.2"}, "machine": {"cpu": "a processor", "cores": 2, "system": "Linux"},
@@ -32,6 +37,10 @@ $$e^{i\\pi} = -1$$
 {{ chart }}
 
 {{ table1 }}
+
+{{ paper1 }}
+
+{{ verdicts }}
 
 ```{image} _static/logo.svg
 :alt: the logo
@@ -54,6 +63,7 @@ def make_mini(project_root: Path) -> Callable[[Path], Path]:
         results = root / "results" / config.read(root / "params.yaml").scale
         (results / "provenance").mkdir(parents=True)
         (results / "table1.json").write_text(json.dumps({"rows": ROWS}))
+        (results / "errors.json").write_text(json.dumps({"rows": [ERROR]}))
         for name in ("headline", "departures"):
             (results / f"{name}.json").write_text("{}")
         (results / "provenance" / "results.json").write_text(json.dumps(RECORD))
