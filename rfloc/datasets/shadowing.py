@@ -10,7 +10,6 @@ from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.linalg import solve_triangular
 from scipy.optimize import minimize
 from scipy.spatial.distance import cdist
 
@@ -47,8 +46,9 @@ class Shadowing(NamedTuple):
     noise: float  #: of a single measurement [dB], its square's common part left out
 
     def covariance(self, gap: Array, count: Array) -> Array:
-        """Of means of `count` measurements (n,), `gap` metres (n, n) apart, (n, n) [dB^2]."""
-        return self.sd**2 * np.exp(-gap / self.length) + np.diag(self.noise**2 * (COMMON + 1 / count))
+        """Of means of `count` measurements (..., n), `gap` metres (..., n, n) apart, (..., n, n) [dB^2]."""
+        own = self.noise**2 * (COMMON + 1 / count)
+        return self.sd**2 * np.exp(-gap / self.length) + own[..., None] * np.eye(count.shape[-1])
 
     def kriged(self, means: Means, x: Array, y: Array) -> Array:
         """The correlated part at x, y [m], (ue,) [dB], expected from means (Rasmussen and Williams 2006, ch. 2)."""
@@ -62,15 +62,19 @@ def likeliest_shadowing(stations: list[Means]) -> Shadowing:
     for means in stations:
         tile = np.unique(np.floor(means.at / TILE), axis=0, return_inverse=True)[1].ravel()
         tiles += [Means(*(v[tile == k] for v in means)) for k in range(tile.max(initial=-1) + 1)]
-    parts = [(cdist(t.at, t.at), t) for t in sorted(tiles, key=lambda tile: -len(tile.mean))[:TILES]]
+    tiles = sorted(tiles, key=lambda tile: -len(tile.mean))[:TILES]
+    shape = len(tiles), max((len(tile.mean) for tile in tiles), default=0)
+    gap, mean, count = np.full((*shape, shape[1]), np.inf), np.zeros(shape), np.zeros(shape)
+    for k, full in enumerate(tiles):  # past its last square, a tile has zeros of variance 1, which tell nothing
+        n = len(full.mean)
+        gap[k, :n, :n], mean[k, :n], count[k, :n] = cdist(full.at, full.at), full.mean, full.ues
+    empty = np.eye(shape[1], dtype=bool) & (count == 0)[:, None]
 
     def loss(log: Array) -> float:
-        total, process = 0.0, Shadowing(*np.exp(log))
-        for gap, tile in parts:
-            root = np.linalg.cholesky(process.covariance(gap, tile.ues))
-            total += 0.5 * (solve_triangular(root, tile.mean, lower=True, check_finite=False) ** 2).sum()
-            total += np.log(np.diag(root)).sum()
-        return total
+        covariance = np.where(empty, 1.0, Shadowing(*np.exp(log)).covariance(gap, np.maximum(count, 1.0)))
+        root = np.linalg.cholesky(covariance)
+        misfit = np.linalg.solve(covariance, mean[..., None])[..., 0]
+        return float(0.5 * (mean * misfit).sum() + np.log(np.diagonal(root, axis1=1, axis2=2)).sum())
 
     bounds = [(np.log(0.1), np.log(20.0)), (np.log(10.0), np.log(500.0)), (np.log(0.5), np.log(20.0))]
     found = minimize(loss, np.log([5.0, 80.0, 3.0]), method="L-BFGS-B", bounds=bounds, options={"maxiter": 20})

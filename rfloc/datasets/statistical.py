@@ -16,6 +16,7 @@ optimistic by that choice.
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -26,7 +27,7 @@ from scipy.special import logsumexp
 
 from rfloc.city import City
 from rfloc.config import RadioParams
-from rfloc.datasets.mixed import Design, declustered, mixed_model, own_effects
+from rfloc.datasets.mixed import Design, MixedModel, declustered, mixed_model, own_effects
 from rfloc.datasets.radio import SUBCARRIERS
 from rfloc.datasets.shadowing import COMMON, Means, likeliest_shadowing
 from rfloc.frames import bearing
@@ -131,12 +132,32 @@ def fit(links: xr.Dataset, train: ArrayLike, city: City, radio: RadioParams) -> 
     Raises SimulationError if the measurements lie in too few squares, FrameError if the city is in another frame.
     """
     city.frame.require_same(type(city.frame).from_attrs(links.attrs), "these links")
-    stations = Stations.from_dataset(links).above_roofs(city)
+    stations = Stations.from_dataset(links)
     used = links.isel(ue=np.flatnonzero(np.asarray(train, bool)))
-    x, y = used["ue_x"].values, used["ue_y"].values
     gain = used["nrsrp"].values.astype(float) - (stations.power - 10 * np.log10(SUBCARRIERS * radio.resource_blocks))
-    gain -= 10 * np.log10(free_space_gain(REFERENCE, radio.carrier_hz))
-    weight, columns = declustered(x, y, np.isfinite(gain)), regressors(city, stations, x, y, radio)
+    x, y = used["ue_x"].values, used["ue_y"].values
+    found, azimuth, expected = fitter(city, stations, x, y, radio)(gain)
+    shadowing = likeliest_shadowing([Means.of(x, y, residual, POINT) for residual in (gain - expected).T])
+    (level, exponent, obstruction), (level_sd, exponent_sd) = found.shared.tolist(), found.spread.tolist()
+    process = shadowing.sd, shadowing.length, shadowing.noise * float(np.sqrt(1 + COMMON))
+    effects = StationEffects(found.effects[:, 0], found.effects[:, 1], azimuth)
+    source = f"fitted to {int(np.isfinite(gain).sum())} links of {len(x)} training UEs, {links.attrs['source']}"
+    return StatisticalModel(level, exponent, obstruction, *process, level_sd, exponent_sd, effects, source)
+
+
+def fitter(
+    city: City, stations: Stations, x: Array, y: Array, radio: RadioParams
+) -> Callable[[Array], tuple[MixedModel, Array, Array]]:
+    """What fits the model, shadowing aside, to path gains [dB] of UEs at x, y [m], (ue, bs), NaN where missing.
+
+    It gives the mixed model, azimuths and expected gains of all links. Obstruction and patterns, which measurements do
+    not change, are computed once.
+    """
+    stations = stations.above_roofs(city)
+    columns, space = (
+        regressors(city, stations, x, y, radio),
+        10 * np.log10(free_space_gain(REFERENCE, radio.carrier_hz)),
+    )
     whole, design = (
         Design.of([columns], ("one", "decades", "obstructed"), effects).at(0)
         for effects in (("level", "exponent", "harmonic"), ("level", "exponent"))
@@ -145,21 +166,22 @@ def fit(links: xr.Dataset, train: ArrayLike, city: City, radio: RadioParams) -> 
     def pattern(azimuth: ArrayLike) -> Array:
         return sector_gain_db(stations.replace(azimuth=np.full(stations.n, azimuth)), x, y, radio)  # (bs, ue)
 
-    north, east = mixed_model(gain, whole, weight).effects[:, 2:].T
-    azimuth = bearing(east, north)
-    found = mixed_model(gain - pattern(azimuth).T, design, weight)
     turns = np.append(np.arange(0.0, 360.0, AZIMUTH_STEP), np.nan)
-    for _ in range(ROUNDS):
-        precision = weight.T / found.residual_sd**2
-        rest = np.nan_to_num(gain).T - design.shared @ found.shared  # (bs, ue); where missing, the weight is 0
-        log = np.array([own_effects(rest - pattern(turn), design.own, precision, found.spread)[1] for turn in turns])
-        sides = log[:-1] - log[-1]
-        azimuth = np.where(logsumexp(sides, axis=0) > np.log(len(sides)), turns[sides.argmax(axis=0)], np.nan)
+    patterns = np.array([pattern(turn) for turn in turns])
+
+    def fitted(gain: Array) -> tuple[MixedModel, Array, Array]:
+        gain = gain - space
+        weight = declustered(x, y, np.isfinite(gain))
+        north, east = mixed_model(gain, whole, weight).effects[:, 2:].T
+        azimuth = bearing(east, north)
         found = mixed_model(gain - pattern(azimuth).T, design, weight)
-    left = gain.T - pattern(azimuth) - design.levels(found.shared, found.effects)
-    shadowing = likeliest_shadowing([Means.of(x, y, residual, POINT) for residual in left])
-    (level, exponent, obstruction), (level_sd, exponent_sd) = found.shared.tolist(), found.spread.tolist()
-    process = shadowing.sd, shadowing.length, shadowing.noise * float(np.sqrt(1 + COMMON))
-    effects = StationEffects(found.effects[:, 0], found.effects[:, 1], azimuth)
-    source = f"fitted to {int(np.isfinite(gain).sum())} links of {len(x)} training UEs, {links.attrs['source']}"
-    return StatisticalModel(level, exponent, obstruction, *process, level_sd, exponent_sd, effects, source)
+        for _ in range(ROUNDS):
+            precision = weight.T / found.residual_sd**2
+            rest = np.nan_to_num(gain).T - design.shared @ found.shared  # (bs, ue); where missing, the weight is 0
+            log = np.array([own_effects(rest - of, design.own, precision, found.spread)[1] for of in patterns])
+            sides = log[:-1] - log[-1]
+            azimuth = np.where(logsumexp(sides, axis=0) > np.log(len(sides)), turns[sides.argmax(axis=0)], np.nan)
+            found = mixed_model(gain - pattern(azimuth).T, design, weight)
+        return found, azimuth, (pattern(azimuth) + design.levels(found.shared, found.effects)).T + space
+
+    return fitted

@@ -28,7 +28,7 @@ from rfloc.pipeline import inputs
 
 #: What every record says.
 FIELDS = (
-    "stage", "scale", "notebook", "parameters", "parameters_hash", "revision", "dirty", "inputs", "packages", "backend",
+    "stage", "scale", "notebook", "parameters", "revision", "dirty", "inputs", "packages", "backend",
     "machine", "started_at", "wall_time_s", "peak_memory_mib",
 )  # fmt: skip
 #: Packages whose version can change a number in results/.
@@ -67,11 +67,6 @@ def parameters_of(notebook: Path, params: config.Params, values: Mapping[str, An
     return found | {name: value for name, value in values.items() if name not in config.KNOBS}
 
 
-def parameters_hash(parameters: Mapping[str, Any]) -> str:
-    """First 10 hex digits of the SHA-256 of the parameters as canonical JSON."""
-    return hashlib.sha256(json.dumps(parameters, sort_keys=True).encode()).hexdigest()[:10]
-
-
 def begin(root: Path, stage: str, notebook: Path, params: config.Params, values: Mapping[str, Any]) -> dict[str, Any]:
     """Note what is about to run: parameters, revision, inputs by hash, versions, machine."""
     revision, dirty = revision_of(root)
@@ -83,7 +78,6 @@ def begin(root: Path, stage: str, notebook: Path, params: config.Params, values:
         "scale": params.scale,
         "notebook": name,
         "parameters": parameters,
-        "parameters_hash": parameters_hash(parameters),
         "revision": revision,
         "dirty": dirty,
         "inputs": {name: _md5(notebook)} | _inputs(root),
@@ -195,8 +189,6 @@ def _wrong(content: Any, params: config.Params, root: Path, absent: set[str]) ->
     if missing := [name for name in FIELDS if not isinstance(content, dict) or name not in content]:
         yield f"{', '.join(missing)} missing"
         return
-    if parameters_hash(content["parameters"]) != content["parameters_hash"]:
-        yield "its parameters are not those of its hash"
     for name, value in content["parameters"].items():
         if name in config.KNOBS and value_of(params, name) != value:
             yield f"was made with {name}={value!r}, params.yaml holds {value_of(params, name)!r}"
@@ -224,7 +216,7 @@ def moved(root: Path, scale: str) -> list[str] | None:
 
 
 def _ran(record: dict[str, Any]) -> tuple[Any, ...]:
-    return record.get("parameters_hash"), record.get("packages"), record.get("machine", {}).get("cpu")
+    return record.get("parameters"), record.get("packages"), record.get("machine", {}).get("cpu")
 
 
 def _differences(old: Any, new: Any) -> Iterator[str]:

@@ -6,8 +6,9 @@ model may be averaged over candidate poses by their posterior, and what it leave
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Self
 
 import numpy as np
 import xarray as xr
@@ -19,13 +20,13 @@ from rfloc.config import LevelParams, RadioParams
 from rfloc.datasets.mixed import Columns, Design, declustered, mixed_model, own_effects
 from rfloc.datasets.radio import SUBCARRIERS
 from rfloc.datasets.shadowing import Means, likeliest_shadowing
-from rfloc.datasets.statistical import fit, regressors
+from rfloc.datasets.statistical import fitter, regressors
 from rfloc.errors import EvaluationError
 from rfloc.frames import Grid
 from rfloc.stations import Stations
-from rfloc.studies.levels import Predictor
 
 Array = NDArray[np.float64]
+Names = tuple[tuple[str, ...], tuple[str, ...]]
 
 #: Trials that were read on all UEs of the Rome campaign before these models were settled; some sixty came before them.
 CONFIGURATIONS_READ = 85
@@ -91,55 +92,55 @@ def level_columns(
 
 
 @dataclass(frozen=True)
-class LevelModel:
-    """A mixed model as a predictor, at one pose or averaged over several; kriged or not.
+class LevelModels:
+    """The mixed models of RECIPES, and the statistical simulator, as predictors of the levels of some UEs.
 
     Spreads, shared coefficients and the residual come from the nominal pose. Under them every candidate pose of a
     station has a likelihood with the station's own effects integrated out, not too sharp for declustered weights; all
-    are alike beforehand. Kriging adds the expected shadowing (:mod:`rfloc.datasets.shadowing`).
+    are alike beforehand. Kriging adds the expected shadowing (:mod:`rfloc.datasets.shadowing`). What recipes have in
+    common is fitted once.
     """
 
-    design: Design  #: at candidate poses, the nominal one first
     x: Array  #: (ue,) [m]
     y: Array
-    kriged: bool = False
+    designs: dict[Names, Design]  #: by shared regressors and own effects, at candidate poses, the nominal one first
+    simulator: Callable[[Array], Array]  #: what the statistical simulator expects, (ue, bs)
 
-    def __call__(self, measured: Array) -> Array:
+    @classmethod
+    def of(cls, poses: Sequence[Columns], links: xr.Dataset, city: City, radio: RadioParams) -> Self:
+        """Predictors for the UEs of links; `poses` are :func:`level_columns`, nominal first."""
+        x, y, stations = links["ue_x"].values, links["ue_y"].values, Stations.from_dataset(links)
+        moved = {(shared, own) for shared, own, averaged, _ in RECIPES.values() if averaged}
+        names = {(shared, own): poses if (shared, own) in moved else poses[:1] for shared, own, *_ in RECIPES.values()}
+        sent = stations.power - 10 * np.log10(SUBCARRIERS * radio.resource_blocks)
+        fitted = fitter(city, stations, x, y, radio)
+        designs = {of: Design.of(at, *of) for of, at in names.items()}
+        return cls(x, y, designs, lambda measured: fitted(measured - sent)[-1] + sent)
+
+    def __call__(self, measured: Array) -> dict[str, Array]:
         """Levels of all links, (ue, bs), from those shown, NaN where hidden (raises SimulationError where too few)."""
-        weight, effects, shared = self.posterior(measured)
-        level = np.einsum("cb,cbu->ub", weight, self.design.levels(shared, effects))
-        if self.kriged:
-            means = [Means.of(self.x, self.y, residual) for residual in (measured - level).T]
-            shadowing = likeliest_shadowing(means)
-            for b, seen in enumerate(means):
-                if len(seen.at):
-                    level[:, b] += shadowing.kriged(seen, self.x, self.y)
-        return level
+        found, fitted = dict[str, Array](), dict[Names, tuple[Array, Array]]()
+        for name, (shared, own, averaged, kriged) in RECIPES.items():
+            of = shared, own
+            if of not in fitted:
+                weight, effects, beta = self.posterior(measured, of)
+                levels = self.designs[of].levels(beta, effects)
+                fitted[of] = levels[0].T, np.einsum("cb,cbu->ub", weight, levels)
+            found[name] = fitted[of][averaged] + (self._shadowing(measured - fitted[of][averaged]) if kriged else 0.0)
+        return found | {"statistical simulator": self.simulator(measured)}
 
-    def posterior(self, measured: Array) -> tuple[Array, Array, Array]:
+    def posterior(self, measured: Array, of: Names) -> tuple[Array, Array, Array]:
         """Probability of each pose of each station, (pose, bs), effects (pose, bs, q), shared coefficients (p,)."""
-        weight = declustered(self.x, self.y, np.isfinite(measured))
-        nominal = mixed_model(measured, self.design.at(0), weight)
-        rest = np.nan_to_num(measured).T - self.design.shared @ nominal.shared  # (pose, bs, ue)
+        design, weight = self.designs[of], declustered(self.x, self.y, np.isfinite(measured))
+        nominal = mixed_model(measured, design.at(0), weight)
+        rest = np.nan_to_num(measured).T - design.shared @ nominal.shared  # (pose, bs, ue)
         precision = weight.T / nominal.residual_sd**2
-        effects, log = own_effects(rest, self.design.own, precision, nominal.spread)
+        effects, log = own_effects(rest, design.own, precision, nominal.spread)
         likely = np.exp(log - log.max(axis=0))
         return likely / likely.sum(axis=0), effects, nominal.shared
 
-
-def level_predictors(
-    poses: Sequence[Columns], links: xr.Dataset, city: City, radio: RadioParams
-) -> dict[str, Predictor]:
-    """Every predictor of RECIPES and the statistical simulator; `poses` are :func:`level_columns`, nominal first."""
-    x, y, stations = links["ue_x"].values, links["ue_y"].values, Stations.from_dataset(links)
-    models: dict[str, Predictor] = {
-        name: LevelModel(Design.of(poses if averaged else poses[:1], shared, own), x, y, kriged)
-        for name, (shared, own, averaged, kriged) in RECIPES.items()
-    }
-
-    def statistical(measured: Array) -> Array:
-        shown = links.assign(nrsrp=(("ue", "bs"), measured.astype(np.float32)))
-        gain = fit(shown, np.ones(len(x), bool), city, radio).path_gain_db(city, stations, x, y, radio)
-        return gain + (stations.power - 10 * np.log10(SUBCARRIERS * radio.resource_blocks))
-
-    return models | {"statistical simulator": statistical}
+    def _shadowing(self, residual: Array) -> Array:
+        """The residual's correlated part, kriged, at all links, (ue, bs)."""
+        means = [Means.of(self.x, self.y, of) for of in residual.T]
+        process, none = likeliest_shadowing(means), np.zeros(len(self.x))
+        return np.stack([process.kriged(of, self.x, self.y) if len(of.at) else none for of in means], -1)

@@ -1,7 +1,8 @@
 """How well levels (NRSRP) are predicted where nothing was measured: folds, held-out errors, paired ratios.
 
-A predictor is a function of the measured levels, shape (ue, bs), NaN where it must not look: what it is not shown it
-cannot use. It returns levels of every link. Errors are the root mean square of each station's held-out links, averaged
+Predictors are one function of the measured levels, shape (ue, bs), NaN where they must not look: what they are not
+shown they cannot use. It returns levels of every link by each of them, so that they share what they have in common.
+Errors are the root mean square of each station's held-out links, averaged
 over stations; two predictors are compared by the ratio of these on the same links.
 """
 
@@ -22,7 +23,7 @@ from rfloc.splits.areas import area_of_blocks, blocks_of, near
 
 Array = NDArray[np.float64]
 Bools = NDArray[np.bool_]
-Predictor = Callable[[Array], Array]
+Predictors = Callable[[Array], dict[str, Array]]
 
 #: The predictor that takes for each fold the one with the least error on the other folds.
 CHOSEN = "chosen by inner folds"
@@ -77,21 +78,21 @@ def dealt_folds(
 
 
 def held_out(
-    measured: Array, models: Mapping[str, Predictor], ways: Mapping[str, Sequence[Sequence[Fold]]]
+    measured: Array, predict: Predictors, ways: Mapping[str, Sequence[Sequence[Fold]]]
 ) -> tuple[dict[str, dict[str, Array]], list[str]]:
     """Held-out errors of every predictor by every way, and of :data:`CHOSEN` by the first way.
 
     Squared errors [dB^2] by way and predictor, (allocation, ue, bs), NaN where not measured; and which predictor each
     fold of the first way got.
     """
-    squares = {
-        way: {name: np.array([held_out_squares(measured, of, folds) for folds in draws]) for name, of in models.items()}
-        for way, draws in ways.items()
-    }
+    squares: dict[str, dict[str, Array]] = {}
+    for way, draws in ways.items():
+        found = [held_out_squares(measured, predict, folds) for folds in draws]
+        squares[way] = {name: np.array([by[name] for by in found]) for name in found[0]}
     first, choices = next(iter(ways)), []
     chosen = np.full((len(ways[first]), *measured.shape), np.nan)
     for draw, folds in enumerate(ways[first]):
-        names = chosen_within(measured, models, folds)
+        names = chosen_within(measured, predict, folds)
         for fold, name in zip(folds, names, strict=True):
             chosen[draw][fold.test] = squares[first][name][draw][fold.test]
         choices += names
@@ -99,33 +100,32 @@ def held_out(
     return squares, choices
 
 
-def held_out_squares(measured: Array, predictor: Predictor, folds: Sequence[Fold]) -> Array:
-    """Squared error of each link by the fold that holds it out [dB^2], shape (ue, bs); NaN where not measured."""
-    square = np.full(measured.shape, np.nan)
+def held_out_squares(measured: Array, predict: Predictors, folds: Sequence[Fold]) -> dict[str, Array]:
+    """Squared error of each link by the fold that holds it out [dB^2], (ue, bs), by predictor; NaN: not measured."""
+    squares: dict[str, Array] = {}
     for fold in folds:
-        square[fold.test] = _squares(measured, predictor, fold.hidden)[fold.test]
-    return square
+        for name, square in _squares(measured, predict, fold.hidden).items():
+            squares.setdefault(name, np.full(measured.shape, np.nan))[fold.test] = square[fold.test]
+    return squares
 
 
-def chosen_within(measured: Array, models: Mapping[str, Predictor], folds: Sequence[Fold]) -> list[str]:
+def chosen_within(measured: Array, predict: Predictors, folds: Sequence[Fold]) -> list[str]:
     """For each fold the name of the predictor that is best on the other folds.
 
     What chooses for a fold was predicted without the links of either that fold or the one it is in.
     """
-    error = np.empty((len(models), len(folds)))
-    for k, model in enumerate(models.values()):
-        inner = np.full((len(folds), *measured.shape), np.nan)
-        for f, g in combinations(range(len(folds)), 2):
-            found = _squares(measured, model, folds[f].hidden | folds[g].hidden)
+    inner: list[dict[str, Array]] = [{} for _ in folds]
+    for f, g in combinations(range(len(folds)), 2):
+        for name, square in _squares(measured, predict, folds[f].hidden | folds[g].hidden).items():
             for of, at in ((f, g), (g, f)):
-                inner[of][folds[at].test] = found[folds[at].test]
-        error[k] = [rms(square) for square in inner]
-    return [list(models)[k] for k in error.argmin(axis=0)]
+                tested = folds[at].test
+                inner[of].setdefault(name, np.full(measured.shape, np.nan))[tested] = square[tested]
+    return [min(squares, key=lambda name: rms(squares[name])) for squares in inner]
 
 
-def _squares(measured: Array, predictor: Predictor, hidden: Bools) -> Array:
+def _squares(measured: Array, predict: Predictors, hidden: Bools) -> dict[str, Array]:
     with threadpool_limits(1):  # a fit solves thousands of tiny systems, on which threads wait for each other
-        return np.asarray((predictor(np.where(hidden, np.nan, measured)) - measured) ** 2)
+        return {name: (level - measured) ** 2 for name, level in predict(np.where(hidden, np.nan, measured)).items()}
 
 
 def rms(square: Array) -> float:

@@ -4,7 +4,6 @@ import xarray as xr
 
 from rfloc.config import EvaluationParams, LevelParams, RadioParams, SplitParams
 from rfloc.datasets.build import links_from_gain
-from rfloc.datasets.mixed import Design
 from rfloc.datasets.statistical import StatisticalModel, regressors
 from rfloc.errors import EvaluationError, SimulationError
 from rfloc.frames import Grid
@@ -12,7 +11,7 @@ from rfloc.simulation.propagation import correlated_shadowing
 from rfloc.splits import blocks_of
 from rfloc.stations import Stations
 from rfloc.studies import levels
-from rfloc.studies.level_models import BASELINE, RECIPES, LevelModel, level_columns, level_predictors, pose_tables
+from rfloc.studies.level_models import BASELINE, RECIPES, LevelModels, level_columns, pose_tables
 from tests.simulation.scenes import FRAME, blocks_city
 
 RADIO = RadioParams(sensitivity_dbm=-200.0, detection_db=-300.0)
@@ -61,9 +60,11 @@ def of_pose(poses, which, sd=4.0):
     return truth, truth + rng.normal(0.0, sd, truth.shape)
 
 
-def model(poses, at, name=BASELINE):
-    shared, own, averaged, kriged = RECIPES[name]
-    return LevelModel(Design.of(poses if averaged else poses[:1], shared, own), *at, kriged)
+@pytest.fixture(scope="module")
+def models(city, stations, poses, world, at):
+    rays = {"rays": np.zeros((UES, N)), "street": np.zeros((UES, N))}
+    links = links_from_gain(city, 10 ** (world[1] / 10), stations, *at, RADIO, "simulated")
+    return LevelModels.of([columns | rays for columns in poses], links, city, RADIO)
 
 
 def blocks(at, edge=300.0):
@@ -95,7 +96,7 @@ class TestErrors:
     def test_a_predictor_sees_nothing_that_is_hidden(self, at, world):
         folds = levels.dealt_folds(*at, N, 5, 0, 300.0, 50.0)
         shown = []
-        levels.held_out_squares(world[1], lambda m: shown.append(np.isnan(m)) or np.zeros_like(m), folds)
+        levels.held_out_squares(world[1], lambda m: shown.append(np.isnan(m)) or {"0": np.zeros_like(m)}, folds)
         assert all((seen == fold.hidden).all() for seen, fold in zip(shown, folds, strict=True))
 
     def test_are_a_mean_over_stations(self):
@@ -106,8 +107,8 @@ class TestErrors:
     def test_the_inner_choice_takes_the_better_and_hides_both_folds(self, at, world):
         folds = levels.dealt_folds(*at, N, 4, 0, 300.0, 0.0)
         seen = []
-        both = {"bad": lambda m: world[0] + 5.0, "good": lambda m: seen.append(np.isnan(m)) or world[0]}
-        assert levels.chosen_within(world[1], both, folds) == ["good"] * 4
+        both = {"bad": world[0] + 5.0, "good": world[0]}
+        assert levels.chosen_within(world[1], lambda m: seen.append(np.isnan(m)) or both, folds) == ["good"] * 4
         pairs = [folds[f].hidden | folds[g].hidden for f in range(4) for g in range(f + 1, 4)]
         assert all((hid == pair).all() for hid, pair in zip(seen, pairs, strict=True))
 
@@ -117,8 +118,8 @@ class TestErrors:
         assert list(ways) == ["blocks of 300 m", "blocks of 150 m", "random positions", "a whole station"]
         assert [len(draws) for draws in ways.values()] == [2, 2, 1, 1]
         assert all((sum(f.test.astype(int) for f in folds) == 1).all() for draws in ways.values() for folds in draws)
-        both = {"bad": lambda m: world[0] + 5.0, "good": lambda m: world[0]}
-        squares, choices = levels.held_out(world[1], both, ways)
+        both = {"bad": world[0] + 5.0, "good": world[0]}
+        squares, choices = levels.held_out(world[1], lambda m: both, ways)
         assert choices == ["good"] * 6
         np.testing.assert_array_equal(squares["blocks of 300 m"][levels.CHOSEN], squares["blocks of 300 m"]["good"])
         assert levels.CHOSEN not in squares["random positions"]
@@ -163,62 +164,55 @@ class TestRatio:
 
 
 class TestModels:
-    def test_the_truth_beats_the_baseline_where_the_baseline_is_right(self, at, poses, world):
-        folds = levels.dealt_folds(*at, N, 5, 0, 300.0, 50.0)
-        baseline = levels.held_out_squares(world[1], model(poses, at), folds)[None]
+    def test_the_truth_beats_the_baseline_where_the_baseline_is_right(self, at, models, world):
+        found = levels.held_out_squares(world[1], models, levels.dealt_folds(*at, N, 3, 0, 300.0, 50.0))
+        error = {name: levels.rms(square[None]) for name, square in found.items()}
         truth = (world[1] - world[0])[None] ** 2
-        assert 0.9 < levels.rms(truth) / levels.rms(baseline) < 1.0
-        coarse = levels.held_out_squares(world[1], model(poses, at, "one level a station"), folds)[None]
-        assert levels.rms(coarse) > 1.2 * levels.rms(baseline)
+        assert 0.85 < levels.rms(truth) / error[BASELINE] < 1.0
+        assert error["one level a station"] > 1.2 * error[BASELINE]
+        assert set(error) == {*RECIPES, "statistical simulator"}
 
-    def test_effects_shrink_the_more_the_less_is_shown(self, at, poses, world):
+    def test_effects_shrink_the_more_the_less_is_shown(self, models, world):
         rng = np.random.default_rng(0)
         few = world[1].copy()
         few[rng.permutation(UES)[12:], 0] = np.nan
-        found = model(poses, at)
-        full, sparse = (found.posterior(shown)[1][0, 0] for shown in (world[1], few))
-        none = found.posterior(np.where(np.arange(N) == 0, np.nan, world[1]))[1][0, 0]
+        of = RECIPES[BASELINE][:2]
+        full, sparse = (models.posterior(shown, of)[1][0, 0] for shown in (world[1], few))
+        none = models.posterior(np.where(np.arange(N) == 0, np.nan, world[1]), of)[1][0, 0]
         assert np.hypot(*sparse[2:]) < np.hypot(*full[2:])
         np.testing.assert_allclose(none, 0.0, atol=1e-9)
 
-    def test_a_station_left_out_is_predicted_by_the_others(self, at, poses, world):
+    def test_a_station_left_out_is_predicted_by_the_others(self, models, world):
         alone = np.broadcast_to(np.arange(N) == 2, (UES, N))
         changed = world[1] + np.where(alone, 30.0, 0.0)
-        for name in (BASELINE, "hybrid"):
-            first, second = (model(poses, at, name)(np.where(alone, np.nan, m)) for m in (world[1], changed))
-            np.testing.assert_array_equal(first, second)
-            assert np.isfinite(first).all()
+        first, second = (models(np.where(alone, np.nan, m)) for m in (world[1], changed))
+        for name, level in first.items():
+            np.testing.assert_array_equal(level, second[name])
+            assert np.isfinite(level).all()
 
-    def test_poses_find_where_stations_stand(self, at, poses):
+    def test_poses_find_where_stations_stand(self, at, poses, models):
         which = np.arange(N) + 2
         truth, measured = of_pose(poses, which, sd=2.0)
-        averaged = model(poses, at, "poses")
-        assert (averaged.posterior(measured)[0].argmax(0) == which).mean() > 0.6
-        folds = levels.dealt_folds(*at, N, 5, 0, 300.0, 50.0)
-        error = [levels.rms(levels.held_out_squares(truth, p, folds)) for p in (averaged, model(poses, at))]
-        assert error[0] < 0.8 * error[1]
+        assert (models.posterior(measured, RECIPES["poses"][:2])[0].argmax(0) == which).mean() > 0.6
+        found = levels.held_out_squares(truth, models, levels.dealt_folds(*at, N, 3, 0, 300.0, 50.0))
+        assert levels.rms(found["poses"][None]) < 0.8 * levels.rms(found[BASELINE][None])
 
-    def test_kriging_helps_where_residuals_are_correlated(self, at, poses, world):
+    def test_kriging_helps_where_residuals_are_correlated(self, at, models, world):
         rough = world[0] + correlated_shadowing(*at, 6.0, 80.0, np.random.default_rng(3), N)
-        folds = levels.dealt_folds(*at, N, 4, 0)
-        error = [levels.rms(levels.held_out_squares(rough, model(poses, at, n), folds)) for n in ("kriged", BASELINE)]
-        assert error[0] < 0.8 * error[1]
+        found = levels.held_out_squares(rough, models, levels.dealt_folds(*at, N, 4, 0))
+        assert levels.rms(found["kriged"][None]) < 0.8 * levels.rms(found[BASELINE][None])
 
-    def test_the_simulator_predicts_levels(self, city, stations, at):
+    def test_the_simulator_predicts_levels(self, city, stations, at, models):
         truth = StatisticalModel(-6.0, 3.2, 18.0, 4.0, 45.0, 2.0, level_sd=3.0, exponent_sd=0.2)
         truth = truth.for_stations(stations, np.random.default_rng(2))
         links = links_from_gain(city, truth.path_gain(city, stations, *at, RADIO, 3), stations, *at, RADIO, "simulated")
         measured = links.nrsrp.values.astype(float)
-        folds = levels.dealt_folds(*at, N, 2, 0)
-        rays = {"rays": np.zeros((UES, N)), "street": np.zeros((UES, N))}
-        simulator = level_predictors([regressors(city, stations, *at, RADIO) | rays], links, city, RADIO)[
-            "statistical simulator"
-        ]
-        assert levels.rms(levels.held_out_squares(measured, simulator, folds)) < 6.0
+        found = levels.held_out_squares(measured, models, levels.dealt_folds(*at, N, 2, 0))
+        assert levels.rms(found["statistical simulator"][None]) < 6.0
 
-    def test_too_few_measurements_are_an_error(self, at, poses):
+    def test_too_few_measurements_are_an_error(self, models):
         with pytest.raises(SimulationError, match="squares"):
-            model(poses, at)(np.full((UES, N), np.nan))
+            models(np.full((UES, N), np.nan))
 
 
 class TestRegressors:
