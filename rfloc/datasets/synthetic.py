@@ -1,7 +1,8 @@
-"""Datasets B and C (paper 4.2, 4.3): which parts they have, and links read off their stations' maps.
+"""Datasets B, C and S: which parts they have, and links read off their stations' maps (paper 4.2, 4.3).
 
-B has the stations of measured campaigns and new UEs. C invents the stations as well, in patches of a region, see
-:mod:`.deployments`; stations of other patches near the border are heard, and stand where their own patch puts them.
+B has the stations of measured campaigns and new UEs; S is B with levels of the statistical simulator. C invents the
+stations as well, in patches of a region, see :mod:`.deployments`; stations of other patches near the border are heard,
+and stand where their own patch puts them.
 """
 
 from __future__ import annotations
@@ -56,9 +57,13 @@ class Part:
         links = links_from_gain(self.plane.city, gain * sectors, stations, *at, radio, source, gain_error=error)
         return require_heard(links, radio).assign_attrs(self.drawn)
 
-    def links_without_rays(self, model: StatisticalModel) -> xr.Dataset:
-        """Links by the statistical simulator, with stations drawn from the spread that it was fitted with."""
-        own = model.for_stations(self.stations, rng_of(self.rays.seed, self.name, "stations"))
+    def links_without_rays(self, model: StatisticalModel, *, measured: bool = False) -> xr.Dataset:
+        """Links by the statistical simulator, with stations drawn from the spread that it was fitted with.
+
+        `measured`: the part has the stations that it was fitted to, each as it was found to be (dataset S).
+        """
+        rng = rng_of(self.rays.seed, self.name, "stations")
+        own = model if measured else model.for_stations(self.stations, rng)
         gain = own.path_gain(self.plane.city, self.stations, self.x, self.y, self.rays.radio, self.rays.seed)
         source = f"{self.source}, {own.source}"
         links = links_from_gain(self.plane.city, gain, self.stations, self.x, self.y, self.rays.radio, source)

@@ -15,7 +15,7 @@ from rfloc.datasets import hidden, synthetic
 from rfloc.datasets.build import links_from_gain, links_from_maps
 from rfloc.datasets.deployments import Deployment, areas, draw_stations, draw_ues
 from rfloc.datasets.hidden import place_stations
-from rfloc.datasets.statistical import StatisticalModel
+from rfloc.datasets.statistical import StationEffects, StatisticalModel
 from rfloc.errors import ConfigError, SimulationError, SplitError
 from rfloc.schema import FEATURES, validate
 from rfloc.simulation.maps import trace_maps
@@ -156,6 +156,18 @@ def test_links_without_rays_are_the_simulators_with_stations_of_their_own(parts)
         assert validate(links, "links").attrs["city"] == part.plane.city.key and "fitted" in links.attrs["source"]
         assert links.attrs["region"] == part.drawn["region"] and links.heard.any()
         xr.testing.assert_identical(links, again)
+
+
+def test_measured_stations_keep_the_effects_that_were_fitted_to_them(parts):
+    part = parts[0]
+    n = part.stations.n
+    effects = StationEffects(np.linspace(-9.0, 9.0, n), np.zeros(n), np.full(n, np.nan))
+    model = StatisticalModel(-6.0, 3.2, 18.0, 0.0, 45.0, 0.0, level_sd=3.0, exponent_sd=0.2, effects=effects)
+    gain = model.path_gain_db(part.plane.city, part.stations, part.x, part.y, RADIO)
+    links = part.links_without_rays(model, measured=True)
+    level = links.nrsrp.values - gain - part.stations.power
+    assert np.nanstd(level) < 1e-3
+    assert np.nanstd(part.links_without_rays(model).nrsrp.values - gain) > 1.0
 
 
 @pytest.mark.parametrize("where", ["streets", "outdoor", "box"])
