@@ -14,7 +14,7 @@ from tests.toy import PROJECT
 def test_last_line_holds_what_is_promised(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setitem(SIZES, "tiny", Sizes(3, 3, 200, 1, 11, 4, 4_000))
+    monkeypatch.setitem(SIZES, "tiny", Sizes(3, 3, 200, 2, 1, 11, 4, 4_000))
     monkeypatch.setattr(calibration, "FRONT_TO_BACK", (30.0,))
     monkeypatch.setenv("RFLOC_DATA", str(PROJECT / "data"))
     calibration.main(["--sizes", "tiny", "--cities", "toy", "--output", str(tmp_path / "table.json")])
