@@ -19,6 +19,7 @@ from unittest import mock
 import nbformat
 import papermill
 import yaml
+from jupyter_client import AsyncKernelManager
 from nbclient.exceptions import DeadKernelError
 from nbformat import NotebookNode
 from papermill.exceptions import PapermillExecutionError
@@ -33,6 +34,14 @@ _LINE = re.compile(r"Cell In\[\d+\], line (\d+)")
 _WIDGET = "application/vnd.jupyter.widget-view+json"
 _PLUMBING = {"execution", "papermill", "tags"}
 _KERNEL = {"display_name": "Python 3", "language": "python", "name": "python3"}
+
+
+class _Kernel(AsyncKernelManager):
+    """A kernel that is asked to end without being interrupted before, which it would log as an error."""
+
+    async def _async_interrupt_kernel(self) -> None:
+        if not self.shutting_down:
+            await super()._async_interrupt_kernel()
 
 
 def declared(notebook: Path) -> dict[str, Any]:
@@ -93,7 +102,10 @@ def execute(notebook: Path, values: dict[str, Any], cwd: Path, failed: Path) -> 
                 papermill.execute_notebook(
                     notebook, out, values, cwd=cwd, kernel_name="python3", language="python", progress_bar=False,
                     stdout_file=sys.stdout, stderr_file=sys.stdout, coalesce_streams=True,
-                    config=Config(KernelManager={"transport": "ipc", "ip": f"{scratch}/kernel"}),
+                    config=Config(
+                        KernelManager={"transport": "ipc", "ip": f"{scratch}/kernel"},
+                        NotebookClient={"kernel_manager_class": _Kernel},
+                    ),
                 )  # fmt: skip
         except PapermillExecutionError as error:
             write_notebook(normalise(nbformat.read(out, as_version=4)), failed)

@@ -157,7 +157,7 @@ def trace_ahead(
     """
     every = ((plane, stations.above_roofs(plane.city).take([k]), rays, Path(cache).resolve())
              for plane, stations, rays in asked for k in range(stations.n))  # fmt: skip
-    jobs = [job for job in every if not _file(*job).exists()]
+    jobs = [job for file, job in {_file(*job): job for job in every}.items() if not file.exists()]
     names = [f"the map of {station.id[0]} in {plane.city.key}" for plane, station, *_ in jobs]
     pause = 0.5 if sys.stderr.isatty() else 60.0  # a log, or a notebook, keeps every state of the bar
     bar = {"unit": " maps", "leave": False, "mininterval": pause, "delay": pause}

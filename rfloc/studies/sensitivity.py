@@ -15,9 +15,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from rfloc.config import RadioParams, SensitivityParams, SimulationParams
+from rfloc.config import EngineParams, RadioParams, SensitivityParams, SimulationParams
 from rfloc.simulation import Plane, Rays, gain_at, sector_gain_db
 from rfloc.simulation.antennas import Pattern, pattern_gain_db
+from rfloc.simulation.maps import trace_ahead
 from rfloc.stations import Stations
 from rfloc.studies.agreement import COMBINATIONS, Agreement, Judge
 
@@ -65,6 +66,11 @@ class Variant:
         """What is simulated, whatever it is called."""
         columns = (getattr(self.stations, f.name).tobytes() for f in fields(Stations))
         return self.sim.model_dump_json(), self.radio.model_dump_json(), self.seed, self.ue_pattern, *columns
+
+    @property
+    def rays(self) -> Rays:
+        """How its rays are traced."""
+        return Rays(self.sim, self.radio, self.sim.samples, self.seed)
 
 
 def variants(
@@ -119,20 +125,26 @@ def variants(
 
 
 class Simulator:
-    """Path gain of variants at UEs x, y [m]; what rays brought is kept, in memory and in the folder `cache`."""
+    """Path gain of variants at UEs x, y [m]; what rays bring is kept in the folder `cache`, traced by an `engine`."""
 
-    def __init__(self, plane: Plane, x: ArrayLike, y: ArrayLike, cache: Path | None = None) -> None:
-        self.plane, self.cache = plane, cache
+    def __init__(
+        self, plane: Plane, x: ArrayLike, y: ArrayLike, cache: Path, engine: EngineParams | None = None
+    ) -> None:
+        self.plane, self.cache, self.engine = plane, cache, engine
         self.x, self.y = np.asarray(x, float), np.asarray(y, float)
         self._kept: dict[Any, NDArray[np.float32]] = {}
+
+    def trace(self, variants: Sequence[Variant]) -> None:
+        """Trace what variants ask for, side by side."""
+        trace_ahead(((self.plane, v.stations, v.rays) for v in variants), self.cache, self.engine, False)
 
     def gain(self, variant: Variant) -> Floats:
         """Path gain with the antennas of both ends, linear, shape (ue, bs); 0 where nothing arrives."""
         s, radio = variant.stations, variant.radio
         key = variant.sim.model_dump_json(), variant.seed, radio.carrier_hz, s.x.tobytes(), s.y.tobytes(), s.h.tobytes()
         if key not in self._kept:
-            rays = Rays(variant.sim, radio, variant.sim.samples, variant.seed)
-            self._kept[key] = gain_at(self.plane, s, rays, self.x, self.y, self.cache)[0].T.astype(np.float32)
+            gain = gain_at(self.plane, s, variant.rays, self.x, self.y, self.cache)[0]
+            self._kept[key] = gain.T.astype(np.float32)
         s = s.above_roofs(self.plane.city)
         distance = np.hypot(self.x - s.x[:, None], self.y - s.y[:, None])
         elevation = np.degrees(np.arctan2(s.h[:, None] - radio.ue_height, distance))

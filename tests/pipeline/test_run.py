@@ -113,6 +113,7 @@ def test_the_output_is_executed_normalised_and_the_same_bytes_twice(project, wri
     assert busy.outputs[1].data["text/plain"] == "400.0"
     assert cells(project / OUT)[3].outputs[0].text == f"{project}\n"
     assert "line 2" in out and "aside 2" in out, "what a cell prints is shown while it runs"
+    assert "KeyboardInterrupt" not in out
 
 
 def test_provenance_is_written_after_success(project, write):

@@ -180,6 +180,8 @@ class TestSimulator:
     def test_reads_what_the_maps_hold_and_keeps_them(self, toy_city, places, tmp_path):
         base = variants(PARAMS, SIM, RADIO, STATIONS, 7)[0]
         simulator = Simulator(Plane(toy_city, 10.0, RADIO.ue_height), *places, tmp_path)
+        simulator.trace([base, base])
+        assert len(list(tmp_path.iterdir())) == STATIONS.n
         found = simulator.gain(base)
         rays = Rays(base.sim, RADIO, base.sim.samples, 7)
         maps = trace_maps(Plane(toy_city, 10.0, RADIO.ue_height), STATIONS, rays, tmp_path, False)
