@@ -8,12 +8,13 @@ from pathlib import Path
 from typing import Any
 
 from docutils import nodes
+from rfloc_rome import substitutions as rome
 from rfloc_tables import printed_table, verdict_table
 from sphinx.application import Sphinx
 from sphinx.errors import ExtensionError
 
 from rfloc.errors import RFLocError
-from rfloc.evaluation.paper import paper
+from rfloc.evaluation.paper import paper, printed_cells
 from rfloc.evaluation.tables import Row
 from rfloc.pipeline import book
 
@@ -110,8 +111,11 @@ def fill(app: Sphinx, settings: Any) -> None:
     try:
         values = book.substitutions(root)
         own = root / "results" / values["scale"]
-        tables = {f"paper{table}": printed_table(own, table, f"tab-paper-{table}") for table in paper()["captions"]}
-        tables["verdicts"] = verdict_table(own, "tab-verdicts")
+        tables: dict[str, Any] = {
+            f"paper{table}": printed_table(own, table, f"tab-paper-{table}") for table in paper()["captions"]
+        }
+        tables["printed"] = {c.key: c.error for c in printed_cells() if (c.city, c.street) == ("home", "unknown")}
+        tables |= {"verdicts": verdict_table(own, "tab-verdicts")} | rome(root)
     except RFLocError as error:
         raise ExtensionError(str(error)) from error
     drawn = {"chart": chart(values["rows"]), "seed_curves": curves(values["study"])}

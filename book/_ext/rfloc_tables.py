@@ -11,7 +11,7 @@ from rfloc.evaluation.tables import metres
 from rfloc.evaluation.verdicts import verdicts
 from rfloc.pipeline import book
 
-NOT_RUN = "not run at this scale"
+NOT_RUN = "not run"
 
 
 def made(results: Path, stage: str) -> str:
@@ -44,7 +44,10 @@ def printed_table(results: Path, table: str, name: str) -> str:
         lines = [[c.row, c.column, f"{c.error:.1f}", _ours(rows, c)] for c in cells]
         left = 2
     else:
-        header = ["row", *(f"{column}, {who}" for column in columns for who in ("paper", "here"))]
+        header = [
+            "row",
+            *(f"{column.removesuffix(' streets')}, {who}" for column in columns for who in ("paper", "here")),
+        ]
         lines, left = [], 1
         for label in dict.fromkeys(cell.row for cell in cells):
             mine = {c.column: [f"{c.error:,.1f}", _ours(rows, c)] for c in cells if c.row == label}

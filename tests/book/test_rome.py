@@ -1,0 +1,69 @@
+"""The real city's blocks: from what results/rome holds, and saying what it does not."""
+
+import importlib
+import json
+import re
+import shutil
+import sys
+
+import pytest
+
+
+@pytest.fixture
+def city(project_root, tmp_path, monkeypatch):
+    """Maker of the blocks of a project that has some of the committed results of Rome and some made-up files."""
+    monkeypatch.syspath_prepend(str(project_root / "book/_ext"))
+    rome = importlib.import_module("rfloc_rome")
+
+    def make(*names, **more):
+        results = tmp_path / "results/rome"
+        results.mkdir(parents=True)
+        for name in names:
+            shutil.copy(project_root / f"results/rome/{name}.json", results)
+        for name, content in more.items():
+            (results / f"{name}.json").write_text(json.dumps(content))
+        return rome.substitutions(tmp_path)
+
+    yield make
+    sys.modules.pop("rfloc_rome")
+
+
+def record(key, street, mean, **more):
+    base = {
+        "localizer": key, "experiment": None, "label": key, "city": "home", "split": "fixed", "positions": "stated",
+        "oracle": False, "street": street, "mean": mean, "lo": mean - 10, "hi": mean + 10, "gain": 200 - mean,
+        "gain_lo": 190 - mean, "gain_hi": 210 - mean, "n_ue": 99, "trivial": {"key": "centroid", "mean": 150.0},
+    }  # fmt: skip
+    return base | more
+
+
+def test_what_is_not_there_is_said_to_be_missing(city):
+    blocks = city("measurements", "map")
+    missing = {name for name, text in blocks.items() if "Not made yet at scale rome" in text}
+    assert missing == {f"rome_{name}" for name in ("findings", "levels", "calibration", "errors", "verdicts", "table1")}
+    assert "| places | 1,682 |" in blocks["rome_campaign"] and "`folds.json` | every block" in blocks["rome_files"]
+    picture = blocks["rome_picture"]
+    assert picture.count("<rect") > 300 and picture.count('class="mast"') == 12
+
+
+def test_findings_name_the_best_row_and_the_trivial_one_of_the_folds(city):
+    rows = [record(k, "unknown", m) for k, m in (("centre", 200.0), ("centroid", 150.0), ("knn_square", 190.0))]
+    rows += [record(k, "unknown", m, split="folds") for k, m in (("centroid", 160.0), ("posterior", 130.0))]
+    rows += [record("told", "unknown", 1.0, split="folds", oracle=True)]
+    blocks = city("measurements", errors={"rows": rows})
+    said = blocks["rome_findings"]
+    assert "130 [120, 140] m (posterior)" in said and "160 [150, 170] m (centroid)" in said and "99 places" in said
+    assert re.search(r"\| posterior \| – \| 130 \[120, 140\] \| 70\.0 \[60\.0, 80\.0\] \|", blocks["rome_errors"])
+    assert "every block held out once" in blocks["rome_errors"] and "one fixed split" in blocks["rome_errors"]
+    assert "not testable here" in blocks["rome_verdicts"] and "not run" in blocks["rome_table1"]
+
+
+def test_findings_quote_calibration_and_levels(city, project_root):
+    names = ("calibration", "levels")
+    held = {name: json.loads((project_root / f"results/rome/{name}.json").read_text()) for name in names}
+    said = city("calibration", "levels", "measurements")["rome_findings"]
+    gain = held["calibration"]["mean"]["rssi_held_out"]["paper"]["gain"]
+    assert f"by {gain:.2f} [" in said
+    ratios = {name: one["blocks of 300 m"]["ratio"] for name, one in held["levels"]["models"].items()}
+    best = min(ratios, key=ratios.get)
+    assert f"best by *{best}*, whose residual is {ratios[best]:.2f} [" in said
