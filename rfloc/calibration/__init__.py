@@ -4,8 +4,3 @@ from rfloc.calibration.levels import calibrate
 from rfloc.calibration.moving import move
 from rfloc.calibration.paper import calibrate_as_paper, paper_stations
 from rfloc.calibration.poses import Calibration, calibrated_links, corrected_stations, levelled_maps, pose_errors
-
-__all__ = [
-    "Calibration", "calibrate", "calibrate_as_paper", "calibrated_links", "corrected_stations", "levelled_maps", "move",
-    "paper_stations", "pose_errors",
-]  # fmt: skip

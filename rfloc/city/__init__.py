@@ -3,8 +3,3 @@
 from rfloc.city.city import Bounds, City, box_bounds, build_city, open_city
 from rfloc.city.heights import SOURCES
 from rfloc.city.patches import Patch, build_patch, cut, neighbours, open_any
-
-__all__ = [
-    "SOURCES", "Bounds", "City", "Patch", "box_bounds", "build_city", "build_patch", "cut", "neighbours", "open_any",
-    "open_city",
-]  # fmt: skip

@@ -6,8 +6,3 @@ from rfloc.datasets.hidden import OTHER_RAYS, hidden_campaign
 from rfloc.datasets.measured import read_campaign
 from rfloc.datasets.positions import estimate_positions
 from rfloc.datasets.synthetic import part_of_b, parts_of_c, require_unseen, simulate
-
-__all__ = [
-    "OTHER_RAYS", "estimate_positions", "hidden_campaign", "links_from_gain", "links_from_maps", "part_of_b",
-    "parts_of_c", "read_campaign", "require_unseen", "simulate", "statistical",
-]  # fmt: skip

@@ -103,7 +103,8 @@ def read_table(path: Path, resource_blocks: int, *, reject: bool = False) -> Row
     rows.table = table.reindex(rows.table.index)
     rows.settle(found)
     rows.require(path.name, "mend what was rejected")
-    table = rows.table.round({"ue_lat": DECIMALS, "ue_lon": DECIMALS})
+    lon = rows.table[["ue_lon", "bs_lon"]]
+    table = rows.table.assign(**lon.where(lon <= 180, lon - 360)).round({"ue_lat": DECIMALS, "ue_lon": DECIMALS})
     mast = ["bs_lat", "bs_lon"]
     table[mast] = table[mast].fillna(table.groupby("bs_id")[mast].transform("first"))
     rows.table = table.assign(bs_position_source="table", campaign=table["campaign"].fillna(0))

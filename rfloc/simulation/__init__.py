@@ -3,8 +3,3 @@
 from rfloc.simulation.maps import coverage, gain_at, nrsrp_map, read_error_db, read_maps, sector_gain_db, trace_maps
 from rfloc.simulation.paths import beyond_errors, compare_with_maps, trace_gain
 from rfloc.simulation.plane import Plane, Rays
-
-__all__ = [
-    "Plane", "Rays", "beyond_errors", "compare_with_maps", "coverage", "gain_at", "nrsrp_map", "read_error_db",
-    "read_maps", "sector_gain_db", "trace_gain", "trace_maps",
-]  # fmt: skip

@@ -6,9 +6,3 @@ from rfloc.studies.level_models import BASELINE, CONFIGURATIONS_READ, RECIPES, L
 from rfloc.studies.levels import held_out, ratio, rms, ways_of_holding_out
 from rfloc.studies.seeds import seeds_study
 from rfloc.studies.sensitivity import Simulator, stands_out, study, variants
-
-__all__ = [
-    "BASELINE", "CONFIGURATIONS_READ", "RECIPES", "Judge", "LevelModels", "Simulator", "cost", "held_out",
-    "level_columns", "pose_tables", "ratio", "released", "rms", "seeds_study", "stands_out", "study", "variants",
-    "ways_of_holding_out",
-]  # fmt: skip
