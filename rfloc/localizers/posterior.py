@@ -41,9 +41,10 @@ class MapPosterior:
         self.name, self.radio, self.crops, self.temper = name, radio, crops, baselines.temper
         self.grid = Grid.from_attrs(maps.attrs)
         sd, missed = baselines.posterior_sd, baselines.missed
-        self._law = t(FREEDOM, scale=sd)
+        law = t(FREEDOM, scale=sd)
+        self._sd, self._peak = sd, float(law.logpdf(0.0))
         self._gaps = np.arange(-30.0, 30.0, 0.01) * sd  # logcdf is slow and smooth: tabulated once
-        under = np.log1p(-missed) + self._law.logcdf(self._gaps)
+        under = np.log1p(-missed) + law.logcdf(self._gaps)
         self._log_silent = np.logaddexp(np.log(missed), under) if missed else under
         self._bs: Floats = np.stack([links["bs_x"].values, links["bs_y"].values], axis=1)
         # Where no ray arrives the level is unknown but low: two standard deviations under what can be reported.
@@ -73,7 +74,8 @@ class MapPosterior:
             weakest = max(weakest, measured.min())
         gap = measured[:, None, None] - self._levels(heard, batch.centre[b], x, y)
         quiet = weakest - self._levels(silent, batch.centre[b], x, y)
-        return self._law.logpdf(gap).sum(axis=0) + np.interp(quiet, self._gaps, self._log_silent).sum(axis=0)
+        spread = (FREEDOM + 1) / 2 * np.log1p((gap / self._sd) ** 2 / FREEDOM)  # scipy's own takes ten times as long
+        return (self._peak - spread).sum(axis=0) + np.interp(quiet, self._gaps, self._log_silent).sum(axis=0)
 
     def posterior(self, batch: Batch) -> Floats:
         """Tempered posterior on the crop grid, (B, G, G): evaluated at the maps' resolution, then summed per cell."""
