@@ -30,11 +30,6 @@ Bools = NDArray[np.bool_]
 ATTEMPTS = 64
 
 
-#: What a crop says of a station besides where it stands: the direction of its boresight as a unit vector, 0 where no
-#: azimuth is known, height of its antenna above ground [m], transmit power [dBm].
-POSE = ("east", "north", "height", "power")
-
-
 @dataclass(frozen=True)
 class Batch:
     """B crops as model inputs; N = `max_bs` station slots, strongest NRSRP first, P pixels, G output cells."""
@@ -44,7 +39,7 @@ class Batch:
     rf: NDArray[np.float32]  #: (B, N, 4) rssi nsinr nrsrp nrsrq [dBm/dB]; 0 where `rf_mask` is False
     rf_mask: Bools  #: (B, N, 4) the feature was measured
     bs_mask: Bools  #: (B, N) the slot holds a station
-    bs_pose: NDArray[np.float32]  #: (B, N, 4) as stated, 0 in empty slots: see :data:`POSE`
+    bs_boresight: NDArray[np.float32]  #: (B, N, 2) direction of the azimuth, a unit vector; 0 if unknown or empty
     bs_index: Ints  #: (B, N) station's position along `bs` of the links; meaningless in empty slots
     target_xy: NDArray[np.float32]  #: (B, 2) UE minus crop centre [m]
     target: Ints  #: (B,) flat index row * G + column of the output cell that holds the UE
@@ -141,8 +136,7 @@ class CropBatcher(CropPlacer):
         super().__init__(links, crops)
         self._rf = np.stack([links[name].values for name in FEATURES], axis=2).astype(np.float32)
         azimuth = np.radians(links["bs_azimuth"].values)
-        boresight = np.nan_to_num([np.sin(azimuth), np.cos(azimuth)])
-        self._pose = np.stack([*boresight, links["bs_h"].values, links["bs_power"].values], axis=1)
+        self._boresight = np.nan_to_num(np.stack([np.sin(azimuth), np.cos(azimuth)], axis=1))
         self._strength = np.where(self.heard, links["nrsrp"].values, -np.inf)
         self._pooler = AreaPooler(raster, ("building", "road"))
 
@@ -180,21 +174,21 @@ class CropBatcher(CropPlacer):
         mask = np.pad(np.take_along_axis(inside, index, axis=1), ((0, 0), (0, spare)))
         index = np.pad(index, ((0, 0), (0, spare)))
         bs_xy = np.where(mask[..., None], self.bs_xy[index] - centre[:, None], 0.0)
-        pose = np.where(mask[..., None], self._pose[index], 0.0)
+        boresight = np.where(mask[..., None], self._boresight[index], 0.0)
         rf = self._rf[ue[:, None], index]
         rf_mask = np.isfinite(rf) & mask[..., None]
         if flip is not None and turns is not None:
             flip, turns = np.asarray(flip, bool), np.asarray(turns, int)
             image[flip] = image[flip, :, :, ::-1]
             image = np.stack([np.rot90(picture, k, axes=(1, 2)) for picture, k in zip(image, turns, strict=True)])
-            bs_xy, pose[..., :2], target_xy = (turn(xy, flip, turns) for xy in (bs_xy, pose[..., :2], target_xy))
+            bs_xy, boresight, target_xy = (turn(xy, flip, turns) for xy in (bs_xy, boresight, target_xy))
         return Batch(
             image=image,
             bs_xy=bs_xy.astype(np.float32),
             rf=np.where(rf_mask, rf, np.float32(0)),
             rf_mask=rf_mask,
             bs_mask=mask,
-            bs_pose=pose.astype(np.float32),
+            bs_boresight=boresight.astype(np.float32),
             bs_index=index,
             target_xy=target_xy.astype(np.float32),
             target=cell_index(target_xy, edge, crops.output),

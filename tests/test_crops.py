@@ -45,8 +45,8 @@ def test_batch_takes_the_strongest_stations_inside_the_crop():
     assert batch.rf[0, 0, order.index("rssi")] == 0 and np.isfinite(batch.rf).all()
     wide = CropBatcher(links, open_raster(), crop_params(max_bs=9)).batch([0], [5.0], [0.0])
     assert wide.bs_mask.sum() == 3 and wide.bs_mask.shape == (1, 9)
-    assert not any(values[~wide.bs_mask].any() for values in (wide.rf_mask, wide.bs_xy, wide.bs_pose))
-    np.testing.assert_allclose(wide.bs_pose[wide.bs_mask], [[0.0, 0.0, 30.0, 43.0]] * 3)  # no azimuth is known
+    assert not any(values[~wide.bs_mask].any() for values in (wide.rf_mask, wide.bs_xy))
+    assert not wide.bs_boresight.any()  # no azimuth is known
 
 
 @pytest.mark.parametrize("flip", [False, True])
@@ -63,7 +63,7 @@ def test_flips_and_turns_move_map_stations_and_target_together(flip, turns):
     lit = set(np.flatnonzero(batch.image[0, 1].ravel() > 0.5))
     assert lit == {int(batch.target[0]), int(cell_index(batch.bs_xy[0, 0], 560, 56))}
     np.testing.assert_allclose(
-        np.hypot(300, 70) * batch.bs_pose[0, 0, :2], batch.target_xy[0] - batch.bs_xy[0, 0], rtol=1e-5
+        np.hypot(300, 70) * batch.bs_boresight[0, 0], batch.target_xy[0] - batch.bs_xy[0, 0], rtol=1e-5
     )
 
 

@@ -60,8 +60,9 @@ class MapRadioFormer(nn.Module):
         return draw_stations(torch.cat((image, scale), 1), bs_xy / size.reshape(-1, 1, 1), level, bs_mask)
 
     def forward(
-        self, image: Tensor, bs_xy: Tensor, rf: Tensor, rf_mask: Tensor, bs_mask: Tensor, size: Tensor
-    ) -> Tensor:
+        self, image: Tensor, bs_xy: Tensor, rf: Tensor, rf_mask: Tensor, bs_mask: Tensor, size: Tensor,
+        bs_boresight: Tensor,
+    ) -> Tensor:  # fmt: skip
         """Logits (batch, output, output), row 0 = north, for fields of :class:`~rfloc.crops.Batch`."""
         seen_image = self.encode_image(image, bs_xy, rf, rf_mask, bs_mask, size)
         patches = self.embeddings(seen_image)  # [batch, CLS + patches^2, width]
@@ -76,7 +77,9 @@ class MapRadioFormer(nn.Module):
             tokens = layer(tokens, attended)  # SDPA reads a boolean mask: True takes part
             seen.append(self._patch_features(tokens))
         logits = self.head(seen)
-        return logits if self.pair is None else logits + self.pair(image, bs_xy, rf, rf_mask, bs_mask, size)
+        if self.pair is None:
+            return logits
+        return logits + self.pair(image, bs_xy, rf, rf_mask, bs_mask, size, bs_boresight)
 
     def _patch_features(self, tokens: Tensor) -> Tensor:
         """The patch tokens among all tokens as an image, shape (batch, width, patches, patches)."""

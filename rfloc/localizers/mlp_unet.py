@@ -49,8 +49,9 @@ class MLPUNet(nn.Module):
         nn.init.constant_(self.out.bias, -2 * math.log(pixels))  # type: ignore[arg-type]
 
     def with_summary(
-        self, image: Tensor, bs_xy: Tensor, rf: Tensor, rf_mask: Tensor, bs_mask: Tensor, size: Tensor
-    ) -> tuple[Tensor, Tensor]:
+        self, image: Tensor, bs_xy: Tensor, rf: Tensor, rf_mask: Tensor, bs_mask: Tensor, size: Tensor,
+        bs_boresight: Tensor,
+    ) -> tuple[Tensor, Tensor]:  # fmt: skip
         """Logits as of :meth:`forward`, and the mean over the bottleneck, (batch, channels): all about the crop."""
         x = MapRadioFormer.encode_image(image, bs_xy, rf, rf_mask, bs_mask, size)
         passed = []
@@ -69,10 +70,11 @@ class MLPUNet(nn.Module):
         return pool_logits(self.out(x).squeeze(1), self.pool), summary
 
     def forward(
-        self, image: Tensor, bs_xy: Tensor, rf: Tensor, rf_mask: Tensor, bs_mask: Tensor, size: Tensor
-    ) -> Tensor:
+        self, image: Tensor, bs_xy: Tensor, rf: Tensor, rf_mask: Tensor, bs_mask: Tensor, size: Tensor,
+        bs_boresight: Tensor,
+    ) -> Tensor:  # fmt: skip
         """Logits (batch, output, output), row 0 = north, for fields of :class:`~rfloc.crops.Batch`."""
-        return self.with_summary(image, bs_xy, rf, rf_mask, bs_mask, size)[0]
+        return self.with_summary(image, bs_xy, rf, rf_mask, bs_mask, size, bs_boresight)[0]
 
 
 def build_mlp_unet(model: ModelParams, crops: CropParams) -> MLPUNet:

@@ -25,10 +25,12 @@ NETWORKS: dict[str, Callable[[ModelParams, CropParams, Path | None], nn.Module]]
     "map_radioformer": build_model,
     "mlp_unet": lambda model, crops, weights: build_mlp_unet(model, crops),
     "pair": lambda model, crops, weights: PairScore(crops.output),
+    "pair_no_azimuth": lambda model, crops, weights: PairScore(crops.output, azimuth=False),
+    "pair_no_obstruction": lambda model, crops, weights: PairScore(crops.output, obstruction=False),
 }
 
 #: What a network is given, in the order of its arguments.
-INPUTS = ("image", "bs_xy", "rf", "rf_mask", "bs_mask", "size")
+INPUTS = ("image", "bs_xy", "rf", "rf_mask", "bs_mask", "size", "bs_boresight")
 
 
 def build_network(name: str, model: ModelParams, crops: CropParams, weights: Path | None = None) -> nn.Module:
@@ -40,7 +42,7 @@ def build_network(name: str, model: ModelParams, crops: CropParams, weights: Pat
 
 def as_tensors(batch: Batch, device: torch.device | str = "cpu") -> dict[str, Tensor]:
     """The inputs and targets of a batch as tensors on `device`, named as the fields of the batch."""
-    names = ("image", "bs_xy", "rf", "rf_mask", "bs_mask", "target", "target_xy")
+    names = ("image", "bs_xy", "rf", "rf_mask", "bs_mask", "bs_boresight", "target", "target_xy")
     tensors = {name: torch.as_tensor(np.ascontiguousarray(getattr(batch, name))).to(device) for name in names}
     return tensors | {"size": torch.as_tensor(batch.size, dtype=torch.float32, device=device)}
 

@@ -138,7 +138,7 @@ def _threads(network: nn.Module) -> Iterator[None]:
 
 def _about(links: xr.Dataset, raster: xr.Dataset, split: xr.Dataset | None, simulated: bool = False) -> list[Any]:
     """What a run sees of a dataset, to be hashed."""
-    arrays = [links[name].values for name in (*FEATURES, "heard", "ue_x", "ue_y", "bs_x", "bs_y")]
+    arrays = [links[name].values for name in (*FEATURES, "heard", "ue_x", "ue_y", "bs_x", "bs_y", "bs_azimuth")]
     roles = None if split is None else [split["role"].values, repr(sorted(split.attrs.items()))]
     return [*arrays, raster["building"].values, raster["road"].values, roles, simulated]
 

@@ -33,6 +33,7 @@ def inputs(batch: int = 2, stations: int = 3, pixels: int = 28, seed: int = 0) -
         "rf_mask": torch.ones(batch, stations, 4, dtype=torch.bool),
         "bs_mask": torch.ones(batch, stations, dtype=torch.bool),
         "size": torch.full((batch,), 400.0),
+        "bs_boresight": torch.zeros(batch, stations, 2),
     }
 
 
@@ -62,7 +63,7 @@ def test_padded_stations_do_not_matter(net: MapRadioFormer) -> None:
 def test_stations_are_a_set(net: MapRadioFormer) -> None:
     x = inputs()
     order = [2, 0, 1]
-    turned = x | {name: x[name][:, order] for name in ("bs_xy", "rf", "rf_mask", "bs_mask")}
+    turned = x | {name: x[name][:, order] for name in ("bs_xy", "rf", "rf_mask", "bs_mask", "bs_boresight")}
     torch.testing.assert_close(predict(net, turned), predict(net, x), atol=1e-5, rtol=1e-4)
 
 

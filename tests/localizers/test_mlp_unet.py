@@ -24,6 +24,7 @@ def inputs(stations: int = 5, pixels: int = 28) -> dict[str, Tensor]:
         "rf_mask": torch.ones(2, stations, 4, dtype=torch.bool),
         "bs_mask": torch.ones(2, stations, dtype=torch.bool),
         "size": torch.full((2,), 400.0),
+        "bs_boresight": torch.zeros(2, stations, 2),
     }
 
 

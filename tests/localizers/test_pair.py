@@ -7,7 +7,7 @@ from torch import Tensor
 from rfloc.config import CropParams, ModelParams
 from rfloc.localizers.map_radioformer import build_model
 from rfloc.localizers.networks import build_network, predict
-from rfloc.localizers.pair import RF_MEAN, PairScore
+from rfloc.localizers.pair import RF_MEAN, PairScore, obstructed
 
 
 def inputs(size: float = 400.0, pixels: int = 28) -> dict[str, Tensor]:
@@ -21,6 +21,7 @@ def inputs(size: float = 400.0, pixels: int = 28) -> dict[str, Tensor]:
         "rf_mask": mask[..., None].repeat(1, 1, 4),
         "bs_mask": mask,
         "size": torch.full((2,), size),
+        "bs_boresight": torch.tensor([[0.6, 0.8], [-1.0, 0.0], [0.0, 0.0]]).expand(2, -1, -1).clone(),
     }
 
 
@@ -70,6 +71,39 @@ def test_streets_and_buildings_weigh_by_the_share_that_they_cover(net: PairScore
     street["image"][:, 1, :2, :1] = 1.0  # half of the first cell
     gain = predict(net, street) - predict(net, x)
     assert gain[:, 0, 0].tolist() == pytest.approx([1.5, 1.5]) and not gain[:, 1:].any()
+
+
+def test_no_direction_of_the_compass_is_preferred(net: PairScore) -> None:
+    x = inputs()
+    x["image"] = torch.rand(x["image"].shape, generator=torch.Generator().manual_seed(2))
+    x["bs_xy"] += 1.7  # no point of a line falls on the edge of a pixel
+    quarter = x | {"image": x["image"].rot90(1, (2, 3))}  # counter-clockwise: (x, y) becomes (-y, x)
+    mirrored = x | {"image": x["image"].flip(3)}
+    for name in ("bs_xy", "bs_boresight"):
+        quarter[name] = x[name].flip(-1) * torch.tensor([-1.0, 1.0])
+        mirrored[name] = x[name] * torch.tensor([-1.0, 1.0])
+    torch.testing.assert_close(predict(net, quarter), predict(net, x).rot90(1, (1, 2)), atol=1e-4, rtol=1e-4)
+    torch.testing.assert_close(predict(net, mirrored), predict(net, x).flip(2), atol=1e-4, rtol=1e-4)
+
+
+@pytest.mark.parametrize("kind", ["pair", "pair_no_azimuth", "pair_no_obstruction"])
+def test_where_stations_look_and_what_stands_between_count_unless_left_out(kind: str) -> None:
+    torch.manual_seed(0)
+    net = build_network(kind, ModelParams(), CropParams(output=28)).eval()
+    x = inputs()
+    turned, built = x | {"bs_boresight": x["bs_boresight"].roll(1, 0).flip(-1)}, x | {"image": x["image"].clone()}
+    built["image"][:, 0, 10:18] = 1.0  # the weight of cover is 0 before training
+    for name, changed in {"pair_no_azimuth": turned, "pair_no_obstruction": built}.items():
+        assert torch.equal(predict(net, changed), predict(net, x)) == (kind == name)
+
+
+def test_a_line_is_obstructed_by_its_share_in_buildings() -> None:
+    east = torch.zeros(1, 64, 64)
+    east[:, :, 32:] = 1.0
+    ends = torch.tensor([[[0.4, 0.0], [-0.4, 0.1], [-0.4, 0.4], [0.4, 0.4]]])
+    assert obstructed(east, ends, torch.tensor([[-0.4, 0.0]])).tolist() == [[0.5, 0.0, 0.0, 0.5]]
+    north = east.rot90(1, (1, 2))
+    assert obstructed(north, ends[:, :3], torch.tensor([[-0.4, -0.4]])).tolist() == [[0.0, 0.1875, 0.5]]
 
 
 def test_our_recipe_adds_its_logits_and_the_papers_has_none() -> None:
