@@ -5,7 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pandas as pd
 import xarray as xr
 
@@ -26,8 +25,8 @@ def read_campaign(
 
     Files lie below `data_root`, else below the project's `data/`. Operators are different stations; azimuths are NaN
     and heights nominal where nobody states them. With `positions = "all"` the cells without position are there with
-    NaN, for :func:`rfloc.datasets.positions.estimate_positions` to place once a split says who trains; with "training"
-    all cells are, whatever is stated of them.
+    NaN, for :func:`rfloc.datasets.positions.estimate_positions` to place once a split says who trains; "training" reads
+    the same, and asks it to place those of stated position, too.
 
     In the report, `rejected` says reason -> rows; `rows` is their sum and `rows_kept`, which is `links` and
     `rows_averaged_away`; `files` holds SHA-256s. What nobody should miss is printed. Raises DataError if a file is
@@ -48,8 +47,6 @@ def read_campaign(
 
     rows.require(repr(city.key), "check which files section `campaign` of params.yaml names")
     _in_city(rows, city)
-    if params.positions == "training":
-        rows.table = rows.table.assign(bs_lat=np.nan, bs_lon=np.nan, bs_position_error=np.nan)
     if params.positions == "known":
         rows.reject(rows.table["bs_lat"].isna(), "cell without a known position")
     outside = ~_within(rows.table["bs_lat"], rows.table["bs_lon"], city, city.grid.bounds)

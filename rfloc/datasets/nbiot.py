@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from rfloc.datasets.faults import KNOWN, at_odds, beyond, refuse
 from rfloc.datasets.rows import DECIMALS, LINK, Rows
@@ -67,6 +68,20 @@ def read_mat(path: Path, *, interpolated: bool = False) -> Rows:
         rows.reject(again, "interpolated, but measured as well")
     rows.table = rows.table.reset_index(drop=True)
     return rows
+
+
+def allocated_tests(path: Path, allocation: Path, run: int) -> NDArray[np.float64]:
+    """Positions (lat, lon) [deg], (n, 2), that the authors' `run`, from 1, holds out as test points of a .mat file.
+
+    `TP_RP_allocation` of the other file has a row a location and a column a run, 2 where it is one. Raises DataError if
+    the files do not belong together or there is no such run.
+    """
+    cells, drawn = variable(path, MEASURED), variable(allocation, "TP_RP_allocation")
+    if len(drawn) != len(cells) or not 1 <= run <= drawn.shape[1]:
+        why = f"it has {drawn.shape[0]} locations and {drawn.shape[1]} runs, {path.name} has {len(cells)} locations"
+        raise DataError(f"{allocation.name} allocates no run {run} of {path.name}", why, "check file and run")
+    held = cells[drawn[:, run - 1] == 2]
+    return np.array([[np.asarray(row[k], float).item() for k in (0, 1)] for row in held]).reshape(-1, 2).round(DECIMALS)
 
 
 def _table(path: Path, name: str) -> tuple[pd.DataFrame, int]:

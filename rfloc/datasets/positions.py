@@ -27,7 +27,7 @@ from rfloc.schema import validate
 
 Floats = NDArray[np.float64]
 
-#: Stations heard by fewer training UEs are not placed.
+#: Stations heard by fewer training UEs are not placed, unless less is asked.
 MIN_UES = 30
 #: Step of the candidates, how far they reach past the UEs that hear a station, edge of a square of UEs [m].
 STEP, REACH, SQUARE = 50.0, 400.0, 50.0
@@ -44,9 +44,17 @@ HEARING = tuple((float(a), b) for b in (0.15, 0.3, 0.5) for a in range(-3, 9))
 
 
 def estimate_positions(
-    links: xr.Dataset, train: NDArray[np.bool_], *, bounds: tuple[float, float, float, float]
+    links: xr.Dataset,
+    train: NDArray[np.bool_],
+    *,
+    bounds: tuple[float, float, float, float],
+    every: bool = False,
+    min_ues: int = MIN_UES,
 ) -> tuple[xr.Dataset, dict[str, Any]]:
     """Give every station a position: those without one are estimated, or dropped where that is outside `bounds` [m].
+
+    `every` estimates those with one as well: nothing that is stated of positions is left. Stations that fewer than
+    `min_ues` training UEs hear are dropped as well.
 
     Only `train`, bool of shape (ue,), says which UEs may be used. Interpolated levels are not: they were computed from
     neighbours that may be no training UEs. Raises DataError if no station is left.
@@ -60,7 +68,8 @@ def estimate_positions(
     used = train & heard.any(axis=1)
     ues = heard[used].sum(axis=0)
     bs_x, bs_y = links["bs_x"].values, links["bs_y"].values
-    enough, unknown = ues >= MIN_UES, np.isnan(bs_x)
+    enough, stated = ues >= min_ues, ~np.isnan(bs_x)
+    unknown = ~stated | every
     x, y, sd = np.full((3, len(unknown)), np.nan)
     if enough.any():
         ue = np.column_stack([links["ue_x"].values, links["ue_y"].values])[used]
@@ -71,13 +80,13 @@ def estimate_positions(
     inside = (x >= x_min) & (x <= x_max) & (y >= y_min) & (y <= y_max)
     placed = unknown & enough & inside
     dropped = {
-        f"heard by fewer than {MIN_UES} training UEs": int((unknown & ~enough).sum()),
+        f"heard by fewer than {min_ues} training UEs": int((unknown & ~enough).sum()),
         "estimated outside the city's raster": int((unknown & enough & ~inside).sum()),
     }
     if not (placed | ~unknown).any():
         why = "; ".join(f"{reason}: {count} stations" for reason, count in dropped.items() if count)
         raise DataError("no station could be placed", why, "take more training UEs, or a wider city")
-    known = ~unknown & enough
+    known = stated & enough
     error = np.hypot(x - bs_x, y - bs_y)[known]
     columns = {"error_m": error.round(1), "stated_sd_m": sd[known].round(1), "ues": ues[known]}
     table = pd.DataFrame(columns, index=links["bs_id"].values[known].tolist())

@@ -54,6 +54,7 @@ METHODS = {
     "knn_square": Method("k-NN as published, in the square", "vermilion", "-", "^"),
     "knn_square_plain": Method("k-NN in the square", "vermilion", ":", "D"),
     "knn_square_4": Method("k-NN in the square, all features", "vermilion", "-.", "d"),
+    "posterior_distance": Method("posterior on log-distance levels", "orange", "-.", "X"),
     "posterior_nominal": Method("posterior on maps, nominal poses", "orange", ":", "P"),
     "posterior_calibrated": Method("posterior on maps, calibrated poses", "orange", "--", "p"),
     "posterior_true": Method("posterior on maps, true poses (oracle)", "orange", "-", "h", oracle=True),

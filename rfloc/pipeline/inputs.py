@@ -9,8 +9,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-import yaml
-
 from rfloc import config, files
 from rfloc.config.compose import require_composed
 from rfloc.errors import ConfigError, DataError, nearest
@@ -36,12 +34,8 @@ def files_of(name: str, params: config.Params, root: Path) -> dict[str, Path]:
             raise DataError(f"there is no {missing[0]}", "model.pretrained is on", "set data.weights or RFLOC_WEIGHTS")
         return paths
     if name == "oslo":
-        found = [sorted((data / "oslo").glob(f"*.{kind}")) for kind in ("mat", "xlsx")]
-        paths = {f"oslo/{path.name}": path for kind in found for path in kind}
-        if any(len(kind) != 1 for kind in found):
-            return paths
-        raw = yaml.safe_load((root / "conf/city/oslo.yaml").read_text())
-        return paths | _maps(config.check(config.CityParams, raw), data, root)
+        found = [path for kind in ("oslo/*.mat", "rome/*.mat", "rome/*_ready.csv") for path in sorted(data.glob(kind))]
+        return {path.relative_to(data).as_posix(): path for path in found}
     raise ConfigError(f"there is no input {name!r}", "", nearest(name, names_of(params)))
 
 

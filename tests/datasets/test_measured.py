@@ -78,12 +78,6 @@ def test_cells_without_position_stay_where_all_are_wanted(root: Path) -> None:
     assert marked.sel(bs=slice(0, 4)).drop_vars("interpolated")["nrsrp"].equals(links["nrsrp"])
 
 
-def test_what_is_stated_of_positions_can_be_left_to_training(root: Path) -> None:
-    links, report = read(root, nbiot(positions="training"))
-    assert report["position_sources"] == {"unknown": 4} and links["bs_x"].isnull().all()
-    assert np.array_equal(links["nrsrp"], read(root, nbiot(positions="all"))[0]["nrsrp"])
-
-
 def test_oslo_is_an_ordinary_campaign_with_the_positions_of_its_own_file(
     oslo_data: Path, project_root: Path, tmp_path: Path
 ) -> None:

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy.io import savemat
 
-from rfloc.datasets.nbiot import read_mat
+from rfloc.datasets.nbiot import allocated_tests, read_mat
 from rfloc.errors import DataError
 from tests.datasets.files import MAT, cell_array, matrices, write_mat
 
@@ -83,3 +83,17 @@ def test_truncated_and_foreign_files_say_what_they_are(tmp_path: Path) -> None:
         savemat(path, held)
         with pytest.raises(DataError, match=message):
             read_mat(path)
+
+
+def test_the_authors_test_points_of_a_run(tmp_path: Path) -> None:
+    path, allocation = write_mat(tmp_path, interpolated=False) / MAT, tmp_path / "allocation.mat"
+    drawn = np.ones((8, 3))
+    drawn[[2, 5], 1] = 2
+    savemat(allocation, {"TP_RP_allocation": drawn})
+    places = np.array([np.ravel(place) for place in matrices(8)[0]])
+    assert allocated_tests(path, allocation, 2) == pytest.approx(places[[2, 5]], abs=1e-6)
+    assert allocated_tests(path, allocation, 1).shape == (0, 2)
+    for rows, run in ((drawn, 4), (drawn, 0), (drawn[:7], 1)):
+        savemat(allocation, {"TP_RP_allocation": rows})
+        with pytest.raises(DataError, match=rf"no run {run} of campaign\.mat(?s:.*)8 locations"):
+            allocated_tests(path, allocation, run)

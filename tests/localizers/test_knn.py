@@ -123,16 +123,16 @@ def test_the_trials_numbers_on_the_rome_crop(published):
     assert np.mean(errors["four"]) == pytest.approx(36.8, abs=6)
 
 
-def test_distance_is_divided_by_stations_that_either_hears():
+def test_distance_is_divided_by_stations_that_both_hear():
     bs = np.array([[0.0, 50.0], [50.0, 0.0], [-50.0, 0.0]])
     at = np.array([[0.0, 0.0], [10.0, 0.0], [20.0, 0.0]])
     nan = np.nan
-    level = np.array([[-80, -80, nan], [-80, -90, nan], [-80, nan, nan]])
+    level = np.array([[-80, -80, -95], [-70, nan, nan], [-80, -85, nan]])
     links = make_links(at, bs, level, rssi=level)
     knn = KNearest(links.isel(ue=[0, 1]), links, crop_params(), k=2, fill_db=-100.0)
     batch = _batch(links, [2])
     got = 1 / knn.neighbours(batch.ue, batch.centre, batch.size)[0][0]
-    want = np.array([10 / 2, 20 / 2])  # nearest first: fingerprint 1, then 0; both hear two stations
+    want = np.array([np.sqrt(50) / 2, np.sqrt(325)])  # two stations in common, and one
     np.testing.assert_allclose(got / got[0], want / want[0])
 
 
@@ -151,6 +151,14 @@ def test_square_uses_only_what_lies_inside():
     np.testing.assert_allclose(edge.sum(), 1)
     assert edge[:, -1].sum() > 0.9
     np.testing.assert_allclose(geometric_median(square.posterior(batch), 560), [[100, 0]], atol=1)
+
+
+@pytest.mark.parametrize(("beyond", "answer"), [(False, 100.0), (True, -100.0)])
+def test_stations_beyond_the_square_are_compared_where_asked(beyond, answer):
+    bs, at = np.array([[0.0, 50.0], [600.0, 0.0]]), np.array([[0.0, 0.0], [100.0, 0.0], [-100.0, 0.0]])
+    links = make_links(at, bs, np.array([[-80.0, -60.0], [-79.0, -90.0], [-77.0, -61.0]]))
+    square = KNearest(links.isel(ue=[1, 2]), links, crop_params(), k=1, within="square", beyond=beyond)
+    np.testing.assert_allclose(square.estimate(_batch(links, [0])), [[answer, 0]])
 
 
 def test_square_without_fingerprints_answers_the_centre():

@@ -1,61 +1,49 @@
 """The page on Oslo, with files of the published form made by hand, and the commands that it prints."""
 
+import json
 import re
 import shutil
 from pathlib import Path
 
-import geopandas as gpd
 import nbformat
 import numpy as np
 import pandas as pd
 import pytest
 import yaml
 from scipy.io import savemat
-from shapely import LineString, box
 
 from rfloc import config, schema
 from rfloc.cli import compose
+from rfloc.evaluation.tables import TRIVIAL, Row
+from rfloc.files import content_hash
 from rfloc.pipeline.run import run
 
 #: South, north, west, east [deg]; the paper's boxes lie inside.
-AREA = (59.9205, 59.9300, 10.7530, 10.7670)
-#: NPCI of each cell, where the table puts it, and the half axes of its error ellipse [m].
-CELLS = {11: (59.924, 10.756, (30.0, 40.0)), 12: (59.925, 10.760, (6.0, 8.0)), 13: (59.929, 10.764, (0.0, 0.0))}
-ENODEB, MNC = 5001, 2
+AREA = (59.9180, 59.9300, 10.7480, 10.7670)
+MNC = 2
 
 
-def write_campaign(folder: Path, n: int = 160) -> pd.DataFrame:
-    """A .mat file and a cell table in the layout of Oslo; gives where the UEs are."""
+def write_campaign(folder: Path, n: int = 700) -> tuple[pd.DataFrame, np.ndarray]:
+    """Files in the layout of Oslo's, with one run of test points: where UEs are, and which are test points."""
     rng = np.random.default_rng(0)
     ues = pd.DataFrame({"lat": rng.uniform(*AREA[:2], n).round(6), "lon": rng.uniform(*AREA[2:], n).round(6)})
-    rows = np.empty((n, 16), object)
+    masts = np.column_stack([5001 + np.arange(12), rng.uniform(*AREA[:2], 12), rng.uniform(*AREA[2:], 12)])
+    rows = np.empty((n, 12), object)
     for i, (lat, lon) in enumerate(ues.itertuples(index=False)):
-        heard = [[npci, ENODEB, -70.0, 5.0, -90.0 - k, -11.0, 100.0, MNC, 1] for k, npci in enumerate(CELLS)]
-        heard.append([99, ENODEB, -70.0, 5.0, -90.0, -11.0, 100.0, MNC, 1])  # a cell that the table does not list
-        heard.append([11, ENODEB + 1, np.nan, np.nan, np.nan, np.nan, 100.0, MNC, 1])  # detected, not measured
-        rows[i, :] = [np.zeros((1, 1))] * 16
+        far = np.hypot((masts[:, 1] - lat) * 111e3, (masts[:, 2] - lon) * 56e3)
+        level = -60.0 - 30.0 * np.log10((far + 20.0) / 100.0) + rng.normal(0, 4.0, 12)
+        heard = [
+            [k, masts[k, 0], level[k] + 11, 5.0, level[k], -11.0, 100.0, MNC, 1] for k in range(12) if far[k] < 600
+        ]
+        heard.append([99, 6000, -70.0, 5.0, -90.0, -20.0, 100.0, MNC, 1])  # an eNodeB that the table does not list
+        heard.append([98, 0, -70.0, 5.0, -90.0, -20.0, 100.0, MNC, 1])  # not decoded
+        rows[i, :] = [np.zeros((1, 1))] * 12
         rows[i, :3] = [np.array([[lat]]), np.array([[lon]]), np.array(heard)]
     folder.mkdir(parents=True)
-    savemat(folder / "Oslo.mat", {"dataSet": rows})
-    listed = [
-        {"Name": f"cell NPCI:{npci}", "Latitude": lat, "Longitude": lon, "PosErrorLambda1": one, "PosErrorLambda2": two}
-        for npci, (lat, lon, (one, two)) in CELLS.items()
-    ]
-    table = pd.DataFrame(listed).assign(eNodeID=ENODEB, MNC=MNC, PosErrorDirection=0.0, TowerID=1)
-    table.to_excel(folder / "Oslo cells.xlsx", index=False)
-    return ues
-
-
-def write_city(folder: Path) -> dict[str, object]:
-    """Two streets and two houses, and the configuration that names them."""
-    south, north, west, east = AREA
-    middle = ((south + north) / 2, (west + east) / 2)
-    houses = [box(x, middle[0] + 2e-4, x + 4e-4, middle[0] + 6e-4) for x in (west + 1e-3, west + 2e-3)]
-    lines = [LineString([(west, middle[0]), (east, middle[0])]), LineString([(middle[1], south), (middle[1], north)])]
-    gpd.GeoDataFrame({"height": ["9", "12"]}, geometry=houses, crs=4326).to_file(folder / "buildings.geojson")
-    gpd.GeoDataFrame({"highway": ["primary"] * 2}, geometry=lines, crs=4326).to_file(folder / "streets.geojson")
-    files = {name: f"oslo/{name}.geojson" for name in ("buildings", "streets")}
-    return {"name": "Little Oslo", "source": "file", "box": list(AREA), **files}
+    savemat(folder / "Oslo_NBIoT_data.mat", {"dataSet": rows, "eNodeB_best_pos_estimates": masts})
+    drawn = 1 + (rng.uniform(size=(n, 1)) < 0.3)
+    savemat(folder / "TP_RP_allocation_Oslo.mat", {"TP_RP_allocation": drawn.astype(float)})
+    return ues, drawn[:, 0] == 2
 
 
 @pytest.fixture
@@ -71,30 +59,39 @@ def project(tmp_path: Path, project_root: Path, monkeypatch: pytest.MonkeyPatch)
     return tmp_path
 
 
-def test_the_page_reads_places_and_divides_the_measurements(project):
-    ues = write_campaign(project / "data/oslo")
-    (project / "conf/city/little.yaml").write_text(yaml.safe_dump(write_city(project / "data/oslo")))
-    sets = [f"data_root={project / 'data'}", "city_conf=conf/city/little.yaml"]
+def test_the_page_reads_divides_and_scores_the_measurements(project):
+    ues, held = write_campaign(project / "data/oslo")
+    manifest = json.loads((project / "conf/data/oslo.json").read_text())
+    manifest["files"][0]["sha256"] = content_hash(project / "data/oslo/Oslo_NBIoT_data.mat")
+    (project / "conf/data/oslo.json").write_text(json.dumps(manifest))
+    sets = [f"data_root={project / 'data'}", "allocation_run=1", "campaign_ues=60", "evaluation_bootstrap=20"]
     page = nbformat.read(run("notebooks/A-oslo.ipynb", "out.ipynb", stage="oslo", given=sets, root=project), 4)
 
-    links = schema.load(project / "build/oslo/links.zarr", "links")
-    assert links["bs_id"].values.tolist() == [f"{MNC}-{ENODEB}-{npci}" for npci in CELLS]
-    assert links.sizes["ue"] == len(ues) and bool(links["heard"].all())
-    assert set(links["bs_position_source"].values) == {"table"}
-    stated = [np.hypot(*axes) / np.sqrt(2) or np.nan for *_, axes in CELLS.values()]
-    assert links["bs_position_error"].values == pytest.approx(stated, nan_ok=True)
-
-    split = schema.load(project / "build/oslo/split.zarr", "split")
+    links = schema.load(project / "build/links/oslo/oslo.zarr", "links")
+    assert links.sizes == {"ue": len(ues), "bs": 12} and set(links["bs_position_source"].values) == {"published"}
+    split = schema.load(project / "build/oslo/splits/oslo.zarr", "split")
     boxes = yaml.safe_load((project / "conf/splits/oslo_paper.yaml").read_text())
+    inside = {}
     for role, name in (("unknown", "test_box"), ("val", "val_box")):
         south, north, west, east = boxes[name]
-        inside = ues["lat"].between(south, north) & ues["lon"].between(west, east)
-        assert (split["role"] == role).sum() == inside.sum() > 0
+        inside[role] = ues["lat"].between(south, north) & ues["lon"].between(west, east)
+        assert (split["role"] == role).sum() == inside[role].sum() > 0
+    assert (split["role"] == "known").sum() == (held & ~inside["unknown"] & ~inside["val"]).sum() > 0
+    made = json.loads((project / "results/demo/oslo.json").read_text())
+    rows = {(row["key"], row["positions"]): Row.from_json(row) for row in made["rows"]}
+    assert {row.city for row in rows.values()} == {"oslo"} and made["trivial"]["oslo"] in TRIVIAL
+    assert {key for key, _ in rows} == {
+        "centre", "centroid", "centroid_mix", "strongest", "knn_square", "knn_square_plain", "posterior_distance",
+    }  # fmt: skip
+    assert rows["knn_square", "stated"].paper_known == 19.9
+    for positions in ("stated", "training"):  # levels follow the law that the posterior assumes
+        assert rows["posterior_distance", positions].known.mean < 0.8 * rows["centre", positions].known.mean
+    assert made["eligible"]["oslo, stated"]["unknown"] <= inside["unknown"].sum()
     said = "".join(output.get("text", "") for cell in page.cells for output in cell.get("outputs", []))
-    assert "made with Oslo.mat and Oslo cells.xlsx" in said
+    assert "made with oslo/Oslo_NBIoT_data.mat; the city's map: none" in said
     shown = [output.data for cell in page.cells for output in cell.get("outputs", []) if "data" in output]
     assert any("image/png" in data for data in shown)
-    assert any(f"{3 * len(ues)}" in data.get("text/plain", "") and "389,124" in data["text/plain"] for data in shown)
+    assert any("389,124" in data.get("text/plain", "") for data in shown)
 
 
 def test_the_command_that_the_page_prints_can_be_composed(project_root, tmp_path):
@@ -102,5 +99,5 @@ def test_the_command_that_the_page_prints_can_be_composed(project_root, tmp_path
     block = re.search(r"dvc exp run .*?```", prose, re.S).group()
     overrides = re.findall(r"-S (\S+)", block)
     params = config.read(compose(project_root, overrides, tmp_path / "params.yaml"))
-    assert params.cities["home"].name == "Oslo" and params.campaign.published is None
-    assert params.campaign.cell_table == "oslo/NAME.xlsx" and params.splits.test_box[0] == 59.9217
+    assert params.cities["home"].name == "Oslo" and params.campaign.manifest == "oslo"
+    assert params.campaign.published == "oslo/Oslo_NBIoT_data.mat" and params.splits.test_box[0] == 59.9217
