@@ -9,12 +9,12 @@ from typing import Any
 
 from docutils import nodes
 from rfloc_rome import substitutions as rome
-from rfloc_tables import printed_table, verdict_table
+from rfloc_tables import cost_table, printed_table, verdict_table
 from sphinx.application import Sphinx
 from sphinx.errors import ExtensionError
 
 from rfloc.errors import RFLocError
-from rfloc.evaluation.paper import paper, printed_cells
+from rfloc.evaluation.paper import paper_says, printed_cells
 from rfloc.evaluation.tables import Row
 from rfloc.pipeline import book
 
@@ -112,9 +112,10 @@ def fill(app: Sphinx, settings: Any) -> None:
         values = book.substitutions(root)
         own = root / "results" / values["scale"]
         tables: dict[str, Any] = {
-            f"paper{table}": printed_table(own, table, f"tab-paper-{table}") for table in paper()["captions"]
+            f"paper{table}": printed_table(own, table, f"tab-paper-{table}") for table in paper_says()["captions"]
         }
         tables["printed"] = {c.key: c.error for c in printed_cells() if (c.city, c.street) == ("home", "unknown")}
+        tables["simulation_cost"] = cost_table(own, "tab-simulation-cost")
         tables |= {"verdicts": verdict_table(own, "tab-verdicts")} | rome(root)
     except RFLocError as error:
         raise ExtensionError(str(error)) from error

@@ -92,6 +92,8 @@ class City:
 
     def campaign(self) -> str:
         """Counts of the campaign."""
+        if "measurements" not in self.held:
+            return self.missing("measurements")
         found = self.held["measurements"]["home"]
         lines = {"rows of the published file": found["counts"].get("rows"), "places": found["ues"]}
         lines |= {"stations of published position": found["stations"], "links": found["links_heard"]}

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from rfloc import files
-from rfloc.evaluation.paper import Cell, paper, printed_cells
+from rfloc.evaluation.paper import Cell, paper_says, printed_cells
 from rfloc.evaluation.tables import metres
 from rfloc.evaluation.verdicts import verdicts
 from rfloc.pipeline import book
@@ -52,9 +52,8 @@ def printed_table(results: Path, table: str, name: str) -> str:
         for label in dict.fromkeys(cell.row for cell in cells):
             mine = {c.column: [f"{c.error:,.1f}", _ours(rows, c)] for c in cells if c.row == label}
             lines.append([label, *(text for column in columns for text in mine.get(column, ["–", "–"]))])
-    caption = (
-        f"Table {table} of the paper: {paper()['captions'][table]}. Mean error [m]; here: {made(results, 'results')}"
-    )
+    title = f"Table {table} of the paper: {paper_says()['captions'][table]}"
+    caption = f"{title}. Mean error [m]; here: {made(results, 'results')}; *not run*: not run at this scale"
     return book.markdown(header, lines, caption, name, left)
 
 
@@ -67,3 +66,20 @@ def verdict_table(results: Path, name: str) -> str:
     return book.markdown(
         header, lines, f"Claims of the paper: {counted}; {made(results, 'results')}", name, len(header)
     )
+
+
+def cost_table(results: Path, name: str) -> str:
+    """What simulation and calibration cost here, in the paper's unit: jobs of 10,000 links of a station and a UE."""
+    held = files.load_json(results / "simulation.json")
+    links = {kind: [c["stations"] * c["ues"] for c in held[kind].values()] for kind in ("B", "C") if held.get(kind)}
+    lines = []
+    for stage, kinds in {"simulation": ("B", "C"), "calibration": ("B",)}.items():
+        path = results / "provenance" / f"{stage}.json"
+        record = files.load_json(path) if path.is_file() else {}
+        if "wall_time_s" in record:
+            many, minutes = sum(sum(links.get(kind, [])) for kind in kinds), record["wall_time_s"] / 60
+            what = {"simulation": "B and C", "calibration": "poses, then B′"}[stage]
+            cores, memory = record["machine"]["cores"], record["peak_memory_mib"] / 1024
+            lines.append([what, f"{many:,}", f"{many / 10_000:.0f}", f"{minutes:.1f}", f"{memory:.1f}", f"{cores}"])
+    header = ["datasets", "links", "jobs of 10,000", "time [min]", "memory [GiB]", "cores"]
+    return book.markdown(header, lines, f"Cost of simulation; {made(results, 'simulation')}", name)

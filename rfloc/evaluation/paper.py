@@ -21,7 +21,7 @@ class Cell(NamedTuple):
 
 
 @cache
-def paper() -> dict[str, Any]:
+def paper_says() -> dict[str, Any]:
     """Tables as printed: `captions` by table, sizes of `training` sets, `cells`; and what the text alone says.
 
     That is `hours` on an A100 (Appendix F), errors of C on `synthetic` streets (8.1) [m], the `calibration_gain` in
@@ -33,7 +33,7 @@ def paper() -> dict[str, Any]:
 @cache
 def printed_cells() -> tuple[Cell, ...]:
     """All cells in the paper's order."""
-    return tuple(Cell(**cell) for cell in paper()["cells"])
+    return tuple(Cell(**cell) for cell in paper_says()["cells"])
 
 
 def printed(key: str, city: str, street: str) -> float | None:

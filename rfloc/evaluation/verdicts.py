@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from scipy.stats import ttest_1samp
 
 from rfloc import files
-from rfloc.evaluation.paper import paper, printed, printed_cells
+from rfloc.evaluation.paper import paper_says, printed, printed_cells
 from rfloc.evaluation.tables import METHODS, REFERENCE, metres
 
 #: From fewer seeds nothing is said of a network.
@@ -103,7 +103,7 @@ class _Evidence:
         if (gain := self.gains.get(ues, {}).get(poses)) is None:
             raise _Untestable("no calibration at this scale")
         low, high = gain["interval"] or (gain["gain"], gain["gain"])
-        holds = gain["gain"] >= paper()["calibration_gain"][0] and low > 0
+        holds = gain["gain"] >= paper_says()["calibration_gain"][0] and low > 0
         why = f"interval [{low:+.2f}, {high:+.2f}]" if gain["interval"] else "seen by the search: no interval"
         return f"{gain['gain']:+.2f}", holds, why
 
@@ -112,7 +112,7 @@ def _printed(side: _Side) -> float | None:
     """What the paper prints: a zero-shot row in Oslo as section 8.2 quotes it, from Table 2; None of the centre."""
     zero_shot = {cell.key: cell.error for cell in printed_cells() if cell.table == "2" and side.city == "oslo"}
     error = zero_shot.get(side.key, printed(side.key, side.city, side.street))
-    return paper()["synthetic"]["unknown"] if side.street == "synthetic" else error
+    return paper_says()["synthetic"]["unknown"] if side.street == "synthetic" else error
 
 
 def verdicts(results: Path) -> list[Verdict]:
@@ -122,7 +122,7 @@ def verdicts(results: Path) -> list[Verdict]:
         rule, pair = claim["rule"], (claim["left"], claim["right"])
         sides = [_Side(*text.split("@")) for text in pair if "@" in text]
         said = " against ".join(f"{error:,.1f}" for error in map(_printed, sides) if error is not None) + " m"
-        said = said if sides else "+{} to +{}".format(*paper()["calibration_gain"])
+        said = said if sides else "+{} to +{}".format(*paper_says()["calibration_gain"])
         try:
             ours, holds, why = evidence.compare(rule, *sides) if sides else evidence.correlation(*pair)
             verdict = "reproduced" if holds else "not reproduced"

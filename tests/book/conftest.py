@@ -64,6 +64,8 @@ def make_mini(project_root: Path) -> Callable[[Path], Path]:
         (results / "provenance").mkdir(parents=True)
         (results / "table1.json").write_text(json.dumps({"rows": ROWS}))
         (results / "errors.json").write_text(json.dumps({"rows": [ERROR]}))
+        simulated = {"B": {"home": {"stations": 20, "ues": 6000}}, "C": {}}
+        (results / "simulation.json").write_text(json.dumps(simulated))
         for name in ("headline", "departures"):
             (results / f"{name}.json").write_text("{}")
         (results / "provenance" / "results.json").write_text(json.dumps(RECORD))

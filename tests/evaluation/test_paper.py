@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from rfloc.evaluation.paper import paper, printed, printed_cells
+from rfloc.evaluation.paper import paper_says, printed, printed_cells
 
 #: Heads of the printed tables and what their rows are called there; a MLP+UNet row comes before one of the same name.
 HEADS = {"1": "Experiment\tModel", "2": "Experiment\t# of UEs", "3": "No real data\tRome", "4": "Source→Target"}
@@ -41,12 +41,12 @@ def test_every_number_stands_in_the_papers_table_in_its_order(text, table, head)
 
 
 def test_sizes_hours_and_what_the_text_alone_says_stand_in_the_text(text):
-    assert "({known}m on known and {unknown}m on unknown synthetic streets)".format(**paper()["synthetic"]) in text
-    assert "per-BS correlation by {}–{}".format(*paper()["calibration_gain"]) in text
+    assert "({known}m on known and {unknown}m on unknown synthetic streets)".format(**paper_says()["synthetic"]) in text
+    assert "per-BS correlation by {}–{}".format(*paper_says()["calibration_gain"]) in text
     flat = text.replace(",", "")
-    for size in paper()["training"]:
+    for size in paper_says()["training"]:
         assert re.search(rf"\b{size['ues']}\t{size['samples']}\b", flat)
-    assert all(re.search(rf"sim {hours}\$ +GPU-hours", text) for hours in paper()["hours"].values())
+    assert all(re.search(rf"sim {hours}\$ +GPU-hours", text) for hours in paper_says()["hours"].values())
 
 
 def test_a_row_is_looked_up_by_city_and_street():
