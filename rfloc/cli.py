@@ -57,7 +57,9 @@ def _parser() -> argparse.ArgumentParser:
     gather = command("inputs", _inputs, "link and hash the files outside of git that params.yaml names, for dvc")
     gather.add_argument("names", nargs="*", metavar="name", help="maps/<city>, campaign, weights, oslo (default: all)")
     seeds = command("seeds", _seeds, "train the experiments from several seeds: how much of Table 1 is luck")
-    seeds.add_argument("experiments", nargs="*", metavar="experiment", help="keys in `experiments` (default: all)")
+    seeds.add_argument(
+        "experiments", nargs="*", metavar="experiment", help="keys in `experiments`, or of an ablation (default: all)"
+    )
     seeds.add_argument("--seeds", type=int, default=5, help="how many, from the project's seed on (default: 5)")
     command("book", _book, "build the book from what the pipeline made")
     verify = command("verify", _verify, "check that results/ is what the pipeline wrote, and what expected/ says")
@@ -124,15 +126,16 @@ def _inputs(args: argparse.Namespace) -> None:
 
 def _seeds(args: argparse.Namespace) -> None:
     from rfloc.files import load_json, save_json
-    from rfloc.studies.seeds import seeds_study
+    from rfloc.studies.seeds import ablations, seeds_study
 
     root, params = _project()
-    if unknown := [key for key in args.experiments if key not in params.experiments]:
-        raise ConfigError(f"there is no experiment {unknown[0]!r}", "", nearest(unknown[0], params.experiments))
+    known = params.experiments | ablations(params.experiments)
+    if unknown := [key for key in args.experiments if key not in known]:
+        raise ConfigError(f"there is no experiment {unknown[0]!r}", "", nearest(unknown[0], known))
     path = root / "results" / params.scale / "seeds.json"
     held = load_json(path) if path.is_file() else {}
-    held |= seeds_study(root / "build", params, args.experiments or list(params.experiments), args.seeds)
-    print(save_json({key: held[key] for key in params.experiments if key in held}, path))
+    held |= seeds_study(root / "build", params, args.experiments or list(known), args.seeds)
+    print(save_json({key: held[key] for key in known if key in held}, path))
 
 
 def _book(args: argparse.Namespace) -> None:

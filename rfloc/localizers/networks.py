@@ -25,6 +25,10 @@ NETWORKS: dict[str, Callable[[ModelParams, CropParams, Path | None], nn.Module]]
     "map_radioformer": build_model,
     "mlp_unet": lambda model, crops, weights: build_mlp_unet(model, crops),
     "pair": lambda model, crops, weights: PairScore(crops.output),
+    # What the parts of the two are worth: the first without its pair score, the second without one thing it is told.
+    "transformer": lambda model, crops, weights: build_model(
+        model.model_copy(update={"recipe": "paper"}), crops, weights
+    ),
     "pair_no_azimuth": lambda model, crops, weights: PairScore(crops.output, azimuth=False),
     "pair_no_obstruction": lambda model, crops, weights: PairScore(crops.output, obstruction=False),
 }

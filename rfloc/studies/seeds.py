@@ -1,4 +1,7 @@
-"""How much of a row of Table 1 is luck: its experiments from several seeds, on the same datasets and test crops."""
+"""How much of a row of Table 1 is luck: its experiments from several seeds, on the same datasets and test crops.
+
+Beside them stand rows of B with a part of their network left out: what each part is worth.
+"""
 
 from __future__ import annotations
 
@@ -7,10 +10,26 @@ from typing import Any
 
 from rfloc import config, files, schema
 from rfloc.city import open_city
-from rfloc.config import Params
+from rfloc.config import ExperimentParams, Params
 from rfloc.crops import CropBatcher
 from rfloc.evaluation import evaluate, learned, ue_errors
-from rfloc.training import init_checkpoint, load_localizer, open_sources, open_validation, run_experiment
+from rfloc.training import init_checkpoint, load_localizer, open_sources, open_validation, run_experiment, told
+
+#: By network, networks that lack a part of it, and what a row of theirs is called.
+WITHOUT = {
+    "map_radioformer": {"transformer": "without the pair score"},
+    "pair": {"pair_no_azimuth": "without azimuths", "pair_no_obstruction": "without obstruction"},
+}
+
+
+def ablations(experiments: dict[str, ExperimentParams]) -> dict[str, ExperimentParams]:
+    """Experiments that train on B from nothing, again without a part of their network."""
+    return {
+        f"{key}-{name}": row.model_copy(update={"model": name, "label": f"{row.label} {said}"})
+        for key, row in experiments.items()
+        if row.data == "B" and row.start == "init"
+        for name, said in WITHOUT.get(row.model, {}).items()
+    }
 
 
 def train_seed(build: Path, params: Params, key: str, seed: int) -> tuple[Path, dict[str, Any]]:
@@ -31,13 +50,13 @@ def train_seed(build: Path, params: Params, key: str, seed: int) -> tuple[Path, 
     record = out.with_suffix(".json")
     if out.exists() and record.exists():
         return out, files.load_json(record)
-    sources, val = open_sources(build, row, home)
+    sources, val = open_sources(build, params, key)
     history = run_experiment(
         key=f"{key}-{seed}", experiment=row, sources=sources, val=val, model=params.model, crops=params.crops,
         training=params.training, start=start, out=out, seed=seed,
     )  # fmt: skip
     localizer = load_localizer(out)
-    links = schema.load(build / "links/A" / f"{home}.zarr", "links")
+    links = told(build, params, key, schema.load(build / "links/A" / f"{home}.zarr", "links"))
     batcher = CropBatcher(links, open_city(build / "cities" / home).raster, params.crops)
     found = evaluate(localizer, batcher, schema.load(build / "crops" / f"{home}.zarr", "crops"))
     own = None if val is None else learned(localizer, *val, params.crops, params.seed)
@@ -50,7 +69,7 @@ def train_seed(build: Path, params: Params, key: str, seed: int) -> tuple[Path, 
             "val_error": None if judged is None else judged.error,
             "streets": None if judged is None else judged.streets,
             "left_plateau": None if judged is None else judged.left_plateau,
-            "curve": {name: history[name] for name in ("samples", "losses", "val_errors")}
+            "curve": {name: _short(history[name]) for name in ("samples", "losses", "val_errors")}
             | {"streets": None if own is None else own.streets},
         },
         record,
@@ -58,14 +77,20 @@ def train_seed(build: Path, params: Params, key: str, seed: int) -> tuple[Path, 
     return out, files.load_json(record)
 
 
+def _short(series: list[float | None]) -> list[float | None]:
+    """A series for the eye, in four digits."""
+    return [None if value is None else float(f"{value:.4g}") for value in series]
+
+
 def seeds_study(build: Path, params: Params, keys: list[str], seeds: int) -> dict[str, Any]:
-    """Every experiment of `keys` from `seeds` seeds, from the project's on: by key, a list with an entry a seed.
+    """Experiments and :func:`ablations` named by `keys`, from `seeds` seeds on: by key, a list with an entry a seed.
 
     `known` and `unknown` are mean errors on the test crops [m], `val_error` and `streets` those of the network and of
     the middle of the streets on simulated validation crops (:mod:`rfloc.evaluation.plateau`); `curves` have the errors
     on those crops that chose the pass, and of the middle of the streets there.
     """
     study: dict[str, Any] = {}
+    params = params.model_copy(update={"experiments": params.experiments | ablations(params.experiments)})
     for key in keys:
         numbers = range(params.seed, params.seed + seeds)
         found = [train_seed(build, params, key, seed)[1] for seed in numbers]

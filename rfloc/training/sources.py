@@ -9,7 +9,7 @@ import xarray as xr
 
 from rfloc import schema
 from rfloc.city import open_any
-from rfloc.config import ExperimentParams
+from rfloc.config import Params
 from rfloc.errors import TrainingError
 from rfloc.splits import split_like
 from rfloc.training.batches import Source
@@ -18,15 +18,34 @@ from rfloc.training.batches import Source
 Validation = tuple[xr.Dataset, xr.Dataset, xr.Dataset]
 
 
-def open_sources(build: Path, experiment: ExperimentParams, home: str) -> tuple[list[Source], Validation | None]:
+def open_sources(build: Path, params: Params, key: str) -> tuple[list[Source], Validation | None]:
     """The datasets of an experiment, and what chooses its pass: UEs of its own, measured only where it trains on such.
 
-    Raises TrainingError where no dataset of that name was built.
+    Measured links are as the experiment is :func:`told`. Raises TrainingError where no dataset of that name was built.
     """
+    home, data = params.campaign.cities[0], params.experiments[key].data
     split = schema.load(build / "splits" / f"{home}.zarr", "split")
-    simulated = experiment.data != "A"
-    opened: list[Source] = [(links, raster, split, simulated) for links, raster in _open(build, experiment.data, home)]
-    return opened, open_validation(build, experiment.data, home)
+    val, measured = open_validation(build, data, home), data == "A"
+    opened = _open(build, data, home)
+    if measured:
+        val = None if val is None else (told(build, params, key, val[0]), *val[1:])
+        opened = ((told(build, params, key, links), raster) for links, raster in opened)
+    return [(links, raster, split, not measured) for links, raster in opened], val
+
+
+def told(build: Path, params: Params, key: str, links: xr.Dataset) -> xr.Dataset:
+    """Measured links with the azimuths that an experiment is told, in training and when it is asked.
+
+    One that trains on B' at any stage knows those of B', calibrated on training UEs; every other, and every one in
+    another city than the campaign's first, what the table states. Raises SchemaError where B' has other stations.
+    """
+    while key != "init" and links.attrs["city"] == params.campaign.cities[0]:
+        if params.experiments[key].data == "Bp":
+            calibrated = schema.load(build / "links/Bp" / f"{links.attrs['city']}.zarr", "links")
+            schema.require_same_stations(links, calibrated, "the calibrated links")
+            return links.assign_coords(bs_azimuth=links["bs_azimuth"].copy(data=calibrated["bs_azimuth"].values))
+        key = params.experiments[key].start
+    return links
 
 
 def open_validation(build: Path, data: str, home: str) -> Validation | None:

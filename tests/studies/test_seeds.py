@@ -14,7 +14,8 @@ from rfloc.errors import TrainingError
 from rfloc.pipeline.book import _seeds
 from rfloc.splits import make_split
 from rfloc.studies import seeds_study
-from rfloc.training import open_sources
+from rfloc.studies.seeds import ablations
+from rfloc.training import open_sources, told
 from tests.handmade import path_loss
 
 SMALL = {
@@ -71,6 +72,25 @@ def test_a_study_has_an_entry_a_seed_and_is_continued(build: Path, params: Param
 
 
 def test_a_dataset_that_was_not_made_is_named(build: Path, params: Params) -> None:
-    other = params.experiments["one"].model_copy(update={"data": "Bp"})
+    params.experiments["one"] = params.experiments["one"].model_copy(update={"data": "Bp"})
     with pytest.raises(TrainingError, match="there is no dataset Bp"):
-        open_sources(build, other, "home")
+        open_sources(build, params, "one")
+
+
+def test_an_ablation_is_a_row_of_the_study(build: Path, params: Params) -> None:
+    assert list(ablations(params.experiments)) == ["one-pair_no_azimuth", "one-pair_no_obstruction"]
+    (row,) = seeds_study(build, params, ["one-pair_no_obstruction"], 1).values()
+    assert row["label"] == "B without obstruction" and row["curves"][0]["streets"] > 0
+
+
+def test_calibrated_azimuths_are_told_to_those_who_train_on_them(build: Path, params: Params) -> None:
+    links = schema.load(build / "links/A/home.zarr", "links")
+    turned = links.assign_coords(bs_azimuth=links["bs_azimuth"].copy(data=np.array([10.0, 20.0, 30.0])))
+    schema.save(turned, build / "links/Bp/home.zarr", "links")
+    assert np.isnan(told(build, params, "two", links)["bs_azimuth"]).all()
+    params.experiments["one"] = params.experiments["one"].model_copy(update={"data": "Bp"})
+    sources, _ = open_sources(build, params, "two")  # trains on A, and starts from what B' taught
+    for asked in (sources[0][0], told(build, params, "one", links)):
+        assert asked["bs_azimuth"].values.tolist() == [10.0, 20.0, 30.0]
+    elsewhere = links.assign_attrs(city="other")
+    assert np.isnan(told(build, params, "one", elsewhere)["bs_azimuth"]).all()
