@@ -37,5 +37,6 @@ def printed_cells() -> tuple[Cell, ...]:
 
 
 def printed(key: str, city: str, street: str) -> float | None:
-    """The error that the paper prints for a row on one kind of street [m]; None where it prints none."""
+    """The error that the paper prints for a row on one kind of street [m], home being Rome; None where it has none."""
+    city = "home" if city == "rome" else city
     return next((c.error for c in printed_cells() if (c.key, c.city, c.street) == (key, city, street)), None)

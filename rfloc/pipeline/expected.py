@@ -28,7 +28,7 @@ class Number(NamedTuple):
 def _numbers(results: Path) -> Iterator[tuple[str, Number]]:
     """Mean errors and UEs of errors.json, correlations of calibration.json, ratios of levels.json, by name."""
     cities = files.load_json(results / "measurements.json")
-    measured = {"oslo"} | {key for key, city in cities.items() if city["source"].startswith("measured")}
+    measured = {"oslo", "rome"} | {key for key, city in cities.items() if city["source"].startswith("measured")}
     for row in files.load_json(results / "errors.json")["rows"]:
         key = row["experiment"] or row["localizer"]
         lookup = "measured" if row["city"] in measured else "lookup"
