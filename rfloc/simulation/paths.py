@@ -31,7 +31,7 @@ from rfloc.stations import Stations
 if TYPE_CHECKING:
     from rfloc.city import City
 
-#: Candidate paths that the solver's buffer starts with, and how large it may grow.
+#: Candidate paths that the solver's buffers start with in all, and how large a source's may grow.
 BUFFER, LARGEST_BUFFER = 1 << 19, 1 << 24
 
 #: Largest part of the solver's table of specular chains that a UE has [entries], memory that a call may take [bytes],
@@ -110,11 +110,11 @@ def trace_gain(
     x, y = np.atleast_1d(np.asarray(x, float)), np.atleast_1d(np.asarray(y, float))
     at = np.stack([x, y, city.ground_at(x, y) + radio.ue_height], 1)
     base = np.stack([stations.x, stations.y, city.ground_at(stations.x, stations.y) + stations.h], 1)
-    if ends.explicit:
-        rays = replace(rays, samples=max(rays.samples // ends.station.array_size, 1))
+    sources = ends.station.array_size if ends.explicit else 1
+    rays = replace(rays, samples=max(rays.samples // sources, 1))
     entries = min(LARGEST_TABLE, 1 << (16 * rays.samples - 1).bit_length())  # no matter how many UEs there are
     step = ues or max(1, MEMORY // (rays.samples * max(sim.max_depth, 1) * BYTES_A_TEST + 8 * entries))
-    gain, count, buffer = np.zeros((x.size, stations.n)), np.zeros((x.size, stations.n), np.int64), cap or BUFFER
+    gain, count, buffer = np.zeros((x.size, stations.n)), np.zeros((x.size, stations.n), np.int64), cap or BUFFER // sources
     for start in range(0, x.size, step):
         batch = slice(start, min(start + step, x.size))
         scene.remove(list(scene.receivers))
