@@ -114,7 +114,8 @@ def trace_gain(
     rays = replace(rays, samples=max(rays.samples // sources, 1))
     entries = min(LARGEST_TABLE, 1 << (16 * rays.samples - 1).bit_length())  # no matter how many UEs there are
     step = ues or max(1, MEMORY // (rays.samples * max(sim.max_depth, 1) * BYTES_A_TEST + 8 * entries))
-    gain, count, buffer = np.zeros((x.size, stations.n)), np.zeros((x.size, stations.n), np.int64), cap or BUFFER // sources
+    gain, count = np.zeros((x.size, stations.n)), np.zeros((x.size, stations.n), np.int64)
+    buffer = cap or BUFFER // sources
     for start in range(0, x.size, step):
         batch = slice(start, min(start + step, x.size))
         scene.remove(list(scene.receivers))
