@@ -75,6 +75,7 @@ METHODS = {
     "pair_Bp_A": Method("B′ → A, pair score", "blue", "-.", "d"),
     "pair_C_A": Method("C → A, pair score", "green", "-.", "d"),
     "pair_C_Bp_A": Method("C → B′ → A, pair score", "black", "-.", "d"),
+    "Bp_A_adapt": Method("B′ → A, adapted", "blue", "-.", "o"),
     "S": Method("S zero-shot", "yellow", "--", "s"),
     "S_A": Method("S → A", "yellow", "-", "o"),
     "pair_S": Method("S zero-shot, pair score", "yellow", "-.", "D"),

@@ -39,7 +39,7 @@ class MapRadioFormer(nn.Module):
     ) -> None:
         super().__init__()
         config = trunk.config
-        self.output, self.patches = output, pixels // patch
+        self.output, self.patches, self.width = output, pixels // patch, config.hidden_size
         self.embeddings, self.layers = trunk.embeddings, trunk.encoder.layer
         self.embeddings.mask_token = None  # only for masked pretraining
         widths = [2 + 2 * len(RF_MEAN), *mlp]
@@ -59,11 +59,15 @@ class MapRadioFormer(nn.Module):
         level = torch.where(there[..., 0], rssi, nrsrp)  # a campaign may be without RSSI
         return draw_stations(torch.cat((image, scale), 1), bs_xy / size.reshape(-1, 1, 1), level, bs_mask)
 
-    def forward(
+    def forward(self, *inputs: Tensor) -> Tensor:
+        """Logits (batch, output, output), row 0 = north, for fields of :class:`~rfloc.crops.Batch`."""
+        return self.with_summary(*inputs)[0]
+
+    def with_summary(
         self, image: Tensor, bs_xy: Tensor, rf: Tensor, rf_mask: Tensor, bs_mask: Tensor, size: Tensor,
         bs_boresight: Tensor,
-    ) -> Tensor:  # fmt: skip
-        """Logits (batch, output, output), row 0 = north, for fields of :class:`~rfloc.crops.Batch`."""
+    ) -> tuple[Tensor, Tensor]:  # fmt: skip
+        """Logits, and the CLS token behind the last layer, (batch, width): what is known of the crop as a whole."""
         seen_image = self.encode_image(image, bs_xy, rf, rf_mask, bs_mask, size)
         patches = self.embeddings(seen_image)  # [batch, CLS + patches^2, width]
         there = rf_mask & bs_mask.unsqueeze(-1)
@@ -77,9 +81,9 @@ class MapRadioFormer(nn.Module):
             tokens = layer(tokens, attended)  # SDPA reads a boolean mask: True takes part
             seen.append(self._patch_features(tokens))
         logits = self.head(seen)
-        if self.pair is None:
-            return logits
-        return logits + self.pair(image, bs_xy, rf, rf_mask, bs_mask, size, bs_boresight)
+        if self.pair is not None:
+            logits = logits + self.pair(image, bs_xy, rf, rf_mask, bs_mask, size, bs_boresight)
+        return logits, tokens[:, 0]
 
     def _patch_features(self, tokens: Tensor) -> Tensor:
         """The patch tokens among all tokens as an image, shape (batch, width, patches, patches)."""

@@ -37,7 +37,7 @@ class MLPUNet(nn.Module):
 
     def __init__(self, channels: list[int], mlp: list[int], stations: int, pixels: int, output: int) -> None:
         super().__init__()
-        self.stations, self.pool = stations, pixels // output
+        self.stations, self.pool, self.width = stations, pixels // output, channels[-1]
         self.down = nn.ModuleList(twice(a, b) for a, b in pairwise([3, *channels]))
         widths = [stations * (2 + 2 * len(RF_MEAN)), *mlp]
         self.radio = nn.Sequential(*[m for a, b in pairwise(widths) for m in (nn.Linear(a, b), nn.ReLU())][:-1])
@@ -48,11 +48,15 @@ class MLPUNet(nn.Module):
         # One pixel in all is the UE's: where binary cross-entropy starts from. A softmax does not see it.
         nn.init.constant_(self.out.bias, -2 * math.log(pixels))  # type: ignore[arg-type]
 
+    def forward(self, *inputs: Tensor) -> Tensor:
+        """Logits (batch, output, output), row 0 = north, for fields of :class:`~rfloc.crops.Batch`."""
+        return self.with_summary(*inputs)[0]
+
     def with_summary(
         self, image: Tensor, bs_xy: Tensor, rf: Tensor, rf_mask: Tensor, bs_mask: Tensor, size: Tensor,
         bs_boresight: Tensor,
     ) -> tuple[Tensor, Tensor]:  # fmt: skip
-        """Logits as of :meth:`forward`, and the mean over the bottleneck, (batch, channels): all about the crop."""
+        """Logits, and the mean over the bottleneck, (batch, width): what is known of the crop as a whole."""
         x = MapRadioFormer.encode_image(image, bs_xy, rf, rf_mask, bs_mask, size)
         passed = []
         for k, level in enumerate(self.down):
@@ -68,13 +72,6 @@ class MLPUNet(nn.Module):
         for up, join, skip in zip(self.up, self.join, passed[-2::-1], strict=True):
             x = join(torch.cat((skip, up(x, output_size=skip.shape[2:])), 1))
         return pool_logits(self.out(x).squeeze(1), self.pool), summary
-
-    def forward(
-        self, image: Tensor, bs_xy: Tensor, rf: Tensor, rf_mask: Tensor, bs_mask: Tensor, size: Tensor,
-        bs_boresight: Tensor,
-    ) -> Tensor:  # fmt: skip
-        """Logits (batch, output, output), row 0 = north, for fields of :class:`~rfloc.crops.Batch`."""
-        return self.with_summary(image, bs_xy, rf, rf_mask, bs_mask, size, bs_boresight)[0]
 
 
 def build_mlp_unet(model: ModelParams, crops: CropParams) -> MLPUNet:

@@ -13,7 +13,15 @@ from rfloc.city import open_city
 from rfloc.config import ExperimentParams, Params
 from rfloc.crops import CropBatcher
 from rfloc.evaluation import evaluate, learned, ue_errors
-from rfloc.training import init_checkpoint, load_localizer, open_sources, open_validation, run_experiment, told
+from rfloc.training import (
+    init_checkpoint,
+    load_localizer,
+    open_sources,
+    open_targets,
+    open_validation,
+    run_experiment,
+    told,
+)
 
 #: By network, networks that lack a part of it, and what a row of theirs is called.
 WITHOUT = {
@@ -45,7 +53,8 @@ def train_seed(build: Path, params: Params, key: str, seed: int) -> tuple[Path, 
             init_checkpoint(start, params.model, params.crops, weights, seed)
     else:
         start, _ = train_seed(build, params, row.start, seed)
-    read = [build / "links" / row.data, build / "splits" / f"{home}.zarr", build / "crops" / f"{home}.zarr"]
+    read = [build / "links" / name for name in (row.data, row.adapt) if name]
+    read += [build / name / f"{home}.zarr" for name in ("splits", "crops")]
     out = folder / f"{key}-{seed}-{files.digest(row, *sections, read, start.name)[:16]}.safetensors"
     record = out.with_suffix(".json")
     if out.exists() and record.exists():
@@ -53,7 +62,7 @@ def train_seed(build: Path, params: Params, key: str, seed: int) -> tuple[Path, 
     sources, val = open_sources(build, params, key)
     history = run_experiment(
         key=f"{key}-{seed}", experiment=row, sources=sources, val=val, model=params.model, crops=params.crops,
-        training=params.training, start=start, out=out, seed=seed,
+        training=params.training, start=start, out=out, seed=seed, targets=open_targets(build, params, key),
     )  # fmt: skip
     localizer = load_localizer(out)
     links = told(build, params, key, schema.load(build / "links/A" / f"{home}.zarr", "links"))

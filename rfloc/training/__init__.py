@@ -2,4 +2,4 @@
 
 from rfloc.training.checkpoints import init_checkpoint, load_checkpoint, load_localizer
 from rfloc.training.experiment import run_experiment
-from rfloc.training.sources import open_sources, open_validation, told
+from rfloc.training.sources import open_sources, open_targets, open_validation, told

@@ -12,7 +12,7 @@ import shutil
 import signal
 import time
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -48,6 +48,7 @@ def run_experiment(
     start: Path | None,
     out: Path,
     seed: int,
+    targets: Sequence[Source] = (),
     log: Callable[[str], None] = say,
 ) -> dict[str, Any]:
     """Train the experiment `key` and write its checkpoint `out`; called again, an interrupted run continues.
@@ -61,6 +62,9 @@ def run_experiment(
         real data: a zero-shot experiment takes simulated ones or None.
     start : Path or None
         Checkpoint whose weights are trained on; None: the untrained model.
+    targets : list of sources
+        Where `experiment.adapt` says to adapt to: their inputs are seen, their UEs' places are not. The last pass is
+        kept, for validation on the sources would choose the one that is adapted least.
 
     Returns
     -------
@@ -78,24 +82,28 @@ def run_experiment(
     if not sources:
         raise TrainingError(f"experiment {key!r} has no dataset to train on", "", "name at least one")
     checkpoint = _start(start, experiment.model, model, crops, seed)
-    ready = [CropSource(source, crops, seed) for source in sources]
+    if bool(targets) != (experiment.adapt is not None):
+        what = f"experiment {key!r} adapts to {experiment.adapt}, and was given {len(targets)} datasets for that"
+        raise TrainingError(what, "adaptation sees inputs of another domain", "pass on what `open_targets` finds")
+    ready, unlabelled = ([CropSource(source, crops, seed) for source in group] for group in (sources, targets))
     fixed = None if val is None else ValidationSteps(*val, crops, training.batch_size, seed)
     params = {"experiment": experiment, "model": model, "crops": crops, "training": training}
     setting = {name: section.model_dump() for name, section in params.items()} | {"key": key, "seed": seed}
     setting["start"] = digest({name: value.cpu().numpy() for name, value in checkpoint.state.items()})
-    seen = [_about(*source) for source in sources] + ([] if val is None else [_about(*val)])
+    seen = [_about(*source) for source in (*sources, *targets)] + ([] if val is None else [_about(*val)])
     folder = own(out.parent / f".{key}-{digest(setting, seen)[:16]}")
     network = checkpoint.build()
     module = LocalizerModule(
-        network, experiment, training, crops, ready, fixed, seed, log=lambda line: log(f"{key}: {line}")
+        network, experiment, training, crops, ready, fixed, seed, unlabelled, log=lambda line: log(f"{key}: {line}")
     )
     with _threads(network):
         _fit(module, folder)
     # Read back: with several devices it was other processes that trained.
     last, best = (folder / f"{name}.ckpt" for name in ("last", "best"))
     record = torch.load(last, map_location="cpu", weights_only=True)["rfloc"]
-    kept = torch.load(last if fixed is None else best, map_location="cpu", weights_only=True)
-    state = {name.removeprefix("network."): value for name, value in kept["state_dict"].items()}
+    kept = torch.load(last if fixed is None or targets else best, map_location="cpu", weights_only=True)
+    weights = ((name.partition("."), value) for name, value in kept["state_dict"].items())
+    state = {name: value for (part, _, name), value in weights if part == "network"}
     history, chosen = record["history"], kept["epoch"] + 1
     summary = {
         "chosen_pass": chosen,

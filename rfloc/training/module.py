@@ -12,16 +12,17 @@ import lightning.pytorch as pl
 import torch
 from lightning.pytorch.utilities.types import OptimizerLRSchedulerConfig
 from torch import Tensor, nn
-from torch.utils.data import DataLoader
+from torch.utils.data import DataLoader, Dataset
 
 from rfloc.config import CropParams, ExperimentParams, TrainingParams
 from rfloc.errors import TrainingError
 from rfloc.files import say
-from rfloc.localizers.networks import predict, to_posterior
+from rfloc.localizers.networks import INPUTS, predict, to_posterior
 from rfloc.localizers.pair import PairScore
+from rfloc.training.adversary import Adversary, PairedSteps
 from rfloc.training.batches import CropSource, TrainingSteps, ValidationSteps
 
-#: Entries of the history that get one value a pass.
+#: Entries of the history that get one value a pass; with targets, `domain_errors` does too.
 SERIES = ("steps", "samples", "losses", "learning_rates", "val_errors", "samples_per_s")
 
 #: Share of training over which the rate falls in the end.
@@ -73,6 +74,9 @@ class Plan:
 class LocalizerModule(pl.LightningModule):
     """Trains a network in place on `sources`; the fixed crops of `val` choose the pass to keep.
 
+    With `targets`, what the network knows of a crop as a whole comes to look alike there and here
+    (:mod:`rfloc.training.adversary`).
+
     Batches are numbered, so a resumed run or another number of workers draws the same ones. `log` prints a line a pass.
     """
 
@@ -85,13 +89,15 @@ class LocalizerModule(pl.LightningModule):
         sources: Sequence[CropSource] = (),
         val: ValidationSteps | None = None,
         seed: int = 0,
+        targets: Sequence[CropSource] = (),
         log: Callable[[str], None] = say,
     ) -> None:
         super().__init__()
         self.network, self.experiment, self.training_params, self.crops = network, experiment, training, crops
-        self.sources, self.val, self.seed, self.say = sources, val, seed, log
+        self.sources, self.val, self.seed, self.targets, self.say = sources, val, seed, targets, log
+        self.adversary = Adversary(network, seed) if targets else None
         self.plan, self.lr = Plan(experiment, training), training.lr * experiment.lr_scale
-        self.history: dict[str, list] = {name: [] for name in SERIES}
+        self.history: dict[str, list] = {name: [] for name in (*SERIES, *(["domain_errors"] if targets else []))}
         self.resumed_at = 0
 
     def factor(self, progress: float) -> float:
@@ -106,7 +112,7 @@ class LocalizerModule(pl.LightningModule):
         matrices: list[nn.Parameter] = []
         others: list[nn.Parameter] = []
         quick: list[nn.Parameter] = []
-        for name, value in self.network.named_parameters():
+        for name, value in self.named_parameters():
             plain = value.ndim < 2 or name.endswith(("position_embeddings", "cls_token"))
             (quick if id(value) in pairs else others if plain else matrices).append(value)
         groups: list[dict[str, Any]] = [
@@ -124,7 +130,13 @@ class LocalizerModule(pl.LightningModule):
         world, steps = self.trainer.world_size, self.plan.pass_steps
         first = self.trainer.current_epoch * steps * world + self.trainer.global_rank
         numbers = range(first, first + steps * world, world)
-        part = TrainingSteps(self.sources, self.crops, self.training_params, self.plan.batch_size, self.seed, numbers)
+        how = self.crops, self.training_params, self.plan.batch_size, self.seed
+        own = TrainingSteps(self.sources, *how, numbers)
+        part: Dataset[dict[str, Tensor]] = own
+        if self.targets:  # numbered on from where the sources' batches end
+            after = self.plan.steps * world
+            later = range(first + after, numbers.stop + after, world)
+            part = PairedSteps(own, TrainingSteps(self.targets, *how, later))
         idle = torch.multiprocessing.cpu_count() // world - 1 if torch.cuda.is_available() else 0
         return DataLoader(part, batch_size=None, num_workers=min(8, max(0, idle)))
 
@@ -142,12 +154,21 @@ class LocalizerModule(pl.LightningModule):
         self._started = time.perf_counter()
         self._losses: list[Tensor] = []
         self._errors: list[Tensor] = []
+        self._wrong: list[Tensor] = []
 
     def training_step(self, batch: dict[str, Tensor], index: int) -> Tensor:
-        """Loss of a batch."""
-        loss = heatmap_loss(predict(self.network, batch), batch["target"], self.training_params.loss)
+        """Loss of a batch; with targets, that of the domain classifier is added."""
+        if self.adversary is None:
+            loss = heatmap_loss(predict(self.network, batch), batch["target"], self.training_params.loss)
+            self._losses.append(loss.detach())
+            return loss
+        known, progress = len(batch["target"]), self.trainer.global_step / self.plan.steps
+        logits, summary = self.network.with_summary(*(batch[name] for name in INPUTS))  # type: ignore[operator]
+        loss = heatmap_loss(logits[:known], batch["target"], self.training_params.loss)
+        of_domain, wrong = self.adversary(summary, known, progress)
         self._losses.append(loss.detach())
-        return loss
+        self._wrong.append(wrong)
+        return loss + of_domain
 
     def on_validation_start(self) -> None:
         """Stop the clock of a pass: validation does not count."""
@@ -178,6 +199,8 @@ class LocalizerModule(pl.LightningModule):
         row = (step, step * each, loss, self.lr * self.factor(step / self.plan.steps), error, rate)
         for name, value in zip(SERIES, row, strict=True):
             self.history[name].append(value)
+        if self._wrong:
+            self.history["domain_errors"].append(self.trainer.strategy.reduce(torch.stack(self._wrong).mean()).item())
         if self.trainer.is_global_zero:
             seen = "" if error is None else f"  val {error:.1f} m"
             passed = time.perf_counter() - self._began

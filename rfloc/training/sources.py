@@ -48,6 +48,15 @@ def told(build: Path, params: Params, key: str, links: xr.Dataset) -> xr.Dataset
     return links
 
 
+def open_targets(build: Path, params: Params, key: str) -> list[Source]:
+    """What an experiment adapts to without knowing where its UEs are: measurements on training streets, or nothing."""
+    home, data = params.campaign.cities[0], params.experiments[key].adapt
+    if data is None:
+        return []
+    split = schema.load(build / "splits" / f"{home}.zarr", "split")
+    return [(told(build, params, key, links), raster, split, False) for links, raster in _open(build, data, home)]
+
+
 def open_validation(build: Path, data: str, home: str) -> Validation | None:
     """The UEs of a dataset in its home city that stand in validation blocks."""
     split = schema.load(build / "splits" / f"{home}.zarr", "split")
