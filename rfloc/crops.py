@@ -140,6 +140,20 @@ class CropBatcher(CropPlacer):
         self._strength = np.where(self.heard, links["nrsrp"].values, -np.inf)
         self._pooler = AreaPooler(raster, ("building", "road"))
 
+    def _images(self, centre: Floats, edge: Floats) -> NDArray[np.float32]:
+        pixels = self.crops.pixels
+        return np.stack([self._pooler.window(x, y, a, pixels) for (x, y), a in zip(centre, edge, strict=True)])
+
+    def zoom(self, batch: Batch, centre: Floats, size: float) -> Batch:
+        """The same reports on crops of `size` [m] round other points (B, 2); a UE or station may lie outside."""
+        shift, edge = batch.centre - centre, np.full(len(batch), size)
+        bs_xy = np.where(batch.bs_mask[..., None], batch.bs_xy + shift[:, None], 0).astype(np.float32)
+        target_xy = (batch.target_xy + shift).astype(np.float32)
+        return replace(
+            batch, image=self._images(centre, edge), bs_xy=bs_xy, target_xy=target_xy, centre=centre, size=edge,
+            target=cell_index(target_xy, edge, self.crops.output),
+        )  # fmt: skip
+
     def batch(
         self,
         ue: ArrayLike,
@@ -166,7 +180,7 @@ class CropBatcher(CropPlacer):
                 f"a crop of {edge[worst]:g} m reaches {edge[worst] / 2:g} m",
                 "take centres and sizes from crops of the same links",
             )
-        image = np.stack([self._pooler.window(x, y, a, crops.pixels) for (x, y), a in zip(centre, edge, strict=True)])
+        image = self._images(centre, edge)
         inside = self.inside(ue, centre[:, 0], centre[:, 1], edge)
         strength = np.where(inside, self._strength[ue], -np.inf)
         index = np.argsort(-strength, axis=1, kind="stable")[:, : crops.max_bs]

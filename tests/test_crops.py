@@ -49,6 +49,25 @@ def test_batch_takes_the_strongest_stations_inside_the_crop():
     assert not wide.bs_boresight.any()  # no azimuth is known
 
 
+def test_zooming_moves_the_picture_and_keeps_the_reports():
+    """As a crop cut there, but for stations: all of the larger crop, also those outside; a UE may lie outside."""
+    links, bs = scattered(12, reach=220.0)
+    batcher = CropBatcher(
+        links, make_raster(np.add.outer(np.arange(1000), np.arange(1000)) % 170 < 40), crop_params(max_bs=8)
+    )
+    ue, at = np.arange(12), np.stack([links["ue_x"], links["ue_y"]], axis=1)
+    near = at - 30.0
+    zoomed = batcher.zoom(batcher.batch(ue, np.zeros(12), np.zeros(12)), near, 100.0)
+    alone = batcher.batch(ue, *near.T, size=100.0)
+    for name in ("image", "target_xy", "target", "centre", "size"):
+        np.testing.assert_allclose(getattr(zoomed, name), getattr(alone, name), atol=1e-4)
+    heard = zoomed.bs_mask
+    assert heard.sum() == links["heard"].values.sum() > alone.bs_mask.sum()
+    np.testing.assert_allclose(zoomed.bs_xy[heard], (bs[zoomed.bs_index] - near[:, None])[heard], atol=1e-3)
+    far = batcher.zoom(zoomed, np.add(at, [0.0, 80.0]), 100.0)
+    assert (far.target // 28 == 27).all() and (far.target_xy[:, 1] < -50).all()
+
+
 @pytest.mark.parametrize("flip", [False, True])
 @pytest.mark.parametrize("turns", [0, 1, 2, 3])
 def test_flips_and_turns_move_map_stations_and_target_together(flip, turns):

@@ -47,8 +47,7 @@ def fit_power(posterior: NDArray[np.floating], target: NDArray[np.integer], witn
     def loss(log: float) -> float:
         return float(witnesses * nll(to_power(posterior, np.exp(log)), target, 1.0).mean() + (log / PRIOR_SD) ** 2 / 2)
 
-    bounds = tuple(np.log(POWERS))
-    return float(np.exp(minimize_scalar(loss, bounds=bounds, method="bounded", options={"xatol": 0.02}).x))
+    return float(np.exp(minimize_scalar(loss, bounds=np.log(POWERS), method="bounded", options={"xatol": 0.02}).x))
 
 
 def certainty(

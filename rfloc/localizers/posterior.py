@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
@@ -31,11 +33,12 @@ class MapPosterior:
     silent at any level, the others are when they fall under the weakest level that could have been reported, or under
     the batch's weakest station when all its slots are taken. The sum of logs is multiplied by `temper`, because
     residuals of neighbouring stations and cells are correlated. The UE stands on a street of the central square.
+    `within` the "city", batches hold every station that is heard, and silence of the others counts wherever they stand.
     """
 
     def __init__(
         self, maps: xr.Dataset, links: xr.Dataset, radio: RadioParams, crops: CropParams, baselines: BaselineParams, *,
-        name: str = "posterior",
+        name: str = "posterior", within: Literal["city", "square"] = "square",
     ) -> None:  # fmt: skip
         require_same_stations(links, maps, "the radio maps")
         self.name, self.radio, self.crops, self.temper = name, radio, crops, baselines.temper
@@ -47,6 +50,7 @@ class MapPosterior:
         under = np.log1p(-missed) + law.logcdf(self._gaps)
         self._log_silent = np.logaddexp(np.log(missed), under) if missed else under
         self._bs: Floats = np.stack([links["bs_x"].values, links["bs_y"].values], axis=1)
+        self._always = np.isfinite(self._bs).all(axis=1) & (within == "city")
         # Where no ray arrives the level is unknown but low: two standard deviations under what can be reported.
         self._floor = radio.sensitivity_dbm - 2 * sd
         level = nrsrp_map(maps, radio)
@@ -62,7 +66,7 @@ class MapPosterior:
         """Sum of logs over the stations of crop `b` at candidates x, y (n, n) [m]."""
         mask = batch.bs_mask[b]
         heard = batch.bs_index[b][mask]
-        within = (np.abs(self._bs - batch.centre[b]) <= batch.size[b] / 2).all(axis=1)
+        within = (np.abs(self._bs - batch.centre[b]) <= batch.size[b] / 2).all(axis=1) | self._always
         within[heard] = False
         silent = np.flatnonzero(within)
         measured = batch.rf[b, mask, NRSRP].astype(float)

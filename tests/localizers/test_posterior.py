@@ -26,7 +26,10 @@ def quiet(sensitivity):
     return RadioParams(pattern="isotropic", sensitivity_dbm=float(sensitivity), load=0.0, detection_db=-300.0)
 
 
-def _localizer(level, sd=4.0, temper=1.0, missed=0.0, radio=None, grid=GRID, **crops):
+WITHIN = ("square", "city")
+
+
+def _localizer(level, sd=4.0, temper=1.0, missed=0.0, radio=None, grid=GRID, within="square", **crops):
     """A localizer on maps of NRSRP [dBm]: stations of 43 dBm, 1,008 resource elements."""
     links = make_links(np.zeros((1, 2)), BS, np.full((1, 4), -80.0))
     gain = np.nan_to_num(10 ** ((level - 43 + 10 * np.log10(1008)) / 10)).astype(np.float32)
@@ -34,7 +37,7 @@ def _localizer(level, sd=4.0, temper=1.0, missed=0.0, radio=None, grid=GRID, **c
     attrs = {"carrier_hz": 8e8} | FRAME.to_attrs() | grid.to_attrs()
     maps = validate(with_units(xr.Dataset({"path_gain": (("bs", "y", "x"), gain)}, coords, attrs), "maps"), "maps")
     baselines = BaselineParams(posterior_sd=sd, temper=temper, missed=missed)
-    return MapPosterior(maps, links, radio or quiet(-118.0), crop_params(output=56, **crops), baselines)
+    return MapPosterior(maps, links, radio or quiet(-118.0), crop_params(output=56, **crops), baselines, within=within)
 
 
 def _batch(level, ue=((0.0, 0.0),), centre=(0.0, 0.0), raster=None):
@@ -137,3 +140,17 @@ def test_crops_of_many_sizes_are_answered_as_alone():
         np.testing.assert_allclose(got[b], same[0])
     error = np.linalg.norm(geometric_median(got, size) - ue, axis=1)
     assert (error < 40).all()
+
+
+def test_without_a_crop_every_station_says_something():
+    """Silence of a station outside of the crop counts, unless it has no place; heard ones count wherever they stand."""
+    level = path_loss(np.array([[0.0, 0.0]]), BS)
+    level[0, 3] = np.nan
+    links = make_links(np.zeros((1, 2)), BS, level)
+    batcher = CropBatcher(links, open_raster(1400), crop_params(output=56))
+    small = batcher.zoom(batcher.batch([0], [0.0], [0.0]), np.zeros((1, 2)), 112.0)  # none of the four stands inside
+    square, city = (_localizer(_maps(), radio=quiet(-96.0), within=name).posterior(small)[0] for name in WITHIN)
+    x, y = cell_centres(112, 56)
+    loud = path_loss(np.stack([x, y], axis=-1), BS[3:])[..., 0] > -96
+    assert city[loud].sum() < square[loud].sum() - 0.02
+    np.testing.assert_allclose([square.sum(), city.sum()], 1)
