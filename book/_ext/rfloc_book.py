@@ -9,12 +9,11 @@ from typing import Any
 
 from docutils import nodes
 from rfloc_rome import substitutions as rome
-from rfloc_tables import cost_table, printed_table, verdict_table
+from rfloc_tables import tables
 from sphinx.application import Sphinx
 from sphinx.errors import ExtensionError
 
 from rfloc.errors import RFLocError
-from rfloc.evaluation.paper import paper_says, printed_cells
 from rfloc.evaluation.tables import Row
 from rfloc.pipeline import book
 
@@ -110,17 +109,11 @@ def fill(app: Sphinx, settings: Any) -> None:
     root = Path(app.confdir).parent
     try:
         values = book.substitutions(root)
-        own = root / "results" / values["scale"]
-        tables: dict[str, Any] = {
-            f"paper{table}": printed_table(own, table, f"tab-paper-{table}") for table in paper_says()["captions"]
-        }
-        tables["printed"] = {c.key: c.error for c in printed_cells() if (c.city, c.street) == ("home", "unknown")}
-        tables["simulation_cost"] = cost_table(own, "tab-simulation-cost")
-        tables |= {"verdicts": verdict_table(own, "tab-verdicts")} | rome(root)
+        values |= tables(root, values) | rome(root)
     except RFLocError as error:
         raise ExtensionError(str(error)) from error
     drawn = {"chart": chart(values["rows"]), "seed_curves": curves(values["study"])}
-    settings.myst_substitutions = {**settings.myst_substitutions, **values, **drawn, **tables}
+    settings.myst_substitutions = {**settings.myst_substitutions, **values, **drawn}
 
 
 def rename(app: Sphinx, page: str, source: list[str]) -> None:

@@ -10,12 +10,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from rfloc_tables import made, printed_table, verdict_table
+from rfloc_tables import made, markdown, printed_table, verdict_table
 
 from rfloc import files
 from rfloc.evaluation.tables import TRIVIAL, metres
 from rfloc.figures.style import ROLE_COLOURS, ROLE_LABELS
-from rfloc.pipeline import book
 
 #: Files of results/<scale>, the stage that makes each, and what they hold.
 FILES = {
@@ -100,9 +99,7 @@ class City:
         lines |= {f"places: {ROLE_LABELS[role]}": n for role, n in found["roles"].items()}
         lines |= {f"rows left out: {why}": n for why, n in found["rejected"].items()}
         caption = f"The campaign; {made(self.results, 'measurements')}"
-        return book.markdown(
-            ["", "number"], [[k, f"{n:,}"] for k, n in lines.items() if n], caption, "tab-rome-campaign"
-        )
+        return markdown(["", "number"], [[k, f"{n:,}"] for k, n in lines.items() if n], caption, "tab-rome-campaign")
 
     def levels(self) -> str:
         """Residuals of models of levels on held-out blocks."""
@@ -111,7 +108,7 @@ class City:
         lines = [[k, f"{v['rms_db']:.2f}", f"{v['ratio']:.3f} [{v['lo']:.3f}, {v['hi']:.3f}]"] for k, (_, v) in ratios]
         caption = f"Held-out NRSRP, {ratios[0][1][0]}: residual, and its ratio to that of distance and azimuth"
         caption = f"{caption}; {made(self.results, 'levels')}"
-        return book.markdown(["model", "rms [dB]", "ratio"], lines, caption, "tab-rome-levels")
+        return markdown(["model", "rms [dB]", "ratio"], lines, caption, "tab-rome-levels")
 
     def calibration(self) -> str:
         """What each set of poses gains in correlation, and what k-NN makes of it."""
@@ -129,7 +126,7 @@ class City:
             "Rank correlation of simulated and measured levels, mean over stations (gain over the table); error of k-NN"
         )
         caption = f"{caption} from simulated fingerprints; {made(self.results, 'calibration')}"
-        return book.markdown(header, lines, caption, "tab-rome-calibration")
+        return markdown(header, lines, caption, "tab-rome-calibration")
 
     def errors(self) -> str:
         """Every row of the home city: known and unknown streets, fixed split and folds."""
@@ -147,7 +144,7 @@ class City:
                 lines.append([label, *means, metres(gain["gain"], gain["gain_lo"], gain["gain_hi"])])
             header = ["localizer", "known [m]", "unknown [m]", "gain over centre, unknown [m]"]
             caption = f"Mean errors, {said}; {made(self.results, 'results')}"
-            tables += [book.markdown(header, lines, caption, f"tab-rome-{split}")] if lines else []
+            tables += [markdown(header, lines, caption, f"tab-rome-{split}")] if lines else []
         return "\n\n".join(tables) or self.missing("errors")
 
     def files(self) -> str:
@@ -155,7 +152,7 @@ class City:
         lines = []
         for name, (stage, what) in FILES.items():
             lines.append([f"`{name}.json`", what, made(self.results, stage) if name in self.held else "not made yet"])
-        return book.markdown(["file", "holds", "made at"], lines, "Results of scale rome", "tab-rome-files", left=3)
+        return markdown(["file", "holds", "made at"], lines, "Results of scale rome", "tab-rome-files", left=3)
 
     def picture(self) -> str:
         """Map of the campaign as inline SVG: places by role, stations, a scale bar, north above."""

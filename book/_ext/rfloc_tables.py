@@ -1,17 +1,84 @@
-"""Tables of the book that are made when it is built, of any scale that results/ holds: the paper's, and verdicts."""
+"""Tables of the book that are made when it is built: the paper's, verdicts, experiments, seeds, cost, provenance."""
 
 from __future__ import annotations
 
 from pathlib import Path
 from typing import Any
 
-from rfloc import files
+import numpy as np
+from scipy.stats import ttest_1samp
+
+from rfloc import config, files
 from rfloc.evaluation.paper import Cell, paper_says, printed_cells
-from rfloc.evaluation.tables import metres
+from rfloc.evaluation.tables import STREETS, Row, metres
 from rfloc.evaluation.verdicts import verdicts
 from rfloc.pipeline import book
 
 NOT_RUN = "not run"
+SCHEDULES = {"wsd": "warm-up, stable, decay", "linear": "linear decay"}
+
+
+def markdown(header: list[str], rows: list[list[str]], caption: str, name: str, left: int = 1) -> str:
+    """A captioned MyST table, its first `left` columns left-aligned."""
+    rule = [":--"] * left + ["--:"] * (len(header) - left)
+    lines = ["| " + " | ".join(cells) + " |" for cells in (header, rule, *rows)]
+    return "\n".join(["```{table} " + caption, f":name: {name}", "", *lines, "```"])
+
+
+def front_table(rows: dict[str, Row], level: float) -> str:
+    """Mean errors of every row of Table 1."""
+    lines = [[row.label, *(metres(s.mean, s.lo, s.hi) for s in map(row.on, STREETS))] for row in rows.values()]
+    caption = f"Mean error [m], {100 * level:g} % interval, every row on the same crops"
+    return markdown(["localizer", "known streets", "unknown streets"], lines, caption, "tab-front")
+
+
+def experiments_table(params: config.Params) -> str:
+    """What is trained on what."""
+    names = {"init": "untrained", **{key: item.label for key, item in params.experiments.items()}}
+    rows = [
+        [row.label, names[row.start], row.data.replace("Bp", "B′"), f"{row.samples:,}", SCHEDULES[row.schedule]]
+        for row in params.experiments.values()
+    ]
+    header = ["experiment", "starts from", "trains on", "samples", "schedule"]
+    return markdown(header, rows, "Experiments at this scale", "tab-experiments", left=3)
+
+
+def seeds_table(study: dict[str, Any]) -> str:
+    """The study over seeds: how many left the plateau, and errors over seeds, differences from the first row paired."""
+    if not study:
+        return "*The study over seeds (`make seeds`) has not been run at this scale.*"
+    rows, first = [], np.array(next(iter(study.values()))["unknown"])
+    for row in study.values():
+        left, unknown = row["left_plateau"], np.array(row["unknown"])
+        gap = unknown[: len(first)] - first[: len(unknown)]
+        differs = len(gap) >= 3 and gap.std() > 0
+        paired = metres(gap.mean(), *ttest_1samp(gap, 0).confidence_interval()) if differs else "–"
+        errors = [f"{metres(np.mean(v))} ({metres(min(v))} to {metres(max(v))})" for v in (row["known"], unknown)]
+        beyond = "not judged" if None in left else f"{left.count(True)} of {len(left)}"
+        rows.append([row["label"], beyond, *errors, paired])
+    header = ["experiment", "left the plateau", "known streets [m]", "unknown streets [m]", "minus first row"]
+    caption = "Mean errors over seeds (lowest to highest); unknown streets minus the first row, paired, 95 % interval"
+    return markdown(header, rows, caption, "tab-seeds")
+
+
+def stages_table(records: book.Records) -> str:
+    """Stages by their pages, with revision, time and memory."""
+    rows = []
+    for stage, r in sorted(records.items(), key=lambda item: book.page_of(item[1])):
+        spent = f"{r['wall_time_s']:.1f}", f"{r['peak_memory_mib']}"
+        rows.append([f"[{stage}](executed/{book.page_of(r)})", f"`{book.revision(r)}`", *spent])
+    header = ["stage", "revision", "time [s]", "peak memory [MiB]"]
+    return markdown(header, rows, "Stages that made this book", "tab-provenance", left=2)
+
+
+def packages_said(records: book.Records) -> str:
+    """Versions (several where stages differ), and the machines, as a paragraph."""
+    found: dict[str, set[str]] = {}
+    for name, version in (item for record in records.values() for item in record["packages"].items()):
+        found.setdefault(name, set()).add(version)
+    machines = {"{cpu}, {cores} cores, {system}".format(**record["machine"]) for record in records.values()}
+    versions = ", ".join(f"{name} {' and '.join(sorted(versions))}" for name, versions in found.items())
+    return f"Packages: {versions}. Machine: {'; '.join(sorted(machines))}."
 
 
 def made(results: Path, stage: str) -> str:
@@ -44,17 +111,15 @@ def printed_table(results: Path, table: str, name: str) -> str:
         lines = [[c.row, c.column, f"{c.error:.1f}", _ours(rows, c)] for c in cells]
         left = 2
     else:
-        header = [
-            "row",
-            *(f"{column.removesuffix(' streets')}, {who}" for column in columns for who in ("paper", "here")),
-        ]
+        short = [column.removesuffix(" streets") for column in columns]
+        header = ["row", *(f"{column}, {who}" for column in short for who in ("paper", "here"))]
         lines, left = [], 1
         for label in dict.fromkeys(cell.row for cell in cells):
             mine = {c.column: [f"{c.error:,.1f}", _ours(rows, c)] for c in cells if c.row == label}
             lines.append([label, *(text for column in columns for text in mine.get(column, ["–", "–"]))])
     title = f"Table {table} of the paper: {paper_says()['captions'][table]}"
     caption = f"{title}. Mean error [m]; here: {made(results, 'results')}; *not run*: not run at this scale"
-    return book.markdown(header, lines, caption, name, left)
+    return markdown(header, lines, caption, name, left)
 
 
 def verdict_table(results: Path, name: str) -> str:
@@ -63,9 +128,7 @@ def verdict_table(results: Path, name: str) -> str:
     header = ["section", "claim", "paper", "here", "verdict", "why"]
     count = {said: sum(line[4] == f"**{said}**" for line in lines) for said in ("reproduced", "not reproduced")}
     counted = f"{count['reproduced']} reproduced, {count['not reproduced']} not, of {len(lines)}"
-    return book.markdown(
-        header, lines, f"Claims of the paper: {counted}; {made(results, 'results')}", name, len(header)
-    )
+    return markdown(header, lines, f"Claims of the paper: {counted}; {made(results, 'results')}", name, len(header))
 
 
 def cost_table(results: Path, name: str) -> str:
@@ -82,4 +145,20 @@ def cost_table(results: Path, name: str) -> str:
             cores, memory = record["machine"]["cores"], record["peak_memory_mib"] / 1024
             lines.append([what, f"{many:,}", f"{many / 10_000:.0f}", f"{minutes:.1f}", f"{memory:.1f}", f"{cores}"])
     header = ["datasets", "links", "jobs of 10,000", "time [min]", "memory [GiB]", "cores"]
-    return book.markdown(header, lines, f"Cost of simulation; {made(results, 'simulation')}", name)
+    return markdown(header, lines, f"Cost of simulation; {made(results, 'simulation')}", name)
+
+
+def tables(root: Path, values: dict[str, Any]) -> dict[str, Any]:
+    """All tables of this copy's own scale, by the name that prose calls them; `values` are the book's numbers."""
+    own, params = root / "results" / values["scale"], config.read(root / "params.yaml")
+    found = {f"paper{table}": printed_table(own, table, f"tab-paper-{table}") for table in paper_says()["captions"]}
+    return found | {
+        "printed": {c.key: c.error for c in printed_cells() if (c.city, c.street) == ("home", "unknown")},
+        "table1": front_table(values["rows"], params.evaluation.level),
+        "experiments": experiments_table(params),
+        "seeds": seeds_table(values["study"]),
+        "simulation_cost": cost_table(own, "tab-simulation-cost"),
+        "verdicts": verdict_table(own, "tab-verdicts"),
+        "provenance": stages_table(values["records"]),
+        "packages": packages_said(values["records"]),
+    }

@@ -13,13 +13,11 @@ import sys
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import yaml
-from scipy.stats import ttest_1samp
 
 from rfloc import config, files
 from rfloc.errors import BookError
-from rfloc.evaluation.tables import STREETS, Row, metres
+from rfloc.evaluation.tables import STREETS, Row
 
 #: The page whose sub-pages are the experiments of params.yaml.
 TRAINING = "07-2-training"
@@ -28,7 +26,6 @@ REALITY = {
     "nbiot": "published NB-IoT measurements",
     "table": "a table that this copy's maker brought",
 }
-_SCHEDULES = {"wsd": "warm-up, stable, decay", "linear": "linear decay"}
 
 Records = dict[str, dict[str, Any]]
 
@@ -45,47 +42,6 @@ def _rows(path: Path) -> dict[str, Row]:
     if not rows:
         raise BookError(f"{path} has no rows", "Table 1 has one a localizer", "run `dvc repro`")
     return rows
-
-
-def markdown(header: list[str], rows: list[list[str]], caption: str, name: str, left: int = 1) -> str:
-    """A captioned MyST table, its first `left` columns left-aligned."""
-    rule = [":--"] * left + ["--:"] * (len(header) - left)
-    lines = ["| " + " | ".join(cells) + " |" for cells in (header, rule, *rows)]
-    return "\n".join(["```{table} " + caption, f":name: {name}", "", *lines, "```"])
-
-
-def _table1(rows: dict[str, Row], level: float) -> str:
-    lines = [[row.label, *(metres(s.mean, s.lo, s.hi) for s in map(row.on, STREETS))] for row in rows.values()]
-    caption = f"Mean error [m], {100 * level:g} % interval, every row on the same crops"
-    return markdown(["localizer", "known streets", "unknown streets"], lines, caption, "tab-front")
-
-
-def _experiments(params: config.Params) -> str:
-    names = {"init": "untrained", **{key: item.label for key, item in params.experiments.items()}}
-    rows = [
-        [row.label, names[row.start], row.data.replace("Bp", "B′"), f"{row.samples:,}", _SCHEDULES[row.schedule]]
-        for row in params.experiments.values()
-    ]
-    header = ["experiment", "starts from", "trains on", "samples", "schedule"]
-    return markdown(header, rows, "Experiments at this scale", "tab-experiments", left=3)
-
-
-def _seeds(study: dict[str, Any]) -> str:
-    """The study over seeds: how many left the plateau, and errors over seeds, differences from the first row paired."""
-    if not study:
-        return "*The study over seeds (`make seeds`) has not been run at this scale.*"
-    rows, first = [], np.array(next(iter(study.values()))["unknown"])
-    for row in study.values():
-        left, unknown = row["left_plateau"], np.array(row["unknown"])
-        gap = unknown[: len(first)] - first[: len(unknown)]
-        differs = len(gap) >= 3 and gap.std() > 0
-        paired = metres(gap.mean(), *ttest_1samp(gap, 0).confidence_interval()) if differs else "–"
-        errors = [f"{metres(np.mean(v))} ({metres(min(v))} to {metres(max(v))})" for v in (row["known"], unknown)]
-        beyond = "not judged" if None in left else f"{left.count(True)} of {len(left)}"
-        rows.append([row["label"], beyond, *errors, paired])
-    header = ["experiment", "left the plateau", "known streets [m]", "unknown streets [m]", "minus first row"]
-    caption = "Mean errors over seeds (lowest to highest); unknown streets minus the first row, paired, 95 % interval"
-    return markdown(header, rows, caption, "tab-seeds")
 
 
 def _records(results: Path, params: config.Params) -> Records:
@@ -107,25 +63,6 @@ def page_of(record: dict[str, Any]) -> str:
     """Name of the page that a stage made: its notebook's, with the experiment where there is one."""
     stem, stage = Path(record["notebook"]).stem, record["stage"]
     return f"{stem}-{stage.removeprefix('train-')}" if stem == TRAINING else stem
-
-
-def _stages(records: Records) -> str:
-    rows = [
-        [f"[{stage}](executed/{page_of(r)})", f"`{revision(r)}`", f"{r['wall_time_s']:.1f}", f"{r['peak_memory_mib']}"]
-        for stage, r in sorted(records.items(), key=lambda item: page_of(item[1]))
-    ]
-    header = ["stage", "revision", "time [s]", "peak memory [MiB]"]
-    return markdown(header, rows, "Stages that made this book", "tab-provenance", left=2)
-
-
-def _packages(records: Records) -> str:
-    """Versions (several where stages differ), and the machines, as a paragraph."""
-    found: dict[str, set[str]] = {}
-    for name, version in (item for record in records.values() for item in record["packages"].items()):
-        found.setdefault(name, set()).add(version)
-    machines = {"{cpu}, {cores} cores, {system}".format(**record["machine"]) for record in records.values()}
-    versions = ", ".join(f"{name} {' and '.join(sorted(versions))}" for name, versions in found.items())
-    return f"Packages: {versions}. Machine: {'; '.join(sorted(machines))}."
 
 
 def substitutions(root: Path) -> dict[str, Any]:
@@ -150,13 +87,8 @@ def substitutions(root: Path) -> dict[str, Any]:
         "headline": files.load_json(results / "headline.json"),
         "departures": files.load_json(results / "departures.json"),
         "benchmarks": {path.stem: files.load_json(path) for path in benchmarks},
-        "table1": _table1(rows, params.evaluation.level),
-        "experiments": _experiments(params),
         "study": study,
-        "seeds": _seeds(study),
         "records": records,
-        "provenance": _stages(records),
-        "packages": _packages(records),
     }
 
 
