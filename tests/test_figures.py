@@ -173,18 +173,6 @@ def test_error_cdf_ends_at_one(ax):
     assert "40 UEs" in ax.get_ylabel()
 
 
-def test_calibration_figures(axes, raster):
-    links, _ = scattered(5, 3)
-    ax, other = axes[:2]
-    figures.calibration_map(ax, raster, {"nominal": links, "calibrated": links.assign_coords(bs_x=links.bs_x + 20)})
-    assert _labels(ax) == ["nominal pose", "calibrated pose"]
-    figures.calibration_gain(
-        other, ["a", "b", "c"], [0.5, np.nan, 0.3], [0.6, np.nan, 0.2], [0.4, np.nan, 0.4], label="ρ"
-    )
-    assert [t.get_text() for t in other.get_yticklabels()] == ["b", "c", "a"]
-    assert len(_labels(other)) == 3
-
-
 def test_feature_distributions_share_bins_and_sum_to_all(axes):
     links, _ = scattered(200)
     figures.feature_distributions(axes, {"A": links, "B": links.isel(ue=slice(0, 50))})

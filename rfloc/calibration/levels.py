@@ -18,7 +18,7 @@ from rfloc.calibration.poses import Calibration, SectorPose
 from rfloc.calibration.sectors import OWN, SHARED, SILENCE, Facing, Likelihood, Orientations, Regression, Survey
 from rfloc.config import CalibrationParams, EngineParams
 from rfloc.datasets.mixed import Columns, Design, declustered, mixed_model
-from rfloc.datasets.shadowing import Means, likeliest_shadowing
+from rfloc.datasets.shadowing import TYPICAL, Means, likeliest_shadowing
 from rfloc.datasets.statistical import POINT
 from rfloc.frames import bearing
 from rfloc.simulation.maps import gain_at, trace_ahead
@@ -79,12 +79,12 @@ def _learn(
         north, east = mixed_model(level, whole, weight).effects[:, len(OWN) :].T
         azimuth[unknown] = bearing(east, north)[unknown]
     turned = [Orientations.one(side, radio.downtilt) for side in azimuth]
-    solved: dict[int, tuple[Facing, Floats, float]] = {}
+    solved, shadowing = dict[int, tuple[Facing, Floats, float]](), TYPICAL
     for _ in range(ROUNDS):
         antenna = [of.pattern_db(radio, stations.take([b]), x, y)[0] for b, of in enumerate(turned)]
         found = mixed_model(level - np.transpose(antenna), design, weight)
         left = np.where(reported.T, level.T - antenna - design.levels(found.shared, found.effects), np.nan)
-        shadowing = likeliest_shadowing([Means.of(x, y, residual, POINT) for residual in left])
+        shadowing = likeliest_shadowing([Means.of(x, y, residual, POINT) for residual in left], shadowing)
         near = min(LONGEST / shadowing.length, 1.0)  # as rough from UE to UE
         near_by = shadowing._replace(sd=shadowing.sd * near**0.5, length=shadowing.length * near)
         regression = Regression(found.shared, found.spread, near_by)

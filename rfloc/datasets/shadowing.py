@@ -56,8 +56,15 @@ class Shadowing(NamedTuple):
         return self.sd**2 * np.exp(-cdist(np.column_stack([x, y]), means.at) / self.length) @ pull
 
 
-def likeliest_shadowing(stations: list[Means]) -> Shadowing:
-    """The likeliest under the TILES fullest tiles of the stations, taken as independent (Caragea and Smith 2007)."""
+#: What residuals in cities are like.
+TYPICAL = Shadowing(sd=5.0, length=80.0, noise=3.0)
+
+
+def likeliest_shadowing(stations: list[Means], start: Shadowing = TYPICAL) -> Shadowing:
+    """The likeliest under the TILES fullest tiles of the stations, taken as independent (Caragea and Smith 2007).
+
+    `start` is where the search begins: residuals that hardly changed have it near.
+    """
     tiles: list[Means] = []
     for means in stations:
         tile = np.unique(np.floor(means.at / TILE), axis=0, return_inverse=True)[1].ravel()
@@ -77,5 +84,5 @@ def likeliest_shadowing(stations: list[Means]) -> Shadowing:
         return float(0.5 * (mean * misfit).sum() + np.log(np.diagonal(root, axis1=1, axis2=2)).sum())
 
     bounds = [(np.log(0.1), np.log(20.0)), (np.log(10.0), np.log(500.0)), (np.log(0.5), np.log(20.0))]
-    found = minimize(loss, np.log([5.0, 80.0, 3.0]), method="L-BFGS-B", bounds=bounds, options={"maxiter": 20})
+    found = minimize(loss, np.log(start), method="L-BFGS-B", bounds=bounds, options={"maxiter": 20})
     return Shadowing(*(float(v) for v in np.exp(found.x)))

@@ -4,12 +4,11 @@ Maps are in metres of the city's local frame; a method has one colour and line s
 Ito's palette. Legends stand outside the data: lay figures out with `layout="constrained"`.
 """
 
-from rfloc.figures.charts import calibration_gain, error_cdf, feature_distributions
+from rfloc.figures.charts import error_cdf, feature_distributions
 from rfloc.figures.maps import (
     ROOFS,
     SOURCE_COLOURS,
     box_outline,
-    calibration_map,
     city_map,
     deployment_map,
     held_out_areas,

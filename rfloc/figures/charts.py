@@ -7,10 +7,9 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import xarray as xr
 from matplotlib.axes import Axes
-from numpy.typing import ArrayLike
 
 from rfloc.evaluation.errors import ue_errors
-from rfloc.figures.style import OKABE_ITO, ROLE_LABELS, legend_outside, method_style
+from rfloc.figures.style import ROLE_LABELS, legend_outside, method_style
 from rfloc.schema import FEATURES, measured
 
 
@@ -22,23 +21,6 @@ def error_cdf(ax: Axes, predictions: Mapping[str, xr.Dataset], role: str) -> Axe
     ax.set(xlim=(0, 400), ylim=(0, 1), title=ROLE_LABELS.get(role, role))
     ax.set(xlabel="error, averaged over a UE's crops [m]", ylabel=f"share of the {len(error)} UEs")
     ax.grid(alpha=0.3)
-    legend_outside(ax)
-    return ax
-
-
-def calibration_gain(
-    ax: Axes, names: Sequence[str], before: ArrayLike, after: ArrayLike, unmoved: ArrayLike, *, label: str
-) -> Axes:
-    """One line a station: a score at the nominal pose, after calibration, had nobody moved it; NaN draws nothing."""
-    first, second, between = (np.asarray(values, float) for values in (before, after, unmoved))
-    order = np.argsort(np.where(np.isnan(first), -np.inf, first))
-    lines = np.arange(len(order))
-    ax.hlines(lines, first[order], second[order], color="0.7", linewidth=1.5)
-    ax.plot(first[order], lines, "o", mfc="white", mec=OKABE_ITO["sky"], mew=1.5, label="nominal pose")
-    ax.plot(between[order], lines, "|", color=OKABE_ITO["black"], ms=11, mew=1.5, label="unmoved, levels solved")
-    ax.plot(second[order], lines, "o", color=OKABE_ITO["blue"], label="calibrated")
-    ax.set(yticks=lines, yticklabels=[names[k] for k in order], xlabel=label, ylabel="station")
-    ax.grid(axis="x", alpha=0.3)
     legend_outside(ax)
     return ax
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -130,20 +130,6 @@ def radio_map(
     _raster(ax, np.ma.masked_equal(raster["building"].values > 0, False), city, cmap=ListedColormap(["#B9B9B9"]))
     ax.set(xlim=city.extent[:2], ylim=city.extent[2:])
     ax.figure.colorbar(picture, ax=ax, label=label, extend="both", shrink=0.85)
-    return scale_bar(ax)
-
-
-def calibration_map(ax: Axes, raster: xr.Dataset, poses: Mapping[str, xr.Dataset]) -> Axes:
-    """Station poses by name, two of them, joined station by station, over the city and 80 m around them."""
-    city_map(ax, raster, bar=False)
-    x, y = (np.stack([table[name].values for table in poses.values()]) for name in ("bs_x", "bs_y"))
-    ax.set(xlim=(x.min() - 80, x.max() + 80), ylim=(y.min() - 80, y.max() + 80))
-    ax.plot(x, y, color="black", linewidth=0.8)
-    handles = []
-    for (name, table), colour in zip(poses.items(), ("sky", "blue"), strict=True):
-        stations(ax, table, colour=OKABE_ITO[colour], size=7)
-        handles.append(Line2D([], [], **STATION | {"color": OKABE_ITO[colour]}, ms=9, label=f"{name} pose"))
-    legend_outside(ax, handles)
     return scale_bar(ax)
 
 

@@ -6,3 +6,4 @@ from rfloc.studies.level_models import BASELINE, CONFIGURATIONS_READ, RECIPES, L
 from rfloc.studies.levels import held_out, ratio, rms, ways_of_holding_out
 from rfloc.studies.seeds import seeds_study
 from rfloc.studies.sensitivity import Simulator, stands_out, study, variants
+from rfloc.studies.unmeasured import Unmeasured, statistical_maps

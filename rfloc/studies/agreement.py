@@ -44,6 +44,16 @@ def rank_correlation(a: Floats, b: Floats, block: NDArray[np.integer], counts: F
     return np.asarray(np.where(scale > 1e-6, (pq - sp * sq / n) / np.maximum(scale, 1e-6), 0.0))
 
 
+def correlations(simulated: Floats, measured: Floats, block: NDArray[np.integer], counts: Floats) -> Floats:
+    """:func:`rank_correlation` of every station, levels (ue, bs), NaN where not measured: (draws, bs), NaN for few."""
+    found = np.full((len(counts), measured.shape[1]), np.nan)
+    for b, values in enumerate(measured.T):
+        use = np.isfinite(values)
+        if use.sum() >= MIN_UES:
+            found[:, b] = rank_correlation(simulated[use, b], values[use], block[use], counts)
+    return found
+
+
 @dataclass(frozen=True)
 class Agreement:
     """How one simulation agrees with measured "rssi" (the paper's; where there is any), "nrsrp", and that by role."""
@@ -161,14 +171,8 @@ class Judge:
         return rows
 
     def _correlations(self, gain: Floats, feature: str, which: NDArray[np.bool_]) -> Floats:
-        """Correlation of every station in the campaign as it is and in every draw, (1 + draws, bs)."""
-        values = self.measured[feature].values.astype(float)
-        found = np.full((len(self._counts), gain.shape[1]), np.nan)
-        for b in range(gain.shape[1]):
-            use = np.isfinite(values[:, b]) & which
-            if use.sum() >= MIN_UES:
-                found[:, b] = rank_correlation(gain[use, b], values[use, b], self._block[use], self._counts)
-        return found
+        values = np.where(which[:, None], self.measured[feature].values.astype(float), np.nan)
+        return correlations(gain, values, self._block, self._counts)
 
     def _knn(self, fingerprints: xr.Dataset, sought: xr.Dataset) -> UEErrors:
         knn = KNearest(fingerprints.isel(ue=self.train), sought, self.crops, k=self.k, features=("nrsrp",))
