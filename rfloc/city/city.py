@@ -164,9 +164,7 @@ def _unmapped(params: CityParams, frame: LocalFrame, folder: Path) -> Raster:
     from rfloc.city import mesh
 
     grid = Grid.covering(*box_bounds(frame, params.box or [], params.margin), CELL)
-    x_min, y_min, x_max, y_max = grid.bounds
-    ground = mesh.plane(x_min - mesh.APRON, y_min - mesh.APRON, x_max + mesh.APRON, y_max + mesh.APRON)
-    mesh.write_scene({"ground": (ground, "medium_dry_ground")}, folder)
+    mesh.write_city(None, grid, folder)
     layers = {"building": np.uint8, "road": np.uint8, "height": np.float32, "ground": np.float32}
     return grid, {name: np.zeros(grid.shape, kind) for name, kind in layers.items()}, {"warnings": ["it has no map"]}
 

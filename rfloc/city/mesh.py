@@ -113,8 +113,8 @@ def write_scene(meshes: dict[str, tuple[Mesh, str]], folder: Path) -> Path:
     return path
 
 
-def write_city(roofs: Mesh, grid: Grid, folder: Path) -> None:
-    """Write a city's scene: its roofs on a plane that reaches :data:`APRON` past them; the paper's is concrete too."""
-    low = np.minimum(roofs.vertices[:, :2].min(axis=0), grid.bounds[:2]) - APRON
-    high = np.maximum(roofs.vertices[:, :2].max(axis=0), grid.bounds[2:]) + APRON
-    write_scene({"buildings": (roofs, "concrete"), "ground": (plane(*low, *high), "medium_dry_ground")}, folder)
+def write_city(roofs: Mesh | None, grid: Grid, folder: Path) -> None:
+    """Write a city's scene: roofs, if any, on a plane that reaches :data:`APRON` past them; the paper's is concrete."""
+    at = np.vstack([np.reshape(grid.bounds, (2, 2)), *([] if roofs is None else [roofs.vertices[:, :2]])])
+    ground = plane(*at.min(axis=0) - APRON, *at.max(axis=0) + APRON), "medium_dry_ground"
+    write_scene({"ground": ground} if roofs is None else {"buildings": (roofs, "concrete"), "ground": ground}, folder)
