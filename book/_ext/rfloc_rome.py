@@ -131,10 +131,14 @@ class City:
     def errors(self) -> str:
         """Every row of the home city: known and unknown streets, fixed split and folds."""
         tables = []
-        for split, said in {"folds": "every block held out once", "fixed": "one fixed split"}.items():
+        kinds = {
+            ("home", "folds"): "every block held out once", ("home", "fixed"): "one fixed split",
+            ("rome", "fixed"): "stations as published, or placed from training UEs",
+        }  # fmt: skip
+        for (city, split), said in kinds.items():
             scores: dict[tuple[str, str], dict[str, dict[str, Any]]] = {}
             for row in self.rows:
-                if (row["city"], row["split"]) == ("home", split):
+                if (row["city"], row["split"]) == (city, split):
                     label = row["label"] + (", stations placed" if row["positions"] == "training" else "")
                     scores.setdefault((label, row["positions"]), {})[row["street"]] = row
             lines = []
@@ -144,7 +148,7 @@ class City:
                 lines.append([label, *means, metres(gain["gain"], gain["gain_lo"], gain["gain_hi"])])
             header = ["localizer", "known [m]", "unknown [m]", "gain over centre, unknown [m]"]
             caption = f"Mean errors, {said}; {made(self.results, 'results')}"
-            tables += [markdown(header, lines, caption, f"tab-rome-{split}")] if lines else []
+            tables += [markdown(header, lines, caption, f"tab-rome-{city}-{split}")] if lines else []
         return "\n\n".join(tables) or self.missing("errors")
 
     def files(self) -> str:

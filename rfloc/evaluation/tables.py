@@ -261,17 +261,19 @@ def headline(
     return found
 
 
-def error_records(rows: Sequence[Row], trivial: Mapping[str, str], models: Mapping[str, str]) -> list[dict[str, Any]]:
+def error_records(
+    rows: Sequence[Row], trivial: Mapping[tuple[str, str], str], models: Mapping[str, str]
+) -> list[dict[str, Any]]:
     """One flat record a row and kind of street: its score beside the centre and the best trivial row on the same crops.
 
-    `trivial` has the key of that row by city, as validation chose it; rows of one city, split and source of positions
-    are of the same crops. `models` names the network of each experiment, which is then the localizer.
+    `trivial` has the key of that row by city and split, as validation chose it; rows of one city, split and source of
+    positions are of the same crops. `models` names the network of each experiment, which is then the localizer.
     """
     held = {(row.key, row.city, row.split, row.positions): row for row in rows}
     records = []
     for row, street in ((row, street) for row in rows for street in STREETS if getattr(row, street)):
         found, beside = asdict(row.on(street)), dict[str, Any]()
-        for name, key in {"centre": REFERENCE, "trivial": trivial.get(row.city)}.items():
+        for name, key in {"centre": REFERENCE, "trivial": trivial.get((row.city, row.split))}.items():
             other = held.get((key or "", row.city, row.split, row.positions))
             beside[name] = None if other is None else {"key": key, "mean": other.on(street).mean}
         records.append(

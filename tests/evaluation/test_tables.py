@@ -115,12 +115,15 @@ def test_without_the_centre_there_is_no_table():
 def test_records_stand_beside_the_centre_and_the_best_trivial_row_of_their_own_crops(found):
     fixed = table1(found | {"centroid": found["A"]}, PARAMS, seed=1)
     folds = table1({key: found[key] for key in ("centre", "A")}, PARAMS, seed=1, split="folds")
-    records = error_records([*fixed, *folds], {"home": "centroid"}, {"A": "map_radioformer"})
+    records = error_records(
+        [*fixed, *folds], {("home", "fixed"): "centroid", ("home", "folds"): "centre"}, {"A": "map_radioformer"}
+    )
     assert len(records) == 2 * 6
     mine = [r for r in records if r["experiment"] == "A" and r["street"] == "unknown"]
     assert [(r["localizer"], r["split"]) for r in mine] == [("map_radioformer", s) for s in ("fixed", "folds")]
     assert mine[0]["centre"] == {"key": "centre", "mean": pytest.approx(50.0)}
-    assert mine[0]["trivial"] == {"key": "centroid", "mean": pytest.approx(10.0)} and mine[1]["trivial"] is None
+    assert mine[0]["trivial"] == {"key": "centroid", "mean": pytest.approx(10.0)}
+    assert mine[1]["trivial"] == {"key": "centre", "mean": pytest.approx(50.0)}
     assert (mine[0]["n_ue"], mine[0]["n_crops"], mine[0]["paper"]) == (24, 24, 322.7)
     wanted = {"mean", "lo", "hi", "rmse", "median", "p67", "p90", "p95", "gain", "gain_lo", "gain_hi", "seeds", "city"}
     assert wanted <= mine[0].keys()
