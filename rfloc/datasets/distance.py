@@ -11,10 +11,10 @@ import xarray as xr
 from numpy.typing import ArrayLike
 
 from rfloc.config import RadioParams
-from rfloc.datasets.mixed import Columns, Design, declustered, mixed_model
+from rfloc.datasets.mixed import Design, declustered, mixed_model
 from rfloc.datasets.radio import SUBCARRIERS
-from rfloc.datasets.statistical import decades_db
-from rfloc.frames import Grid, LocalFrame, bearing
+from rfloc.datasets.statistical import flat_regressors
+from rfloc.frames import Grid, LocalFrame
 from rfloc.schema import validate, with_units
 from rfloc.simulation.maps import sector_gain_db
 from rfloc.stations import Stations
@@ -29,11 +29,7 @@ def distance_maps(links: xr.Dataset, train: ArrayLike, grid: Grid, radio: RadioP
     stations, used = Stations.from_dataset(links), links.isel(ue=np.flatnonzero(np.asarray(train, bool)))
 
     def design(x: np.ndarray, y: np.ndarray) -> Design:
-        angle = np.radians(bearing(x[:, None] - stations.x, y[:, None] - stations.y))
-        columns: Columns = {
-            "one": np.ones_like(angle), "decades": decades_db(stations, x, y, radio.ue_height),
-            "north": np.cos(angle), "east": np.sin(angle),
-        }  # fmt: skip
+        columns = flat_regressors(stations, x, y, radio)
         return Design.of([columns], ("one", "decades"), ("level", "exponent", "harmonic")).at(0)
 
     at, level = (used["ue_x"].values, used["ue_y"].values), used["nrsrp"].values.astype(float)

@@ -109,16 +109,22 @@ def decades_db(stations: Stations, x: Array, y: Array, ue_height: float) -> Arra
 def regressors(city: City, stations: Stations, x: ArrayLike, y: ArrayLike, radio: RadioParams) -> dict[str, Array]:
     """What levels are regressed on without a ray, (ue, bs) each, for stations lifted above their roofs.
 
-    `one`; `decades`, worth one of the path loss exponent; `north`, `east` and `north2`, `east2`, the first and second
-    azimuth harmonic; `obstructed`, minus the obstructed fraction of the line.
+    :func:`flat_regressors`, and `obstructed`, minus the obstructed fraction of the line.
     """
     x, y = np.asarray(x, float), np.asarray(y, float)
     stations = stations.above_roofs(city)
+    obstructed = -obstructed_fraction(city, stations, x, y, radio.ue_height)
+    return flat_regressors(stations, x, y, radio) | {"obstructed": obstructed}
+
+
+def flat_regressors(stations: Stations, x: Array, y: Array, radio: RadioParams) -> dict[str, Array]:
+    """What asks no city, (ue, bs) each: `one`; `decades`, worth one of the path loss exponent; azimuth harmonics.
+
+    These are `north` and `east`, the first, and `north2` and `east2`, the second.
+    """
     angle = np.radians(bearing(x[:, None] - stations.x, y[:, None] - stations.y))
     sides = {"north": np.cos(angle), "east": np.sin(angle), "north2": np.cos(2 * angle), "east2": np.sin(2 * angle)}
-    decades = decades_db(stations, x, y, radio.ue_height)
-    obstructed = -obstructed_fraction(city, stations, x, y, radio.ue_height)
-    return {"one": np.ones_like(angle), "decades": decades, "obstructed": obstructed, **sides}
+    return {"one": np.ones_like(angle), "decades": decades_db(stations, x, y, radio.ue_height), **sides}
 
 
 def fit(links: xr.Dataset, train: ArrayLike, city: City, radio: RadioParams) -> StatisticalModel:
