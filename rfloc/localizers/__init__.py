@@ -5,5 +5,7 @@ One evaluator decodes, scores and draws them all. Networks are in :mod:`rfloc.lo
 
 from rfloc.localizers.base import Estimator, Localizer
 from rfloc.localizers.knn import KNearest, fingerprinting
+from rfloc.localizers.kriged import CellFields, Ground, KrigedOptions, KrigedPosterior
+from rfloc.localizers.pooled import Pooled
 from rfloc.localizers.posterior import MapPosterior
 from rfloc.localizers.trivial import Centre, StreetMedian, trivial_rows

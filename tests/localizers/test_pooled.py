@@ -1,0 +1,51 @@
+import numpy as np
+import xarray as xr
+
+from rfloc.crops import CropBatcher, cell_centres
+from rfloc.localizers import Pooled
+from rfloc.localizers.base import jitter_prior, normalised
+from tests.handmade import crop_params, make_links, open_raster
+
+CROPS = crop_params()
+
+
+class Bell:
+    """A Gaussian of `stated` deviation [m] round the UE moved by one of `actual`, drawn by UE."""
+
+    def __init__(self, name, stated, actual, seed):
+        self.name, self.stated, self.gap = name, stated, np.random.default_rng(seed).normal(0, actual, (500, 2))
+
+    def posterior(self, batch):
+        x, y = cell_centres(batch.size, CROPS.output)
+        at = batch.target_xy + self.gap[batch.ue]
+        square = (x - at[:, 0, None, None]) ** 2 + (y - at[:, 1, None, None]) ** 2
+        return normalised(-square / (2 * self.stated**2))
+
+
+def crops_of(n=300):
+    ue = np.random.default_rng(3).uniform(-100, 100, (n, 2))
+    links = make_links(ue, np.zeros((1, 2)), np.full((n, 1), -80.0))
+    tests = xr.Dataset(
+        {"ue": ("sample", np.arange(n)), "crop_x": ("sample", np.zeros(n)), "crop_y": ("sample", np.zeros(n))}
+    )
+    return CropBatcher(links, open_raster(), CROPS), tests
+
+
+def test_powers_say_what_a_part_is_worth():
+    batcher, tests = crops_of()
+    honest, bold, blind = Bell("honest", 60, 60, 0), Bell("bold", 40, 80, 1), Bell("blind", 60, 5000, 2)
+    pooled = Pooled.fit([honest, bold, blind], batcher, tests)
+    # stated variance over the actual one, as a product of independent Gaussians demands; the blind one says nothing
+    np.testing.assert_allclose(pooled.powers[:2], [1.0, 0.25], atol=0.2)
+    assert pooled.powers[2] < 0.05
+    batch = batcher.batch(np.arange(4), np.zeros(4), np.zeros(4))
+    np.testing.assert_allclose(pooled.posterior(batch).sum(axis=(1, 2)), 1)
+
+
+def test_a_part_alone_to_the_power_one_stays():
+    batcher, _ = crops_of(4)
+    batch = batcher.batch(np.arange(4), np.zeros(4), np.zeros(4))
+    bell = Bell("honest", 60, 60, 0)
+    got = Pooled([bell], [1.0]).posterior(batch)
+    np.testing.assert_allclose(got, 0.99 * bell.posterior(batch) + 0.01 / CROPS.output**2, atol=1e-12)
+    assert jitter_prior(CROPS).shape == got.shape[1:]
