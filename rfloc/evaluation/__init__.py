@@ -7,3 +7,4 @@ from rfloc.evaluation.paper import paper_says, printed
 from rfloc.evaluation.plateau import Learned, learned
 from rfloc.evaluation.score import evaluate
 from rfloc.evaluation.tables import METHODS, Row, as_frame, as_json, error_records, headline, metres, table1
+from rfloc.evaluation.uncertainty import to_power
