@@ -71,13 +71,13 @@ class City:
                     f"it is {trivial} ({names[1]}), over {found[0]['n_ue']} places."
                 )
         if gains := self.held.get("calibration", {}).get("mean"):
-            seen, out = (gains[name].get("paper") for name in ("rssi_train", "rssi_held_out"))
-            if seen and out:
-                low, high = out["interval"]
+            seen, out = (gains[name].get("paper", {"gain": None}) for name in ("rssi_train", "rssi_held_out"))
+            if None not in (seen["gain"], out["gain"]):
+                between = " [{:.2f}, {:.2f}]".format(*out["interval"]) if out["interval"] else ""
                 said.append(
                     f"**Calibrating stations as the paper does** raises the rank correlation of RSSI by "
-                    f"{seen['gain']:.2f} on the places that the search sees, and by {out['gain']:.2f} "
-                    f"[{low:.2f}, {high:.2f}] on held-out streets."
+                    f"{seen['gain']:.2f} on the places that the search sees, and by {out['gain']:.2f}{between} on "
+                    "held-out streets."
                 )
         if ratios := _levels(self.held):
             name, (column, best) = ratios[0][0], ratios[0][1]
@@ -119,7 +119,7 @@ class City:
             if pose not in mean["rssi_held_out"]:
                 continue
             cells = [mean[name][pose] for name in ("rssi_train", "rssi_held_out", "nrsrp_held_out")]
-            told = [f"{c['rho']:.2f}" + (f" ({c['gain']:+.2f})" if pose != "nominal" else "") for c in cells]
+            told = ["–" if c["gain"] is None else f"{c['rho']:.2f} ({c['gain']:+.2f})" for c in cells]
             lines.append([label, *told, metres(knn.get(pose, {}).get("sr_levelled"))])
         header = ["stations", "RSSI, seen", "RSSI, held out", "NRSRP, held out", "k-NN [m]"]
         caption = (

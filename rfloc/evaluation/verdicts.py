@@ -100,7 +100,8 @@ class _Evidence:
 
     def correlation(self, ues: str, poses: str) -> tuple[str, bool, str]:
         """The same of a gain in Spearman's correlation, mean over stations; there is no interval on fitted UEs."""
-        if (gain := self.gains.get(ues, {}).get(poses)) is None:
+        gain = self.gains.get(ues, {}).get(poses)
+        if gain is None or gain["gain"] is None:
             raise _Untestable("no calibration at this scale")
         low, high = gain["interval"] or (gain["gain"], gain["gain"])
         holds = gain["gain"] >= paper_says()["calibration_gain"][0] and low > 0

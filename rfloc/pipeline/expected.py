@@ -39,7 +39,8 @@ def _numbers(results: Path) -> Iterator[tuple[str, Number]]:
     for file, groups, value in (("calibration", "mean", "rho"), ("levels", "models", "ratio")):
         held = files.load_json(results / f"{file}.json")[groups] if (results / f"{file}.json").is_file() else {}
         for name, found in ((f"{file}/{k}", v) for k, v in held.items() if isinstance(v, dict)):
-            yield from ((f"{name}/{k}", Number(v[value], None, CORRELATION)) for k, v in found.items())
+            told = {k: v[value] for k, v in found.items() if v[value] is not None}
+            yield from ((f"{name}/{k}", Number(number, None, CORRELATION)) for k, number in told.items())
 
 
 def expect(root: Path, scale: str) -> Path:
