@@ -322,7 +322,8 @@ class ExperimentParams(Section):
 
     label: str  #: name in tables
     start: str  #: experiment whose checkpoint it starts from; init: the untrained model
-    data: Literal["A", "B", "Bp", "C", "S"]  #: dataset it trains on; S: of the statistical simulator, without rays
+    #: dataset it trains on; S: of the statistical simulator, without rays; oslo: the paper's second city, measured
+    data: Literal["A", "B", "Bp", "C", "S", "oslo"]
     adapt: Literal["A"] | None = None  #: unlabelled dataset to which it adapts, by an adversary (appendix D)
     samples: Count  #: crops drawn in all
     model: str = "map_radioformer"  #: network, as rfloc.localizers.networks names it

@@ -69,7 +69,7 @@ def train_seed(build: Path, params: Params, key: str, seed: int) -> tuple[Path, 
     batcher = CropBatcher(links, open_city(build / "cities" / home).raster, params.crops)
     found = evaluate(localizer, batcher, schema.load(build / "crops" / f"{home}.zarr", "crops"))
     own = None if val is None else learned(localizer, *val, params.crops, params.seed)
-    judge = open_validation(build, "B", home) if row.data == "A" else None
+    judge = open_validation(build, "B", home) if row.data in ("A", "oslo") else None
     judged = own if judge is None else learned(localizer, *judge, params.crops, params.seed)
     files.save_json(
         {

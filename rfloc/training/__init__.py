@@ -4,4 +4,4 @@ from rfloc.localizers.networks import as_tensors, build_network, predict  # here
 from rfloc.localizers.pair import obstructed
 from rfloc.training.checkpoints import init_checkpoint, load_checkpoint, load_localizer
 from rfloc.training.experiment import run_experiment
-from rfloc.training.sources import open_sources, open_targets, open_validation, told
+from rfloc.training.sources import open_oslo, open_sources, open_targets, open_validation, told

@@ -8,7 +8,7 @@ from pathlib import Path
 import xarray as xr
 
 from rfloc import schema
-from rfloc.city import open_any
+from rfloc.city import open_any, open_city
 from rfloc.config import Params
 from rfloc.errors import TrainingError
 from rfloc.splits import split_like
@@ -24,6 +24,9 @@ def open_sources(build: Path, params: Params, key: str) -> tuple[list[Source], V
     Measured links are as the experiment is :func:`told`. Raises TrainingError where no dataset of that name was built.
     """
     home, data = params.campaign.cities[0], params.experiments[key].data
+    if data == "oslo":
+        oslo = open_oslo(build)
+        return [(*oslo, False)], oslo
     split = schema.load(build / "splits" / f"{home}.zarr", "split")
     val, measured = open_validation(build, data, home), data == "A"
     opened = _open(build, data, home)
@@ -31,6 +34,13 @@ def open_sources(build: Path, params: Params, key: str) -> tuple[list[Source], V
         val = None if val is None else (told(build, params, key, val[0]), *val[1:])
         opened = ((told(build, params, key, links), raster) for links, raster in opened)
     return [(links, raster, split, not measured) for links, raster in opened], val
+
+
+def open_oslo(build: Path) -> Validation:
+    """Links, raster and split of the paper's second city (raises DataError where its measurements were not at hand)."""
+    folder = build / "links/oslo"
+    links = schema.load(folder / "oslo.zarr", "links")
+    return links, open_city(folder / "city").raster, schema.load(folder / "split.zarr", "split")
 
 
 def told(build: Path, params: Params, key: str, links: xr.Dataset) -> xr.Dataset:

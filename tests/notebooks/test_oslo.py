@@ -69,7 +69,7 @@ def test_the_page_reads_divides_and_scores_the_measurements(project):
 
     links = schema.load(project / "build/links/oslo/oslo.zarr", "links")
     assert links.sizes == {"ue": len(ues), "bs": 12} and set(links["bs_position_source"].values) == {"published"}
-    split = schema.load(project / "build/oslo/splits/oslo.zarr", "split")
+    split = schema.load(project / "build/links/oslo/split.zarr", "split")
     boxes = yaml.safe_load((project / "conf/splits/oslo_paper.yaml").read_text())
     inside = {}
     for role, name in (("unknown", "test_box"), ("val", "val_box")):

@@ -1,5 +1,6 @@
 """Experiments from several seeds: a chain starts from its own seed's checkpoint, and what is trained is kept."""
 
+import importlib
 from pathlib import Path
 
 import numpy as np
@@ -10,8 +11,7 @@ from rfloc import config, schema
 from rfloc.city import City
 from rfloc.config import Params, SplitParams
 from rfloc.crops import evaluation_crops
-from rfloc.errors import TrainingError
-from rfloc.pipeline.book import _seeds
+from rfloc.errors import DataError, TrainingError
 from rfloc.splits import make_split
 from rfloc.studies import seeds_study
 from rfloc.studies.seeds import ablations
@@ -57,7 +57,10 @@ def build(tmp_path: Path, toy_city: City, params: Params) -> Path:
     return tmp_path
 
 
-def test_a_study_has_an_entry_a_seed_and_is_continued(build: Path, params: Params) -> None:
+def test_a_study_has_an_entry_a_seed_and_is_continued(
+    build: Path, params: Params, project_root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.syspath_prepend(str(project_root / "book/_ext"))
     found = seeds_study(build, params, ["two", "one"], 2)
     assert [row["seeds"] for row in found.values()] == [[params.seed, params.seed + 1]] * 2
     for row in found.values():
@@ -67,7 +70,7 @@ def test_a_study_has_an_entry_a_seed_and_is_continued(build: Path, params: Param
     assert len(made) == 2 * (1 + 2 + 2)  # a seed: where both start, and of both a checkpoint and a record
     assert seeds_study(build, params, ["one", "two"], 2) == {key: found[key] for key in ("one", "two")}
     assert {path: path.stat().st_mtime_ns for path in (build / "seeds").iterdir()} == made
-    shown = _seeds(found)
+    shown = importlib.import_module("rfloc_tables").seeds_table(found)
     assert "B → A" in shown and " of 2 |" in shown
 
 
@@ -94,3 +97,18 @@ def test_calibrated_azimuths_are_told_to_those_who_train_on_them(build: Path, pa
         assert asked["bs_azimuth"].values.tolist() == [10.0, 20.0, 30.0]
     elsewhere = links.assign_attrs(city="other")
     assert np.isnan(told(build, params, "one", elsewhere)["bs_azimuth"]).all()
+
+
+def test_the_second_city_is_trained_on_like_the_first(build: Path, params: Params) -> None:
+    params.experiments["two"] = params.experiments["two"].model_copy(update={"data": "oslo"})
+    with pytest.raises(DataError, match="no links dataset at"):
+        open_sources(build, params, "two")
+    folder = build / "links/oslo"
+    folder.mkdir()
+    (folder / "city").symlink_to(build / "cities/home")
+    schema.save(schema.load(build / "links/A/home.zarr", "links"), folder / "oslo.zarr", "links")
+    schema.save(schema.load(build / "splits/home.zarr", "split"), folder / "split.zarr", "split")
+    (source,), val = open_sources(build, params, "two")
+    assert source[3] is False and val is not None and all(a.equals(b) for a, b in zip(val, source[:3], strict=True))
+    (row,) = seeds_study(build, params, ["two"], 1).values()
+    assert row["curves"][0]["samples"] == [16] and row["left_plateau"] != [None]
