@@ -51,7 +51,7 @@ def _parser() -> argparse.ArgumentParser:
     run.add_argument("--out", type=Path, required=True, help="the executed notebook")
     run.add_argument("--stage", default="", help="name in the provenance (default: the stem of --out)")
     run.add_argument("-p", "--set", action="append", default=[], metavar="name=value", help="override one parameter")
-    cost = command("cost", _cost, "say what B and C would cost at two scales, from a measured probe")
+    cost = command("cost", _cost, "say what B, C and training would cost at two scales")
     cost.add_argument("--scale", default="paper", help="beside that of params.yaml, one of conf/scale (default: paper)")
     cost.add_argument("--samples", type=_many, default=1_000_000, help="rays a station of the probe (default: 1000000)")
     gather = command("inputs", _inputs, "link and hash the files outside of git that params.yaml names, for dvc")
@@ -106,18 +106,21 @@ def _cost(args: argparse.Namespace) -> None:
 
     from rfloc.city import open_city
     from rfloc.studies.cost import estimate, probe_city, sizes
+    from rfloc.studies.network_cost import training_costs
 
     root, params = _project()
     city = open_city(root / "build/cities" / params.synthetic.b_cities[0])
     with tempfile.TemporaryDirectory() as folder:
         other = config.read(compose(root, [f"scale={args.scale}"], Path(folder) / "params.yaml"))
     probe = probe_city(city.folder, params.simulation, params.radio, args.samples, params.seed)
-    costs = {}
-    for scale, asked in {params.scale: params, args.scale: other}.items():
+    costs, scales = {}, {params.scale: params, args.scale: other}
+    for scale, asked in scales.items():
         stations = asked.campaign.stations if asked.campaign.kind == "hidden" else MEASURED_STATIONS
         costs[scale] = estimate(sizes(asked, stations), asked.engine, probe)
     print(f"one worker in {probe.name}:\n{probe.round(3).to_string()}\n")
     print(pd.concat(costs).to_string(float_format="{:,.1f}".format, sparsify=False))
+    training = pd.concat({scale: training_costs(asked) for scale, asked in scales.items()})
+    print(f"\ntraining, A100s at their peak:\n{training.to_string(float_format='{:,.3g}'.format, sparsify=False)}")
 
 
 def _inputs(args: argparse.Namespace) -> None:

@@ -7,7 +7,7 @@ import pytest
 
 from rfloc import config, doctor
 from rfloc.cli import compose, main
-from rfloc.studies import cost
+from rfloc.studies import cost, network_cost
 
 CONF = Path(__file__).resolve().parents[1] / "conf"
 
@@ -97,6 +97,7 @@ def probed(monkeypatch) -> list[Path]:
         return pd.Series(values, name="toy")
 
     monkeypatch.setattr(cost, "probe_city", probe)
+    monkeypatch.setattr(network_cost, "network_cost", lambda *_: {"GFLOP a crop": 1.0})
     return folders
 
 
@@ -106,10 +107,12 @@ def test_cost_prints_both_datasets_at_this_scale_and_the_papers(clone, toy_city,
     assert main(["cost"]) == 0
     out = capsys.readouterr().out
     assert probed == [built]
-    assert [line.split()[:2] for line in out.splitlines() if " B " in line or " C " in line] == [
+    assert [line.split()[:2] for line in out.splitlines() if " B " in line or " C " in line][:4] == [
         ["smoke", "B"], ["smoke", "C"], ["paper", "B"], ["paper", "C"],
     ]  # fmt: skip
     assert next(line.split()[2] for line in out.splitlines() if line.startswith("smoke B")) == "6"  # maps
+    training = out.partition("training")[2]
+    assert "smoke S " in " ".join(training.split()) and "paper C_Bp_A" in " ".join(training.split())
 
 
 def test_cost_without_a_city_says_which_stage_makes_one(clone, probed, capsys):

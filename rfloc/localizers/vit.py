@@ -32,6 +32,8 @@ def draw_stations(image: Tensor, xy: Tensor, level: Tensor, mask: Tensor) -> Ten
     edges; `mask` (batch, station) says which stations exist. Earlier stations cover later ones.
     """
     image = image.clone()
+    if image.is_meta:  # shapes alone: nothing to draw
+        return image
     pixels = image.shape[-1]
     column, row = 0.5 + xy[..., 0], 0.5 - xy[..., 1]  # [batch, station], 0 to 1 from west and north
     reach = torch.arange(BLOB, device=image.device) - BLOB // 2
