@@ -11,7 +11,7 @@ one UE hang together across cells and features: their correlation is that of lea
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal, NamedTuple, Self
+from typing import Literal, Self
 
 import numpy as np
 import xarray as xr
@@ -86,14 +86,6 @@ class Ground:
         return cls(lattice, at, table(*at.T), table(*points.T), cdist(points, at).astype(np.float32))
 
 
-class Kriged(NamedTuple):
-    """A feature of some cells: what is expected on the lattice and at training UEs."""
-
-    mean: Singles  #: (bs, lattice)
-    sd: Singles  #: of a measurement round it, (bs, lattice)
-    left_out: Floats  #: residuals of training UEs by all others, over their standard deviation, (ue, bs); else NaN
-
-
 @dataclass(frozen=True)
 class CellFields:
     """What training UEs say of every cell, on a lattice over the city; n outputs are features x cells."""
@@ -117,7 +109,7 @@ class CellFields:
         if not enough.any():
             raise DataError(f"no cell is reported by {MIN_UES} training UEs", "", "take more training UEs")
         features = tuple(name for name in LEVELS if name in measured(links))
-        fields: dict[str, list[Kriged]] = {name: [] for name in features}
+        fields: dict[str, list[tuple[Singles, Singles, Floats]]] = {name: [] for name in features}
         hearing, used = [], []
         for mine, recipe in ((placed, PLACED), (~placed, UNPLACED)):
             if not len(cells := np.flatnonzero(enough & mine)):
@@ -130,8 +122,8 @@ class CellFields:
                 fields[name].append(_kriged(level, ground, here, there, *recipe))
             hearing.append(_hearing(links["heard"].values[train][:, cells], ground.at[train], ground.away[:, train]))
             used.append(cells)
-        mean, sd = (np.concatenate([getattr(f, of) for fs in fields.values() for f in fs]) for of in ("mean", "sd"))
-        left_out = np.concatenate([f.left_out for fs in fields.values() for f in fs], axis=1)
+        mean, sd = (np.concatenate([f[k] for of in fields.values() for f in of]) for k in (0, 1))
+        left_out = np.concatenate([f[2] for of in fields.values() for f in of], axis=1)
         shape, places = (-1, *ground.lattice.shape), ground.at[train]
         mean, sd = mean.reshape(len(features), *shape), sd.reshape(len(features), *shape)
         share = np.concatenate(hearing).reshape(shape)
@@ -149,8 +141,12 @@ class CellFields:
 
 def _kriged(
     level: Floats, ground: Ground, here: Columns, there: Columns, shared: tuple[str, ...], own: tuple[str, ...]
-) -> Kriged:
-    """One feature of cells that share a recipe, from levels at UEs, (ue, bs), NaN where none."""
+) -> tuple[Singles, Singles, Floats]:
+    """One feature of cells that share a recipe, from levels at UEs, (ue, bs), NaN where none.
+
+    What is expected at the lattice's points and the deviation of a measurement round it, (bs, points), and residuals of
+    UEs by all others over their standard deviation, (ue, bs), else NaN.
+    """
     at = ground.at
     ue, lattice = (Design.of([columns], shared, own).at(0) for columns in (here, there))
     found = mixed_model(level, ue, declustered(at[:, 0], at[:, 1], np.isfinite(level)))
@@ -174,14 +170,14 @@ def _kriged(
         sd[b] = np.sqrt(np.maximum(before - (known**2).sum(0), 0.0) + noise)
         inverse = np.diag(cho_solve((root, True), np.eye(len(mine))))
         left_out[used, b] = pull / np.sqrt(inverse)  # Rasmussen and Williams 2006, eq. 5.12
-    return Kriged(mean, sd, left_out)
+    return mean, sd, left_out
 
 
 def _hearing(heard: Bools, at: Floats, away: Singles) -> Singles:
     """Share of UEs that hear each cell, (bs, points), kriged from who does, (ue, bs), `away` from points [m]."""
     share = heard.mean(0)
     percent = 10 * (heard - share)  # of the size of decibels, which the search of a process starts from
-    process: Shadowing = likeliest_shadowing([Means.of(at[:, 0], at[:, 1], of, POINT) for of in percent.T])
+    process: Shadowing = likeliest_shadowing([Means.of(at[:, 0], at[:, 1], of) for of in percent.T])
     covariance = process.sd**2 * np.exp(-cdist(at, at) / process.length)
     pull = np.linalg.solve(covariance + process.noise**2 * (1 + COMMON) * np.eye(len(at)), percent)
     found = process.sd**2 * np.exp(away / np.float32(-process.length)) @ pull / 10

@@ -23,8 +23,8 @@ Floats = NDArray[np.float64]
 
 #: Share of a uniform posterior that is mixed into every part: none rules a place out for the others.
 LAPSE = 0.01
-#: Crops that powers are fitted on, at most, and of a batch.
-MOST, BATCH = 600, 64
+#: Crops that powers are fitted on, at most.
+MOST = 600
 
 
 @dataclass(frozen=True)
@@ -39,14 +39,9 @@ class Pooled:
     def fit(cls, parts: Sequence[Localizer], batcher: CropBatcher, crops: xr.Dataset, name: str = "pooled") -> Self:
         """Powers from crops of UEs that no part was trained on."""
         crops = crops.isel(sample=slice(None, None, -(-crops.sizes["sample"] // MOST)))
-        logs, target = [], []
-        for start in range(0, crops.sizes["sample"], BATCH):
-            some = crops.isel(sample=slice(start, start + BATCH))
-            batch = batcher.batch(some["ue"].values, some["crop_x"].values, some["crop_y"].values)
-            logs.append(_logs(parts, batch).reshape(len(parts), len(batch), -1))
-            target.append(batch.target)
-        log, true = np.concatenate(logs, axis=1), np.concatenate(target)
-        hit = np.take_along_axis(log, true[None, :, None], axis=2)[..., 0]
+        batch = batcher.batch(crops["ue"].values, crops["crop_x"].values, crops["crop_y"].values)
+        log = _logs(parts, batch).reshape(len(parts), len(batch), -1)
+        hit = np.take_along_axis(log, batch.target[None, :, None], axis=2)[..., 0]
 
         def loss(power: Floats) -> float:
             return float((logsumexp(np.tensordot(power, log, 1), axis=1) - power @ hit).mean())
