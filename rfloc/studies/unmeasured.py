@@ -30,8 +30,8 @@ from rfloc.studies.levels import ratio, rms
 
 Floats = NDArray[np.float64]
 
-#: Path gain of what never arrives: ranks lowest. And how many crops of a split are asked for a posterior, evenly taken.
-NOTHING, CROPS = 1e-16, 160
+#: How many crops of a split are asked for a posterior, evenly taken.
+CROPS = 160
 #: Radio maps for a split, of whose UEs only those in training may be looked at.
 Simulation = Callable[[xr.Dataset], xr.Dataset]
 
@@ -55,7 +55,7 @@ class Unmeasured:
 
     measured: xr.Dataset  #: their links
     params: Params
-    levels: dict[str, Floats]  #: simulated NRSRP, (u, bs) [dBm]
+    levels: dict[str, Floats]  #: simulated NRSRP, (u, bs) [dBm], minus infinity where nothing arrives
     errors: dict[str, dict[str, UEErrors]]  #: by simulation, of the `posterior` on crops and of `knn`
 
     @classmethod
@@ -80,9 +80,9 @@ class Unmeasured:
             for name, simulated in simulations.items():
                 maps = levelled_maps(simulated(split), links, train, radio)
                 power = maps["bs_power"].values - 10 * np.log10(12 * radio.resource_blocks)
-                levels[name].append(
-                    10 * np.log10(np.maximum(read_maps(maps, xy[:, 0], xy[:, 1], radio), NOTHING)) + power
-                )
+                with np.errstate(divide="ignore"):
+                    gain = 10 * np.log10(read_maps(maps, xy[:, 0], xy[:, 1], radio))
+                levels[name].append(gain + power)
                 known = calibrated_links(city, maps, like, radio)
                 knn = KNearest(known, links, params.crops, k=params.baselines.k, features=("nrsrp",))
                 gaps[name].append(knn.estimate_at(ues, xy))
@@ -102,8 +102,8 @@ class Unmeasured:
         """By simulation and measure its `value` and the `gain` over that of `base`, positive where it is better.
 
         `interval` is that of the gain by a paired bootstrap over blocks, None with too few. "rho" is the mean of
-        Spearman's correlation with NRSRP over some stations, "rms" that of the error of levels [dB], its gain a share;
-        "posterior" and "knn" are mean errors [m].
+        Spearman's correlation with NRSRP over some stations, "rms" that of the error of levels [dB] on links where all
+        simulations have one, its gain a share; "posterior" and "knn" are mean errors [m].
         """
         scoring, seed, found = self.params.evaluation, self.params.seed, {}
         measured = self.measured["nrsrp"].values.astype(float)[:, stations]
@@ -113,7 +113,8 @@ class Unmeasured:
         drawn = block_weights(blocks, scoring.bootstrap, np.random.default_rng(seed))
         counts = np.vstack([np.ones((1, len(blocks))), drawn])
         rho = {n: np.nanmean(correlations(of, measured, block, counts), axis=1) for n, of in levels.items()}
-        square = {name: (of - measured)[None] ** 2 for name, of in levels.items()}
+        arrives = np.isfinite(list(levels.values())).all(axis=0)  # by all: errors are of the same links
+        square = {name: np.where(arrives, of - measured, np.nan)[None] ** 2 for name, of in levels.items()}
         for name, errors in self.errors.items():
             share = ratio(square[name], square[base], block, scoring, seed)
             more, less = rho[name] - rho[base], {key: v if v is None else 1 - v for key, v in share.items()}
