@@ -83,7 +83,7 @@ def test_fetch_copies_from_the_named_folder_and_refuses_another_files_hash(clone
 
 def test_fetch_of_an_unknown_data_set_names_those_that_are_known(clone, capsys):
     assert main(["fetch", "paris"]) == 2
-    assert "conf/data knows rome" in capsys.readouterr().err
+    assert "conf/data knows oslo, rome" in capsys.readouterr().err
 
 
 @pytest.fixture

@@ -77,5 +77,5 @@ def test_what_is_missing_or_off_is_named_and_what_is_new_is_counted(tmp_path):
 
 
 def test_without_results_there_is_nothing_to_expect(tmp_path):
-    with pytest.raises(DataError, match=r"there is no .*measurements\.json"):
+    with pytest.raises(DataError, match=r"results/rome holds no numbers to expect"):
         expect(tmp_path, "rome")
