@@ -13,7 +13,7 @@ import numpy as np
 from rfloc_tables import made, markdown, printed_table, verdict_table
 
 from rfloc import files
-from rfloc.evaluation.tables import TRIVIAL, metres
+from rfloc.evaluation.tables import TRIVIAL, Row, error_records, metres
 from rfloc.figures.style import ROLE_COLOURS, ROLE_LABELS
 
 #: Files of results/<scale>, the stage that makes each, and what they hold.
@@ -40,7 +40,18 @@ class City:
     def __init__(self, results: Path) -> None:
         self.results = results
         self.held = {path.stem: files.load_json(path) for path in sorted(results.glob("*.json"))}
-        self.rows: list[dict[str, Any]] = self.held.get("errors", {}).get("rows", [])
+        self.maker = "results" if "errors" in self.held else "folds"
+        self.rows: list[dict[str, Any]] = self.held["errors"]["rows"] if "errors" in self.held else self._beyond()
+
+    def _beyond(self) -> list[dict[str, Any]]:
+        """Rows of the folds and of Oslo's page, which stand before any network is trained."""
+        rows, trivial = [], {}
+        for name in ("folds", "oslo"):
+            found = self.held.get(name, {"rows": []})
+            rows += [Row.from_json(row) for row in found["rows"]]
+            trivial |= {(city, "fixed"): key for city, key in found.get("trivial", {}).items()}
+            trivial |= {("home", "folds"): found["headline"]["trivial_key"]} if "headline" in found else {}
+        return error_records(rows, trivial, {})
 
     def missing(self, name: str) -> str:
         """What stands where a results file does not."""
@@ -147,7 +158,7 @@ class City:
                 gain = found.get("unknown", {"gain": None, "gain_lo": None, "gain_hi": None})
                 lines.append([label, *means, metres(gain["gain"], gain["gain_lo"], gain["gain_hi"])])
             header = ["localizer", "known [m]", "unknown [m]", "gain over centre, unknown [m]"]
-            caption = f"Mean errors, {said}; {made(self.results, 'results')}"
+            caption = f"Mean errors, {said}; {made(self.results, self.maker)}"
             tables += [markdown(header, lines, caption, f"tab-rome-{city}-{split}")] if lines else []
         return "\n\n".join(tables) or self.missing("errors")
 
@@ -216,8 +227,8 @@ def substitutions(root: Path) -> dict[str, str]:
     city = City(root / "results/rome")
     names = ("findings", "campaign", "levels", "calibration", "errors", "files", "picture")
     blocks = {f"rome_{name}": getattr(city, name)() for name in names}
-    judged = city.rows and verdict_table(city.results, "tab-rome-verdicts")
+    whole = "errors" in city.held
     return blocks | {
-        "rome_verdicts": judged or city.missing("errors"),
-        "rome_table1": printed_table(city.results, "1", "tab-rome-table1") if city.rows else city.missing("table1"),
+        "rome_verdicts": verdict_table(city.results, "tab-rome-verdicts") if whole else city.missing("errors"),
+        "rome_table1": printed_table(city.results, "1", "tab-rome-table1") if whole else city.missing("table1"),
     }

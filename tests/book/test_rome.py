@@ -67,3 +67,11 @@ def test_findings_quote_calibration_and_levels(city, project_root):
     ratios = {name: one["blocks of 300 m"]["ratio"] for name, one in held["levels"]["models"].items()}
     best = min(ratios, key=ratios.get)
     assert f"best by *{best}*, whose residual is {ratios[best]:.2f} [" in said
+
+
+def test_rows_of_the_folds_stand_before_any_network_is_trained(city, project_root):
+    folds = json.loads((project_root / "results/smoke/folds.json").read_text())
+    blocks = city("measurements", folds=folds)
+    best = min((r for r in folds["rows"] if r["key"].startswith("kriged")), key=lambda r: r["unknown"]["mean"])
+    assert best["label"] in blocks["rome_errors"] and f"{best['unknown']['mean']:.1f}" in blocks["rome_errors"]
+    assert "**On unknown streets**" in blocks["rome_findings"] and "Not made yet" in blocks["rome_verdicts"]
