@@ -20,7 +20,6 @@ def test_the_tiny_rome_run_is_on_real_measurements(rome_data, project_root, tmp_
     records = [json.loads(p.read_text()) for p in (clone / "results/rome_tiny/provenance").glob("*.json")]
     kinds = {record["parameters"].get("campaign_kind", "nbiot") for record in records}
     assert kinds == {"nbiot"}
-    assert sum(record["wall_time_s"] for record in records) < 20 * 60
     assert max(record["peak_memory_mib"] for record in records) < 6 * 1024
     rows = json.loads((clone / "results/rome_tiny/table1.json").read_text())["rows"]
     assert {"centre", "A", "B", "Bp", "C", "Bp_A", "C_A"} <= {row["key"] for row in rows}
