@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import os
 import platform
 import re
@@ -220,8 +221,14 @@ def _ran(record: dict[str, Any]) -> tuple[Any, ...]:
 
 
 def _differences(old: Any, new: Any) -> Iterator[str]:
-    """Keys under which two JSON values differ, but for those that say how long something took."""
+    """Keys under which two JSON values differ by more than rounding, but for those that say how long something took."""
     there, here = (flatten(value, enumerate_types=(list,), keep_empty_types=(dict, list)) for value in (old, new))
     for path in there | here:
-        if there.get(path) != here.get(path) and not any(_TIME.search(str(part)) for part in path):
+        if not _same(there.get(path), here.get(path)) and not any(_TIME.search(str(part)) for part in path):
             yield f"{'.'.join(map(str, path))} ({there.get(path)} there, {here.get(path)} here)"
+
+
+def _same(old: Any, new: Any) -> bool:
+    """Equal; numbers to a millionth: a network's single precision is rounded as its arrays lie in memory."""
+    both = all(isinstance(value, (int, float)) for value in (old, new))
+    return math.isclose(old, new, rel_tol=1e-6, abs_tol=1e-6) if both else old == new

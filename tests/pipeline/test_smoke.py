@@ -23,7 +23,8 @@ UP_TO_DATE = "Data and pipelines are up to date."
 
 def test_every_stage_left_an_executed_notebook_and_its_provenance(smoke_project):
     stages = yaml.safe_load((smoke_project / "dvc.lock").read_text())["stages"]
-    stages = {name: stage for name, stage in stages.items() if "notebooks/" in stage["cmd"]}
+    rows = {f"train@{key}" for key in config.read(smoke_project / "params.yaml").experiments}  # others are the demo's
+    stages = {k: v for k, v in stages.items() if "notebooks/" in v["cmd"] and (k in rows or k[:6] != "train@")}
     executed = {o["path"] for s in stages.values() for o in s["outs"] if o["path"].startswith("book/executed/")}
     assert len(executed) == len(stages) >= 12
     for path in executed:
