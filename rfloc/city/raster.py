@@ -15,7 +15,6 @@ from scipy import sparse
 from rfloc.frames import Grid
 
 CELL = 1.0  #: of the city raster [m]
-KEPT = 1024  #: windows of crops that are held, 0.1 MB each at 112 pixels
 CLEARANCE = 2.0  #: what begins higher above ground can be walked under [m]
 
 Layers = dict[str, NDArray[Any]]
@@ -84,18 +83,9 @@ class AreaPooler:
 
     def __init__(self, raster: xr.Dataset, layers: Sequence[str]) -> None:
         self.grid, self._layers = Grid.from_attrs(raster.attrs), [raster[name].values for name in layers]
-        self._held: dict[tuple[float, ...], NDArray[np.float32]] = {}  # localizers ask for the same crops in turn
 
     def window(self, x: float, y: float, size: float, pixels: int) -> NDArray[np.float32]:
         """Layers averaged over `pixels` x `pixels` of a square around x, y [m]: (L, pixels, pixels), row 0 = north."""
-        key = x, y, size, pixels
-        if key not in self._held:
-            if len(self._held) == KEPT:
-                self._held.clear()
-            self._held[key] = self._averaged(*key)
-        return self._held[key]
-
-    def _averaged(self, x: float, y: float, size: float, pixels: int) -> NDArray[np.float32]:
         row, col = self.grid.to_pixel(x - size / 2, y - size / 2)
         step = size / pixels / self.grid.cell
         (i, south_north), (j, west_east) = _shares(float(row), pixels, step), _shares(float(col), pixels, step)

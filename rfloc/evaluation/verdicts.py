@@ -87,6 +87,8 @@ class _Evidence:
             low, high = ttest_1samp(a[:n] - b[:n], 0).confidence_interval()
             enough = rule != "half" or ttest_1samp(a[:n] - b[:n] / 2, 0).confidence_interval().low <= 0
             basis = f"{n} seeds"
+        elif REFERENCE not in (left.key, right.key):
+            raise _Untestable("no paired interval of these two rows")
         else:
             row = self.rows[right if left.key == REFERENCE else left]  # its gain is the centre's error minus its own
             if row["gain_lo"] is None:

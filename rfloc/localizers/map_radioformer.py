@@ -21,7 +21,7 @@ from torch import Tensor, nn
 
 from rfloc.config import CropParams, ModelParams
 from rfloc.errors import ConfigError, TrainingError
-from rfloc.localizers.pair import RF_MEAN, PairScore, normalise
+from rfloc.localizers.pair import RF_MEAN, PairScore, Summarised, normalise, stations_told
 from rfloc.localizers.vit import Head, draw_stations, sinusoids
 
 if TYPE_CHECKING:
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 DINOV2 = {"dinov2-small": (384, 12, 6), "dinov2-base": (768, 12, 12), "dinov2-large": (1024, 24, 16)}
 
 
-class MapRadioFormer(nn.Module):
+class MapRadioFormer(Summarised):
     """The network (paper section 6), made by :func:`build_model`; `mlp` are widths of the radio MLP's hidden layers."""
 
     def __init__(
@@ -59,10 +59,6 @@ class MapRadioFormer(nn.Module):
         level = torch.where(there[..., 0], rssi, nrsrp)  # a campaign may be without RSSI
         return draw_stations(torch.cat((image, scale), 1), bs_xy / size.reshape(-1, 1, 1), level, bs_mask)
 
-    def forward(self, *inputs: Tensor) -> Tensor:
-        """Logits (batch, output, output), row 0 = north, for fields of :class:`~rfloc.crops.Batch`."""
-        return self.with_summary(*inputs)[0]
-
     def with_summary(
         self, image: Tensor, bs_xy: Tensor, rf: Tensor, rf_mask: Tensor, bs_mask: Tensor, size: Tensor,
         bs_boresight: Tensor,
@@ -70,9 +66,8 @@ class MapRadioFormer(nn.Module):
         """Logits, and the CLS token behind the last layer, (batch, width): what is known of the crop as a whole."""
         seen_image = self.encode_image(image, bs_xy, rf, rf_mask, bs_mask, size)
         patches = self.embeddings(seen_image)  # [batch, CLS + patches^2, width]
-        there = rf_mask & bs_mask.unsqueeze(-1)
-        xy = torch.where(bs_mask.unsqueeze(-1), bs_xy / size.reshape(-1, 1, 1), 0.0)
-        radio = self.radio(torch.cat((xy, normalise(rf, there), there.to(rf.dtype)), -1))
+        xy, told = stations_told(bs_xy, rf, rf_mask, bs_mask, size)
+        radio = self.radio(told)
         radio = radio + sinusoids(xy, radio.shape[-1], self.output)
         tokens = torch.cat((patches, radio), 1)
         attended = torch.cat((bs_mask.new_ones(patches.shape[:2]), bs_mask), 1)[:, None, None]

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from rfloc.config import CropParams, ModelParams
 from rfloc.errors import ConfigError
 from rfloc.localizers.map_radioformer import MapRadioFormer
-from rfloc.localizers.pair import RF_MEAN, normalise
+from rfloc.localizers.pair import RF_MEAN, Summarised, stations_told
 from rfloc.localizers.vit import pool_logits
 
 #: Channels of the encoder's levels, each at half the edge of the one before; widths of the MLP (appendix C).
@@ -32,7 +32,7 @@ def twice(before: int, after: int) -> nn.Sequential:
     return nn.Sequential(*layers)
 
 
-class MLPUNet(nn.Module):
+class MLPUNet(Summarised):
     """The network, its `channels` and `mlp` widths as published or narrower; made by :func:`build_mlp_unet`."""
 
     def __init__(self, channels: list[int], mlp: list[int], stations: int, pixels: int, output: int) -> None:
@@ -48,10 +48,6 @@ class MLPUNet(nn.Module):
         # One pixel in all is the UE's: where binary cross-entropy starts from. A softmax does not see it.
         nn.init.constant_(self.out.bias, -2 * math.log(pixels))  # type: ignore[arg-type]
 
-    def forward(self, *inputs: Tensor) -> Tensor:
-        """Logits (batch, output, output), row 0 = north, for fields of :class:`~rfloc.crops.Batch`."""
-        return self.with_summary(*inputs)[0]
-
     def with_summary(
         self, image: Tensor, bs_xy: Tensor, rf: Tensor, rf_mask: Tensor, bs_mask: Tensor, size: Tensor,
         bs_boresight: Tensor,
@@ -62,10 +58,8 @@ class MLPUNet(nn.Module):
         for k, level in enumerate(self.down):
             x = level(x if k == 0 else nn.functional.max_pool2d(x, 2))
             passed.append(x)
-        strongest = bs_mask[:, : self.stations, None]
-        xy = torch.where(strongest, bs_xy[:, : self.stations] / size.reshape(-1, 1, 1), 0.0)
-        there = rf_mask[:, : self.stations] & strongest
-        told = torch.cat((xy, normalise(rf[:, : self.stations], there), there.to(rf.dtype)), -1)
+        k = self.stations
+        _, told = stations_told(bs_xy[:, :k], rf[:, :k], rf_mask[:, :k], bs_mask[:, :k], size)
         radio = self.radio(told.flatten(1))[..., None, None].expand(-1, -1, *x.shape[2:])
         x = self.fuse(torch.cat((x, radio), 1))
         summary = x.mean((2, 3))

@@ -10,6 +10,7 @@ same weights answer for crops of any size, and for a whole city.
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
@@ -33,6 +34,24 @@ def normalise(rf: Tensor, there: Tensor) -> Tensor:
     """Features (..., 4) minus mean over standard deviation of Rome's training UEs, 0 where they are not there."""
     mean, std = (torch.tensor(values, dtype=rf.dtype, device=rf.device) for values in (RF_MEAN, RF_STD))
     return torch.where(there, (rf - mean) / std, 0.0)
+
+
+def stations_told(bs_xy: Tensor, rf: Tensor, rf_mask: Tensor, bs_mask: Tensor, size: Tensor) -> tuple[Tensor, Tensor]:
+    """Positions in crop edges, (batch, station, 2), and with them features and what of these is there; 0 if empty."""
+    there = rf_mask & bs_mask.unsqueeze(-1)
+    xy = torch.where(bs_mask.unsqueeze(-1), bs_xy / size.reshape(-1, 1, 1), 0.0)
+    return xy, torch.cat((xy, normalise(rf, there), there.to(rf.dtype)), -1)
+
+
+class Summarised(nn.Module):
+    """A network that says what it knows of a crop as a whole, `width` numbers, beside its logits: `with_summary`."""
+
+    width: int
+    with_summary: Callable[..., tuple[Tensor, Tensor]]
+
+    def forward(self, *inputs: Tensor) -> Tensor:
+        """Logits (batch, output, output), row 0 = north, for fields of :class:`~rfloc.crops.Batch`."""
+        return self.with_summary(*inputs)[0]
 
 
 def obstructed(building: Tensor, ends: Tensor, start: Tensor) -> Tensor:

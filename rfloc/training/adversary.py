@@ -18,6 +18,7 @@ from torch.utils.data import Dataset
 
 from rfloc.errors import ConfigError
 from rfloc.localizers.networks import INPUTS
+from rfloc.localizers.pair import Summarised
 from rfloc.training.batches import TrainingSteps
 
 #: Hidden units of the domain classifier, as in the released code; the paper says "MLP".
@@ -49,7 +50,7 @@ class Adversary(nn.Module):
 
     def __init__(self, network: nn.Module, seed: int) -> None:
         super().__init__()
-        if not hasattr(network, "with_summary"):
+        if not isinstance(network, Summarised):
             raise ConfigError(
                 f"{type(network).__name__} cannot be adapted to another domain",
                 "it scores places one by one and has no features of the crop as a whole that could be aligned",
@@ -57,7 +58,7 @@ class Adversary(nn.Module):
             )
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
-            self.classify = nn.Sequential(nn.Linear(network.width, HIDDEN), nn.ReLU(), nn.Linear(HIDDEN, 1))  # type: ignore[arg-type]
+            self.classify = nn.Sequential(nn.Linear(network.width, HIDDEN), nn.ReLU(), nn.Linear(HIDDEN, 1))
 
     def forward(self, summary: Tensor, sources: int, progress: float) -> tuple[Tensor, Tensor]:
         """Loss, and the share of crops whose domain is told wrong, of summaries (batch, width), the `sources` first."""

@@ -11,6 +11,7 @@ from torch import nn
 from rfloc.config import CropParams, ExperimentParams, ModelParams, TrainingParams
 from rfloc.errors import ConfigError, TrainingError
 from rfloc.localizers.networks import INPUTS, build_network
+from rfloc.localizers.pair import Summarised
 from rfloc.training.adversary import Adversary, PairedSteps, Reversal, strength
 from rfloc.training.batches import CropSource, TrainingSteps
 from rfloc.training.checkpoints import load_checkpoint
@@ -79,8 +80,11 @@ def test_the_classifier_tells_shifted_domains_and_no_identical_ones(
 def test_an_encoder_that_works_against_it_forgets_what_tells_the_domain() -> None:
     """The signal is in one number, the domain in another: the weight of the latter vanishes."""
     torch.manual_seed(0)
-    net = nn.Module()
-    net.width, net.with_summary = 2, None
+
+    class Plain(Summarised):
+        width = 2
+
+    net = Plain()
     encoder, task, adversary = nn.Linear(2, 2), nn.Linear(2, 1), Adversary(net, 0)
     optimizer = torch.optim.SGD([*encoder.parameters(), *task.parameters(), *adversary.parameters()], lr=0.1)
     domain = (torch.arange(128) >= 64).float() * 2 - 1
