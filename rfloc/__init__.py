@@ -12,7 +12,7 @@ import os
 
 # Threads that wait for work sleep, so that a neighbour on the machine costs his share: read when torch is imported.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-# Many small factorizations: two threads of OpenBLAS take ten times as long as one. Kernels and workers inherit it.
+# Threads of OpenBLAS wait for each other in small factorizations, and sums depend on their number; kernels inherit it.
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
 __version__ = "0.1.0"
