@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import math
 import os
 import platform
 import re
@@ -40,7 +39,7 @@ PACKAGES = (
 #: What to do with a download that is no clone.
 NO_GIT = "clone it, or in its folder: git init && git add -A && git commit -m start (DVC and provenance need git)"
 #: Keys of results that say how long something took, or whether it was kept or resumed.
-_TIME = re.compile(r"(^|_)(s|seconds)$|^traced_now$|^resumed_at$")
+_TIME = re.compile(r"(^|_)(s|seconds)$|^ms_a_ue$|^traced_now$|^resumed_at$")
 #: What makes the code: a change here, and the revision no longer tells what ran.
 _CODE = ("rfloc", "notebooks", "dvc.yaml", "constraints.txt", "pyproject.toml")
 
@@ -221,14 +220,9 @@ def _ran(record: dict[str, Any]) -> tuple[Any, ...]:
 
 
 def _differences(old: Any, new: Any) -> Iterator[str]:
-    """Keys under which two JSON values differ by more than rounding, but for those that say how long something took."""
+    """Keys under which two JSON values differ, but for those that say how long something took."""
     there, here = (flatten(value, enumerate_types=(list,), keep_empty_types=(dict, list)) for value in (old, new))
     for path in there | here:
-        if not _same(there.get(path), here.get(path)) and not any(_TIME.search(str(part)) for part in path):
+        if there.get(path) != here.get(path) and not any(_TIME.search(str(part)) for part in path):
             yield f"{'.'.join(map(str, path))} ({there.get(path)} there, {here.get(path)} here)"
 
-
-def _same(old: Any, new: Any) -> bool:
-    """Equal; numbers to a millionth: a network's single precision is rounded as its arrays lie in memory."""
-    both = all(isinstance(value, (int, float)) for value in (old, new))
-    return math.isclose(old, new, rel_tol=1e-6, abs_tol=1e-6) if both else old == new
