@@ -31,7 +31,7 @@ MODULES = sorted((ROOT / "rfloc").rglob("*.py"))
 
 #: The rooms in the order in which data flows; a room imports rooms before it.
 ROOMS = (
-    ("errors", "files", "config", "schema", "frames", "backend"), ("city",), ("stations",), ("splits",),
+    ("errors", "arrays", "files", "config", "schema", "frames", "backend"), ("city",), ("stations",), ("splits",),
     ("simulation",), ("datasets",), ("calibration",), ("crops",), ("localizers",), ("training",), ("evaluation",),
     ("studies",), ("figures",), ("pipeline",), ("cli", "doctor", "__main__"),
 )  # fmt: skip
@@ -39,7 +39,7 @@ RANK = {room: rank for rank, rooms in enumerate(ROOMS) for room in rooms}
 
 #: Most lines of rfloc, docstrings and blank ones included. 11,300 held what a pipeline needs of its own files; reading
 #: other people's (units, spellings, extents, words for "missing") and networks that learn take 800.
-BUDGET = 13_550
+BUDGET = 13_416
 
 #: Knobs that no file in conf/ and no page turns: they say what a user's own files, receiver and machine are.
 THE_USERS_OWN = {

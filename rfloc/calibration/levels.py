@@ -6,14 +6,12 @@ distance and obstruction is thus settled by evidence: in a city that the simulat
 that it does not next to nothing. What is stated is a prior; nobody moves (see :mod:`.moving`).
 """
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import numpy as np
 import xarray as xr
-from numpy.typing import NDArray
 
+from rfloc.arrays import Floats
 from rfloc.calibration.poses import Calibration, SectorPose
 from rfloc.calibration.sectors import OWN, SHARED, SILENCE, Facing, Likelihood, Orientations, Regression, Survey
 from rfloc.config import CalibrationParams, EngineParams
@@ -24,8 +22,6 @@ from rfloc.frames import bearing
 from rfloc.simulation.maps import gain_at, trace_ahead
 from rfloc.simulation.plane import Plane, Rays
 from rfloc.stations import Stations
-
-Floats = NDArray[np.float64]
 
 #: Rounds of fitting what stations share, turning each of them, and filling in what silent UEs had. And over how many
 #: metres residuals are correlated at most: one that is for longer would explain azimuths and slopes away.

@@ -4,8 +4,6 @@ Candidates are drawn from the prior of position and height that the table states
 expected improvement, by a Gaussian process on those before. The pose is the posterior's mean.
 """
 
-from __future__ import annotations
-
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -18,6 +16,7 @@ from scipy.spatial.distance import cdist
 from scipy.special import log_softmax, logsumexp, softmax
 from scipy.stats import norm, qmc
 
+from rfloc.arrays import Bools, Floats
 from rfloc.calibration.levels import solved_at
 from rfloc.calibration.poses import Calibration, Search
 from rfloc.calibration.sectors import OWN, SHARED, Likelihood, Orientations
@@ -28,8 +27,6 @@ from rfloc.simulation.many import each
 from rfloc.simulation.maps import gain_at
 from rfloc.simulation.plane import Rays
 from rfloc.stations import Stations
-
-Floats = NDArray[np.float64]
 
 #: Stations nearer to each other than this share a mast [m]; step of azimuths where positions are compared [deg].
 SITE, COARSE = 1.0, 15.0
@@ -86,7 +83,7 @@ class Site:
         square = np.unique(np.floor(np.column_stack([of.x, of.y]) / BLOCK), axis=0, return_inverse=True)[1].ravel()
         fold = np.random.default_rng(seed).permutation(square.max() + 1)[square] % FOLDS
 
-        def likelihood(b: int, use: NDArray[np.bool_]) -> Likelihood:
+        def likelihood(b: int, use: Bools) -> Likelihood:
             return Likelihood(of.reports[b].of_ues(use), of.x, of.y, found.regression, found.poses[b].scale)
 
         #: Likelihoods of the sectors by all UEs, then by all but those of each fold.

@@ -4,8 +4,6 @@ Expected improvement picks each of 90 evaluations by Spearman's rank correlation
 each traces the station anew. Here only training UEs take part, azimuth is yaw, and where nothing arrives ranks lowest.
 """
 
-from __future__ import annotations
-
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -13,9 +11,9 @@ from pathlib import Path
 
 import numpy as np
 import xarray as xr
-from numpy.typing import NDArray
 from scipy.stats import spearmanr
 
+from rfloc.arrays import Floats
 from rfloc.config import CalibrationParams, EngineParams, RadioParams
 from rfloc.files import say
 from rfloc.schema import measured
@@ -23,8 +21,6 @@ from rfloc.simulation.many import each
 from rfloc.simulation.maps import gain_at, sector_gain_db
 from rfloc.simulation.plane import Plane, Rays
 from rfloc.stations import Stations
-
-Floats = NDArray[np.float64]
 
 #: Lateral offsets [m], heights [m] and azimuths [deg] that are searched (paper section 5.2).
 OFFSETS, HEIGHTS, AZIMUTHS = (-50.0, 50.0), (20.0, 100.0), (0.0, 360.0)

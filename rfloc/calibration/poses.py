@@ -1,15 +1,14 @@
 """What calibration says of stations: where each stands and looks, its levels, and maps that know them."""
 
-from __future__ import annotations
-
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
+from rfloc.arrays import Bools, Floats
 from rfloc.calibration.sectors import FLOOR_DB, PIVOT_DB, Facing, Regression, Survey
 from rfloc.city import City
 from rfloc.config import RadioParams
@@ -20,8 +19,6 @@ from rfloc.files import load_json
 from rfloc.frames import Grid, LocalFrame, wrap_degrees
 from rfloc.simulation.maps import nrsrp_map, sector_gain_db
 from rfloc.stations import Stations
-
-Floats = NDArray[np.float64]
 
 #: What a station table says of a pose.
 _COLUMNS = ("x", "y", "h", "azimuth", "power")
@@ -50,13 +47,13 @@ class SectorPose:
     reason: str = ""  #: why it stays nominal, "" where it was calibrated
 
     @classmethod
-    def nominal(cls, stations: Stations, b: int, radio: RadioParams, reason: str) -> SectorPose:
+    def nominal(cls, stations: Stations, b: int, radio: RadioParams, reason: str) -> Self:
         """Station `b` as its table has it."""
         x, y, h, azimuth, power = (float(getattr(stations, name)[b]) for name in _COLUMNS)
         return cls(x, y, h, azimuth, radio.downtilt, power, reason=reason)
 
     @classmethod
-    def solved(cls, pose: Stations, of: Regression, facing: Facing, effects: Floats, scale: float) -> SectorPose:
+    def solved(cls, pose: Stations, of: Regression, facing: Facing, effects: Floats, scale: float) -> Self:
         """A station at a pose, a table of one with its nominal power, with what was solved for it."""
         offset, slope, obstruction, contrast = of.shared
         level, exponent, rays = effects
@@ -142,7 +139,7 @@ def pose_errors(found: Stations, truth: Stations) -> dict[str, float]:
     return {"azimuth_error_deg": float(np.nanmedian(np.abs(off))), "position_error_m": float(np.median(away))}
 
 
-def levelled_maps(maps: xr.Dataset, links: xr.Dataset, train: NDArray[np.bool_], radio: RadioParams) -> xr.Dataset:
+def levelled_maps(maps: xr.Dataset, links: xr.Dataset, train: Bools, radio: RadioParams) -> xr.Dataset:
     """Maps with powers set to the measured median NRSRP of training UEs (ue,), so that poses are compared, not powers.
 
     A station that no training UE hears where its map has a level stays as it is.

@@ -10,10 +10,8 @@ are a station's own, normal round what stations share, and are integrated out; a
 residual is correlated shadowing and noise.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import NamedTuple, Self
 
 import numpy as np
 import xarray as xr
@@ -24,6 +22,7 @@ from scipy.spatial import cKDTree
 from scipy.spatial.distance import cdist
 from scipy.special import log_ndtr, logsumexp, softmax
 
+from rfloc.arrays import Bools, Floats
 from rfloc.config import CalibrationParams, RadioParams
 from rfloc.datasets.mixed import Columns, Design, own_effects
 from rfloc.datasets.radio import SUBCARRIERS, reportable_dbm
@@ -35,8 +34,6 @@ from rfloc.simulation.antennas import pattern_gain_db
 from rfloc.simulation.plane import Plane
 from rfloc.splits import leakage_report
 from rfloc.stations import Stations
-
-Floats = NDArray[np.float64]
 
 #: What stations share, and what each has of its own (:data:`rfloc.datasets.mixed.EFFECTS`).
 SHARED, OWN = ("one", "decades", "obstructed", "rays"), ("level", "exponent", "rays")
@@ -74,7 +71,7 @@ class Reports:
     below_db: Floats  #: path gain below which each of them reports nothing [dB], (m,)
     missed: float  #: probability that a UE does not report the station however strong
 
-    def of_ues(self, use: NDArray[np.bool_]) -> Reports:
+    def of_ues(self, use: Bools) -> "Reports":
         """Those of some UEs, (ue,)."""
         told, not_told = use[self.heard], use[self.quiet]
         known = self.heard[told], self.gain_db[told]
@@ -109,7 +106,7 @@ class Orientations:
     log_prior: Floats
 
     @classmethod
-    def of(cls, radio: RadioParams, params: CalibrationParams, stated: float) -> Orientations:
+    def of(cls, radio: RadioParams, params: CalibrationParams, stated: float) -> Self:
         """All that are tried for a sector whose table states an azimuth, or NaN; one alone if it is isotropic.
 
         A stated azimuth is normal round it, but with probability ASTRAY anything. Where none is stated all are alike,
@@ -129,7 +126,7 @@ class Orientations:
         return cls(np.repeat(azimuth, len(TILTS)), tilt, log_prior.ravel())
 
     @classmethod
-    def one(cls, azimuth: float, tilt: float) -> Orientations:
+    def one(cls, azimuth: float, tilt: float) -> Self:
         """A single one [deg]."""
         return cls(np.array([azimuth]), np.array([tilt]), np.zeros(1))
 
@@ -180,13 +177,13 @@ class Survey:
     y: Floats
     reports: dict[int, Reports]  #: of stations by number, but for those that are left out
     skipped: dict[int, str]  #: why these are
-    ues: NDArray[np.bool_]  #: which UEs of the links these are
+    ues: Bools  #: which UEs of the links these are
     heard: NDArray[np.intp]  #: UEs that report each station: of those, and of held-out ones, (bs, 2)
 
     @classmethod
     def of(
         cls, links: xr.Dataset, split: xr.Dataset, plane: Plane, radio: RadioParams, min_ues: int, seed: int
-    ) -> Survey:
+    ) -> Self:
         """Read links; raises CalibrationError if no station has enough reports, SplitError on a leak."""
         leakage_report(split, links)
         role, nominal = split["role"].values.astype(str), Stations.from_dataset(links)

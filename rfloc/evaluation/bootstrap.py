@@ -1,30 +1,27 @@
 """Confidence intervals by resampling spatial blocks: neighbouring UEs share streets, shadowing and fate."""
 
-from __future__ import annotations
-
 from dataclasses import replace
 
 import numpy as np
-from numpy.typing import NDArray
 
+from rfloc.arrays import Floats, Ints
 from rfloc.config import EvaluationParams
 from rfloc.errors import DataError
 from rfloc.evaluation.errors import UEErrors
 from rfloc.splits import blocks_of
 
-Floats = NDArray[np.float64]
 Interval = tuple[float, float] | None
 
 #: From fewer blocks no interval is stated: a percentile bootstrap of so few clusters is far too narrow.
 MIN_BLOCKS = 8
 
 
-def block_index(xy: Floats, edge: float) -> NDArray[np.int64]:
+def block_index(xy: Floats, edge: float) -> Ints:
     """Index 0, 1, ... of the spatial block of `edge` metres that holds each UE at `xy` (U, 2) [m], (U,)."""
     return np.unique(blocks_of(xy[:, 0], xy[:, 1], edge), axis=0, return_inverse=True)[1].ravel()
 
 
-def block_weights(blocks: NDArray[np.int64], draws: int, rng: np.random.Generator) -> Floats:
+def block_weights(blocks: Ints, draws: int, rng: np.random.Generator) -> Floats:
     """How often each UE counts in each bootstrap draw of whole blocks: (draws, U)."""
     n = int(blocks.max()) + 1
     return rng.multinomial(n, np.full(n, 1 / n), size=draws)[:, blocks].astype(float)

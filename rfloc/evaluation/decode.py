@@ -3,14 +3,11 @@
 The point minimises the expected Euclidean error that tables report; the paper decodes the most probable cell.
 """
 
-from __future__ import annotations
-
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from rfloc.arrays import Floats
 from rfloc.crops import cell_centres
-
-Floats = NDArray[np.float64]
 
 #: Weiszfeld's iteration stops when no crop moves by more than this [m], or after so many steps.
 TOLERANCE, ITERATIONS = 0.01, 500

@@ -1,16 +1,14 @@
 """Errors of predictions, averaged within a UE over its crops first, then over UEs."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
+from typing import Self
 
 import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
+from rfloc.arrays import Floats, Ints
 from rfloc.errors import DataError
-
-Floats = NDArray[np.float64]
 
 #: Quantiles of the UEs' mean errors that tables name.
 QUANTILES = {"median": 0.5, "p67": 0.67, "p90": 0.9, "p95": 0.95}
@@ -23,17 +21,17 @@ WITHIN = (5, 10, 20, 50, 100)
 class UEErrors:
     """Errors of U UEs, each averaged over its crops."""
 
-    ue: NDArray[np.int64]  #: (U,)
+    ue: Ints  #: (U,)
     xy: Floats  #: (U, 2) true positions [m]
     error: Floats  #: (U,) mean Euclidean error over the UE's crops [m]
     square: Floats  #: (U,) mean squared Euclidean error over the UE's crops [m^2]
-    crops: NDArray[np.int64]  #: (U,) number of crops
+    crops: Ints  #: (U,) number of crops
 
     def __len__(self) -> int:
         return len(self.ue)
 
     @classmethod
-    def single(cls, ue: NDArray[np.int64], xy: Floats, gap: Floats) -> UEErrors:
+    def single(cls, ue: Ints, xy: Floats, gap: Floats) -> Self:
         """Errors of UEs with one crop each; `gap` is estimate minus truth, (U, 2) [m]."""
         return cls(ue, xy, np.hypot(*gap.T), (gap**2).sum(axis=1), np.ones(len(ue), int))
 

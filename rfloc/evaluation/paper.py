@@ -1,7 +1,5 @@
 """What the paper printed: every number of its Tables 1 to 4, by the row of ours that answers the same question."""
 
-from __future__ import annotations
-
 import json
 from functools import cache
 from importlib.resources import files

@@ -4,8 +4,6 @@ It is judged on *simulated* validation crops, of the dataset that it was trained
 the same blocks: what few blocks of shadowed measurements allow says little about the network.
 """
 
-from __future__ import annotations
-
 from typing import NamedTuple
 
 import xarray as xr

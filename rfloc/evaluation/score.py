@@ -1,7 +1,5 @@
 """One evaluator for every localizer."""
 
-from __future__ import annotations
-
 import numpy as np
 import xarray as xr
 

@@ -1,10 +1,8 @@
 """Tables: every predictor scored on the same crops, the trivial ones included, the paper's numbers beside ours."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple, Self
 
 import numpy as np
 import pandas as pd
@@ -158,7 +156,7 @@ class Row:
     paper_unknown: float | None = None
 
     @classmethod
-    def from_json(cls, row: Mapping[str, Any]) -> Row:
+    def from_json(cls, row: Mapping[str, Any]) -> Self:
         """A row of a results file (raises KeyError or TypeError that names what is missing)."""
         return cls(**{**row, **{street: Score(**row[street]) if row[street] else None for street in STREETS}})
 

@@ -4,14 +4,12 @@ A posterior's density is constant within a cell, so that every region is cut to 
 its probability. `size` is the edge of all crops or of each, (B,) [m].
 """
 
-from __future__ import annotations
-
 import numpy as np
 import xarray as xr
 from numpy.typing import ArrayLike, NDArray
 from scipy.optimize import minimize_scalar
 
-Floats = NDArray[np.float64]
+from rfloc.arrays import Floats
 
 #: Share of a uniform density that is mixed in before a logarithm is taken: ruling the truth out costs a finite amount.
 LAPSE = 0.01

@@ -6,8 +6,6 @@ the left row errs less, clearly; `half`, that, and half as much is not excluded;
 more; `correlation`, poses of the paper's search gain at least what the paper says.
 """
 
-from __future__ import annotations
-
 import json
 from dataclasses import dataclass
 from importlib.resources import files as package_files
@@ -15,10 +13,10 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy.stats import ttest_1samp
 
 from rfloc import files
+from rfloc.arrays import Floats
 from rfloc.evaluation.paper import paper_says, printed, printed_cells
 from rfloc.evaluation.tables import METHODS, REFERENCE, metres
 
@@ -62,7 +60,7 @@ class _Evidence:
         self.seeds = files.load_json(seeds) if seeds.is_file() else {}
         self.gains = files.load_json(calibration)["mean"] if calibration.is_file() else {}
 
-    def errors(self, side: _Side) -> tuple[NDArray[np.float64], bool]:
+    def errors(self, side: _Side) -> tuple[Floats, bool]:
         """Mean errors of a row [m], (seeds,), and whether a network made them."""
         row = self.rows.get(side._replace(street="unknown") if side.street == "synthetic" else side)
         if row is None and not any(at.city == side.city for at in self.rows):

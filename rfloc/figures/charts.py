@@ -1,7 +1,5 @@
 """Charts: errors, calibration scores, distributions of features."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 
 import numpy as np

@@ -1,7 +1,5 @@
 """Figures on a map: city, stations, UEs and radio maps. All axes are in metres."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from typing import Any
 

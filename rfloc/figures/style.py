@@ -1,7 +1,5 @@
 """Colours, line styles, labels and legends that all figures share."""
 
-from __future__ import annotations
-
 import zlib
 from collections.abc import Sequence
 from typing import Any

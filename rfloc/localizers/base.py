@@ -1,12 +1,11 @@
 """What every localizer keeps to, and the priors that several share."""
 
-from __future__ import annotations
-
 from typing import Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
 
+from rfloc.arrays import Floats
 from rfloc.config import CropParams
 from rfloc.crops import Batch
 from rfloc.errors import DataError
@@ -35,7 +34,7 @@ class Estimator(Protocol):
         ...
 
 
-def jitter_prior(crops: CropParams, cells: int | None = None) -> NDArray[np.float64]:
+def jitter_prior(crops: CropParams, cells: int | None = None) -> Floats:
     """Before any measurement: uniform over the central `jitter` share, (cells, cells); cells count by their share."""
     cells = cells or crops.output
     edges = np.linspace(-0.5, 0.5, cells + 1)
@@ -45,7 +44,7 @@ def jitter_prior(crops: CropParams, cells: int | None = None) -> NDArray[np.floa
     return prior / prior.sum()
 
 
-def street_prior(batch: Batch, crops: CropParams, cells: int | None = None) -> NDArray[np.float64]:
+def street_prior(batch: Batch, crops: CropParams, cells: int | None = None) -> Floats:
     """Jitter prior restricted to streets, (B, cells, cells); where the map shows none, the jitter prior itself."""
     prior = jitter_prior(crops, cells)
     road, cells = batch.image[:, 1], len(prior)
@@ -59,7 +58,7 @@ def street_prior(batch: Batch, crops: CropParams, cells: int | None = None) -> N
     return np.where(total > 0, streets / np.where(total > 0, total, 1), prior)
 
 
-def normalised(log_weight: NDArray[np.floating]) -> NDArray[np.float64]:
+def normalised(log_weight: NDArray[np.floating]) -> Floats:
     """exp(log_weight) scaled to sum 1 over the last two axes, (B, G, G), without overflow or underflow."""
     weight = np.exp(log_weight - log_weight.max(axis=(-2, -1), keepdims=True))
     return weight / weight.sum(axis=(-2, -1), keepdims=True)

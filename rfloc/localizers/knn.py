@@ -7,21 +7,18 @@ streets (Table 3): Euclidean distance over all stations, the count of those that
 `KNeighborsRegressor(k, weights="distance")`.
 """
 
-from __future__ import annotations
-
 from typing import Any, Literal
 
 import numpy as np
 import xarray as xr
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
+from rfloc.arrays import Bools, Floats
 from rfloc.config import BaselineParams, CropParams
 from rfloc.crops import Batch, cell_centres
 from rfloc.errors import DataError
 from rfloc.localizers.base import jitter_prior, normalised, require_unturned
 from rfloc.schema import measured, require_same_stations
-
-Floats = NDArray[np.float64]
 
 #: Smallest standard deviation per axis of a neighbour's contribution to the posterior [m].
 BANDWIDTH = 20.0
@@ -63,10 +60,10 @@ class KNearest:
         """Distance of each UE to each fingerprint, (B, T); infinite where the fingerprint is out of bounds."""
         ue = np.asarray(ue, int)
         half = np.broadcast_to(np.asarray(size, float) / 2, len(ue))[:, None, None]
-        use: NDArray[np.bool_] = np.ones((len(ue), len(self._bs)), bool)
+        use: Bools = np.ones((len(ue), len(self._bs)), bool)
         if self.inside:
             use = np.all(np.abs(self._bs - centre[:, None]) <= half, axis=2)
-        near: NDArray[np.bool_] = np.ones((len(ue), len(self._at)), bool)
+        near: Bools = np.ones((len(ue), len(self._at)), bool)
         if self.within == "square":
             near = np.all(np.abs(self._at - centre[:, None]) <= half, axis=2)
         distances = np.full(near.shape, np.inf)

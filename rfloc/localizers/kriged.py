@@ -8,18 +8,16 @@ shadowing alone, which is a fingerprint. How often a cell is heard at a place is
 one UE hang together across cells and features: their correlation is that of leave-one-out residuals of training UEs.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from typing import Literal, Self
 
 import numpy as np
 import xarray as xr
-from numpy.typing import NDArray
 from scipy.linalg import cho_solve, solve_triangular
 from scipy.spatial import cKDTree
 from scipy.spatial.distance import cdist
 
+from rfloc.arrays import Bools, Floats, Ints, Singles
 from rfloc.city import City
 from rfloc.config import CropParams, RadioParams
 from rfloc.crops import Batch, cell_centres
@@ -31,11 +29,6 @@ from rfloc.frames import Grid
 from rfloc.localizers.base import jitter_prior, normalised, require_unturned, street_prior
 from rfloc.schema import measured
 from rfloc.stations import Stations
-
-Floats = NDArray[np.float64]
-Singles = NDArray[np.float32]
-Ints = NDArray[np.int64]
-Bools = NDArray[np.bool_]
 
 #: Step of the lattice that fields are kept on; between its points they are interpolated [m].
 STEP = 25.0

@@ -5,8 +5,6 @@ drawn in, and its MLP the three strongest stations, where the released code take
 fixed inputs knows stations by their order, so that more of them would not fit.
 """
 
-from __future__ import annotations
-
 import math
 from itertools import pairwise
 

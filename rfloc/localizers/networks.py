@@ -4,8 +4,6 @@ A network maps those tensors to logits over the crop grid. A new one is a file w
 :data:`NETWORKS`; experiments name it by `experiments.<key>.model`.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from pathlib import Path
 

@@ -7,8 +7,6 @@ log-likelihood in which every station is a witness of its own. Nothing in it dep
 same weights answer for crops of any size, and for a whole city.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable
 

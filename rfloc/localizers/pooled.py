@@ -4,22 +4,18 @@ The powers maximise the likelihood of the true cells, which is concave in their 
 Statistical Science 1; Hinton 2002, Neural Computation 14). A part that adds nothing gets the power 0.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Self
 
 import numpy as np
 import xarray as xr
-from numpy.typing import NDArray
 from scipy.optimize import minimize
 from scipy.special import logsumexp
 
+from rfloc.arrays import Floats
 from rfloc.crops import Batch, CropBatcher
 from rfloc.localizers.base import Localizer, normalised
-
-Floats = NDArray[np.float64]
 
 #: Share of a uniform posterior that is mixed into every part: none rules a place out for the others.
 LAPSE = 0.01

@@ -1,14 +1,12 @@
 """Bayesian localization on radio maps: which places explain what was heard, and what was not."""
 
-from __future__ import annotations
-
 from typing import Literal
 
 import numpy as np
 import xarray as xr
-from numpy.typing import NDArray
 from scipy.stats import t
 
+from rfloc.arrays import Floats, Ints
 from rfloc.config import BaselineParams, CropParams, RadioParams
 from rfloc.crops import Batch, cell_centres
 from rfloc.datasets.radio import reportable_dbm
@@ -16,8 +14,6 @@ from rfloc.frames import Grid
 from rfloc.localizers.base import normalised, require_unturned, street_prior
 from rfloc.schema import FEATURES, require_same_stations
 from rfloc.simulation.maps import nrsrp_map
-
-Floats = NDArray[np.float64]
 
 NRSRP, NSINR = (list(FEATURES).index(name) for name in ("nrsrp", "nsinr"))
 
@@ -56,7 +52,7 @@ class MapPosterior:
         level = nrsrp_map(maps, radio)
         self._maps = np.maximum(np.where(np.isnan(level), -np.inf, level), self._floor).astype(np.float32)
 
-    def _levels(self, stations: NDArray[np.int64], centre: Floats, x: Floats, y: Floats) -> Floats:
+    def _levels(self, stations: Ints, centre: Floats, x: Floats, y: Floats) -> Floats:
         """Map levels at candidates (x, y) [m] around a centre: (stations, n, n); the floor outside the maps."""
         rows, cols, inside = self.grid.index(x + centre[0], y + centre[1])
         rows, cols = rows[:, 0], cols[0]  # candidates and maps share their axes

@@ -1,14 +1,12 @@
 """Trivial predictors, reported next to every result on the same crops."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 import numpy as np
 import xarray as xr
-from numpy.typing import NDArray
 from scipy.optimize import minimize_scalar
 
+from rfloc.arrays import Floats
 from rfloc.config import CropParams
 from rfloc.crops import Batch, CropBatcher, cell_centres, evaluation_crops
 from rfloc.localizers.base import jitter_prior, normalised, street_prior
@@ -28,11 +26,11 @@ class Centre:
     crops: CropParams
     name: str = "centre"
 
-    def posterior(self, batch: Batch) -> NDArray[np.float64]:
+    def posterior(self, batch: Batch) -> Floats:
         """Jitter prior, (B, G, G)."""
         return np.broadcast_to(jitter_prior(self.crops), (len(batch), self.crops.output, self.crops.output))
 
-    def estimate(self, batch: Batch) -> NDArray[np.float64]:
+    def estimate(self, batch: Batch) -> Floats:
         """Zero, (B, 2)."""
         return np.zeros((len(batch), 2))
 
@@ -44,7 +42,7 @@ class StreetMedian:
     crops: CropParams
     name: str = "street_median"
 
-    def posterior(self, batch: Batch) -> NDArray[np.float64]:
+    def posterior(self, batch: Batch) -> Floats:
         """Street prior, (B, G, G)."""
         return street_prior(batch, self.crops)
 
@@ -61,7 +59,7 @@ class Centroid:
     name: str = "centroid"
     share: float = 1.0
 
-    def estimate(self, batch: Batch) -> NDArray[np.float64]:
+    def estimate(self, batch: Batch) -> Floats:
         """x, y relative to the crop centre [m], (B, 2)."""
         level = np.where(batch.bs_mask, batch.rf[..., NRSRP].astype(float), -np.inf)
         best = level.max(axis=1, keepdims=True)
@@ -69,7 +67,7 @@ class Centroid:
         total = np.maximum(weight.sum(axis=1, keepdims=True), 1e-300)
         return self.share * np.einsum("bn,bnk->bk", weight / total, batch.bs_xy)
 
-    def posterior(self, batch: Batch) -> NDArray[np.float64]:
+    def posterior(self, batch: Batch) -> Floats:
         """Gaussian around the estimate, cut to the crop, (B, G, G)."""
         x, y = cell_centres(batch.size, self.crops.output)
         at = self.estimate(batch)
@@ -83,7 +81,7 @@ class Strongest(Centroid):
 
     name: str = "strongest"
 
-    def estimate(self, batch: Batch) -> NDArray[np.float64]:
+    def estimate(self, batch: Batch) -> Floats:
         """x, y relative to the crop centre [m], (B, 2): the first slot's, 0 where it is empty."""
         return batch.bs_xy[:, 0].astype(float)
 

@@ -1,7 +1,5 @@
 """Parts of MapRadioFormer+: station marks, positional encoding, unpatching and head (paper section 6, appendix G)."""
 
-from __future__ import annotations
-
 import math
 
 import torch

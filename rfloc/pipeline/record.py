@@ -225,4 +225,3 @@ def _differences(old: Any, new: Any) -> Iterator[str]:
     for path in there | here:
         if there.get(path) != here.get(path) and not any(_TIME.search(str(part)) for part in path):
             yield f"{'.'.join(map(str, path))} ({there.get(path)} there, {here.get(path)} here)"
-

@@ -7,16 +7,15 @@ follows from its shape. The 8 dBi that TR 38.901 writes beside its own 30 dB fro
 the power; kept with 6 dB they would nearly double it.
 """
 
-from __future__ import annotations
-
 import functools
 from typing import Literal
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
+
+from rfloc.arrays import Floats
 
 Pattern = Literal["isotropic", "dipole", "tr38901"]
-Array = NDArray[np.float64]
 
 #: 3GPP TR 38.901 table 7.3-1: 3 dB beamwidth [deg], side-lobe and front-to-back attenuation [dB].
 BEAMWIDTH, REAR_DB = 65.0, 30.0
@@ -27,7 +26,7 @@ AZIMUTHS, ELEVATIONS = (np.arange(720) + 0.5) / 720 * 360 - 180, 1440
 
 def pattern_gain_db(
     pattern: Pattern, azimuth: ArrayLike, elevation: ArrayLike, downtilt: float = 0.0, attenuation_db: float = REAR_DB
-) -> Array:
+) -> Floats:
     """Gain of a single element, mechanically downtilted, towards a direction [dBi].
 
     Where the antenna's azimuth is unknown (NaN) it is the mean power over all azimuths: an omnidirectional antenna that
@@ -51,13 +50,13 @@ def directivity(pattern: Pattern, attenuation_db: float = REAR_DB) -> float:
 
 
 @functools.cache
-def _over_azimuth(pattern: Pattern, downtilt: float, attenuation_db: float) -> tuple[Array, Array]:
+def _over_azimuth(pattern: Pattern, downtilt: float, attenuation_db: float) -> tuple[Floats, Floats]:
     """Elevations [deg] and the mean power over all azimuths there, relative to boresight."""
     elevation = np.linspace(-90.0, 90.0, ELEVATIONS + 1)
     return elevation, _shape(pattern, *np.meshgrid(AZIMUTHS, elevation), downtilt, attenuation_db).mean(axis=1)
 
 
-def _shape(pattern: Pattern, azimuth: Array, elevation: Array, downtilt: float, attenuation_db: float) -> Array:
+def _shape(pattern: Pattern, azimuth: Floats, elevation: Floats, downtilt: float, attenuation_db: float) -> Floats:
     """Power relative to boresight, linear, by the angles in the frame of the downtilted antenna (TR 38.901, 7.1.3)."""
     a, e, t = np.radians(azimuth), np.radians(elevation), np.radians(downtilt)
     x, y, z = np.cos(e) * np.cos(a), np.cos(e) * np.sin(a), np.sin(e)

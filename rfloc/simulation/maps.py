@@ -7,22 +7,22 @@ What a station's rays bring is kept by content: a file is named by the hash of a
 the station's name nor its azimuth nor its power.
 """
 
-from __future__ import annotations
-
 import functools
 import sys
 import time
 from collections.abc import Iterable
 from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import xarray as xr
 from numpy.typing import ArrayLike, NDArray
 from tqdm import tqdm
 
+from rfloc.arrays import Bools, Floats, Singles
 from rfloc.backend import one_thread
+from rfloc.city import City
 from rfloc.config import EngineParams, RadioParams
 from rfloc.files import Arrays, digest, kept, say
 from rfloc.frames import Grid, bearing, wrap_degrees
@@ -36,12 +36,6 @@ from rfloc.simulation.scene import load_scene
 from rfloc.simulation.sionna_patch import flatness, interactions, map_solver
 from rfloc.simulation.smoothing import pooled
 from rfloc.stations import Stations
-
-if TYPE_CHECKING:
-    from rfloc.city import City
-
-Array = NDArray[np.float64]
-Singles = NDArray[np.float32]
 
 #: Version of what computes kept maps: raise it by hand when their numbers change.
 TRACER = 3
@@ -101,7 +95,7 @@ def trace_maps(
 
 def gain_at(
     plane: Plane, stations: Stations, rays: Rays, x: ArrayLike, y: ArrayLike, cache: Path | None = None
-) -> tuple[Array, Array]:
+) -> tuple[Floats, Floats]:
     """Isotropic path gain at UEs x, y [m], and its error [dB], (ue, bs), as :func:`trace_maps` and reading them say."""
     stations = stations.above_roofs(plane.city)
     row, column, inside = plane.grid.index(np.atleast_1d(x), np.atleast_1d(y))
@@ -125,7 +119,7 @@ def _over_rooftops(
     return not_above_sent(gain)
 
 
-def joined(gain: NDArray[Any], floor: NDArray[Any], clear: NDArray[np.bool_]) -> NDArray[Any]:
+def joined(gain: NDArray[Any], floor: NDArray[Any], clear: Bools) -> NDArray[Any]:
     """Rays over the rooftop floor; in sight of a mast it counts only if they brought less than half of it."""
     return np.where(clear & (gain >= floor / 2), gain, gain + floor)
 
@@ -228,7 +222,7 @@ def place_transmitter(scene: Any, at: tuple[float, float, float], copies: int = 
     scene.add([Transmitter(f"bs{copy}", position=mi.Point3f(*at)) for copy in range(copies)])
 
 
-def sector_gain_db(stations: Stations, x: ArrayLike, y: ArrayLike, radio: RadioParams) -> Array:
+def sector_gain_db(stations: Stations, x: ArrayLike, y: ArrayLike, radio: RadioParams) -> Floats:
     """Gain of every station's sector towards UEs at x, y [dBi], shape (bs, *x.shape), over flat ground."""
     x, y = np.asarray(x, float), np.asarray(y, float)
     shape = (-1,) + (1,) * x.ndim
@@ -238,7 +232,7 @@ def sector_gain_db(stations: Stations, x: ArrayLike, y: ArrayLike, radio: RadioP
     return pattern_gain_db(radio.pattern, off, elevation, radio.downtilt, radio.front_to_back_db)
 
 
-def nrsrp_map(maps: xr.Dataset, radio: RadioParams) -> Array:
+def nrsrp_map(maps: xr.Dataset, radio: RadioParams) -> Floats:
     """NRSRP at every cell [dBm], shape (bs, y, x); NaN where nothing arrives."""
     gain, grid = maps["path_gain"].values.astype(float), Grid.from_attrs(maps.attrs)
     sectors = sector_gain_db(Stations.from_dataset(maps), *np.meshgrid(grid.x, grid.y), radio)
@@ -246,7 +240,7 @@ def nrsrp_map(maps: xr.Dataset, radio: RadioParams) -> Array:
     return level + maps["bs_power"].values[:, None, None] - 10 * np.log10(12 * radio.resource_blocks)
 
 
-def read_maps(maps: xr.Dataset, x: ArrayLike, y: ArrayLike, radio: RadioParams | None = None) -> Array:
+def read_maps(maps: xr.Dataset, x: ArrayLike, y: ArrayLike, radio: RadioParams | None = None) -> Floats:
     """Path gain at UEs x, y [m], (ue, bs): that of the cell they stand in, times the sector's gain at the very place.
 
     Linear; 0 where nothing arrives and outside the maps. Without `radio`, the gain of isotropic antennas.
@@ -259,7 +253,7 @@ def read_maps(maps: xr.Dataset, x: ArrayLike, y: ArrayLike, radio: RadioParams |
     return gain.T
 
 
-def read_error_db(maps: xr.Dataset, x: ArrayLike, y: ArrayLike) -> Array:
+def read_error_db(maps: xr.Dataset, x: ArrayLike, y: ArrayLike) -> Floats:
     """Standard error of :func:`read_maps` by the scatter of rays [dB], (ue, bs), NaN where none came to the cell."""
     row, col, inside = Grid.from_attrs(maps.attrs).index(np.atleast_1d(x), np.atleast_1d(y))
     names = ("path_gain", "ray_gain", "ray_error")
@@ -267,7 +261,7 @@ def read_error_db(maps: xr.Dataset, x: ArrayLike, y: ArrayLike) -> Array:
     return _error_db(np.where(inside, gain, 0.0), rays, error).T
 
 
-def _error_db(gain: Array, rays: Array, error: Array) -> Array:
+def _error_db(gain: Floats, rays: Floats, error: Floats) -> Floats:
     """To first order, the relative `error` of rays, in dB, times their share in what is read; pooling is left out."""
     return 10 / np.log(10) * error * np.minimum(rays / np.where(gain > 0, gain, np.nan), 1.0)
 

@@ -4,19 +4,19 @@ Slower than maps by orders of magnitude and complete at each UE: the oracle that
 study of the released code traces. Nothing of it is kept.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import xarray as xr
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 from scipy.stats import spearmanr
 from scipy.stats import t as student
 
+from rfloc.arrays import Floats, Ints
 from rfloc.backend import prepare
+from rfloc.city import City
 from rfloc.config import RadioParams
 from rfloc.errors import SimulationError
 from rfloc.frames import sionna_orientation
@@ -27,9 +27,6 @@ from rfloc.simulation.propagation import not_above_sent
 from rfloc.simulation.scene import load_scene
 from rfloc.simulation.sionna_patch import candidate_generator, interactions
 from rfloc.stations import Stations
-
-if TYPE_CHECKING:
-    from rfloc.city import City
 
 #: Candidate paths that the solver's buffers start with in all, and how large a source's may grow.
 BUFFER, LARGEST_BUFFER = 1 << 19, 1 << 24
@@ -82,7 +79,7 @@ def trace_gain(
     ends: Ends | None = None,
     ues: int | None = None,
     cap: int | None = None,
-) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
+) -> tuple[Floats, Ints]:
     """Path gain of links by summing powers over paths, one station and some UEs a solver call.
 
     A link depends on the scene, the station, the UE and `rays` alone, neither on the other UEs nor on the size of a

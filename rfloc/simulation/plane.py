@@ -1,23 +1,20 @@
 """Where radio maps lie and how their rays are traced, as two values."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import cached_property, lru_cache
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
+from rfloc.arrays import Bools, Floats
 from rfloc.city import City, open_city
 from rfloc.config import RadioParams, SimulationParams
 from rfloc.errors import SimulationError
 from rfloc.files import content_hash, digest
 from rfloc.frames import Grid
-
-Array = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
@@ -29,7 +26,7 @@ class Rays:
     samples: int  #: rays a station
     seed: int  #: common to all stations, so that candidates are compared under the same rays
 
-    def without_rooftop(self) -> Rays:
+    def without_rooftop(self) -> Self:
         """The same without the path over the rooftops."""
         return replace(self, sim=self.sim.model_copy(update={"rooftop": False}))
 
@@ -53,7 +50,7 @@ class Plane:
         return float(np.percentile(self.city.raster["ground"].values[self.city.road], 50)) + self.ue_height
 
     @cached_property
-    def outdoors(self) -> tuple[Array, Array, Array]:
+    def outdoors(self) -> tuple[Floats, Floats, Floats]:
         """Share of each cell that no building covers, and x, y [m] of its outdoor point next to the centre, or that."""
         grid, city = self.grid, self.city
         steps = max(int(np.ceil(grid.cell / city.grid.cell)), 1)
@@ -69,7 +66,7 @@ class Plane:
             count += free
         return count / len(pairs), x, y
 
-    def in_the_open(self, x: ArrayLike, y: ArrayLike) -> NDArray[np.bool_]:
+    def in_the_open(self, x: ArrayLike, y: ArrayLike) -> Bools:
         """Whether UEs at x, y [m], shape (ue,), stand in a cell that buildings do not cover altogether."""
         row, column, inside = self.grid.index(np.asarray(x, float), np.asarray(y, float))
         return inside & (self.outdoors[0][row, column] > 0)
@@ -79,7 +76,7 @@ class Plane:
         """Hash of the files of the scene that rays are traced in."""
         return digest(self.city.scene_path, self.city.scene_path.parent / "meshes")
 
-    def __reduce__(self) -> tuple[Callable[..., Plane], tuple[Any, ...]]:
+    def __reduce__(self) -> tuple[Callable[..., "Plane"], tuple[Any, ...]]:
         folder = self.city.folder.resolve()
         return open_plane, (folder, self.cell, self.ue_height, content_hash(folder))
 

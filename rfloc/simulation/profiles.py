@@ -4,38 +4,35 @@ The traversal is Amanatides and Woo's (1987), compiled by Dr.Jit for all lines t
 whatever is thinner than they lie apart.
 """
 
-from __future__ import annotations
-
 from typing import Any, NamedTuple
 
 import numpy as np
 import xarray as xr
 from numpy.typing import ArrayLike, NDArray
 
+from rfloc.arrays import Floats
 from rfloc.backend import prepare
 from rfloc.city import City
 from rfloc.files import digest
 from rfloc.frames import Grid
 from rfloc.stations import Stations
 
-Array = NDArray[np.float64]
-
 #: Lower things are no roofs [m].
 LEAST_ROOF = 3.0
 
 #: Answers of :func:`obstructed_fraction`, by what was asked, with the raster that was: folds ask for the same lines.
-_answered: dict[tuple[int, str], tuple[xr.Dataset, Array]] = {}
+_answered: dict[tuple[int, str], tuple[xr.Dataset, Floats]] = {}
 MOST_ANSWERS = 64
 
 
 class Profile(NamedTuple):
     """What lines from an antenna to a UE cross; the cell that the UE stands in counts for `covered` alone."""
 
-    covered: Array  #: share of the line that lies under roofs
-    hidden: Array  #: the same without that cell; 0 where the line of sight is clear
-    edge: Array  #: height of the roof whose far edge is the UE's horizon [m]
-    beyond: Array  #: share of the line between that edge and the UE
-    roof: Array  #: mean of what is over `LEAST_ROOF` along the line [m], 0 where nothing is
+    covered: Floats  #: share of the line that lies under roofs
+    hidden: Floats  #: the same without that cell; 0 where the line of sight is clear
+    edge: Floats  #: height of the roof whose far edge is the UE's horizon [m]
+    beyond: Floats  #: share of the line between that edge and the UE
+    roof: Floats  #: mean of what is over `LEAST_ROOF` along the line [m], 0 where nothing is
 
 
 def profiles(top: NDArray[Any], grid: Grid, start: tuple[ArrayLike, ...], end: tuple[ArrayLike, ...]) -> Profile:
@@ -89,7 +86,7 @@ def profiles(top: NDArray[Any], grid: Grid, start: tuple[ArrayLike, ...], end: t
     return Profile(covered, hidden, edge, beyond, volume / np.where(built > 0, built, 1.0))
 
 
-def obstructed_fraction(city: City, stations: Stations, x: ArrayLike, y: ArrayLike, ue_height: float) -> Array:
+def obstructed_fraction(city: City, stations: Stations, x: ArrayLike, y: ArrayLike, ue_height: float) -> Floats:
     """Share of each line from antenna to UEs at x, y [m], (ue, bs), inside buildings by roof heights, its own too."""
     x, y, layers = np.asarray(x, float)[:, None], np.asarray(y, float)[:, None], city.raster
     antennas = stations.x, stations.y, city.ground_at(stations.x, stations.y) + stations.h

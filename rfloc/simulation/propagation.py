@@ -1,7 +1,5 @@
 """Free space and shadowing: what needs no geometry."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import numpy as np
@@ -9,13 +7,12 @@ from numpy.random import Generator
 from numpy.typing import ArrayLike, NDArray
 from scipy.constants import speed_of_light
 
+from rfloc.arrays import Floats
 from rfloc.city import Bounds
 from rfloc.errors import SimulationError
 
-Array = NDArray[np.float64]
 
-
-def free_space_gain(distance: ArrayLike, carrier_hz: float) -> Array:
+def free_space_gain(distance: ArrayLike, carrier_hz: float) -> Floats:
     """Friis path gain between isotropic antennas `distance` [m] apart, linear."""
     return (speed_of_light / carrier_hz / (4 * np.pi * np.asarray(distance, float))) ** 2
 
@@ -33,7 +30,7 @@ def not_above_sent(gain: NDArray[Any], most: float = 1.0) -> NDArray[Any]:
 
 def correlated_shadowing(
     x: ArrayLike, y: ArrayLike, sd: float, distance: float, rng: Generator, n: int = 1, bounds: Bounds | None = None
-) -> Array:
+) -> Floats:
     """Gaussian shadowing fields with exponential correlation exp(-d / distance) (Gudmundson 1991), at points.
 
     Drawn on a grid of an eighth of `distance` by circulant embedding (Dietrich and Newsam 1997), on a torus wide enough

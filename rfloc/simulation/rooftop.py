@@ -6,19 +6,14 @@ measurements in European cities at 0.8 to 2 GHz. It sees only the vertical profi
 no raster cell is left out (:mod:`rfloc.simulation.profiles`).
 """
 
-from __future__ import annotations
-
-from typing import TYPE_CHECKING
-
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from rfloc.arrays import Bools, Singles
+from rfloc.city import City
 from rfloc.simulation.profiles import LEAST_ROOF, Profile, profiles
 from rfloc.simulation.propagation import free_space_gain
-
-if TYPE_CHECKING:
-    from rfloc.city import City
-    from rfloc.stations import Stations
+from rfloc.stations import Stations
 
 #: Lines that are walked together.
 LINES = 1 << 20
@@ -64,7 +59,7 @@ def walfisch_ikegami_db(
 
 def rooftop_gain(
     city: City, stations: Stations, x: NDArray, y: NDArray, carrier_hz: float, ue_height: float
-) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
+) -> tuple[Singles, Bools]:
     """Path gain of the direct line at points x, y [m], (n,), and where it clears the height raster; (bs, n) each.
 
     Linear, isotropic antennas: free space where it is clear (there the tracer has the direct ray too, if its rays are

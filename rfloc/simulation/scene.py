@@ -16,12 +16,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rfloc.backend import prepare
+from rfloc.city import City
 from rfloc.errors import DataError
 
 if TYPE_CHECKING:
     from sionna.rt import Scene
-
-    from rfloc.city import City
 
 #: Ids of shapes that are ground, in our scenes and Sionna's, and how thick it is [m]: very dry ground at 0.8 GHz damps
 #: a wave by 160 dB on the way down and back; of ten times as much metal Dr.Jit makes NaN.

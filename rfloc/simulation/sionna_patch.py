@@ -5,8 +5,6 @@ chains with one entry lose one of them, so that a path of one UE depends on who 
 dB of a link. Here every UE has a part of the table to itself: a collision is then the same in every call.
 """
 
-from __future__ import annotations
-
 from importlib.metadata import version
 from types import CodeType, FunctionType, SimpleNamespace
 from typing import Any

@@ -11,13 +11,10 @@ aimed at the map, 0.83 and 9 % aimed and pooled (paths of 10^5 rays: 0.82 and 39
 2 %, but ranks worse by 0.03.
 """
 
-from __future__ import annotations
-
 import numpy as np
-from numpy.typing import NDArray
 from scipy import ndimage
 
-Floats = NDArray[np.float64]
+from rfloc.arrays import Floats
 
 #: Relative standard error above which a cell is pooled, and windows that are tried for less, in cells. Thresholds of
 #: 0.35 and 0.5 differ by 0.004 in Spearman, either way round.

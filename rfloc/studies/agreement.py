@@ -1,7 +1,5 @@
 """How well a simulation agrees with measurements, by rank correlation and by k-NN (paper section 5.1)."""
 
-from __future__ import annotations
-
 import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -12,6 +10,7 @@ import xarray as xr
 from numpy.typing import NDArray
 from scipy.stats import rankdata
 
+from rfloc.arrays import Bools, Floats
 from rfloc.city import City
 from rfloc.config import CropParams, EvaluationParams, RadioParams
 from rfloc.datasets.build import links_from_gain
@@ -21,8 +20,6 @@ from rfloc.evaluation.errors import UEErrors
 from rfloc.localizers import KNearest
 from rfloc.splits import require_own
 from rfloc.stations import Stations
-
-Floats = NDArray[np.float64]
 
 #: A station is scored where at least so many UEs report it.
 MIN_UES = 8
@@ -170,7 +167,7 @@ class Judge:
                 row.setdefault(f"{feature}_{part}", {})[name] = {"rho": score, "gain": more, "interval": interval}
         return rows
 
-    def _correlations(self, gain: Floats, feature: str, which: NDArray[np.bool_]) -> Floats:
+    def _correlations(self, gain: Floats, feature: str, which: Bools) -> Floats:
         values = np.where(which[:, None], self.measured[feature].values.astype(float), np.nan)
         return correlations(gain, values, self._block, self._counts)
 

@@ -1,7 +1,5 @@
 """What datasets B and C would cost: maps, links, disk, and the time that a measured probe predicts."""
 
-from __future__ import annotations
-
 import itertools
 import os
 import resource

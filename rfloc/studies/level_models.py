@@ -4,17 +4,16 @@ All are mixed models (:mod:`rfloc.datasets.mixed`). Where a mast stands is known
 model may be averaged over candidate poses by their posterior, and what it leaves may be kriged.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Self
 
 import numpy as np
 import xarray as xr
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 from scipy import ndimage
 
+from rfloc.arrays import Floats
 from rfloc.city import City
 from rfloc.config import LevelParams, RadioParams
 from rfloc.datasets.mixed import Columns, Design, declustered, mixed_model, own_effects
@@ -25,7 +24,6 @@ from rfloc.errors import EvaluationError
 from rfloc.frames import Grid
 from rfloc.stations import Stations
 
-Array = NDArray[np.float64]
 Names = tuple[tuple[str, ...], tuple[str, ...]]
 
 #: Trials that were read on all UEs of the Rome campaign before these models were settled; some sixty came before them.
@@ -101,10 +99,10 @@ class LevelModels:
     common is fitted once.
     """
 
-    x: Array  #: (ue,) [m]
-    y: Array
+    x: Floats  #: (ue,) [m]
+    y: Floats
     designs: dict[Names, Design]  #: by shared regressors and own effects, at candidate poses, the nominal one first
-    simulator: Callable[[Array], Array]  #: what the statistical simulator expects, (ue, bs)
+    simulator: Callable[[Floats], Floats]  #: what the statistical simulator expects, (ue, bs)
 
     @classmethod
     def of(cls, poses: Sequence[Columns], links: xr.Dataset, city: City, radio: RadioParams) -> Self:
@@ -117,9 +115,9 @@ class LevelModels:
         designs = {of: Design.of(at, *of) for of, at in names.items()}
         return cls(x, y, designs, lambda measured: fitted(measured - sent)[-1] + sent)
 
-    def __call__(self, measured: Array) -> dict[str, Array]:
+    def __call__(self, measured: Floats) -> dict[str, Floats]:
         """Levels of all links, (ue, bs), from those shown, NaN where hidden (raises SimulationError where too few)."""
-        found, fitted = dict[str, Array](), dict[Names, tuple[Array, Array]]()
+        found, fitted = dict[str, Floats](), dict[Names, tuple[Floats, Floats]]()
         for name, (shared, own, averaged, kriged) in RECIPES.items():
             of = shared, own
             if of not in fitted:
@@ -129,7 +127,7 @@ class LevelModels:
             found[name] = fitted[of][averaged] + (self._shadowing(measured - fitted[of][averaged]) if kriged else 0.0)
         return found | {"statistical simulator": self.simulator(measured)}
 
-    def posterior(self, measured: Array, of: Names) -> tuple[Array, Array, Array]:
+    def posterior(self, measured: Floats, of: Names) -> tuple[Floats, Floats, Floats]:
         """Probability of each pose of each station, (pose, bs), effects (pose, bs, q), shared coefficients (p,)."""
         design, weight = self.designs[of], declustered(self.x, self.y, np.isfinite(measured))
         nominal = mixed_model(measured, design.at(0), weight)
@@ -139,7 +137,7 @@ class LevelModels:
         likely = np.exp(log - log.max(axis=0))
         return likely / likely.sum(axis=0), effects, nominal.shared
 
-    def _shadowing(self, residual: Array) -> Array:
+    def _shadowing(self, residual: Floats) -> Floats:
         """The residual's correlated part, kriged, at all links, (ue, bs)."""
         means = [Means.of(self.x, self.y, of) for of in residual.T]
         process, none = likeliest_shadowing(means), np.zeros(len(self.x))

@@ -6,24 +6,20 @@ Errors are the root mean square of each station's held-out links, averaged
 over stations; two predictors are compared by the ratio of these on the same links.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Mapping, Sequence
 from itertools import combinations
 from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
+from rfloc.arrays import Bools, Floats, Ints
 from rfloc.config import EvaluationParams, LevelParams, SplitParams
 from rfloc.errors import EvaluationError
 from rfloc.evaluation.bootstrap import MIN_BLOCKS, block_weights, percentiles
 from rfloc.splits.areas import area_of_blocks, blocks_of, near
 
-Array = NDArray[np.float64]
-Bools = NDArray[np.bool_]
-Predictors = Callable[[Array], dict[str, Array]]
+Predictors = Callable[[Floats], dict[str, Floats]]
 
 #: The predictor that takes for each fold the one with the least error on the other folds.
 CHOSEN = "chosen by inner folds"
@@ -37,7 +33,7 @@ class Fold(NamedTuple):
 
 
 def ways_of_holding_out(
-    x: Array, y: Array, stations: int, split: SplitParams, params: LevelParams, seed: int
+    x: Floats, y: Floats, stations: int, split: SplitParams, params: LevelParams, seed: int
 ) -> dict[str, list[list[Fold]]]:
     """By way of holding out, allocations of links of UEs at x, y [m] to folds.
 
@@ -56,7 +52,7 @@ def ways_of_holding_out(
 
 
 def dealt_folds(
-    x: Array, y: Array, stations: int, k: int, seed: int, block: float | None = None, buffer: float = 0.0
+    x: Floats, y: Floats, stations: int, k: int, seed: int, block: float | None = None, buffer: float = 0.0
 ) -> list[Fold]:
     """k folds of whole blocks of an edge [m], dealt out at random, or of positions; each UE is tested once.
 
@@ -78,14 +74,14 @@ def dealt_folds(
 
 
 def held_out(
-    measured: Array, predict: Predictors, ways: Mapping[str, Sequence[Sequence[Fold]]]
-) -> tuple[dict[str, dict[str, Array]], list[str]]:
+    measured: Floats, predict: Predictors, ways: Mapping[str, Sequence[Sequence[Fold]]]
+) -> tuple[dict[str, dict[str, Floats]], list[str]]:
     """Held-out errors of every predictor by every way, and of :data:`CHOSEN` by the first way.
 
     Squared errors [dB^2] by way and predictor, (allocation, ue, bs), NaN where not measured; and which predictor each
     fold of the first way got.
     """
-    squares: dict[str, dict[str, Array]] = {}
+    squares: dict[str, dict[str, Floats]] = {}
     for way, draws in ways.items():
         found = [held_out_squares(measured, predict, folds) for folds in draws]
         squares[way] = {name: np.array([by[name] for by in found]) for name in found[0]}
@@ -100,21 +96,21 @@ def held_out(
     return squares, choices
 
 
-def held_out_squares(measured: Array, predict: Predictors, folds: Sequence[Fold]) -> dict[str, Array]:
+def held_out_squares(measured: Floats, predict: Predictors, folds: Sequence[Fold]) -> dict[str, Floats]:
     """Squared error of each link by the fold that holds it out [dB^2], (ue, bs), by predictor; NaN: not measured."""
-    squares: dict[str, Array] = {}
+    squares: dict[str, Floats] = {}
     for fold in folds:
         for name, square in _squares(measured, predict, fold.hidden).items():
             squares.setdefault(name, np.full(measured.shape, np.nan))[fold.test] = square[fold.test]
     return squares
 
 
-def chosen_within(measured: Array, predict: Predictors, folds: Sequence[Fold]) -> list[str]:
+def chosen_within(measured: Floats, predict: Predictors, folds: Sequence[Fold]) -> list[str]:
     """For each fold the name of the predictor that is best on the other folds.
 
     What chooses for a fold was predicted without the links of either that fold or the one it is in.
     """
-    inner: list[dict[str, Array]] = [{} for _ in folds]
+    inner: list[dict[str, Floats]] = [{} for _ in folds]
     for f, g in combinations(range(len(folds)), 2):
         for name, square in _squares(measured, predict, folds[f].hidden | folds[g].hidden).items():
             for of, at in ((f, g), (g, f)):
@@ -123,12 +119,12 @@ def chosen_within(measured: Array, predict: Predictors, folds: Sequence[Fold]) -
     return [min(squares, key=lambda name: rms(squares[name])) for squares in inner]
 
 
-def _squares(measured: Array, predict: Predictors, hidden: Bools) -> dict[str, Array]:
+def _squares(measured: Floats, predict: Predictors, hidden: Bools) -> dict[str, Floats]:
     with threadpool_limits(1):  # a fit solves thousands of tiny systems, on which threads wait for each other
         return {name: (level - measured) ** 2 for name, level in predict(np.where(hidden, np.nan, measured)).items()}
 
 
-def rms(square: Array) -> float:
+def rms(square: Floats) -> float:
     """Root mean square of errors [dB], squared (..., ue, bs), by station and allocation; averaged over these.
 
     NaN where there is no error; a station that was not measured is left out.
@@ -139,7 +135,7 @@ def rms(square: Array) -> float:
 
 
 def ratio(
-    square: Array, baseline: Array, blocks: NDArray[np.int64], scoring: EvaluationParams, seed: int
+    square: Floats, baseline: Floats, blocks: Ints, scoring: EvaluationParams, seed: int
 ) -> dict[str, float | None]:
     """Error of one predictor over that of another, with its interval by resampling blocks of UEs for both at once.
 
@@ -158,7 +154,7 @@ def ratio(
     return {"ratio": found, "lo": low, "hi": high}
 
 
-def _resampled(square: Array, blocks: NDArray[np.int64], weights: Array) -> Array:
+def _resampled(square: Floats, blocks: Ints, weights: Floats) -> Floats:
     """What :func:`rms` is in each draw of blocks, (draws,); a station of which a draw holds no link is left out."""
     sums, counts = np.zeros((2, weights.shape[1], *square.shape[::2]))
     for total, values in ((sums, np.nan_to_num(square)), (counts, np.isfinite(square).astype(float))):

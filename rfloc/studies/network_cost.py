@@ -4,8 +4,6 @@ PyTorch's meta device knows shapes alone, so that DINOv2-L/14 at the paper's siz
 memory. Operations are counted as PyTorch counts them: two a multiply-add, in matrix products and convolutions.
 """
 
-from __future__ import annotations
-
 import numpy as np
 import pandas as pd
 import torch

@@ -5,8 +5,6 @@ parameters here too (`conf/variant/released_code.yaml` has them together). Rays 
 antennas in the scene.
 """
 
-from __future__ import annotations
-
 import dataclasses
 import shutil
 from collections.abc import Iterable, Mapping
@@ -17,9 +15,10 @@ from typing import Any, Literal
 
 import numpy as np
 import xarray as xr
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 from scipy.stats import spearmanr
 
+from rfloc.arrays import Floats
 from rfloc.city import City
 from rfloc.datasets.build import links_from_gain
 from rfloc.errors import SimulationError
@@ -28,8 +27,6 @@ from rfloc.schema import FEATURES, validate
 from rfloc.simulation.paths import Ends, sector, trace_gain
 from rfloc.simulation.plane import Rays
 from rfloc.stations import Stations
-
-Array = NDArray[np.float64]
 
 #: The station's array: rows and columns of elements, distances between them [wavelengths]; with ports V and H, 72.
 ARRAY = {"num_rows": 6, "num_cols": 6, "vertical_spacing": 0.7, "horizontal_spacing": 0.5}
@@ -94,7 +91,7 @@ def together(departures: Iterable[Departure], label: str) -> Departure:
     return Departure(label, **changes)
 
 
-def one_feature(path_gain: ArrayLike, power_dbm: ArrayLike) -> dict[str, Array]:
+def one_feature(path_gain: ArrayLike, power_dbm: ArrayLike) -> dict[str, Floats]:
     """The metrics of the released code: RSSI is one station's level, the others are constants away from it.
 
     NSINR = RSSI - (noise + interference), both constant; NRSRP = RSSI - 10 log10 1008 + 30; NRSRQ = 10 log10(84/1008).

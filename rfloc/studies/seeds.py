@@ -3,8 +3,6 @@
 Beside them stand rows of B with a part of their network left out: what each part is worth.
 """
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Any
 

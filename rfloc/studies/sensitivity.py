@@ -4,8 +4,6 @@ Rays are traced once for what they depend on. Antennas, azimuth and tilt are app
 line between station and UE, and the rooftop term is computed for the UEs alone: such variants cost no ray.
 """
 
-from __future__ import annotations
-
 import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, replace
@@ -13,16 +11,15 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
+from rfloc.arrays import Floats, Singles
 from rfloc.config import EngineParams, RadioParams, SensitivityParams, SimulationParams
 from rfloc.simulation import Plane, Rays, gain_at, sector_gain_db
 from rfloc.simulation.antennas import Pattern, pattern_gain_db
 from rfloc.simulation.maps import trace_ahead
 from rfloc.stations import Stations
 from rfloc.studies.agreement import COMBINATIONS, Agreement, Judge
-
-Floats = NDArray[np.float64]
 
 #: The factors in the order of tables: label, and what the paper holds negligible ("simulation"), what it holds decisive
 #: ("stations"), and the noise of this study itself.
@@ -132,7 +129,7 @@ class Simulator:
     ) -> None:
         self.plane, self.cache, self.engine = plane, cache, engine
         self.x, self.y = np.asarray(x, float), np.asarray(y, float)
-        self._kept: dict[Any, NDArray[np.float32]] = {}
+        self._kept: dict[Any, Singles] = {}
 
     def trace(self, variants: Sequence[Variant]) -> None:
         """Trace what variants ask for, side by side."""

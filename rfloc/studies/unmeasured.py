@@ -4,16 +4,14 @@ What measurements tell of a simulation is learnt without the blocks that a split
 set to the median level of its training UEs in all of them: what differs is where stations stand, look and fade.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 import xarray as xr
-from numpy.typing import NDArray
 
+from rfloc.arrays import Floats
 from rfloc.calibration import calibrated_links, levelled_maps
 from rfloc.city import City
 from rfloc.config import Params, RadioParams
@@ -27,8 +25,6 @@ from rfloc.simulation import read_maps
 from rfloc.stations import Stations
 from rfloc.studies.agreement import correlations
 from rfloc.studies.levels import ratio, rms
-
-Floats = NDArray[np.float64]
 
 #: How many crops of a split are asked for a posterior, evenly taken.
 CROPS = 160
@@ -62,7 +58,7 @@ class Unmeasured:
     def of(
         cls, splits: Sequence[xr.Dataset], simulations: Mapping[str, Simulation], links: xr.Dataset, like: xr.Dataset,
         city: City, params: Params,
-    ) -> Unmeasured:  # fmt: skip
+    ) -> Self:  # fmt: skip
         """By the unknown streets of splits of links, no UE of which is in two of them.
 
         k-NN learns from what maps give at the UEs of other links, `like`, which are everywhere in the city.

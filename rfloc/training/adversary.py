@@ -6,8 +6,6 @@ pass through the network as one batch, so that its batch norms do not hide what 
 inputs are seen; but that a crop lies around its UE is known here, as it is at test time.
 """
 
-from __future__ import annotations
-
 import math
 from dataclasses import dataclass
 from typing import Any

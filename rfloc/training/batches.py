@@ -1,17 +1,15 @@
 """Training crops, drawn and augmented on the fly: batch k of a run depends on the seed and k, on nothing else."""
 
-from __future__ import annotations
-
 import dataclasses
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import xarray as xr
-from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import Dataset
 
+from rfloc.arrays import Bools, Floats
 from rfloc.config import CropParams, TrainingParams
 from rfloc.crops import Batch, CropBatcher, evaluation_crops
 from rfloc.errors import TrainingError
@@ -22,13 +20,12 @@ from rfloc.splits import crosses, in_frame_of, made_for, roles_by_area
 #: A dataset to train on: links, raster of its city, split (None: every UE trains), whether its features are simulated.
 Source = tuple[xr.Dataset, xr.Dataset, xr.Dataset | None, bool]
 
-Floats = NDArray[np.float64]
 
 #: Share of the noise's variance that a station's features have in common, as shadowing moves all of them.
 COMMON = 0.75
 
 
-def training_ues(links: xr.Dataset, split: xr.Dataset) -> NDArray[np.bool_]:
+def training_ues(links: xr.Dataset, split: xr.Dataset) -> Bools:
     """Which UEs may be trained on, (n_ue,): those with role "train", by area where the split is of other links."""
     if made_for(split, links):
         return np.asarray(split["role"].values == "train")
@@ -55,7 +52,7 @@ class CropSource:
                 "check the split's shares and buffer, lower crops.min_heard, or add UEs",
             )
 
-    def _allowed(self, x: Floats, y: Floats, size: Floats) -> NDArray[np.bool_]:
+    def _allowed(self, x: Floats, y: Floats, size: Floats) -> Bools:
         if self.split is None:
             return np.ones(len(x), bool)
         return ~crosses(self.split, *in_frame_of(self.split, self.frame, x, y), size)
@@ -71,9 +68,7 @@ class CropSource:
         return self.batcher.batch(ue, x, y, size=size, **turned)
 
 
-def augment(
-    batch: Batch, noisy: NDArray[np.bool_], training: TrainingParams, min_heard: int, rng: np.random.Generator
-) -> Batch:
+def augment(batch: Batch, noisy: Bools, training: TrainingParams, min_heard: int, rng: np.random.Generator) -> Batch:
     """Add noise of `noise_db` to the features of crops that are `noisy`, bool (B,), and drop stations of all.
 
     Each crop draws a share up to `dropout_bs` and drops each station with that chance; the `min_heard` strongest stay.

@@ -1,7 +1,5 @@
 """Checkpoints: weights as safetensors; what describes the network, and where they come from, as JSON in the header."""
 
-from __future__ import annotations
-
 import json
 from dataclasses import dataclass
 from pathlib import Path

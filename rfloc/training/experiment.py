@@ -4,8 +4,6 @@ Lightning keeps the state of a run after every pass in a folder named by all tha
 interrupted run continues, bit for bit, and none is continued with other parameters or data.
 """
 
-from __future__ import annotations
-
 import contextlib
 import logging
 import shutil

@@ -1,7 +1,5 @@
 """The Lightning module: loss, optimiser, schedule, the loaders of numbered batches and the record of a run."""
 
-from __future__ import annotations
-
 import math
 import time
 from collections.abc import Callable, Sequence

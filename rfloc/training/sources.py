@@ -1,7 +1,5 @@
 """What an experiment trains on, and what chooses the pass that is kept, from what the pipeline built."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from pathlib import Path
 
