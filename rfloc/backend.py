@@ -4,8 +4,6 @@ Dr.Jit reads `DRJIT_LIBLLVM_PATH` once, when it is first imported, and aborts th
 :func:`prepare` chooses before mitsuba or sionna is imported, and every module that traces calls it first.
 """
 
-from __future__ import annotations
-
 import contextlib
 import ctypes.util
 import functools

@@ -1,7 +1,5 @@
 """The command `rfloc`: doctor, fetch, params, inputs, run, cost, seeds, book, verify."""
 
-from __future__ import annotations
-
 import argparse
 import json
 import sys

@@ -4,27 +4,22 @@ A UE lies uniformly in the central `jitter` share of its crop (paper section 4);
 own (appendix H). Images have row 0 = north; positions are relative to the crop's centre, x east, y north [m].
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 import xarray as xr
 from numpy.typing import ArrayLike, NDArray
 from scipy.special import ndtr, ndtri
 
+from rfloc.arrays import Bools, Floats, Ints
 from rfloc.city.raster import AreaPooler
 from rfloc.config import CropParams
 from rfloc.errors import DataError, SplitError
 from rfloc.frames import LocalFrame
 from rfloc.schema import FEATURES, validate, with_units
 from rfloc.splits import require_own
-
-Floats = NDArray[np.float64]
-Ints = NDArray[np.int64]
-Bools = NDArray[np.bool_]
 
 #: Centres that are tried for a UE before it is given up as hearing too few stations inside any crop.
 ATTEMPTS = 64
@@ -53,7 +48,7 @@ class Batch:
     def __len__(self) -> int:
         return len(self.ue)
 
-    def take(self, index: Ints) -> Batch:
+    def take(self, index: Ints) -> Self:
         """The crops at these positions of the batch."""
         parts: dict[str, Any] = {k: v[index] for k, v in vars(self).items() if isinstance(v, np.ndarray)}
         return replace(self, **parts)

@@ -1,7 +1,5 @@
 """`rfloc doctor`: what the project found on this machine, and for each missing thing the mend."""
 
-from __future__ import annotations
-
 import importlib.util
 import platform
 import shutil

@@ -1,7 +1,5 @@
 """Typed errors."""
 
-from __future__ import annotations
-
 import difflib
 from collections.abc import Iterable
 

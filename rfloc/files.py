@@ -4,8 +4,6 @@ A kept file is named by the :func:`digest` of all that its content depends on: p
 an integer that whoever changes the maker raises by hand. Source text is not among it: a comment recomputes nothing.
 """
 
-from __future__ import annotations
-
 import contextlib
 import dataclasses
 import errno

@@ -4,17 +4,16 @@ Stored coordinates are EPSG:4326 degrees; computations run in a city's local fra
 is in degrees clockwise from north, downtilt in degrees below the horizon.
 """
 
-from __future__ import annotations
-
 import operator
 from dataclasses import asdict, dataclass, fields
 from functools import cached_property
 from typing import Any, ClassVar, Self
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 from pyproj import CRS, Transformer
 
+from rfloc.arrays import Bools, Floats, Ints
 from rfloc.errors import FrameError
 
 
@@ -29,7 +28,7 @@ class _Carried:
         for field in fields(self):
             value = getattr(self, field.name)
             try:
-                plain = operator.index(value) if field.type == "int" else float(+value)
+                plain = operator.index(value) if field.type is int else float(+value)
             except TypeError:
                 raise FrameError(f"{self.prefix} with {field.name} = {value!r}", "it must be a single number") from None
             object.__setattr__(self, field.name, plain)
@@ -74,17 +73,17 @@ class LocalFrame(_Carried):
         forward = Transformer.from_crs("EPSG:4326", self.crs, always_xy=True)
         return forward, Transformer.from_crs(self.crs, "EPSG:4326", always_xy=True)
 
-    def to_local(self, lat: ArrayLike, lon: ArrayLike) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    def to_local(self, lat: ArrayLike, lon: ArrayLike) -> tuple[Floats, Floats]:
         """Latitude and longitude [deg] to x, y [m], element by element."""
         x, y = self._transformers[0].transform(np.asarray(lon, float), np.asarray(lat, float))
         return np.asarray(x), np.asarray(y)
 
-    def to_geographic(self, x: ArrayLike, y: ArrayLike) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    def to_geographic(self, x: ArrayLike, y: ArrayLike) -> tuple[Floats, Floats]:
         """x, y [m] to latitude and longitude [deg], element by element."""
         lon, lat = self._transformers[1].transform(np.asarray(x, float), np.asarray(y, float))
         return np.asarray(lat), np.asarray(lon)
 
-    def require_same(self, other: LocalFrame, what: str) -> None:
+    def require_same(self, other: Self, what: str) -> None:
         """Raise FrameError unless `other`, the frame of `what`, is this very one."""
         if self != other:
             mend = "transform through latitude and longitude first"
@@ -109,16 +108,16 @@ class Grid(_Carried):
             raise FrameError(f"empty grid: {self.nx} x {self.ny} cells of {self.cell} m", "", mend)
 
     @classmethod
-    def covering(cls, x_min: float, y_min: float, x_max: float, y_max: float, cell: float) -> Grid:
+    def covering(cls, x_min: float, y_min: float, x_max: float, y_max: float, cell: float) -> Self:
         """The smallest grid with corners on multiples of `cell` that covers a box [m]."""
         x0, y0 = np.floor(x_min / cell) * cell, np.floor(y_min / cell) * cell
         nx, ny = int(np.ceil((x_max - x0) / cell)), int(np.ceil((y_max - y0) / cell))
         return cls(float(x0), float(y0), float(cell), nx, ny)
 
-    def part(self, rows: slice, cols: slice) -> Grid:
+    def part(self, rows: slice, cols: slice) -> Self:
         """The grid of some rows and columns of this one, given by slices with both ends."""
         x0, y0 = self.x0 + cols.start * self.cell, self.y0 + rows.start * self.cell
-        return Grid(x0, y0, self.cell, cols.stop - cols.start, rows.stop - rows.start)
+        return type(self)(x0, y0, self.cell, cols.stop - cols.start, rows.stop - rows.start)
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -126,12 +125,12 @@ class Grid(_Carried):
         return self.ny, self.nx
 
     @property
-    def x(self) -> NDArray[np.float64]:
+    def x(self) -> Floats:
         """Column centres [m], shape (nx,)."""
         return self.x0 + (np.arange(self.nx, dtype=np.float64) + 0.5) * self.cell
 
     @property
-    def y(self) -> NDArray[np.float64]:
+    def y(self) -> Floats:
         """Row centres [m], south to north, shape (ny,)."""
         return self.y0 + (np.arange(self.ny, dtype=np.float64) + 0.5) * self.cell
 
@@ -145,11 +144,11 @@ class Grid(_Carried):
         """(x_min, x_max, y_min, y_max) [m], as matplotlib's `imshow(origin="lower")` wants it."""
         return self.bounds[0], self.bounds[2], self.bounds[1], self.bounds[3]
 
-    def to_pixel(self, x: ArrayLike, y: ArrayLike) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    def to_pixel(self, x: ArrayLike, y: ArrayLike) -> tuple[Floats, Floats]:
         """x, y [m] to fractional (row, column); a cell's centre is at +0.5."""
         return (np.asarray(y, float) - self.y0) / self.cell, (np.asarray(x, float) - self.x0) / self.cell
 
-    def index(self, x: ArrayLike, y: ArrayLike) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.bool_]]:
+    def index(self, x: ArrayLike, y: ArrayLike) -> tuple[Ints, Ints, Bools]:
         """Integer (row, column) of the cell that holds x, y, clipped into the grid, and whether it lay inside."""
         row, col = self.to_pixel(x, y)
         i, j = np.floor(row).astype(int), np.floor(col).astype(int)
@@ -157,18 +156,18 @@ class Grid(_Carried):
         return np.clip(i, 0, self.ny - 1), np.clip(j, 0, self.nx - 1), inside
 
 
-def bearing(dx: ArrayLike, dy: ArrayLike) -> NDArray[np.float64]:
+def bearing(dx: ArrayLike, dy: ArrayLike) -> Floats:
     """Azimuth of a displacement (dx east, dy north) [m]: degrees clockwise from north in [0, 360)."""
     return np.asarray(np.degrees(np.arctan2(np.asarray(dx, float), np.asarray(dy, float))) % 360.0, dtype=np.float64)
 
 
-def toward(azimuth: ArrayLike) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+def toward(azimuth: ArrayLike) -> tuple[Floats, Floats]:
     """East and north of a unit step towards an azimuth [deg]: the inverse of :func:`bearing`."""
     angle = np.radians(np.asarray(azimuth, float))
     return np.sin(angle), np.cos(angle)
 
 
-def wrap_degrees(angle: ArrayLike) -> NDArray[np.float64]:
+def wrap_degrees(angle: ArrayLike) -> Floats:
     """Angle [deg] wrapped into [-180, 180)."""
     return np.asarray((np.asarray(angle, float) + 180.0) % 360.0 - 180.0, dtype=np.float64)
 

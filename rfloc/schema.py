@@ -3,8 +3,6 @@
 Missing is NaN (with `heard = False` in links), never a number that stands for missing.
 """
 
-from __future__ import annotations
-
 import re
 from collections.abc import Iterator
 from pathlib import Path

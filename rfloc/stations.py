@@ -1,22 +1,20 @@
 """The table of base stations that simulation, calibration and campaigns share."""
 
-from __future__ import annotations
-
 import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 import xarray as xr
 from numpy.typing import ArrayLike, NDArray
 
+from rfloc.arrays import Floats
 from rfloc.errors import SimulationError
 
 if TYPE_CHECKING:
     from rfloc.city import City
 
-Array = NDArray[np.float64]
 
 #: An antenna stands at least this far above the roof under it [m].
 ROOF_CLEARANCE = 2.0
@@ -26,11 +24,11 @@ ROOF_CLEARANCE = 2.0
 class Stations:
     """Base stations, one array element a sector (raises SimulationError unless all but azimuths are finite)."""
 
-    x: Array  #: position in the city's frame [m], shape (bs,)
-    y: Array
-    h: Array  #: antenna height above ground [m]
-    azimuth: Array  #: of the boresight [deg clockwise from north]; NaN = unknown
-    power: Array  #: transmit power [dBm]
+    x: Floats  #: position in the city's frame [m], shape (bs,)
+    y: Floats
+    h: Floats  #: antenna height above ground [m]
+    azimuth: Floats  #: of the boresight [deg clockwise from north]; NaN = unknown
+    power: Floats  #: transmit power [dBm]
     id: NDArray[np.str_]
 
     def __post_init__(self) -> None:
@@ -47,20 +45,20 @@ class Stations:
         """Number of stations."""
         return len(self.x)
 
-    def replace(self, **columns: ArrayLike) -> Stations:
+    def replace(self, **columns: ArrayLike) -> Self:
         """The table with some columns replaced."""
         return dataclasses.replace(self, **columns)  # type: ignore[arg-type]
 
-    def moved(self, dx: ArrayLike = 0.0, dy: ArrayLike = 0.0) -> Stations:
+    def moved(self, dx: ArrayLike = 0.0, dy: ArrayLike = 0.0) -> Self:
         """The table with every station moved by dx, dy [m]; heights above ground stay."""
         return self.replace(x=self.x + np.asarray(dx, float), y=self.y + np.asarray(dy, float))
 
-    def take(self, index: ArrayLike) -> Stations:
+    def take(self, index: ArrayLike) -> Self:
         """Some of the stations, by integer index or boolean mask."""
-        return Stations(**{name: column[np.asarray(index)] for name, column in vars(self).items()})
+        return type(self)(**{name: column[np.asarray(index)] for name, column in vars(self).items()})
 
     @classmethod
-    def join(cls, tables: Sequence[Stations]) -> Stations:
+    def join(cls, tables: Sequence[Self]) -> Self:
         """Several tables as one."""
         return cls(*map(np.concatenate, zip(*(vars(table).values() for table in tables), strict=True)))
 
@@ -70,11 +68,11 @@ class Stations:
         dx, dy = share * np.ptp(self.x) / 2, share * np.ptp(self.y) / 2
         return float(x - dx), float(y - dy), float(x + dx), float(y + dy)
 
-    def above_roofs(self, city: City) -> Stations:
+    def above_roofs(self, city: "City") -> Self:
         """The table with antennas lifted clear of a roof that a wrong position puts them under: it would catch rays."""
         return self.replace(h=np.maximum(self.h, city.height_at(self.x, self.y) + ROOF_CLEARANCE))
 
-    def lifted(self, city: City) -> dict[str, Any]:
+    def lifted(self, city: "City") -> dict[str, Any]:
         """What :meth:`above_roofs` changes: antennas lifted over a roof, lifted in the open, and by how much [m]."""
         lift, roof = self.above_roofs(city).h - self.h, city.height_at(self.x, self.y) > 0
         up = lift[lift > 0]
@@ -86,6 +84,6 @@ class Stations:
         return {f"bs_{name}": ("bs", column) for name, column in vars(self).items()}
 
     @classmethod
-    def from_dataset(cls, ds: xr.Dataset) -> Stations:
+    def from_dataset(cls, ds: xr.Dataset) -> Self:
         """The stations of a links or maps dataset."""
         return cls(**{f.name: ds[f"bs_{f.name}"].values for f in dataclasses.fields(cls)})

@@ -1,7 +1,5 @@
 """A city in its local frame: built from a map or from a scene of Sionna RT into a folder, and read back from it."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -14,6 +12,7 @@ import xarray as xr
 from numpy.typing import ArrayLike, NDArray
 from scipy import ndimage
 
+from rfloc.arrays import Bools, Floats
 from rfloc.city.raster import CELL, Raster, cells, city_layers, layer_facts
 from rfloc.city.sionna_scenes import raster_of_scene, scene_file
 from rfloc.config import CityParams, check
@@ -47,12 +46,12 @@ class City:
     folder: Path
 
     @property
-    def outdoor(self) -> NDArray[np.bool_]:
+    def outdoor(self) -> Bools:
         """Cells that no building covers, shape (ny, nx)."""
         return self.raster["building"].values == 0
 
     @property
-    def road(self) -> NDArray[np.bool_]:
+    def road(self) -> Bools:
         """Cells where a UE may stand, shape (ny, nx)."""
         return self.raster["road"].values == 1
 
@@ -66,12 +65,12 @@ class City:
         """Counts taken while the city was built (polygons read, repaired, height sources, built-up share, ...)."""
         return dict(load_json(self.folder / "city.json")["facts"])
 
-    def ground_at(self, x: ArrayLike, y: ArrayLike) -> NDArray[np.float64]:
+    def ground_at(self, x: ArrayLike, y: ArrayLike) -> Floats:
         """z of the ground in the scene [m] at x, y [m]; past the edge, that of the nearest cell."""
         row, col, _ = self.grid.index(x, y)
         return np.asarray(self.raster["ground"].values[row, col], float)
 
-    def height_at(self, x: ArrayLike, y: ArrayLike) -> NDArray[np.float64]:
+    def height_at(self, x: ArrayLike, y: ArrayLike) -> Floats:
         """Height of the roof above ground [m] at x, y [m], 0 outdoors; past the edge, that of the nearest cell."""
         row, col, _ = self.grid.index(x, y)
         return np.asarray(self.raster["height"].values[row, col], float)
@@ -87,7 +86,7 @@ class City:
 
     def street_points(
         self, n: int, rng: np.random.Generator, within: Bounds | None = None, *, anywhere: bool = False
-    ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    ) -> tuple[Floats, Floats]:
         """Draw n UE positions x, y [m] uniformly over roads; `anywhere`: over all ground that no building covers.
 
         Only cells count whose centre lies in the box `within`, by default :attr:`bounds`; DataError if none is free.

@@ -5,8 +5,6 @@ Known are OpenStreetMap's tags with Simple 3D Buildings, OpenMapTiles (`render_h
 (`floors`), Microsoft (`height`, -1 where unknown), New York (`height_roof`, in feet). A city's `columns` names others.
 """
 
-from __future__ import annotations
-
 import json
 import re
 from collections.abc import Mapping

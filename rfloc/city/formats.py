@@ -3,8 +3,6 @@
 OpenStreetMap's own formats are read by osmium, GeoParquet by geopandas, every other one by GDAL.
 """
 
-from __future__ import annotations
-
 import bz2
 import contextlib
 import functools

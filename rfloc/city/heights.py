@@ -10,8 +10,6 @@ posts, :data:`ROOF_DEPTH` under its top. An outline that has parts is no volume,
 maximum (Simple 3D Buildings). Mappers often draw but the tower; the rest of the outline then stands beside it.
 """
 
-from __future__ import annotations
-
 import re
 from collections.abc import Mapping
 from functools import partial

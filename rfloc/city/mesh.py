@@ -1,17 +1,16 @@
 """Footprints to a scene: watertight prisms with courtyards, a ground plane, and the scene file that Sionna RT reads."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import shapely
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
+from rfloc.arrays import Floats, Ints
 from rfloc.frames import Grid
 
 FOUNDATION = 1.0  #: prisms reach this far below ground [m], so that no wall ends on the ground plane
@@ -38,8 +37,8 @@ _SHAPE = """  <shape type="ply" id="mesh-{0}">
 class Mesh:
     """Triangles: `vertices` (n, 3) [m], `faces` (m, 3), counter-clockwise seen from outside."""
 
-    vertices: NDArray[np.float64]
-    faces: NDArray[np.int64]
+    vertices: Floats
+    faces: Ints
 
 
 def prisms(polygons: ArrayLike, top: ArrayLike, base: ArrayLike = -FOUNDATION) -> Mesh:

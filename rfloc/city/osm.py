@@ -3,8 +3,6 @@
 What Overpass gave is kept as GeoParquet under the data folder, and is from then on a file like any other.
 """
 
-from __future__ import annotations
-
 import time
 from pathlib import Path
 from typing import Any

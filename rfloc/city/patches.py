@@ -1,7 +1,5 @@
 """Patches of a region: a box too large to trace at once, cut into cities with frames of their own (paper, 4.3)."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path

@@ -1,7 +1,5 @@
 """Footprints, heights and streets onto a grid in memory (row 0 = south), and layers averaged over pixels of a crop."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from typing import Any
 

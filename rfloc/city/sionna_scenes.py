@@ -1,14 +1,12 @@
 """Sionna RT's own city scenes: their raster, read off with vertical rays."""
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy import ndimage
 
+from rfloc.arrays import Bools, Floats
 from rfloc.city.raster import CELL, Layers, Raster
 from rfloc.errors import DataError
 from rfloc.frames import Grid
@@ -75,7 +73,7 @@ def raster_of_scene(name: str) -> Raster:
     return grid, layers, facts
 
 
-def _vertical_hits(mi_scene: Any, grid: Grid, z: float, direction: float) -> NDArray[np.float64]:
+def _vertical_hits(mi_scene: Any, grid: Grid, z: float, direction: float) -> Floats:
     """z [m] of the first hit of a vertical ray from height `z` through each cell's centre, NaN where none; (ny, nx)."""
     import mitsuba as mi
 
@@ -86,7 +84,7 @@ def _vertical_hits(mi_scene: Any, grid: Grid, z: float, direction: float) -> NDA
     return np.where(np.isfinite(t), z + direction * t, np.nan).reshape(grid.shape)
 
 
-def street_mask(building: NDArray[np.bool_]) -> tuple[NDArray[np.bool_], dict[str, Any]]:
+def street_mask(building: Bools) -> tuple[Bools, dict[str, Any]]:
     """Where a UE may stand, (ny, nx): the large outdoor regions inside the closed hull of the built area; and facts.
 
     The hull is the morphological closing of the built area by a disc with its holes filled, the disc the first of

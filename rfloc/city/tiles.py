@@ -1,7 +1,5 @@
 """Buildings that a tiled source cut at the borders of its tiles, made whole again."""
 
-from __future__ import annotations
-
 import geopandas as gpd
 import numpy as np
 import pandas as pd
@@ -11,13 +9,15 @@ from pyproj import CRS
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
+from rfloc.arrays import Floats, Ints
+
 TOLERANCE = 0.1  #: coordinates this close to a border lie on it [m]: sources round to 1e-6 deg
 MIN_LENGTH = 0.2  #: edges on a border shorter than this say nothing [m]
 MIN_SHARE = 0.5  #: two pieces belong together where their edges on a border share this much of the shorter one
 _EQUATOR = 2 * np.pi * 6378137.0  #: of Web Mercator's sphere [m]
 
 
-def unite_pieces(pieces: gpd.GeoDataFrame, zoom: int) -> tuple[gpd.GeoDataFrame, NDArray[np.int64]]:
+def unite_pieces(pieces: gpd.GeoDataFrame, zoom: int) -> tuple[gpd.GeoDataFrame, Ints]:
     """Unite pieces of buildings that were cut at the borders of Web Mercator tiles of a zoom level.
 
     Two pieces belong together where each has an edge on the same border, one on either side, the edges overlap, and all
@@ -46,13 +46,13 @@ def unite_pieces(pieces: gpd.GeoDataFrame, zoom: int) -> tuple[gpd.GeoDataFrame,
     return out, np.concatenate([count[building[~cut]], count[united.index]])
 
 
-def _on_borders(xy: NDArray[np.float64], zoom: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+def _on_borders(xy: Floats, zoom: int) -> tuple[Floats, Floats]:
     """Coordinates [tiles] (n, 2), moved exactly onto the borders they lie on, and a tile's width there [m], (n,)."""
     border, width = np.round(xy), _EQUATOR / 2**zoom / np.cosh(2 * np.pi * (xy[:, 1] / 2**zoom - 0.5))
     return np.where(np.abs(xy - border) * width[:, None] < TOLERANCE, border, xy), width
 
 
-def _facing(shapes: NDArray[np.object_], zoom: int) -> NDArray[np.int64]:
+def _facing(shapes: NDArray[np.object_], zoom: int) -> Ints:
     """Pairs of polygons [tiles] with edges on one border that overlap, one on either side: their rows, (2, n)."""
     rings, piece = shapely.get_rings(shapes, return_index=True)
     corners, ring = shapely.get_coordinates(rings, return_index=True)

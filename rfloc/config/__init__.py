@@ -4,8 +4,6 @@
 `section_key`, and loads the rest: `P = config.load(globals())`.
 """
 
-from __future__ import annotations
-
 import contextlib
 import difflib
 import os

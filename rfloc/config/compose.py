@@ -1,7 +1,5 @@
 """conf/ to params.yaml by Hydra, at the word of `rfloc params` or `dvc exp run` alone, and whether it still says so."""
 
-from __future__ import annotations
-
 import os
 import re
 import shlex

@@ -3,9 +3,7 @@
 Defaults stand in conf/config.yaml alone; what a city or an experiment does not say of itself has its default here.
 """
 
-from __future__ import annotations
-
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
@@ -80,7 +78,7 @@ class CityParams(Section):
     patches_only: bool = False  #: a region: never built whole, only patches of it are
 
     @model_validator(mode="after")
-    def _complete(self) -> CityParams:
+    def _complete(self) -> Self:
         sources = {"sionna": "scene origin", "file": "buildings streets box", "overpass": "osm_date box", "none": "box"}
         needs = sources[self.source]
         if missing := [key for key in needs.split() if getattr(self, key) is None]:
@@ -119,7 +117,7 @@ class CampaignParams(Section):
     reject: bool  #: table: values that cannot be meant are dropped and counted; false: an error names them all
 
     @model_validator(mode="after")
-    def _complete(self) -> CampaignParams:
+    def _complete(self) -> Self:
         if self.kind == "table" and self.table is None:
             raise ValueError("a campaign of kind 'table' needs `table`, the file that holds it")
         idle = {"table": ("cell_table", "interpolated")}.get(self.kind, ("table", "reject"))
@@ -156,7 +154,7 @@ class SplitParams(Section):
     allow: list[Leak]  #: leaks that are reported; every other one is an error
 
     @model_validator(mode="after")
-    def _complete(self) -> SplitParams:
+    def _complete(self) -> Self:
         if self.kind == "boxes" and (self.test_box is None or self.val_box is None):
             raise ValueError("a split by boxes needs test_box and val_box")
         return self
@@ -214,7 +212,7 @@ class SyntheticParams(Section):
     c_dense: Positive | None  #: dense twins: stations and UEs in sub-regions of this edge [m]; null: none
 
     @model_validator(mode="after")
-    def _complete(self) -> SyntheticParams:
+    def _complete(self) -> Self:
         if self.c_border > self.c_margin:
             raise ValueError(f"c_border {self.c_border:g} m is past c_margin {self.c_margin:g} m: a scene ends there")
         if self.c_take is not None and self.c_take > self.c_patches[0] * self.c_patches[1]:
@@ -374,7 +372,7 @@ class Params(Section):
     evaluation: EvaluationParams
 
     @model_validator(mode="after")
-    def _consistent(self) -> Params:
+    def _consistent(self) -> Self:
         whole = {"campaign.cities": self.campaign.cities, "synthetic.b_cities": self.synthetic.b_cities}
         for where, names in (whole | {"synthetic.c_regions": self.synthetic.c_regions}).items():
             for name in names:

@@ -1,7 +1,5 @@
 """One builder of links: path gain of stations at UEs becomes what UEs report of them."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import numpy as np

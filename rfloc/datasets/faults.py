@@ -4,8 +4,6 @@ Phones, drive-test tools and spreadsheets write numbers for "unknown" (-1, 0/0, 
 for names. `columns.json` says what each quantity may be and what these look like.
 """
 
-from __future__ import annotations
-
 import json
 import re
 import zlib

@@ -4,8 +4,6 @@ A manifest (`conf/data/<name>.json`) names the `folder` and the `files` of a dat
 pinned to a revision, licence. A file that differs is never overwritten, and no half-written one is left behind.
 """
 
-from __future__ import annotations
-
 import shutil
 from collections.abc import Sequence
 from pathlib import Path

@@ -1,7 +1,5 @@
 """The hidden campaign: a simulated reality whose true parameters nobody is told."""
 
-from __future__ import annotations
-
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass

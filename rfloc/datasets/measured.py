@@ -1,7 +1,5 @@
 """One entry to every measured campaign: files as `campaign` in params.yaml names them, to links in one city."""
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +8,7 @@ import xarray as xr
 
 from rfloc.city import City
 from rfloc.config import CampaignParams, RadioParams, input_file
-from rfloc.datasets import cells, nbiot
+from rfloc.datasets import nbiot
 from rfloc.datasets.fetch import check_files
 from rfloc.datasets.rows import Rows, links_from_rows
 from rfloc.datasets.table import read_table
@@ -74,11 +72,11 @@ def read_campaign(
 def _read_nbiot(params: CampaignParams, paths: dict[str, Path]) -> Rows:
     """Rows of the .mat file, each with the position of its cell, NaN where none of the files gives one."""
     rows = nbiot.read_mat(paths[params.mat], interpolated=params.interpolated)
-    where = pd.DataFrame(columns=cells.COLUMNS)
+    where = pd.DataFrame(columns=nbiot.PLACED)
     if params.published:
-        where, rows.report["published"] = cells.published_positions(paths[params.published], rows.table)
+        where, rows.report["published"] = nbiot.published_positions(paths[params.published], rows.table)
     if params.cell_table:
-        table, rows.report["cell_table"] = cells.read_cell_table(paths[params.cell_table])
+        table, rows.report["cell_table"] = nbiot.read_cell_table(paths[params.cell_table])
         where = pd.concat([table, where]).drop_duplicates(nbiot.CELL) if params.published else table
     rows.table = rows.table.merge(where, on=nbiot.CELL, how="left", validate="m:1")
     return rows

@@ -6,8 +6,6 @@ one station in one square of SQUARE metres count together as one (cell decluster
 without that, azimuths follow the noise of the streets that happen to be measured.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import NamedTuple, Self
@@ -16,11 +14,11 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.optimize import minimize
 
+from rfloc.arrays import Bools, Floats
 from rfloc.errors import SimulationError
 
-Array = NDArray[np.float64]
 #: Regressors by name, each of shape (ue, bs).
-Columns = Mapping[str, Array]
+Columns = Mapping[str, Floats]
 
 #: Effects of a station by name: their regressors, and the scale of their spread between stations beforehand
 #: (half-normal): level [dB], exponent, azimuth harmonics [dB], decibels a traced decibel.
@@ -44,11 +42,11 @@ SQUARE, MIN_SQUARES = 100.0, 20
 class Design:
     """Regressors of a mixed model at one place of each station, or at several, and what is known beforehand."""
 
-    shared: Array  #: (..., bs, ue, p) regressors that stations share; leading dimensions are places
-    own: Array  #: (..., bs, ue, q) regressors of a station's effects
-    shared_sd: Array  #: (p,) standard deviation of each shared coefficient, about 0; inf: nothing is known
+    shared: Floats  #: (..., bs, ue, p) regressors that stations share; leading dimensions are places
+    own: Floats  #: (..., bs, ue, q) regressors of a station's effects
+    shared_sd: Floats  #: (p,) standard deviation of each shared coefficient, about 0; inf: nothing is known
     spread_of: NDArray[np.intp]  #: (q,) which spread each effect has: both coefficients of a harmonic share one
-    scales: Array  #: of each spread
+    scales: Floats  #: of each spread
 
     @classmethod
     def of(cls, places: Sequence[Columns], shared: Sequence[str], effects: Sequence[str]) -> Self:
@@ -69,7 +67,7 @@ class Design:
         """The design at one of the places."""
         return replace(self, shared=self.shared[place], own=self.own[place])
 
-    def levels(self, shared: Array, effects: Array) -> Array:
+    def levels(self, shared: Floats, effects: Floats) -> Floats:
         """Expected levels, (..., bs, ue), from coefficients (p,) and effects (..., bs, q)."""
         return self.shared @ shared + (self.own @ effects[..., None])[..., 0]
 
@@ -77,13 +75,13 @@ class Design:
 class MixedModel(NamedTuple):
     """What :func:`mixed_model` found."""
 
-    shared: Array  #: (p,)
-    effects: Array  #: (bs, q), expected values
-    spread: Array  #: (q,), standard deviation of each effect between stations
+    shared: Floats  #: (p,)
+    effects: Floats  #: (bs, q), expected values
+    spread: Floats  #: (q,), standard deviation of each effect between stations
     residual_sd: float  #: standard deviation of a single measurement
 
 
-def mixed_model(measured: Array, design: Design, weight: Array) -> MixedModel:
+def mixed_model(measured: Floats, design: Design, weight: Floats) -> MixedModel:
     """Solve measured = shared @ beta + own @ u_b + residual, u_b normal with a spread of its own for each kind.
 
     Beta is integrated out (restricted likelihood); spreads and residual are at the maximum of what is left. `measured`,
@@ -97,7 +95,7 @@ def mixed_model(measured: Array, design: Design, weight: Array) -> MixedModel:
     xx, xy, yy = total[:-1, :-1], total[:-1, -1], total[-1, -1]
     prior = np.diag(design.shared_sd**-2.0)
 
-    def solve(log_sd: Array) -> tuple[float, Array, Array]:
+    def solve(log_sd: Floats) -> tuple[float, Floats, Floats]:
         spread, variance = np.exp(log_sd[:-1]), np.exp(2 * log_sd[-1])
         cov = np.linalg.inv(zz / variance + np.diag(spread[which] ** -2.0))  # of the effects, (bs, q, q)
         a, r = zx / variance, zy / variance
@@ -117,7 +115,7 @@ def mixed_model(measured: Array, design: Design, weight: Array) -> MixedModel:
     return MixedModel(beta, effects, np.exp(log_sd[:-1])[which], float(np.exp(log_sd[-1])))
 
 
-def own_effects(rest: Array, own: Array, precision: ArrayLike, spread: ArrayLike) -> tuple[Array, Array]:
+def own_effects(rest: Floats, own: Floats, precision: ArrayLike, spread: ArrayLike) -> tuple[Floats, Floats]:
     """Expected effects of single stations, (..., q), and the log-likelihood with effects integrated out, (...).
 
     `rest`, (..., ue), is what shared coefficients leave of the measurements [dB], `own`, (..., ue, q), the effects'
@@ -132,7 +130,7 @@ def own_effects(rest: Array, own: Array, precision: ArrayLike, spread: ArrayLike
     return effects, 0.5 * (explained - (np.asarray(precision, float) * rest**2).sum(-1))
 
 
-def declustered(x: Array, y: Array, used: NDArray[np.bool_]) -> Array:
+def declustered(x: Floats, y: Floats, used: Bools) -> Floats:
     """Weight of each measurement, (ue, bs): one over the number of its station's in its square of SQUARE metres.
 
     Raises SimulationError where they lie in fewer than MIN_SQUARES squares.

@@ -10,22 +10,18 @@ A grid posterior of each station; the estimate is its mean, the stated error its
 Levels [dB] are averaged over squares and the log-likelihood is tempered: shadowing is correlated along a street.
 """
 
-from __future__ import annotations
-
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import xarray as xr
-from numpy.typing import NDArray
 from scipy.special import logsumexp, softmax
 
+from rfloc.arrays import Bools, Floats
 from rfloc.datasets.mixed import own_effects
 from rfloc.datasets.shadowing import Means
 from rfloc.errors import DataError
 from rfloc.schema import validate
-
-Floats = NDArray[np.float64]
 
 #: Stations heard by fewer training UEs are not placed, unless less is asked.
 MIN_UES = 30
@@ -45,7 +41,7 @@ HEARING = tuple((float(a), b) for b in (0.15, 0.3, 0.5) for a in range(-3, 9))
 
 def estimate_positions(
     links: xr.Dataset,
-    train: NDArray[np.bool_],
+    train: Bools,
     *,
     bounds: tuple[float, float, float, float],
     every: bool = False,
@@ -120,14 +116,14 @@ class _Hearing:
         self.far = 5.0 * np.log10((squared + HEIGHT**2) / 100.0**2)
         self.none = np.stack([np.logaddexp(0.0, a - b * self.far).sum(axis=1) for a, b in HEARING])
 
-    def __call__(self, heard: NDArray[np.bool_]) -> Floats:
+    def __call__(self, heard: Bools) -> Floats:
         share = np.bincount(self.which, heard) / self.count
         far = self.far @ share
         terms = [a * share.sum() - b * far - none for (a, b), none in zip(HEARING, self.none, strict=True)]
         return np.asarray(logsumexp(terms, axis=0))
 
 
-def _locate(ue: Floats, nrsrp: Floats, heard: NDArray[np.bool_], hearing: _Hearing) -> tuple[float, float, float]:
+def _locate(ue: Floats, nrsrp: Floats, heard: Bools, hearing: _Hearing) -> tuple[float, float, float]:
     """Posterior mean (x, y) and standard deviation per axis [m] of one station, levels averaged over squares."""
     place, level, _ = Means.of(ue[heard, 0], ue[heard, 1], nrsrp[heard], SQUARE)
     weight = 10.0 ** ((level - level.max()) / 10.0)

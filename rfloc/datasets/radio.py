@@ -1,11 +1,10 @@
 """Path gain to the four radio features, as 3GPP TS 36.214 section 5.1 defines them."""
 
-from __future__ import annotations
-
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 from scipy.constants import Boltzmann
 
+from rfloc.arrays import Floats
 from rfloc.config import RadioParams
 from rfloc.errors import SimulationError
 
@@ -18,7 +17,7 @@ def noise_dbm(bandwidth_hz: float, noise_figure_db: float = 0.0) -> float:
     return float(10 * np.log10(Boltzmann * TEMPERATURE * bandwidth_hz * 1e3) + noise_figure_db)
 
 
-def features(path_gain: ArrayLike, power_dbm: ArrayLike, radio: RadioParams) -> dict[str, NDArray[np.float64]]:
+def features(path_gain: ArrayLike, power_dbm: ArrayLike, radio: RadioParams) -> dict[str, Floats]:
     """The four features of every link, each station in turn being the serving one.
 
     NRSRP = P / N_RE * gain; RSSI = serving + load * (every other station) + noise, over the N_RE subcarriers;
@@ -45,7 +44,7 @@ def features(path_gain: ArrayLike, power_dbm: ArrayLike, radio: RadioParams) -> 
     return {name: np.where(heard, value, np.nan) for name, value in values.items()}
 
 
-def reportable_dbm(nrsrp: ArrayLike, nsinr: ArrayLike, radio: RadioParams) -> NDArray[np.float64]:
+def reportable_dbm(nrsrp: ArrayLike, nsinr: ArrayLike, radio: RadioParams) -> Floats:
     """Weakest NRSRP that a UE could have reported [dBm], (ue,), given its reports, (ue, bs), NaN where not heard.
 
     A station that is not heard lies under the sensitivity or, by the level of detection, too far under the others.

@@ -5,8 +5,6 @@ Columns: `ue_lat ue_lon` [deg], `bs_id`, `bs_lat bs_lon` [deg, NaN: unknown], th
 `bs_position_error` [m] and `interpolated`.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any

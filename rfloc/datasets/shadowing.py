@@ -4,16 +4,13 @@ sd^2 exp(-distance / length) (Gudmundson 1991) plus noise, of means over squares
 variance a quarter comes on top for each square: what its measurements have in common below the length of the process.
 """
 
-from __future__ import annotations
-
-from typing import NamedTuple
+from typing import NamedTuple, Self
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy.optimize import minimize
 from scipy.spatial.distance import cdist
 
-Array = NDArray[np.float64]
+from rfloc.arrays import Floats
 
 #: Edges of squares and of tiles [m], and how many tiles the likelihood is taken of.
 SQUARE, TILE, TILES = 50.0, 300.0, 60
@@ -24,12 +21,12 @@ COMMON = 0.25
 class Means(NamedTuple):
     """Residuals of one station, averaged over squares."""
 
-    at: Array  #: (n, 2) positions [m]
-    mean: Array  #: (n,) [dB]
-    ues: Array  #: (n,) measurements
+    at: Floats  #: (n, 2) positions [m]
+    mean: Floats  #: (n,) [dB]
+    ues: Floats  #: (n,) measurements
 
     @classmethod
-    def of(cls, x: Array, y: Array, residual: Array, square: float = SQUARE) -> Means:
+    def of(cls, x: Floats, y: Floats, residual: Floats, square: float = SQUARE) -> Self:
         """Of residuals at x, y [m], each (ue,), NaN where nothing was measured, over squares of that edge [m]."""
         known = np.isfinite(residual)
         at = np.column_stack([x, y])[known]
@@ -45,12 +42,12 @@ class Shadowing(NamedTuple):
     length: float  #: over which it decorrelates to 1/e [m]
     noise: float  #: of a single measurement [dB], its square's common part left out
 
-    def covariance(self, gap: Array, count: Array) -> Array:
+    def covariance(self, gap: Floats, count: Floats) -> Floats:
         """Of means of `count` measurements (..., n), `gap` metres (..., n, n) apart, (..., n, n) [dB^2]."""
         own = self.noise**2 * (COMMON + 1 / count)
         return self.sd**2 * np.exp(-gap / self.length) + own[..., None] * np.eye(count.shape[-1])
 
-    def kriged(self, means: Means, x: Array, y: Array) -> Array:
+    def kriged(self, means: Means, x: Floats, y: Floats) -> Floats:
         """The correlated part at x, y [m], (ue,) [dB], expected from means (Rasmussen and Williams 2006, ch. 2)."""
         pull = np.linalg.solve(self.covariance(cdist(means.at, means.at), means.ues), means.mean)
         return self.sd**2 * np.exp(-cdist(np.column_stack([x, y]), means.at) / self.length) @ pull
@@ -77,7 +74,7 @@ def likeliest_shadowing(stations: list[Means], start: Shadowing = TYPICAL) -> Sh
         gap[k, :n, :n], mean[k, :n], count[k, :n] = cdist(full.at, full.at), full.mean, full.ues
     empty = np.eye(shape[1], dtype=bool) & (count == 0)[:, None]
 
-    def loss(log: Array) -> float:
+    def loss(log: Floats) -> float:
         covariance = np.where(empty, 1.0, Shadowing(*np.exp(log)).covariance(gap, np.maximum(count, 1.0)))
         root = np.linalg.cholesky(covariance)
         misfit = np.linalg.solve(covariance, mean[..., None])[..., 0]

@@ -13,30 +13,28 @@ Declustering squares, reference distance and sector were chosen by errors on hel
 optimistic by that choice.
 """
 
-from __future__ import annotations
-
 import dataclasses
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import NamedTuple, Self
 
 import numpy as np
 import xarray as xr
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 from scipy.special import logsumexp
 
+from rfloc.arrays import Floats
 from rfloc.city import City
 from rfloc.config import RadioParams
 from rfloc.datasets.mixed import Design, MixedModel, declustered, mixed_model, own_effects
 from rfloc.datasets.radio import SUBCARRIERS
 from rfloc.datasets.shadowing import COMMON, Means, likeliest_shadowing
-from rfloc.frames import bearing
+from rfloc.frames import Grid, LocalFrame, bearing
+from rfloc.schema import validate, with_units
 from rfloc.simulation.maps import sector_gain_db
 from rfloc.simulation.profiles import obstructed_fraction
 from rfloc.simulation.propagation import correlated_shadowing, free_space_gain
 from rfloc.stations import Stations
-
-Array = NDArray[np.float64]
 
 #: Distance to which a station's level refers [m]: thereabouts the stations of the Rome campaigns differ in level and in
 #: exponent independently of each other, so that both may be drawn, and shrunk, one by one. Links shorter than the other
@@ -51,9 +49,9 @@ POINT = 10.0
 class StationEffects(NamedTuple):
     """How single stations differ from the average one, each (bs,)."""
 
-    level_db: Array  #: level over the average station's [dB]; errors of the nominal power end up here
-    exponent: Array  #: path loss exponent minus the shared one
-    azimuth: Array  #: of the boresight [deg clockwise from north]; NaN: omnidirectional
+    level_db: Floats  #: level over the average station's [dB]; errors of the nominal power end up here
+    exponent: Floats  #: path loss exponent minus the shared one
+    azimuth: Floats  #: of the boresight [deg clockwise from north]; NaN: omnidirectional
 
 
 @dataclass(frozen=True)
@@ -71,7 +69,7 @@ class StatisticalModel:
     effects: StationEffects | None = None  #: None: every station is average and looks where its table says
     source: str = "given"  #: of the numbers, in words
 
-    def path_gain_db(self, city: City, stations: Stations, x: ArrayLike, y: ArrayLike, radio: RadioParams) -> Array:
+    def path_gain_db(self, city: City, stations: Stations, x: ArrayLike, y: ArrayLike, radio: RadioParams) -> Floats:
         """Expected path gain at x, y [m], (ue, bs) [dB], of the effects' stations, lifted above their roofs."""
         x, y = np.asarray(x, float), np.asarray(y, float)
         own = self.effects or StationEffects(np.zeros(stations.n), np.zeros(stations.n), stations.azimuth)
@@ -85,7 +83,7 @@ class StatisticalModel:
 
     def path_gain(
         self, city: City, stations: Stations, x: ArrayLike, y: ArrayLike, radio: RadioParams, seed: int
-    ) -> Array:
+    ) -> Floats:
         """Path gain with shadowing and noise, linear, (ue, bs); permuting the UEs permutes it."""
         rng = np.random.default_rng(seed)
         gain = self.path_gain_db(city, stations, x, y, radio)
@@ -93,20 +91,20 @@ class StatisticalModel:
         gain[np.lexsort([np.asarray(y), np.asarray(x)])] += self.noise_sd * rng.standard_normal(gain.shape)
         return 10 ** (gain / 10)
 
-    def for_stations(self, stations: Stations, rng: np.random.Generator) -> StatisticalModel:
+    def for_stations(self, stations: Stations, rng: np.random.Generator) -> Self:
         """The model with effects drawn for other stations; an unknown azimuth is uniform, a stated one kept."""
         level, exponent = rng.normal(0.0, (self.level_sd, self.exponent_sd), (stations.n, 2)).T
         azimuth = np.where(np.isnan(stations.azimuth), rng.uniform(0.0, 360.0, stations.n), stations.azimuth)
         return dataclasses.replace(self, effects=StationEffects(level, exponent, azimuth))
 
 
-def decades_db(stations: Stations, x: Array, y: Array, ue_height: float) -> Array:
+def decades_db(stations: Stations, x: Floats, y: Floats, ue_height: float) -> Floats:
     """-10 log10(d / 300 m) with the distance d between antenna and UE: what one of the exponent is worth (ue, bs)."""
     d = np.hypot(np.hypot(x[:, None] - stations.x, y[:, None] - stations.y), stations.h - ue_height)
     return -10 * np.log10(np.maximum(d, NEAREST) / REFERENCE)
 
 
-def regressors(city: City, stations: Stations, x: ArrayLike, y: ArrayLike, radio: RadioParams) -> dict[str, Array]:
+def regressors(city: City, stations: Stations, x: ArrayLike, y: ArrayLike, radio: RadioParams) -> dict[str, Floats]:
     """What levels are regressed on without a ray, (ue, bs) each, for stations lifted above their roofs.
 
     :func:`flat_regressors`, and `obstructed`, minus the obstructed fraction of the line.
@@ -117,7 +115,7 @@ def regressors(city: City, stations: Stations, x: ArrayLike, y: ArrayLike, radio
     return flat_regressors(stations, x, y, radio) | {"obstructed": obstructed}
 
 
-def flat_regressors(stations: Stations, x: Array, y: Array, radio: RadioParams) -> dict[str, Array]:
+def flat_regressors(stations: Stations, x: Floats, y: Floats, radio: RadioParams) -> dict[str, Floats]:
     """What asks no city, (ue, bs) each: `one`; `decades`, worth one of the path loss exponent; azimuth harmonics.
 
     These are `north` and `east`, the first, and `north2` and `east2`, the second.
@@ -137,7 +135,7 @@ def fit(links: xr.Dataset, train: ArrayLike, city: City, radio: RadioParams) -> 
 
     Raises SimulationError if the measurements lie in too few squares, FrameError if the city is in another frame.
     """
-    city.frame.require_same(type(city.frame).from_attrs(links.attrs), "these links")
+    city.frame.require_same(LocalFrame.from_attrs(links.attrs), "these links")
     stations = Stations.from_dataset(links)
     used = links.isel(ue=np.flatnonzero(np.asarray(train, bool)))
     gain = used["nrsrp"].values.astype(float) - (stations.power - 10 * np.log10(SUBCARRIERS * radio.resource_blocks))
@@ -152,8 +150,8 @@ def fit(links: xr.Dataset, train: ArrayLike, city: City, radio: RadioParams) -> 
 
 
 def fitter(
-    city: City, stations: Stations, x: Array, y: Array, radio: RadioParams
-) -> Callable[[Array], tuple[MixedModel, Array, Array]]:
+    city: City, stations: Stations, x: Floats, y: Floats, radio: RadioParams
+) -> Callable[[Floats], tuple[MixedModel, Floats, Floats]]:
     """What fits the model, shadowing aside, to path gains [dB] of UEs at x, y [m], (ue, bs), NaN where missing.
 
     It gives the mixed model, azimuths and expected gains of all links. Obstruction and patterns, which measurements do
@@ -169,13 +167,13 @@ def fitter(
         for effects in (("level", "exponent", "harmonic"), ("level", "exponent"))
     )
 
-    def pattern(azimuth: ArrayLike) -> Array:
+    def pattern(azimuth: ArrayLike) -> Floats:
         return sector_gain_db(stations.replace(azimuth=np.full(stations.n, azimuth)), x, y, radio)  # (bs, ue)
 
     turns = np.append(np.arange(0.0, 360.0, AZIMUTH_STEP), np.nan)
     patterns = np.array([pattern(turn) for turn in turns])
 
-    def fitted(gain: Array) -> tuple[MixedModel, Array, Array]:
+    def fitted(gain: Floats) -> tuple[MixedModel, Floats, Floats]:
         gain = gain - space
         weight = declustered(x, y, np.isfinite(gain))
         north, east = mixed_model(gain, whole, weight).effects[:, 2:].T
@@ -191,3 +189,27 @@ def fitter(
         return found, azimuth, (pattern(azimuth) + design.levels(found.shared, found.effects)).T + space
 
     return fitted
+
+
+def distance_maps(links: xr.Dataset, train: ArrayLike, grid: Grid, radio: RadioParams) -> xr.Dataset:
+    """Radio maps without a map or a ray: every station's own log-distance law, fitted to `train` UEs, bool (ue,).
+
+    Level, exponent and one azimuth harmonic deviate from the average station's as the mixed model shrinks them: one
+    that few UEs hear is nearly average. What :func:`rfloc.simulation.maps.nrsrp_map` reads off the maps is the expected
+    level: their gain is without the pattern that it adds. Raises SimulationError if reports lie in too few squares.
+    """
+    stations, used = Stations.from_dataset(links), links.isel(ue=np.flatnonzero(np.asarray(train, bool)))
+
+    def design(x: np.ndarray, y: np.ndarray) -> Design:
+        columns = flat_regressors(stations, x, y, radio)
+        return Design.of([columns], ("one", "decades"), ("level", "exponent", "harmonic")).at(0)
+
+    at, level = (used["ue_x"].values, used["ue_y"].values), used["nrsrp"].values.astype(float)
+    found = mixed_model(level, design(*at), declustered(*at, np.isfinite(level)))
+    x, y = (axis.ravel() for axis in np.meshgrid(grid.x, grid.y))
+    gain = design(x, y).levels(found.shared, found.effects) - sector_gain_db(stations, x, y, radio)
+    gain -= stations.power[:, None] - 10 * np.log10(SUBCARRIERS * radio.resource_blocks)
+    path_gain = 10 ** (gain / 10).reshape(stations.n, *grid.shape)
+    attrs = {"carrier_hz": radio.carrier_hz, **grid.to_attrs(), **LocalFrame.from_attrs(links.attrs).to_attrs()}
+    maps = xr.Dataset({"path_gain": (("bs", "y", "x"), path_gain)}, stations.coords(), attrs)
+    return validate(with_units(maps, "maps"), "maps")

@@ -1,38 +1,41 @@
 """Datasets B, C and S: which parts they have, and links read off their stations' maps (paper 4.2, 4.3).
 
 B has the stations of measured campaigns and new UEs; S is B with levels of the statistical simulator. C invents the
-stations as well, in patches of a region, see :mod:`.deployments`; stations of other patches near the border are heard,
-and stand where their own patch puts them.
+stations as well, in patches of a region; stations of other patches near the border are heard, and stand where their own
+patch puts them. Every draw of C has a generator of its own, seeded by the seed, the patch and the deployment: it does
+not depend on which other patches are taken.
 """
-
-from __future__ import annotations
 
 import itertools
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
+import shapely
 import xarray as xr
-from numpy.typing import NDArray
 
-from rfloc.city import City
+from rfloc.arrays import Bools, Floats
+from rfloc.city import Bounds, City
 from rfloc.city.patches import Patch, build_patch, cut, neighbours
 from rfloc.config import CityParams, EngineParams, RadioParams, SimulationParams, SyntheticParams
 from rfloc.datasets.build import links_from_gain, require_heard
-from rfloc.datasets.deployments import across_border, areas, deployments, draw_stations, draw_ues
-from rfloc.datasets.hidden import rng_of
+from rfloc.datasets.hidden import place_stations, rng_of
 from rfloc.datasets.statistical import StatisticalModel
-from rfloc.errors import SplitError
+from rfloc.errors import SimulationError, SplitError
 from rfloc.frames import LocalFrame
 from rfloc.simulation.maps import gain_at, sector_gain_db, trace_ahead
 from rfloc.simulation.plane import Plane, Rays
 from rfloc.splits import held_out, roles_by_area
+from rfloc.splits.areas import near
 from rfloc.stations import Stations
 
-Floats = NDArray[np.floating]
+#: Stations that share a sub-region of a dense deployment: some more than the three that a crop must hold.
+STATIONS_A_SUBREGION = 5
+#: Places that are tried for sub-regions.
+ATTEMPTS = 1000
 
 
 @dataclass(frozen=True)
@@ -124,15 +127,15 @@ def parts_of_c(
         around = {patch.key: neighbours(patch, patches) if params.c_border else [] for patch in taken}
         built, tables = {}, {}
         with tempfile.TemporaryDirectory() as elsewhere:
-            for patch in {p.key: p for p in (*taken, *(q for near in around.values() for q in near))}.values():
+            for patch in {p.key: p for p in (*taken, *(q for of in around.values() for q in of))}.values():
                 city = build_patch(patch, data_root, build if patch.key in around else Path(elsewhere))
                 tables[patch.key] = {at: draw_stations(city, params, radio, seed, at) for at in deployments(params)}
                 built[patch.key] = city
         planes = {patch.key: Plane(built[patch.key], sim.cell, radio.ue_height) for patch in taken}
         for patch, at in itertools.product(taken, deployments(params)):
             city, stations = built[patch.key], [tables[patch.key][at]]
-            for near in around[patch.key]:
-                stations.append(across_border(tables[near.key][at], built[near.key], city, params.c_border))
+            for beside in around[patch.key]:
+                stations.append(across_border(tables[beside.key][at], built[beside.key], city, params.c_border))
             x, y = draw_ues(city, params, seed, at)
             kept = outside_held_out(city, x, y, splits)
             rays = Rays(sim, radio, params.c_samples, int(rng_of(seed, city.key, at, "rays").integers(2**31)))
@@ -149,7 +152,7 @@ def take(patches: list[Patch], n: int | None, rng: np.random.Generator) -> list[
     return [patches[k] for k in sorted(rng.permutation(len(patches))[:n])]
 
 
-def outside_held_out(city: City, x: Floats, y: Floats, splits: Sequence[xr.Dataset]) -> NDArray[np.bool_]:
+def outside_held_out(city: City, x: Floats, y: Floats, splits: Sequence[xr.Dataset]) -> Bools:
     """Whether positions [m] lie outside the areas that splits of other cities hold out or validate on, and buffers.
 
     A patch may cover streets on which measurements test. In a split's own city its roles see to that in training.
@@ -173,3 +176,71 @@ def require_unseen(links: xr.Dataset, splits: Sequence[xr.Dataset]) -> None:
                 "its known and unknown streets, validation and buffers must not enter training data",
                 "choose a box that is disjoint from that campaign's",
             )
+
+
+class Deployment(NamedTuple):
+    """One draw of a patch's stations and UEs, all over it or (`dense`) in sub-regions."""
+
+    number: int
+    dense: bool = False
+
+    def __str__(self) -> str:
+        return f"{self.number}-dense" if self.dense else str(self.number)
+
+
+def deployments(params: SyntheticParams) -> list[Deployment]:
+    """The deployments of every patch: `c_deployments`, each with a dense twin where `c_dense` asks for one."""
+    variants = (False,) if params.c_dense is None else (False, True)
+    return [Deployment(number, dense) for number in range(params.c_deployments) for dense in variants]
+
+
+def areas(city: City, params: SyntheticParams, seed: int, at: Deployment) -> list[Bounds]:
+    """Where stations and UEs stand: the whole city, or sub-regions (raises SimulationError where there is no room).
+
+    These lie round points of streets, built up at least as much as the city on average, and do not overlap.
+    """
+    edge = params.c_dense
+    if not at.dense or edge is None:
+        return [city.bounds]
+    x_min, y_min, x_max, y_max = city.bounds
+    wanted = max(1, round(params.c_stations / STATIONS_A_SUBREGION))
+    rng, centres = rng_of(seed, city.key, at, "areas"), np.empty((0, 2))
+    inner = x_min + edge / 2, y_min + edge / 2, x_max - edge / 2, y_max - edge / 2
+    if inner[0] < inner[2] and inner[1] < inner[3]:
+        for x, y in zip(*city.street_points(ATTEMPTS, rng, within=inner), strict=True):
+            if len(centres) == wanted:
+                break
+            apart = (np.abs(centres - (x, y)).max(axis=1) >= edge).all()
+            if apart and city.window(x, y, edge, ["building"]).mean() >= city.facts["built_share"]:
+                centres = np.vstack([centres, (x, y)])
+    if len(centres) < wanted:
+        raise SimulationError(
+            f"{city.key!r} has room for {len(centres)} sub-regions of {edge:g} m, not for {wanted}",
+            f"it spans {x_max - x_min:.0f} m x {y_max - y_min:.0f} m; they are built up and do not overlap",
+            "lower synthetic.c_dense or synthetic.c_stations, or cut the region into fewer patches",
+        )
+    return [(x - edge / 2, y - edge / 2, x + edge / 2, y + edge / 2) for x, y in centres.tolist()]
+
+
+def draw_stations(city: City, params: SyntheticParams, radio: RadioParams, seed: int, at: Deployment) -> Stations:
+    """The stations of a patch: on its roofs, and where these have no room, on open ground; azimuths are random."""
+    rng, boxes = rng_of(seed, city.key, at, "stations"), areas(city, params, seed, at)
+    shares = map(len, np.array_split(range(params.c_stations), len(boxes)))
+    each = zip(shares, boxes, rng.spawn(len(boxes)), strict=True)
+    height, power = params.c_height, radio.power_dbm
+    table = Stations.join([place_stations(city, n, height, power, own, box, masts=True) for n, box, own in each])
+    return table.replace(id=[f"{city.key}-{k:02d}" for k in range(table.n)])
+
+
+def draw_ues(city: City, params: SyntheticParams, seed: int, at: Deployment) -> tuple[Floats, Floats]:
+    """UE positions x, y [m] on the streets of a patch or, dense, of its sub-regions; (c_ues,) each."""
+    rng, boxes = rng_of(seed, city.key, at, "UEs"), areas(city, params, seed, at)
+    shares = map(len, np.array_split(range(params.c_ues), len(boxes)))
+    x, y = np.concatenate(list(map(city.street_points, shares, rng.spawn(len(boxes)), boxes)), axis=1)
+    return x, y
+
+
+def across_border(stations: Stations, home: City, city: City, reach: float) -> Stations:
+    """The stations of one patch that stand within `reach` [m] of another, in the frame of the other."""
+    x, y = city.frame.to_local(*home.frame.to_geographic(stations.x, stations.y))
+    return stations.replace(x=x, y=y).take(near(shapely.box(*city.bounds), x, y, reach))

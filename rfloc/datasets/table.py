@@ -6,8 +6,6 @@ Parquet, .xlsx, or text with comma, semicolon (decimals with a point or comma), 
 same campaign, UE position and cell are averaged in linear power. `data/toy/campaign.csv` is an example.
 """
 
-from __future__ import annotations
-
 from difflib import get_close_matches
 from pathlib import Path
 

@@ -4,8 +4,6 @@ Prose holds no number of ours: it writes `{{ rows.C_A.unknown.text }}`, and `sub
 results/<scale>/. A key that does not exist there stops the build.
 """
 
-from __future__ import annotations
-
 import re
 import shutil
 import subprocess

@@ -1,7 +1,5 @@
 """What results/<scale> is expected to say, expected/<scale>.json, and how far another machine may end from it."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple

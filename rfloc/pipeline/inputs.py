@@ -4,8 +4,6 @@ Of every file `gather` leaves a link, build/inputs/links/<name>.<n>, an output o
 `dvc status` sees an edit at once; and its SHA-256 in build/inputs/<name>.json, on which the stages depend that open it.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 

@@ -1,7 +1,5 @@
 """Who made this: a JSON file a stage, written after its notebook ran, and the check that results/ is what they say."""
 
-from __future__ import annotations
-
 import hashlib
 import json
 import os

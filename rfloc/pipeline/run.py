@@ -4,8 +4,6 @@ A notebook declares a few knobs as literals in its cell tagged `parameters` and 
 runner injects what params.yaml holds for the declared ones, and whatever else was given by name.
 """
 
-from __future__ import annotations
-
 import ast
 import os
 import re

@@ -4,8 +4,6 @@ Both become polygons in the city's frame [m], kept as WKT in the split's attribu
 decides by the same geometry. Borders belong to an area.
 """
 
-from __future__ import annotations
-
 from functools import lru_cache
 
 import numpy as np
@@ -14,15 +12,16 @@ import xarray as xr
 from numpy.typing import ArrayLike, NDArray
 from shapely.geometry.base import BaseGeometry
 
+from rfloc.arrays import Bools, Ints
 from rfloc.frames import LocalFrame
 
 
-def blocks_of(x: ArrayLike, y: ArrayLike, block: float) -> NDArray[np.int64]:
+def blocks_of(x: ArrayLike, y: ArrayLike, block: float) -> Ints:
     """Square block (column, row), floor(x / block) and floor(y / block), of each position [m], shape (n, 2)."""
     return np.floor(np.column_stack([x, y]) / block).astype(np.int64)
 
 
-def area_of_blocks(blocks: NDArray[np.int64], edge: float) -> BaseGeometry:
+def area_of_blocks(blocks: Ints, edge: float) -> BaseGeometry:
     """The union of blocks, shape (n, 2), of `edge` metres."""
     return shapely.union_all(shapely.box(*(blocks * edge).T, *(blocks * edge + edge).T))
 
@@ -35,7 +34,7 @@ def area_of_box(box: list[float], frame: LocalFrame) -> BaseGeometry:
     return shapely.transform(outline, lambda at: np.column_stack(frame.to_local(at[:, 1], at[:, 0])))
 
 
-def near(area: BaseGeometry, x: ArrayLike, y: ArrayLike, distance: float = 0.0) -> NDArray[np.bool_]:
+def near(area: BaseGeometry, x: ArrayLike, y: ArrayLike, distance: float = 0.0) -> Bools:
     """Whether each position [m] lies in an area or no further than `distance` [m] from it."""
     return np.asarray(shapely.dwithin(area, shapely.points(np.asarray(x, float), np.asarray(y, float)), distance))
 
@@ -63,12 +62,12 @@ def val_area(split: xr.Dataset) -> BaseGeometry:
     return _parsed(split.attrs["val_area"])
 
 
-def held_out(split: xr.Dataset, x: ArrayLike, y: ArrayLike) -> NDArray[np.bool_]:
+def held_out(split: xr.Dataset, x: ArrayLike, y: ArrayLike) -> Bools:
     """Whether positions [m] lie in a held-out area or within the buffer of one, and so must not be trained on."""
     return near(unknown_area(split), x, y, float(split.attrs["buffer"]))
 
 
-def crosses(split: xr.Dataset, centre_x: ArrayLike, centre_y: ArrayLike, size: ArrayLike) -> NDArray[np.bool_]:
+def crosses(split: xr.Dataset, centre_x: ArrayLike, centre_y: ArrayLike, size: ArrayLike) -> Bools:
     """Whether training crops, by centre and edge [m], come within `crop_gap` of a held-out area; never, without one."""
     gap, crops = split.attrs.get("crop_gap"), squares(centre_x, centre_y, size)
     if gap is None:

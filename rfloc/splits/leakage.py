@@ -1,7 +1,5 @@
 """The leakage report: what of the test data training could have seen, counted; a leak is an error unless allowed."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import numpy as np
@@ -10,6 +8,7 @@ import xarray as xr
 from numpy.typing import ArrayLike, NDArray
 from scipy.spatial import cKDTree
 
+from rfloc.arrays import Bools, Floats
 from rfloc.config import Leak
 from rfloc.errors import SplitError
 from rfloc.schema import ROLES
@@ -36,7 +35,7 @@ def leakage_report(
     *,
     crops: tuple[ArrayLike, ArrayLike, ArrayLike] | None = None,
     test_crops: xr.Dataset | None = None,
-    calibration_ues: NDArray[np.bool_] | None = None,
+    calibration_ues: Bools | None = None,
 ) -> dict[str, Any]:
     """Count roles and leaks (:data:`LEAKS`), and measure how far test UEs (`known`, `unknown`) are from training.
 
@@ -123,7 +122,7 @@ def require_own(split: xr.Dataset, links: xr.Dataset) -> None:
         raise SplitError("the split was made for other links", why, "make the split anew from these links")
 
 
-def _by_role(values: NDArray[np.float64], role: NDArray[np.str_]) -> dict[str, dict[str, float]]:
+def _by_role(values: Floats, role: NDArray[np.str_]) -> dict[str, dict[str, float]]:
     """Least, median and largest of a value a role."""
     found = {name: values[role == name] for name in ROLES if name in role}
     return {n: {"min": float(v.min()), "median": float(np.median(v)), "max": float(v.max())} for n, v in found.items()}

@@ -7,8 +7,6 @@
 - `train`: the rest.
 """
 
-from __future__ import annotations
-
 from typing import Any
 
 import numpy as np
@@ -17,14 +15,13 @@ import xarray as xr
 from numpy.typing import ArrayLike, NDArray
 from shapely.geometry.base import BaseGeometry
 
+from rfloc.arrays import Floats, Ints
 from rfloc.config import Leak, SplitParams
 from rfloc.errors import SplitError
 from rfloc.frames import LocalFrame
 from rfloc.schema import ROLES, SCHEMAS, validate, with_units
 from rfloc.splits.areas import area_of_blocks, area_of_box, blocks_of, held_out, near, unknown_area, val_area
 from rfloc.splits.leakage import leakage_report
-
-Floats = NDArray[np.float64]
 
 
 def make_split(links: xr.Dataset, params: SplitParams, seed: int) -> xr.Dataset:
@@ -72,7 +69,7 @@ def folds(links: xr.Dataset, params: SplitParams, count: int, seed: int) -> list
     return made
 
 
-def _occupied(links: xr.Dataset, edge: float) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+def _occupied(links: xr.Dataset, edge: float) -> tuple[Ints, Ints]:
     """Blocks of `edge` [m] that hold UEs, (n, 2), and how many each holds, (n,)."""
     at = blocks_of(links["ue_x"].values, links["ue_y"].values, edge)
     occupied, ues = np.unique(at, axis=0, return_counts=True)
@@ -135,7 +132,7 @@ def roles_by_area(split: xr.Dataset, frame: LocalFrame, x: ArrayLike, y: ArrayLi
     return role
 
 
-def _draw(order: NDArray[np.int64], ues: NDArray[np.int64], share: float, most: float) -> NDArray[np.int64]:
+def _draw(order: Ints, ues: Ints, share: float, most: float) -> Ints:
     """Blocks in `order` until they hold a share of the UEs, each at most `most` of it; the first, if all hold more."""
     wanted, held, chosen = share * ues[order].sum(), 0, []
     for block in order:

@@ -12,7 +12,7 @@ import pandas as pd
 
 from rfloc.city import box_bounds, open_city
 from rfloc.config import EngineParams, Params, RadioParams, SimulationParams
-from rfloc.datasets.deployments import deployments
+from rfloc.datasets.synthetic import deployments
 from rfloc.frames import LocalFrame
 from rfloc.simulation.many import connect
 from rfloc.simulation.maps import read_maps, trace_maps

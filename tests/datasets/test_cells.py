@@ -6,8 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from rfloc.datasets.cells import published_positions, read_cell_table
-from rfloc.datasets.nbiot import CELL, read_mat
+from rfloc.datasets.nbiot import CELL, published_positions, read_cell_table, read_mat
 from rfloc.errors import DataError
 from tests.datasets.files import CELLS, CROP, MAT, cell_table, write_crop, write_mat
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from rfloc.config import RadioParams
-from rfloc.datasets.distance import distance_maps
+from rfloc.datasets.statistical import distance_maps
 from rfloc.frames import Grid, LocalFrame
 from rfloc.simulation.maps import nrsrp_map
 from tests.handmade import make_links

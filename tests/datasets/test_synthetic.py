@@ -10,12 +10,11 @@ import xarray as xr
 from rfloc import config
 from rfloc.city.patches import cut
 from rfloc.config import EngineParams, RadioParams, SimulationParams, SplitParams, SyntheticParams
-from rfloc.datasets import deployments as deploying
 from rfloc.datasets import hidden, synthetic
 from rfloc.datasets.build import links_from_gain, links_from_maps
-from rfloc.datasets.deployments import Deployment, areas, draw_stations, draw_ues
 from rfloc.datasets.hidden import place_stations
 from rfloc.datasets.statistical import StationEffects, StatisticalModel
+from rfloc.datasets.synthetic import Deployment, areas, draw_stations, draw_ues
 from rfloc.errors import ConfigError, SimulationError, SplitError
 from rfloc.schema import FEATURES, validate
 from rfloc.simulation.maps import trace_maps
@@ -122,7 +121,7 @@ def test_masts_stand_where_roofs_have_no_room(toy_city, monkeypatch):
 def test_dense_areas_bring_stations_together(toy_city):
     params = C.model_copy(update={"c_stations": 10, "c_ues": 300, "c_dense": 120.0})
     share = {}
-    for at in deploying.deployments(params)[:2]:
+    for at in synthetic.deployments(params)[:2]:
         boxes = shapely.box(*np.transpose(areas(toy_city, params, 5, at)))
         assert len(boxes) == (2 if at.dense else 1)
         assert shapely.box(*toy_city.bounds).covers(boxes).all()
