@@ -10,22 +10,18 @@ import xarray as xr
 
 from rfloc.config import EvaluationParams
 from rfloc.errors import DataError
-from rfloc.evaluation.bootstrap import block_interval, paired_difference
-from rfloc.evaluation.errors import per_ue, ue_errors
+from rfloc.evaluation.errors import block_interval, paired_difference, per_ue, ue_errors
 from rfloc.evaluation.paper import printed
 from rfloc.evaluation.uncertainty import certainties
 
 STREETS = ("known", "unknown")
 Split = Literal["fixed", "folds"]
 Positions = Literal["stated", "training"]
-
 #: The predictor that every other is compared with, on the same crops.
 REFERENCE = "centre"
-
 #: Predictors that learn nothing, or one number: what is not better than these has learned nothing.
 TRIVIAL = ("centre", "street_median", "centroid", "centroid_mix", "strongest")
-
-#: What the label of a network says that has not left the plateau (:class:`~rfloc.evaluation.plateau.Learned`).
+#: What the label of a network says that has not left the plateau (:class:`~rfloc.evaluation.score.Learned`).
 PLATEAU = " (not learned: streets alone)"
 
 

@@ -9,45 +9,25 @@ from matplotlib.axes import Axes
 from rfloc.evaluation.tables import METHODS, Method
 
 OKABE_ITO = {
-    "black": "#000000",
-    "orange": "#E69F00",
-    "sky": "#56B4E9",
-    "green": "#009E73",
-    "yellow": "#F0E442",
-    "blue": "#0072B2",
-    "vermilion": "#D55E00",
-    "purple": "#CC79A7",
-    "grey": "#8A8A8A",
+    "black": "#000000", "orange": "#E69F00", "sky": "#56B4E9", "green": "#009E73", "yellow": "#F0E442",
+    "blue": "#0072B2", "vermilion": "#D55E00", "purple": "#CC79A7", "grey": "#8A8A8A",
+}  # fmt: skip
+#: Colour and label of each split role.
+_ROLES = {
+    "train": (OKABE_ITO["sky"], "training"),
+    "val": (OKABE_ITO["purple"], "validation"),
+    "known": (OKABE_ITO["green"], "test, known streets"),
+    "unknown": (OKABE_ITO["vermilion"], "test, unknown streets"),
+    "buffer": ("#C8C8C8", "buffer, unused"),
 }
-
-#: Colour of each split role.
-ROLE_COLOURS = {
-    "train": OKABE_ITO["sky"],
-    "val": OKABE_ITO["purple"],
-    "known": OKABE_ITO["green"],
-    "unknown": OKABE_ITO["vermilion"],
-    "buffer": "#C8C8C8",
-}
-ROLE_LABELS = {
-    "train": "training",
-    "val": "validation",
-    "known": "test, known streets",
-    "unknown": "test, unknown streets",
-    "buffer": "buffer, unused",
-}
+ROLE_COLOURS, ROLE_LABELS = ({role: look[k] for role, look in _ROLES.items()} for k in (0, 1))
 STATION: dict[str, Any] = {"marker": "*", "color": "black", "markeredgecolor": "white", "linestyle": "none"}
-
 #: Settings for `matplotlib.rc_context` or `plt.rcParams.update`.
 STYLE: dict[str, Any] = {
-    "figure.dpi": 110,
-    "savefig.dpi": 150,
-    "savefig.bbox": "tight",  # legends outside the axes are kept whole
-    "font.size": 9,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
+    "figure.dpi": 110, "savefig.dpi": 150, "savefig.bbox": "tight",  # legends outside the axes are kept whole
+    "font.size": 9, "axes.titlesize": "medium", "axes.spines.top": False, "axes.spines.right": False,
     "legend.frameon": False,
-    "axes.titlesize": "medium",
-}
+}  # fmt: skip
 
 
 def method_style(name: str) -> dict[str, Any]:

@@ -13,13 +13,11 @@ from torch import Tensor, nn
 
 from rfloc.config import CropParams, ModelParams
 from rfloc.errors import ConfigError
-from rfloc.localizers.map_radioformer import MapRadioFormer
+from rfloc.localizers.map_radioformer import MapRadioFormer, pool_logits
 from rfloc.localizers.pair import RF_MEAN, Summarised, stations_told
-from rfloc.localizers.vit import pool_logits
 
 #: Channels of the encoder's levels, each at half the edge of the one before; widths of the MLP (appendix C).
 CHANNELS, MLP = (64, 128, 256, 512, 1024), (256, 1024, 256)
-
 #: Stations that the MLP is given.
 STATIONS = 3
 

@@ -30,7 +30,6 @@ NETWORKS: dict[str, Callable[[ModelParams, CropParams, Path | None], nn.Module]]
     "pair_no_azimuth": lambda model, crops, weights: PairScore(crops.output, azimuth=False),
     "pair_no_obstruction": lambda model, crops, weights: PairScore(crops.output, obstruction=False),
 }
-
 #: What a network is given, in the order of its arguments.
 INPUTS = ("image", "bs_xy", "rf", "rf_mask", "bs_mask", "size", "bs_boresight")
 

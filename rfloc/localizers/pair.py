@@ -17,13 +17,10 @@ from rfloc.schema import FEATURES
 
 #: Mean and standard deviation of the radio features [dBm/dB]; the released code divides by the squares of the latter.
 RF_MEAN, RF_STD = ([getattr(about, name) for about in FEATURES.values()] for name in ("mean", "sd"))
-
 #: Hidden units of both layers, and edge of the grid on which pairs are scored [cells]: a likelihood is smooth.
 WIDTH, GRID = 24, 28
-
 #: Points of the direct line that are looked up in the map of buildings.
 POINTS = 16
-
 #: Distances are measured from `NEAR` on, on a logarithmic scale, and in units of `FAR` on a linear one [m].
 NEAR, FAR = 10.0, 300.0
 

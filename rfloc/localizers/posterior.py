@@ -16,7 +16,6 @@ from rfloc.schema import FEATURES, require_same_stations
 from rfloc.simulation.maps import nrsrp_map
 
 NRSRP, NSINR = (list(FEATURES).index(name) for name in ("nrsrp", "nsinr"))
-
 #: Degrees of freedom of the Student-t residual between measurement and map: some links are far off.
 FREEDOM = 4.0
 

@@ -16,10 +16,8 @@ from numpy.typing import ArrayLike
 from rfloc.arrays import Floats
 
 Pattern = Literal["isotropic", "dipole", "tr38901"]
-
 #: 3GPP TR 38.901 table 7.3-1: 3 dB beamwidth [deg], side-lobe and front-to-back attenuation [dB].
 BEAMWIDTH, REAR_DB = 65.0, 30.0
-
 #: Azimuths [deg], and number of elevations, or sines of elevation, over which a pattern is averaged.
 AZIMUTHS, ELEVATIONS = (np.arange(720) + 0.5) / 720 * 360 - 180, 1440
 

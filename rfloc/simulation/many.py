@@ -22,10 +22,8 @@ if TYPE_CHECKING:
     from distributed import Client
 
 Result = TypeVar("Result")
-
 #: Time that a scheduler at an address has to answer, and its first worker to join [s].
 PATIENCE = 20.0
-
 #: Memory of a worker is its scene's, not Dask's: what Dask does past these shares of it frees none.
 _MEMORY = {f"distributed.worker.memory.{key}": False for key in ("target", "spill", "pause")}
 

@@ -39,22 +39,16 @@ from rfloc.stations import Stations
 
 #: Version of what computes kept maps: raise it by hand when their numbers change.
 TRACER = 3
-
 #: Kept maps are whole numbers of 0.01 dB and of errors of 0.0001, so that processors whose sums end otherwise agree.
 NOTHING = np.iinfo(np.int16).min
-
 #: What a kept map depends on, of the solver's parameters.
 _SOLVER = {"max_depth", "specular", "diffuse", "refraction", "diffraction", "scattering", "map_batches"}
 
 
 def trace_maps(
-    plane: Plane,
-    stations: Stations,
-    rays: Rays,
-    cache: Path | None = None,
-    engine: EngineParams | None = None,
+    plane: Plane, stations: Stations, rays: Rays, cache: Path | None = None, engine: EngineParams | None = None,
     progress: bool = True,
-) -> xr.Dataset:
+) -> xr.Dataset:  # fmt: skip
     """Trace isotropic radio maps, a station at a time, over the rooftop floor.
 
     Antennas inside a building are lifted clear of its roof (:meth:`Stations.above_roofs`); the dataset's `bs_h` is the

@@ -28,9 +28,10 @@ from rfloc.simulation.scene import load_scene
 from rfloc.simulation.sionna_patch import candidate_generator, interactions
 from rfloc.stations import Stations
 
+#: Rays a station of the paths that maps are compared with.
+CHECKED = 100_000
 #: Candidate paths that the solver's buffers start with in all, and how large a source's may grow.
 BUFFER, LARGEST_BUFFER = 1 << 19, 1 << 24
-
 #: Largest part of the solver's table of specular chains that a UE has [entries], memory that a call may take [bytes],
 #: and what of it the solver takes for each ray, interaction and UE.
 LARGEST_TABLE, MEMORY, BYTES_A_TEST = 1 << 20, 1_200_000_000, 72
@@ -71,15 +72,9 @@ def sector(radio: RadioParams, polarization: str = "V", **shape: Any) -> Any:
 
 
 def trace_gain(
-    city: City,
-    stations: Stations,
-    x: ArrayLike,
-    y: ArrayLike,
-    rays: Rays,
-    ends: Ends | None = None,
-    ues: int | None = None,
-    cap: int | None = None,
-) -> tuple[Floats, Ints]:
+    city: City, stations: Stations, x: ArrayLike, y: ArrayLike, rays: Rays, ends: Ends | None = None,
+    ues: int | None = None, cap: int | None = None,
+) -> tuple[Floats, Ints]:  # fmt: skip
     """Path gain of links by summing powers over paths, one station and some UEs a solver call.
 
     A link depends on the scene, the station, the UE and `rays` alone, neither on the other UEs nor on the size of a
@@ -153,33 +148,27 @@ def _solve(scene: Any, generator: Any, rays: Rays, synthetic: bool, buffer: int,
         buffer *= 2
 
 
-def compare_with_maps(
-    city: City, maps: xr.Dataset, x: ArrayLike, y: ArrayLike, rays: Rays, samples: int = 100_000
-) -> dict[str, float]:
-    """How well isotropic maps without the rooftop floor agree with paths to UEs at x, y [m] by `samples` of their rays.
+def compare_with_maps(city: City, maps: xr.Dataset, x: ArrayLike, y: ArrayLike, rays: Rays) -> dict[str, float]:
+    """How well isotropic maps without the rooftop floor agree with paths to UEs at x, y [m] by :data:`CHECKED` rays.
 
     `links`: (UE, station) pairs; `paths`, `maps`: shares of them that either reaches; `both`: number that both do, with
     `bias_db`, `rms_db` (bias removed) and `spearman` of maps against paths there (NaN under three); `missed`: share of
     the traced links that maps miss; `spearman_all`: over all pairs, what one does not reach its weakest.
     """
     isotropic = rays.radio.model_copy(update={"pattern": "isotropic", "downtilt": 0.0})
-    paths = replace(rays, radio=isotropic, samples=samples)
+    paths = replace(rays, radio=isotropic, samples=CHECKED)
     traced, _ = trace_gain(city, Stations.from_dataset(maps), x, y, paths)
     mapped = read_maps(maps, x, y)
     both = (traced > 0) & (mapped > 0)
     error = 10 * np.log10(mapped[both] / traced[both])
-    enough = error.size > 2
+    pairs = (mapped[both], traced[both]), (mapped.ravel(), traced.ravel())
+    ranks = [float(spearmanr(*pair).statistic) for pair in pairs] if error.size > 2 else [np.nan, np.nan]
+    bias, rms = (float(error.mean()), float(error.std())) if error.size > 2 else (np.nan, np.nan)
     return {
-        "links": int(traced.size),
-        "paths": float((traced > 0).mean()),
-        "maps": float((mapped > 0).mean()),
-        "both": int(both.sum()),
-        "missed": float(1 - both.sum() / max((traced > 0).sum(), 1)),
-        "bias_db": float(error.mean()) if enough else float("nan"),
-        "rms_db": float(error.std()) if enough else float("nan"),
-        "spearman": float(spearmanr(mapped[both], traced[both]).statistic) if enough else float("nan"),
-        "spearman_all": float(spearmanr(mapped.ravel(), traced.ravel()).statistic) if enough else float("nan"),
-    }
+        "links": int(traced.size), "paths": float((traced > 0).mean()), "maps": float((mapped > 0).mean()),
+        "both": int(both.sum()), "missed": float(1 - both.sum() / max((traced > 0).sum(), 1)),
+        "bias_db": bias, "rms_db": rms, "spearman": ranks[0], "spearman_all": ranks[1],
+    }  # fmt: skip
 
 
 def beyond_errors(one: xr.Dataset, other: xr.Dataset) -> dict[str, float]:

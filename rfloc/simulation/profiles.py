@@ -19,7 +19,6 @@ from rfloc.stations import Stations
 
 #: Lower things are no roofs [m].
 LEAST_ROOF = 3.0
-
 #: Answers of :func:`obstructed_fraction`, by what was asked, with the raster that was: folds ask for the same lines.
 _answered: dict[tuple[int, str], tuple[xr.Dataset, Floats]] = {}
 MOST_ANSWERS = 64

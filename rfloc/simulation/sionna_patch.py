@@ -18,19 +18,14 @@ from rfloc.frames import Grid
 
 #: Releases of sionna-rt whose loops are known.
 TESTED = "2.2."
-
 #: Share of a map's rays that go up (from 0.1 to 0.25 a map gets worse by a quarter), limits of :func:`flatness`.
 ABOVE, FLATNESS = 0.1, (0.01, 0.5)
 
 
 def interactions(sim: SimulationParams) -> dict[str, bool]:
     """The arguments by which either solver is told what rays may do."""
-    return {
-        "specular_reflection": sim.specular,
-        "diffuse_reflection": sim.diffuse,
-        "refraction": sim.refraction,
-        "diffraction": sim.diffraction,
-    }
+    names = {"specular": "specular_reflection", "diffuse": "diffuse_reflection"}
+    return {names.get(k, k): getattr(sim, k) for k in ("specular", "diffuse", "refraction", "diffraction")}
 
 
 def _names(code: CodeType) -> set[str]:

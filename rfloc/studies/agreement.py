@@ -15,8 +15,15 @@ from rfloc.city import City
 from rfloc.config import CropParams, EvaluationParams, RadioParams
 from rfloc.datasets.build import links_from_gain
 from rfloc.errors import DataError
-from rfloc.evaluation.bootstrap import MIN_BLOCKS, Interval, block_index, block_weights, paired_difference, percentiles
-from rfloc.evaluation.errors import UEErrors
+from rfloc.evaluation.errors import (
+    MIN_BLOCKS,
+    Interval,
+    UEErrors,
+    block_index,
+    block_weights,
+    paired_difference,
+    percentiles,
+)
 from rfloc.localizers import KNearest
 from rfloc.splits import require_own
 from rfloc.stations import Stations

@@ -25,7 +25,6 @@ from rfloc.frames import Grid
 from rfloc.stations import Stations
 
 Names = tuple[tuple[str, ...], tuple[str, ...]]
-
 #: Trials that were read on all UEs of the Rome campaign before these models were settled; some sixty came before them.
 CONFIGURATIONS_READ = 85
 #: The predictor that all others are compared with.
@@ -51,7 +50,6 @@ RECIPES: dict[str, tuple[tuple[str, ...], tuple[str, ...], bool, bool]] = {
     "hybrid": (_BUILT, _SECTOR, True, True),
     "hybrid with rays": ((*_BUILT, "street"), _SECTOR, True, True),
 }
-
 #: Standard deviation of the Gaussian window over which `street` averages rays in decibels [m].
 STREET = 60.0
 _GOLDEN, _GOLDEN_ANGLE = (np.sqrt(5.0) - 1.0) / 2.0, np.pi * (3.0 - np.sqrt(5.0))

@@ -16,11 +16,10 @@ from threadpoolctl import threadpool_limits
 from rfloc.arrays import Bools, Floats, Ints
 from rfloc.config import EvaluationParams, LevelParams, SplitParams
 from rfloc.errors import EvaluationError
-from rfloc.evaluation.bootstrap import MIN_BLOCKS, block_weights, percentiles
+from rfloc.evaluation.errors import MIN_BLOCKS, block_weights, percentiles
 from rfloc.splits.areas import area_of_blocks, blocks_of, near
 
 Predictors = Callable[[Floats], dict[str, Floats]]
-
 #: The predictor that takes for each fold the one with the least error on the other folds.
 CHOSEN = "chosen by inner folds"
 

@@ -18,7 +18,6 @@ from rfloc.schema import FEATURES
 
 #: Peak of an NVIDIA A100 in bfloat16, dense, as its data sheet states it [FLOP/s].
 A100 = 312e12
-
 #: Crops of the step that is counted: batch norms want more than one.
 TWO = 2
 

@@ -11,15 +11,8 @@ from rfloc.city import open_city
 from rfloc.config import ExperimentParams, Params
 from rfloc.crops import CropBatcher
 from rfloc.evaluation import evaluate, learned, ue_errors
-from rfloc.training import (
-    init_checkpoint,
-    load_localizer,
-    open_sources,
-    open_targets,
-    open_validation,
-    run_experiment,
-    told,
-)
+from rfloc.training import init_checkpoint, load_localizer, run_experiment
+from rfloc.training.sources import open_sources, open_targets, open_validation, told
 
 #: By network, networks that lack a part of it, and what a row of theirs is called.
 WITHOUT = {
@@ -71,8 +64,7 @@ def train_seed(build: Path, params: Params, key: str, seed: int) -> tuple[Path, 
     judged = own if judge is None else learned(localizer, *judge, params.crops, params.seed)
     files.save_json(
         {
-            "known": float(ue_errors(found, "known").error.mean()),
-            "unknown": float(ue_errors(found, "unknown").error.mean()),
+            **{street: float(ue_errors(found, street).error.mean()) for street in ("known", "unknown")},
             "val_error": None if judged is None else judged.error,
             "streets": None if judged is None else judged.streets,
             "left_plateau": None if judged is None else judged.left_plateau,
@@ -93,7 +85,7 @@ def seeds_study(build: Path, params: Params, keys: list[str], seeds: int) -> dic
     """Experiments and :func:`ablations` named by `keys`, from `seeds` seeds on: by key, a list with an entry a seed.
 
     `known` and `unknown` are mean errors on the test crops [m], `val_error` and `streets` those of the network and of
-    the middle of the streets on simulated validation crops (:mod:`rfloc.evaluation.plateau`); `curves` have the errors
+    the middle of the streets on simulated validation crops (:mod:`rfloc.evaluation.score`); `curves` have the errors
     on those crops that chose the pass, and of the middle of the streets there.
     """
     study: dict[str, Any] = {}

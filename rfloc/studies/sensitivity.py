@@ -40,7 +40,6 @@ FACTORS = {
     "height": ("station height", "stations"),
     "position": ("station position", "stations"),
 }
-
 #: Correlations that are reported, and scores that are compared with the base's by a paired bootstrap.
 REPORTED = ("rssi", "nrsrp", "held_out")
 COMPARED = ("rssi", "held_out", "sr_levelled")

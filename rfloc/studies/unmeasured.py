@@ -18,7 +18,7 @@ from rfloc.config import Params, RadioParams
 from rfloc.crops import CropBatcher, evaluation_crops
 from rfloc.datasets.statistical import fit
 from rfloc.evaluation import UEErrors, evaluate, paired_difference, ue_errors
-from rfloc.evaluation.bootstrap import block_index, block_weights, percentiles
+from rfloc.evaluation.errors import block_index, block_weights, percentiles
 from rfloc.frames import Grid
 from rfloc.localizers import KNearest, MapPosterior
 from rfloc.simulation import read_maps

@@ -35,20 +35,11 @@ logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)  # its hints do
 
 
 def run_experiment(
-    *,
-    key: str,
-    experiment: ExperimentParams,
-    sources: list[Source],
-    val: tuple[xr.Dataset, xr.Dataset, xr.Dataset] | None,
-    model: ModelParams,
-    crops: CropParams,
-    training: TrainingParams,
-    start: Path | None,
-    out: Path,
-    seed: int,
-    targets: Sequence[Source] = (),
+    *, key: str, experiment: ExperimentParams, sources: list[Source],
+    val: tuple[xr.Dataset, xr.Dataset, xr.Dataset] | None, model: ModelParams, crops: CropParams,
+    training: TrainingParams, start: Path | None, out: Path, seed: int, targets: Sequence[Source] = (),
     log: Callable[[str], None] = say,
-) -> dict[str, Any]:
+) -> dict[str, Any]:  # fmt: skip
     """Train the experiment `key` and write its checkpoint `out`; called again, an interrupted run continues.
 
     Parameters

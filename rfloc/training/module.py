@@ -22,10 +22,8 @@ from rfloc.training.batches import CropSource, TrainingSteps, ValidationSteps
 
 #: Entries of the history that get one value a pass; with targets, `domain_errors` does too.
 SERIES = ("steps", "samples", "losses", "learning_rates", "val_errors", "samples_per_s")
-
 #: Share of training over which the rate falls in the end.
 DECAY = 0.5
-
 #: Peak learning rate of a pair score: its few weights bear far longer steps than a transformer's (training.lr).
 PAIR_RATE = 0.01
 
@@ -79,17 +77,10 @@ class LocalizerModule(pl.LightningModule):
     """
 
     def __init__(
-        self,
-        network: nn.Module,
-        experiment: ExperimentParams,
-        training: TrainingParams,
-        crops: CropParams,
-        sources: Sequence[CropSource] = (),
-        val: ValidationSteps | None = None,
-        seed: int = 0,
-        targets: Sequence[CropSource] = (),
-        log: Callable[[str], None] = say,
-    ) -> None:
+        self, network: nn.Module, experiment: ExperimentParams, training: TrainingParams, crops: CropParams,
+        sources: Sequence[CropSource] = (), val: ValidationSteps | None = None, seed: int = 0,
+        targets: Sequence[CropSource] = (), log: Callable[[str], None] = say,
+    ) -> None:  # fmt: skip
         super().__init__()
         self.network, self.experiment, self.training_params, self.crops = network, experiment, training, crops
         self.sources, self.val, self.seed, self.targets, self.say = sources, val, seed, targets, log

@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 from scipy.optimize import minimize
 
 from rfloc.crops import cell_centres
-from rfloc.evaluation.decode import geometric_median
+from rfloc.evaluation.score import geometric_median
 
 
 def _random(seed, b=3, g=14, sharp=3.0):

@@ -3,8 +3,7 @@ import pytest
 
 from rfloc.config import EvaluationParams
 from rfloc.errors import DataError
-from rfloc.evaluation.bootstrap import MIN_BLOCKS, block_interval, block_weights, paired_difference
-from rfloc.evaluation.errors import UEErrors, ue_errors
+from rfloc.evaluation.errors import MIN_BLOCKS, UEErrors, block_interval, block_weights, paired_difference, ue_errors
 from tests.handmade import predictions
 
 

@@ -10,7 +10,7 @@ from sklearn.neighbors import KNeighborsRegressor
 from rfloc.config import BaselineParams
 from rfloc.crops import CropBatcher, CropPlacer
 from rfloc.errors import DataError, SchemaError
-from rfloc.evaluation.decode import geometric_median
+from rfloc.evaluation.score import geometric_median
 from rfloc.files import load_json
 from rfloc.localizers.base import jitter_prior
 from rfloc.localizers.knn import KNearest, fingerprinting

@@ -13,9 +13,17 @@ from torch import Tensor, nn
 
 from rfloc.config import CropParams, ModelParams
 from rfloc.errors import ConfigError, TrainingError
-from rfloc.localizers.map_radioformer import RF_MEAN, MapRadioFormer, build_model
+from rfloc.localizers.map_radioformer import (
+    BLOB,
+    RF_MEAN,
+    Head,
+    MapRadioFormer,
+    build_model,
+    draw_stations,
+    sinusoids,
+    unpatch,
+)
 from rfloc.localizers.networks import build_network, predict, to_posterior
-from rfloc.localizers.vit import BLOB, Head, draw_stations, sinusoids, unpatch
 from rfloc.schema import FEATURES
 
 CROPS = CropParams(size=400.0, pixels=28, output=14, max_bs=4)

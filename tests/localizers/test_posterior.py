@@ -6,7 +6,7 @@ from scipy.stats import t
 from rfloc.config import BaselineParams, RadioParams
 from rfloc.crops import CropBatcher, cell_centres
 from rfloc.errors import SchemaError
-from rfloc.evaluation.decode import geometric_median
+from rfloc.evaluation.score import geometric_median
 from rfloc.frames import Grid
 from rfloc.localizers.base import jitter_prior
 from rfloc.localizers.posterior import MapPosterior

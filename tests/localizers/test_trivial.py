@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from rfloc.crops import CropBatcher, cell_centres
-from rfloc.evaluation.decode import geometric_median
+from rfloc.evaluation.score import geometric_median
 from rfloc.evaluation.tables import TRIVIAL
 from rfloc.localizers.base import Estimator, Localizer, jitter_prior
 from rfloc.localizers.trivial import Centre, Centroid, StreetMedian, Strongest, trivial_rows
