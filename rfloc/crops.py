@@ -138,25 +138,23 @@ class CropBatcher(CropPlacer):
         self._pooler = AreaPooler(raster, ("building", "road"))
         self._held: dict[tuple[float, ...], NDArray[np.float32]] = {}
 
-    def _images(self, centre: Floats, edge: Floats, again: bool = True) -> NDArray[np.float32]:
+    def _images(self, centre: Floats, edge: Floats, again: bool = True) -> list[NDArray[np.float32]]:
         """Pictures of crops; those that localizers ask for `again`, in turn, are held."""
         crops = [(float(x), float(y), float(a), self.crops.pixels) for (x, y), a in zip(centre, edge, strict=True)]
         if not again:
-            return np.stack([self._pooler.window(*crop) for crop in crops])
+            return [self._pooler.window(*crop) for crop in crops]
         if len(self._held) > HELD:
             self._held.clear()
         self._held |= {crop: self._pooler.window(*crop) for crop in crops if crop not in self._held}
-        return np.stack([self._held[crop] for crop in crops])
+        return [self._held[crop] for crop in crops]
 
     def zoom(self, batch: Batch, centre: Floats, size: float) -> Batch:
         """The same reports on crops of `size` [m] round other points (B, 2); a UE or station may lie outside."""
         shift, edge = batch.centre - centre, np.full(len(batch), size)
         bs_xy = np.where(batch.bs_mask[..., None], batch.bs_xy + shift[:, None], 0).astype(np.float32)
         target_xy = (batch.target_xy + shift).astype(np.float32)
-        return replace(
-            batch, image=self._images(centre, edge), bs_xy=bs_xy, target_xy=target_xy, centre=centre, size=edge,
-            target=cell_index(target_xy, edge, self.crops.output),
-        )  # fmt: skip
+        image, target = np.stack(self._images(centre, edge)), cell_index(target_xy, edge, self.crops.output)
+        return replace(batch, image=image, bs_xy=bs_xy, target_xy=target_xy, target=target, centre=centre, size=edge)
 
     def batch(
         self,
@@ -184,7 +182,7 @@ class CropBatcher(CropPlacer):
                 f"a crop of {edge[worst]:g} m reaches {edge[worst] / 2:g} m",
                 "take centres and sizes from crops of the same links",
             )
-        image = self._images(centre, edge, again=flip is None)
+        images = self._images(centre, edge, again=flip is None)
         inside = self.inside(ue, centre[:, 0], centre[:, 1], edge)
         strength = np.where(inside, self._strength[ue], -np.inf)
         index = np.argsort(-strength, axis=1, kind="stable")[:, : crops.max_bs]
@@ -197,11 +195,11 @@ class CropBatcher(CropPlacer):
         rf_mask = np.isfinite(rf) & mask[..., None]
         if flip is not None and turns is not None:
             flip, turns = np.asarray(flip, bool), np.asarray(turns, int)
-            image[flip] = image[flip, :, :, ::-1]
-            image = np.stack([np.rot90(picture, k, axes=(1, 2)) for picture, k in zip(image, turns, strict=True)])
+            images = [one[:, :, ::-1] if mirrored else one for one, mirrored in zip(images, flip, strict=True)]
+            images = [np.rot90(one, k, axes=(1, 2)) for one, k in zip(images, turns, strict=True)]
             bs_xy, boresight, target_xy = (turn(xy, flip, turns) for xy in (bs_xy, boresight, target_xy))
         return Batch(
-            image=image,
+            image=np.stack(images),
             bs_xy=bs_xy.astype(np.float32),
             rf=np.where(rf_mask, rf, np.float32(0)),
             rf_mask=rf_mask,

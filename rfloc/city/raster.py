@@ -68,6 +68,8 @@ def layer_facts(layers: Layers) -> dict[str, Any]:
 
 def cells(layer: NDArray[Any], row: int, col: int, rows: int, cols: int, dtype: Any = None) -> NDArray[Any]:
     """Cells [row, row + rows) x [col, col + cols) of a layer: (rows, cols), row 0 = south; 0 outside the raster."""
+    if 0 <= row <= layer.shape[0] - rows and 0 <= col <= layer.shape[1] - cols:
+        return layer[row : row + rows, col : col + cols].astype(dtype or layer.dtype)
     out = np.zeros((rows, cols), dtype or layer.dtype)
     south, north = max(row, 0), min(row + rows, layer.shape[0])
     west, east = max(col, 0), min(col + cols, layer.shape[1])
@@ -88,9 +90,9 @@ class AreaPooler:
         step = size / pixels / self.grid.cell
         (i, south_north), (j, west_east) = _shares(float(row), pixels, step), _shares(float(col), pixels, step)
         parts = [cells(a, i, j, south_north.shape[1], west_east.shape[1], np.float32) for a in self._layers]
-        means = np.stack([(west_east @ (south_north @ part).T).T for part in parts])
+        means = np.stack([west_east @ (south_north @ part).T for part in parts])  # (L, x, y)
         means[means < 1e-6] = 0.0  # rounding of edges that coincide with a cell's
-        return means[:, ::-1]
+        return means.transpose(0, 2, 1)[:, ::-1]
 
 
 def _shares(start: float, pixels: int, step: float) -> tuple[int, sparse.csr_array]:
@@ -98,7 +100,7 @@ def _shares(start: float, pixels: int, step: float) -> tuple[int, sparse.csr_arr
     edges = start + step * np.arange(pixels + 1)
     first, reach = int(np.floor(start)), int(np.ceil(step)) + 1
     cell = np.floor(edges[:-1, None]) + np.arange(reach)
-    share = np.clip(np.minimum(cell + 1, edges[1:, None]) - np.maximum(cell, edges[:-1, None]), 0, None) / step
+    share = np.maximum(np.minimum(cell + 1, edges[1:, None]) - np.maximum(cell, edges[:-1, None]), 0) / step
     index = (cell - first).astype(np.int32)
     rows = np.arange(0, index.size + 1, reach, dtype=np.int32)
     return first, sparse.csr_array((share.astype(np.float32).ravel(), index.ravel(), rows), (pixels, index.max() + 1))
