@@ -52,7 +52,10 @@ def move(
     if "bs_position_error" in links.variables:
         stated, source = links["bs_position_error"].values, links.get("bs_position_source", links["bs_id"]).astype(str)
         sd = np.where(np.isfinite(stated) & (source.values != "estimated"), stated, sd)
-    sites = sites_of(nominal, np.array(sorted(found.facings)))
+    used = np.array(sorted(found.facings))
+    place = np.column_stack([nominal.x, nominal.y])[used]
+    count, mast = connected_components(cdist(place, place) <= SITE)
+    sites = [used[mast == k] for k in range(count)]
     names = ["+".join(nominal.id[site]) for site in sites]
     jobs = [(site, found, rays, params, float(sd[site[0]]), cache) for site in sites]
     at, done = np.stack([nominal.x, nominal.y, nominal.h]), {}
@@ -66,13 +69,6 @@ def move(
     for b, of in ((b, search) for search in done.values() for b in search.members):
         poses[b] = replace(poses[b], position_sd=of.position_sd, h_sd=of.h_sd, pays_nat=of.pays_nat)
     return replace(again, nominal=nominal, poses=poses, searches=[done[k] for k in sorted(done)])
-
-
-def sites_of(stations: Stations, used: NDArray[np.intp]) -> list[NDArray[np.intp]]:
-    """Those of some stations, by number, that share a mast."""
-    at = np.column_stack([stations.x, stations.y])[used]
-    n, site = connected_components(cdist(at, at) <= SITE)
-    return [used[site == k] for k in range(n)]
 
 
 class Site:

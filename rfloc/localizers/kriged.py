@@ -61,10 +61,8 @@ class Ground:
     @classmethod
     def of(cls, links: xr.Dataset, city: City, radio: RadioParams) -> Self:
         """Of the cells and UEs of links in a city, whose raster the lattice covers."""
-        at, lattice = (
-            np.column_stack([links["ue_x"].values, links["ue_y"].values]),
-            Grid.covering(*city.grid.bounds, STEP),
-        )
+        at = np.column_stack([links["ue_x"].values, links["ue_y"].values])
+        lattice = Grid.covering(*city.grid.bounds, STEP)
         placed = np.flatnonzero(np.isfinite(links["bs_x"].values))
         points = np.stack(np.meshgrid(lattice.x, lattice.y), -1).reshape(-1, 2)
         stations = Stations.from_dataset(links.isel(bs=placed))
@@ -107,9 +105,7 @@ class CellFields:
         for mine, recipe in ((placed, PLACED), (~placed, UNPLACED)):
             if not len(cells := np.flatnonzero(enough & mine)):
                 continue
-            here, there = (
-                {name: of[:, cells] for name, of in columns.items()} for columns in (ground.here, ground.there)
-            )
+            here, there = ({k: of[:, cells] for k, of in columns.items()} for columns in (ground.here, ground.there))
             for name in features:
                 level = np.where(train[:, None], links[name].values[:, cells].astype(float), np.nan)
                 fields[name].append(_kriged(level, ground, here, there, *recipe))

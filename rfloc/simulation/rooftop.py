@@ -11,7 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from rfloc.arrays import Bools, Singles
 from rfloc.city import City
-from rfloc.simulation.profiles import LEAST_ROOF, Profile, profiles
+from rfloc.simulation.profiles import LEAST_ROOF, profiles
 from rfloc.simulation.propagation import free_space_gain
 from rfloc.stations import Stations
 
@@ -47,16 +47,6 @@ def multiscreen_db(above: ArrayLike, roof: ArrayLike, distance: ArrayLike, carri
     return np.maximum(loss, 0.0)
 
 
-def walfisch_ikegami_db(
-    profile: Profile, total: NDArray, h_tx: ArrayLike, h_rx: ArrayLike, carrier_hz: float
-) -> NDArray:
-    """Loss over free space of blocked lines, `total` long, of antennas above the street [m]; NaN where clear [dB]."""
-    width = np.clip(2 * profile.beyond * total, *STREET_WIDTH)
-    screens = multiscreen_db(np.asarray(h_tx) - profile.roof, profile.roof, total, carrier_hz)
-    loss = rooftop_to_street_db(profile.edge - np.asarray(h_rx), width, carrier_hz) + screens
-    return np.where(profile.hidden > 0, np.maximum(loss, 0.0), np.nan)
-
-
 def rooftop_gain(
     city: City, stations: Stations, x: NDArray, y: NDArray, carrier_hz: float, ue_height: float
 ) -> tuple[Singles, Bools]:
@@ -71,7 +61,11 @@ def rooftop_gain(
         at_x, at_y, h = (v[some, None] for v in (stations.x, stations.y, stations.h))
         profile = profiles(roofs, city.grid, (at_x, at_y, h), (x, y, ue_height))
         total = np.maximum(np.hypot(x - at_x, y - at_y), 1.0)
-        loss = walfisch_ikegami_db(profile, total, h, ue_height, carrier_hz)
-        gain[some] = free_space_gain(np.hypot(total, h - ue_height), carrier_hz) * 10 ** (-np.nan_to_num(loss) / 10)
-        clear[some] = np.isnan(loss)
+        street = rooftop_to_street_db(
+            profile.edge - ue_height, np.clip(2 * profile.beyond * total, *STREET_WIDTH), carrier_hz
+        )
+        loss = street + multiscreen_db(h - profile.roof, profile.roof, total, carrier_hz)
+        clear[some] = profile.hidden <= 0
+        blocked = np.where(clear[some], 0.0, np.maximum(loss, 0.0))
+        gain[some] = free_space_gain(np.hypot(total, h - ue_height), carrier_hz) * 10 ** (-blocked / 10)
     return gain, clear

@@ -68,17 +68,15 @@ def train_seed(build: Path, params: Params, key: str, seed: int) -> tuple[Path, 
             "val_error": None if judged is None else judged.error,
             "streets": None if judged is None else judged.streets,
             "left_plateau": None if judged is None else judged.left_plateau,
-            "curve": {name: _short(history[name]) for name in ("samples", "losses", "val_errors")}
+            "curve": {  # for the eye: four digits
+                name: [None if value is None else float(f"{value:.4g}") for value in history[name]]
+                for name in ("samples", "losses", "val_errors")
+            }
             | {"streets": None if own is None else own.streets},
         },
         record,
     )
     return out, files.load_json(record)
-
-
-def _short(series: list[float | None]) -> list[float | None]:
-    """A series for the eye, in four digits."""
-    return [None if value is None else float(f"{value:.4g}") for value in series]
 
 
 def seeds_study(build: Path, params: Params, keys: list[str], seeds: int) -> dict[str, Any]:

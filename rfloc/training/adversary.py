@@ -8,7 +8,6 @@ inputs are seen; but that a crop lies around its UE is known here, as it is at t
 
 import math
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -28,19 +27,12 @@ def strength(progress: float) -> float:
     return 2 / (1 + math.exp(-10 * progress)) - 1
 
 
-class Reversal(torch.autograd.Function):
-    """The identity, whose gradient is multiplied by minus a factor."""
-
-    @staticmethod
-    def forward(ctx: Any, x: Tensor, factor: float) -> Tensor:
-        """`x` itself."""
-        ctx.factor = factor
-        return x.view_as(x)
-
-    @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:
-        """Minus `factor` times the gradient."""
-        return -ctx.factor * grad, None
+def reversed_gradient(x: Tensor, factor: float) -> Tensor:
+    """`x` itself, whose gradient is multiplied by minus a factor on the way back."""
+    same = x.view_as(x)
+    if same.requires_grad:
+        same.register_hook(lambda grad: -factor * grad)
+    return same
 
 
 class Adversary(nn.Module):
@@ -60,7 +52,7 @@ class Adversary(nn.Module):
 
     def forward(self, summary: Tensor, sources: int, progress: float) -> tuple[Tensor, Tensor]:
         """Loss, and the share of crops whose domain is told wrong, of summaries (batch, width), the `sources` first."""
-        logits = self.classify(Reversal.apply(summary.float(), strength(progress))).squeeze(1)
+        logits = self.classify(reversed_gradient(summary.float(), strength(progress))).squeeze(1)
         truth = torch.arange(len(logits), device=logits.device) >= sources
         loss = nn.functional.binary_cross_entropy_with_logits(logits, truth.to(logits.dtype))
         return loss, ((logits.detach() > 0) != truth).float().mean()

@@ -42,30 +42,17 @@ def run_experiment(
 ) -> dict[str, Any]:  # fmt: skip
     """Train the experiment `key` and write its checkpoint `out`; called again, an interrupted run continues.
 
-    Parameters
-    ----------
-    sources : list of (links, raster, split or None, simulated)
-        What to train on. A split of other links, in whatever frame, excludes its held-out and validation blocks.
-    val : (links, raster, split) or None
-        UEs with role "val" choose the pass whose weights are kept; None keeps the last. Measured UEs here choose with
-        real data: a zero-shot experiment takes simulated ones or None.
-    start : Path or None
-        Checkpoint whose weights are trained on; None: the untrained model.
-    targets : list of sources
-        Where `experiment.adapt` says to adapt to: their inputs are seen, their UEs' places are not. The last pass is
-        kept, for validation on the sources would choose the one that is adapted least.
+    `sources` is what to train on; a split of other links, in whatever frame, excludes its held-out and validation
+    blocks. UEs of `val` (links, raster, split) with role "val" choose the pass whose weights are kept; None keeps the
+    last. Measured UEs there choose with real data: a zero-shot experiment takes simulated ones or None. `start` is the
+    checkpoint whose weights are trained on; None: the untrained model. `targets` are where `experiment.adapt` says to
+    adapt to: their inputs are seen, their UEs' places are not, and the last pass is kept, for validation on the sources
+    would choose the one that is adapted least.
 
-    Returns
-    -------
-    dict
-        :data:`~rfloc.training.module.SERIES` a pass (lists), `chosen_pass`, `val_error` [m] of the posterior mean there
-        (None without `val`), `val_crops`, `train_ues`, `parameters`, `wall_s`, `resumed_at` (passes done before).
-
-    Raises
-    ------
-    TrainingError, SplitError
-        If there is no dataset, `start` does not fit the model, a dataset or `val` has no usable UE, or training
-        diverges.
+    Returns :data:`~rfloc.training.module.SERIES` a pass (lists), `chosen_pass`, `val_error` [m] of the posterior mean
+    there (None without `val`), `val_crops`, `train_ues`, `parameters`, `wall_s`, `resumed_at` (passes done before).
+    Raises TrainingError or SplitError if there is no dataset, `start` does not fit the model, a dataset or `val` has no
+    usable UE, or training diverges.
     """
     began = time.perf_counter()
     if not sources:

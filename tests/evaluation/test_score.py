@@ -2,14 +2,18 @@ from dataclasses import dataclass
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy.optimize import minimize
 
 from rfloc.config import EvaluationParams
-from rfloc.crops import CropBatcher, evaluation_crops, size_bins
+from rfloc.crops import CropBatcher, cell_centres, evaluation_crops, size_bins
 from rfloc.errors import DataError
-from rfloc.evaluation import evaluate, table1
+from rfloc.evaluation import Learned, as_json, evaluate, geometric_median, learned, table1
+from rfloc.evaluation.tables import PLATEAU
 from rfloc.localizers.trivial import Centre, Centroid, StreetMedian
 from rfloc.schema import load, save
-from tests.handmade import crop_params, make_split, open_raster, scattered
+from tests.handmade import crop_params, make_split, open_raster, predictions, scattered
 
 PARAMS = EvaluationParams(bootstrap=200, block=100.0)
 
@@ -88,7 +92,7 @@ def test_an_own_estimate_is_taken(setting):
     np.testing.assert_allclose(found.x_hat - crops.crop_x, centroid.estimate(batch)[:, 0])
 
 
-def test_what_is_no_posterior_is_refused(setting):
+def test_what_is_no_posterior_and_foreign_crops_are_refused(setting):
     batcher, crops, params = setting
 
     class Wrong(Oracle):
@@ -97,14 +101,60 @@ def test_what_is_no_posterior_is_refused(setting):
 
     with pytest.raises(DataError, match="no posterior"):
         evaluate(Wrong(params.output), batcher, crops)
-
-
-def test_foreign_crops_are_refused(setting):
-    batcher, crops, params = setting
-    moved = crops.assign(x=crops.x + 1)
     with pytest.raises(DataError, match="different UEs"):
-        evaluate(Centre(params), batcher, moved)
-    other = crops.copy()
-    other.attrs["crop_size"] = 400.0
+        evaluate(Centre(params), batcher, crops.assign(x=crops.x + 1))
     with pytest.raises(DataError, match="crops of 400"):
-        evaluate(Centre(params), batcher, other)
+        evaluate(Centre(params), batcher, crops.assign_attrs(crop_size=400.0))
+
+
+def _random(seed, b=3, g=14, sharp=3.0):
+    p = np.exp(sharp * np.random.default_rng(seed).normal(size=(b, g, g)))
+    return p / p.sum(axis=(1, 2), keepdims=True)
+
+
+def _one(row, col, g=14):
+    p = np.zeros((1, g, g))
+    p[0, row, col] = 1
+    return p
+
+
+@pytest.mark.parametrize(("row", "col"), [(0, 0), (5, 9), (13, 13)])
+def test_a_certain_cell_decodes_to_its_centre(row, col):
+    x, y = cell_centres(560, 14)
+    np.testing.assert_allclose(geometric_median(_one(row, col), 560), [[x[row, col], y[row, col]]], atol=1e-6)
+
+
+@settings(max_examples=20, deadline=None)
+@given(st.integers(0, 2**31))
+def test_geometric_median_minimises_the_expected_distance(seed):
+    p = _random(seed)
+    x, y = cell_centres(560, 14)
+
+    def expected(at, b):
+        return float((p[b] * np.hypot(x - at[0], y - at[1])).sum())
+
+    for b, found in enumerate(geometric_median(p, 560)):
+        mean = [(p[b] * x).sum(), (p[b] * y).sum()]
+        best = minimize(expected, mean, args=(b,), method="Nelder-Mead", options={"xatol": 1e-3}).fun
+        assert expected(found, b) <= best + 0.3  # cells of 40 m; about 0.2 %
+
+
+def test_only_who_knows_more_than_streets_has_left_the_plateau():
+    links, _ = scattered()
+    split = make_split(links, np.where(np.arange(60) % 2, "val", "train"))
+    about = (links, open_raster(), split, crop_params(), 3)
+    streets, oracle = learned(StreetMedian(crop_params()), *about), learned(Oracle(28), *about)
+    assert streets.error == streets.streets == oracle.streets and not streets.left_plateau
+    assert oracle.error < 20.0 and oracle.left_plateau
+    assert [Learned(error, 100.0).left_plateau for error in (75.0, 75.1)] == [True, False]
+
+
+@pytest.mark.parametrize(("left", "said"), [(None, "ours"), (True, "ours"), (False, "ours" + PLATEAU)])
+def test_a_row_on_the_plateau_says_so(left, said):
+    xy, role = np.zeros((8, 2)), np.where(np.arange(8) % 2, "known", "unknown")
+    centre = predictions(np.arange(8), xy, xy + 10.0, role, "centre")
+    found = centre.assign_attrs({} if left is None else {"left_plateau": left})
+    rows = table1(
+        {"centre": centre, "A": found}, EvaluationParams(bootstrap=10, block=100.0), seed=1, labels={"A": "ours"}
+    )
+    assert (rows[1].label, as_json(rows)[1]["left_plateau"]) == (said, left)

@@ -5,17 +5,7 @@ import pytest
 
 from rfloc.config import EvaluationParams
 from rfloc.errors import DataError
-from rfloc.evaluation.tables import (
-    METHODS,
-    Row,
-    as_frame,
-    as_json,
-    error_records,
-    headline,
-    metres,
-    score,
-    table1,
-)
+from rfloc.evaluation.tables import METHODS, Row, as_frame, as_json, error_records, headline, metres, score, table1
 from tests.handmade import predictions
 
 PARAMS = EvaluationParams(bootstrap=50, block=100.0)
@@ -65,12 +55,9 @@ def test_rows_say_what_they_were_made_on_and_lack_scores_where_no_crop_is(found)
         row.on("known")
 
 
-def test_another_city_has_no_paper_column(found, rows):
+def test_numbers_are_written_with_their_intervals_and_another_city_has_no_paper_column(found, rows):
     assert as_frame(rows, "known").loc["ours", "paper"] == "38.5"
     assert "paper" not in as_frame(table1(found, PARAMS, seed=1, paper=False), "known")
-
-
-def test_numbers_are_written_with_their_intervals(rows):
     assert metres(152.4, 90.04, 171.2) == "152 [90.0, 171]"
     assert (metres(-150.2), metres(12.34), metres(None)) == ("-150", "12.3", "–")
     assert rows[0].known.text.startswith("50.0 m [")
@@ -100,14 +87,11 @@ def test_what_was_learned_is_judged_against_the_trivial_row_that_validation_choo
     assert headline(table1(found, PARAMS, seed=1), found, PARAMS, seed=1)["learned_known"]["learned"]
 
 
-def test_gains_are_paired_on_the_same_crops(found):
+def test_gains_are_paired_on_the_same_crops_over_the_centre(found):
     gain = score(found["A"], found["centre"], "unknown", PARAMS, 0)
     assert gain.gain_lo == pytest.approx(40.0) == gain.gain_hi
     with pytest.raises(DataError, match="different crops"):
         score(found["A"], found["centre"].isel(sample=slice(1, None)), "unknown", PARAMS, 0)
-
-
-def test_without_the_centre_there_is_no_table():
     with pytest.raises(DataError, match="no row 'centre'"):
         table1({}, PARAMS, seed=1)
 

@@ -54,11 +54,7 @@ def test_what_does_not_train_is_judged_by_its_gain_over_the_centre(tmp_path, gai
 
 @pytest.mark.parametrize(
     ("pretrained", "half"),
-    [
-        ([80.0, 82.0, 78.0], "reproduced"),
-        ([120.0, 121.0, 119.0], "not reproduced"),
-        ([160.0, 140.0, 195.0], "not reproduced"),
-    ],
+    [([80, 82, 78], "reproduced"), ([120, 121, 119], "not reproduced"), ([160, 140, 195], "not reproduced")],
 )
 def test_networks_are_judged_over_seeds_paired(tmp_path, pretrained, half):
     seeds = {"A": study([161.0, 160.0, 162.0]), "C_A": study(pretrained), "C": study([150.0, 151.0, 149.0])}
@@ -75,10 +71,7 @@ def test_networks_are_judged_over_seeds_paired(tmp_path, pretrained, half):
     [
         (None, "one seed: no verdict"),
         ({key: study([150.0, 151.0]) for key in ("Bp", "C")}, "one seed: no verdict"),
-        (
-            {key: study([150.0] * 3, left=False) for key in ("Bp", "C")},
-            "3 of 3 runs of Bp learned nothing from signals",
-        ),
+        ({key: study([150.0] * 3, False) for key in ("Bp", "C")}, "3 of 3 runs of Bp learned nothing from signals"),
     ],
 )
 def test_a_network_without_seeds_or_on_the_plateau_gets_no_verdict(tmp_path, seeds, said):
@@ -94,22 +87,14 @@ def test_rows_and_cities_that_a_scale_lacks_are_named(tmp_path):
 
 
 def test_folds_count_before_the_fixed_split_and_stated_positions_alone(tmp_path):
-    rows = [
-        *CENTRE,
-        record("knn", "known", 160.0, (-5.0, 60.0)),
-        record("knn", "known", 150.0, (20.0, 60.0), split="folds"),
-    ]
+    rows = [record("knn", "known", 160.0, (-5.0, 60.0)), record("knn", "known", 150.0, (20.0, 60.0), split="folds")]
     rows += [record("knn", "known", 1.0, (190.0, 200.0), positions="training", split="folds")]
-    assert judge(tmp_path, rows)["k-NN performs well where data exists"].ours == "150 against 200 m"
+    assert judge(tmp_path, CENTRE + rows)["k-NN performs well where data exists"].ours == "150 against 200 m"
 
 
 @pytest.mark.parametrize(
     ("held", "verdict"),
-    [
-        ((0.2, [0.1, 0.3]), "reproduced"),
-        ((0.2, [-0.1, 0.5]), "not reproduced"),
-        ((0.05, [0.01, 0.1]), "not reproduced"),
-    ],
+    [((0.2, [0.1, 0.3]), "reproduced"), ((0.2, [-0.1, 0.5]), "not reproduced"), ((0.05, [0, 0.1]), "not reproduced")],
 )
 def test_calibration_is_judged_by_the_correlation_that_it_gains(tmp_path, held, verdict):
     gains = {"rssi_train": (0.24, None), "rssi_held_out": held}

@@ -14,18 +14,7 @@ from tests.handmade import crop_params, make_links, open_raster, path_loss
 
 LATTICE = Grid(-500.0, -500.0, 25.0, 40, 40)
 #: Where eight cells stand; the localizer is not told.
-BS = np.array(
-    [
-        [-400.0, -300.0],
-        [380.0, -60.0],
-        [20.0, 400.0],
-        [-90.0, 90.0],
-        [200.0, 300.0],
-        [-300.0, 200.0],
-        [0.0, -350.0],
-        [150.0, -150.0],
-    ]
-)
+BS = np.transpose([[-400, 380, 20, -90, 200, -300, 0, 150], [-300, -60, 400, 90, 300, 200, -350, -150]]).astype(float)
 
 
 def campaign(n=400, noise=2.0, seed=0):
@@ -55,17 +44,11 @@ def kriged():
 def test_fields_are_sure_where_measured_and_say_so(kriged):
     ue, level, _, cells, train, fields = kriged
     heard = cells["heard"].values[:, fields.cells]
-    at = np.array(
-        [
-            [np.squeeze(fields.at(of, *ue[k, :, None]), (1, 2)) for k in range(len(ue))]
-            for of in (fields.mean[0], fields.sd[0])
-        ]
-    )
+    both = fields.mean[0], fields.sd[0]
+    at = np.array([[np.squeeze(fields.at(of, *here[:, None]), (1, 2)) for here in ue] for of in both])
     z = np.where(heard, (level[:, fields.cells] - at[0]) / at[1], np.nan)
-    beside, away = (
-        ~train & (np.abs(ue - [200.0, 200.0]) >= 120).any(axis=1),
-        (np.abs(ue - [200.0, 200.0]) < 100).all(axis=1),
-    )
+    gap = np.abs(ue - [200.0, 200.0]).max(axis=1)
+    beside, away = ~train & (gap >= 120), gap < 100
     assert np.sqrt(np.nanmean((z[beside] * at[1][beside]) ** 2)) < 3.5  # noise has 2 dB
     assert at[1][away].mean() > 1.1 * at[1][beside].mean()
     for those in (beside, away):
@@ -100,6 +83,6 @@ def test_ues_are_found_from_cells_of_unknown_position(kriged):
 
 
 def test_without_reports_nothing_is_kriged(kriged):
-    ue, _, _, cells, _, _ = kriged
+    ue, cells = kriged[0], kriged[3]
     with pytest.raises(DataError, match="10 training UEs"):
         CellFields.fit(cells, np.arange(len(ue)) < 5, ground_of(ue))

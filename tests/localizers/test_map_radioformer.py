@@ -9,13 +9,12 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from torch import Tensor, nn
+from torch import Tensor
 
 from rfloc.config import CropParams, ModelParams
 from rfloc.errors import ConfigError, TrainingError
 from rfloc.localizers.map_radioformer import (
     BLOB,
-    RF_MEAN,
     Head,
     MapRadioFormer,
     build_model,
@@ -23,49 +22,14 @@ from rfloc.localizers.map_radioformer import (
     sinusoids,
     unpatch,
 )
-from rfloc.localizers.networks import build_network, predict, to_posterior
+from rfloc.localizers.networks import predict, to_posterior
 from rfloc.schema import FEATURES
-
-CROPS = CropParams(size=400.0, pixels=28, output=14, max_bs=4)
-TINY = ModelParams(width=16, depth=2, heads=2, patch=14, mlp=[8])
-
-
-def inputs(batch: int = 2, stations: int = 3, pixels: int = 28, seed: int = 0) -> dict[str, Tensor]:
-    """Random inputs with every station and feature there; stations lie far enough apart for their marks."""
-    g = torch.Generator().manual_seed(seed)
-    xy = torch.tensor([[-120.0, 90.0], [130.0, -110.0], [0.0, 0.0], [-130.0, -120.0]])[:stations]
-    return {
-        "image": torch.rand(batch, 2, pixels, pixels, generator=g),
-        "bs_xy": xy.expand(batch, -1, -1).clone(),
-        "rf": torch.randn(batch, stations, 4, generator=g) * 8 + torch.tensor(RF_MEAN),
-        "rf_mask": torch.ones(batch, stations, 4, dtype=torch.bool),
-        "bs_mask": torch.ones(batch, stations, dtype=torch.bool),
-        "size": torch.full((batch,), 400.0),
-        "bs_boresight": torch.zeros(batch, stations, 2),
-    }
+from tests.localizers.test_networks import CROPS, inputs, seasoned
 
 
 @pytest.fixture
 def net() -> MapRadioFormer:
-    """A small network with weights large enough that every token counts, whose batch norms have seen something."""
-    torch.manual_seed(0)
-    model = build_model(TINY, CROPS)
-    with torch.no_grad():
-        for name, p in model.named_parameters():
-            if p.ndim > 1 and name.startswith(("layers", "radio")):
-                p.normal_(std=0.4)
-    predict(model, inputs(8))
-    return model.eval()
-
-
-def test_padded_stations_do_not_matter(net: MapRadioFormer) -> None:
-    x = inputs()
-    padded = dict(x)
-    padded["bs_xy"] = torch.cat((x["bs_xy"], torch.full((2, 2, 2), 55.0)), 1)
-    padded["rf"] = torch.cat((x["rf"], torch.full((2, 2, 4), 1e6)), 1)
-    padded["rf_mask"] = torch.cat((x["rf_mask"], torch.ones(2, 2, 4, dtype=torch.bool)), 1)
-    padded["bs_mask"] = torch.cat((x["bs_mask"], torch.zeros(2, 2, dtype=torch.bool)), 1)
-    torch.testing.assert_close(predict(net, padded), predict(net, x), atol=1e-5, rtol=1e-4)
+    return seasoned("map_radioformer")
 
 
 def test_stations_are_a_set(net: MapRadioFormer) -> None:
@@ -73,17 +37,6 @@ def test_stations_are_a_set(net: MapRadioFormer) -> None:
     order = [2, 0, 1]
     turned = x | {name: x[name][:, order] for name in ("bs_xy", "rf", "rf_mask", "bs_mask", "bs_boresight")}
     torch.testing.assert_close(predict(net, turned), predict(net, x), atol=1e-5, rtol=1e-4)
-
-
-def test_missing_feature_is_told_apart_from_its_mean(net: MapRadioFormer) -> None:
-    x = inputs()
-    x["rf"][:, 0, 2] = RF_MEAN[2]
-    missing = x | {"rf_mask": x["rf_mask"].clone()}
-    missing["rf_mask"][:, 0, 2] = False
-    garbage = missing | {"rf": x["rf"].clone()}
-    garbage["rf"][:, 0, 2] = 1e6
-    assert (predict(net, missing) - predict(net, x)).abs().max() > 1e-2
-    torch.testing.assert_close(predict(net, garbage), predict(net, missing))
 
 
 @pytest.mark.parametrize("stations", [0, 3])
@@ -122,13 +75,6 @@ def test_pretrained_weights_enter_the_trunk() -> None:
     logits = predict(net.eval(), inputs())
     assert logits.shape == (2, 14, 14)
     assert torch.isfinite(logits).all()
-
-
-def test_every_parameter_is_trained() -> None:
-    net = build_model(TINY, CROPS)
-    nn.functional.cross_entropy(predict(net, inputs()).flatten(1), torch.tensor([3, 100])).backward()
-    idle = [name for name, p in net.named_parameters() if p.grad is None]
-    assert idle == []
 
 
 def test_unpatch_is_the_appendix_formula() -> None:
@@ -188,13 +134,6 @@ def test_head_averages_normalised_layers_and_adds_up_pixels() -> None:
     assert paper.project.out_channels == 588
 
 
-def test_posterior_as_the_loss_means_it() -> None:
-    logits = torch.tensor([[[0.0, np.log(3.0)], [-np.inf, 0.0]]])
-    torch.testing.assert_close(to_posterior(logits, "softmax").flatten(), torch.tensor([0.2, 0.6, 0.0, 0.2]).double())
-    cells = torch.tensor([0.5, 0.75, 0.0, 0.5]).double()
-    torch.testing.assert_close(to_posterior(logits, "bce").flatten(), cells / cells.sum())
-
-
 @pytest.mark.parametrize(
     ("model", "crops", "named"),
     [
@@ -236,8 +175,3 @@ def test_every_crop_has_its_own_scale(net: MapRadioFormer) -> None:
     torch.testing.assert_close(both, alone)
     image = MapRadioFormer.encode_image(*(x[name] for name in ("image", "bs_xy", "rf", "rf_mask", "bs_mask", "size")))
     assert image[:, 2, -1, 14].tolist() == pytest.approx([28 / 300, 28 / 800])
-
-
-def test_a_network_that_nobody_wrote_is_named() -> None:
-    with pytest.raises(ConfigError, match="there is no network 'unet'"):
-        build_network("unet", TINY, CROPS)

@@ -47,12 +47,8 @@ def test_a_killed_run_keeps_its_maps_and_ends_as_one_that_was_not(toy_city, tmp_
 
 
 def test_a_campaign_that_ends_well_ends_in_silence():
-    code = (
-        "import operator, time; from rfloc.simulation import many; from tests.simulation.toy_campaign import ENGINE\n"
-    )
-    code += (
-        "print(sorted(many.each(operator.add, [(1, 2), (3, 4)], 'ab', ENGINE))); time.sleep(0.5)"  # a heartbeat's time
-    )
+    code = "import operator, time; from rfloc.simulation import many; from tests.simulation.toy_campaign import ENGINE"
+    code += "\nprint(sorted(many.each(operator.add, [(1, 2), (3, 4)], 'ab', ENGINE))); time.sleep(0.5)"  # a heartbeat
     done = subprocess.run([sys.executable, "-c", code], cwd=PROJECT, capture_output=True, text=True, check=True)
     assert (done.stdout, done.stderr) == ("[(0, 3), (1, 7)]\n", "")
 
@@ -88,17 +84,13 @@ def test_a_worker_refuses_another_city(toy_city, address):
         open_plane(toy_city.folder, 20.0, 1.5, "another hash")
 
 
-def test_a_scheduler_that_is_not_there_is_said(monkeypatch):
+@pytest.mark.parametrize(
+    ("scheduler", "said"),
+    [("tcp://127.0.0.1:1", "no Dask scheduler with a worker answers at tcp://127"), ("slurm", "jobs of SLURM")],
+)
+def test_a_scheduler_that_is_not_there_or_not_described_is_said(monkeypatch, scheduler, said):
     monkeypatch.setattr(many, "PATIENCE", 0.5)
-    with (
-        pytest.raises(SimulationError, match=r"no Dask scheduler with a worker answers at tcp://127\.0\.0\.1:1"),
-        many.connect(EngineParams(scheduler="tcp://127.0.0.1:1")),
-    ):
-        pass
-
-
-def test_slurm_needs_a_description_of_its_jobs():
-    with pytest.raises(SimulationError, match="jobs of SLURM"), many.connect(EngineParams(scheduler="slurm")):
+    with pytest.raises(SimulationError, match=said), many.connect(EngineParams(scheduler=scheduler)):
         pass
 
 

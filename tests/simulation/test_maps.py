@@ -26,7 +26,7 @@ def free_space(tmp_path_factory: pytest.TempPathFactory):
     return traced(city, one_station(35.0, -25.0, 20.0, 90.0), SIM, 1)
 
 
-def test_map_is_friis_in_free_space_with_row_0_in_the_south(free_space):
+def test_map_is_friis_in_free_space_with_row_0_in_the_south_and_read_by_cell(free_space):
     grid = Grid.from_attrs(free_space.attrs)
     assert free_space["path_gain"].shape == (1, 12, 20)
     x, y = np.meshgrid(grid.x, grid.y)
@@ -35,22 +35,16 @@ def test_map_is_friis_in_free_space_with_row_0_in_the_south(free_space):
     # A V-polarised element seen from above loses nothing: |a|^2 sums both polarisations. Cells average 1 / d^2.
     assert np.abs(error).max() < 0.6
     assert abs(np.median(error)) < 0.05
-
-
-def test_reading_is_by_cell_and_nothing_is_known_outside(free_space):
     gain = read_maps(free_space, [37.0, 38.0, 5000.0], [-22.0, -21.0, 0.0])
     assert gain.shape == (3, 1)
     assert gain[0] == gain[1] == pytest.approx(free_space["path_gain"].values[0, 3, 13])
-    assert gain[2] == 0.0
+    assert gain[2] == 0.0  # outside
 
 
-def test_azimuth_90_radiates_to_the_east(free_space):
+def test_azimuth_90_radiates_to_the_east_and_the_map_of_levels_says_what_is_read(free_space):
     east, west, north = 10 * np.log10(read_maps(free_space, [85.0, -15.0, 35.0], [-25.0, -25.0, 25.0], RADIO)[:, 0])
     assert east - west > 20.0
     assert west < north < east
-
-
-def test_nrsrp_map_agrees_with_reading_at_the_cells(free_space):
     grid = Grid.from_attrs(free_space.attrs)
     x, y = (v.ravel() for v in np.meshgrid(grid.x, grid.y))
     level = 43.0 - 10 * np.log10(1008) + 10 * np.log10(read_maps(free_space, x, y, RADIO)[:, 0])
@@ -72,27 +66,11 @@ def test_nothing_arrives_behind_a_wall_but_over_its_roof(tmp_path: Path):
     assert shares["covered"] > shares["by_rays"]
 
 
-def test_refraction_goes_through_a_wall_at_a_loss(tmp_path: Path):
-    city = small_city(tmp_path, half=(100, 60), boxes=((-5.0, -60.0, 5.0, 60.0, 30.0),))
-    station, grid = one_station(x=-60.0, h=10.0), Plane(city, 10.0, 1.5).grid
-    sim = SIM.model_copy(update={"refraction": True, "max_depth": 2, "scattering": 0.0})
-    through = traced(city, station, sim, 1)
-    x, y = grid.x[14:], np.zeros(len(grid.x[14:]))
-    behind = read_maps(through, x, y)[:, 0]
-    free = free_space_gain(np.hypot(x - station.x[0], station.h[0] - RADIO.ue_height), RADIO.carrier_hz)
-    assert (behind > 0).all()
-    assert (behind < free).all()
-
-
-def test_outdoor_share_of_half_built_cells(tmp_path: Path):
+def test_outdoor_share_of_half_built_cells_and_who_stands_in_the_open(tmp_path: Path):
     city = small_city(tmp_path, half=(20, 10), boxes=((-20.0, -10.0, -5.0, 10.0, 9.0),))
     share, x, _ = Plane(city, 10.0, 1.5).outdoors
     np.testing.assert_allclose(share[0], [0.0, 0.5, 1.0, 1.0])
     assert x[0].tolist() == [-15.0, -4.5, 4.5, 14.5]
-
-
-def test_ues_in_built_cells_are_not_in_the_open(tmp_path: Path):
-    city = small_city(tmp_path, half=(20, 10), boxes=((-20.0, -10.0, -5.0, 10.0, 9.0),))
     found = Plane(city, 10.0, 1.5).in_the_open([-15.0, -8.0, 5.0, 25.0], [0.0, 1.0, 2.0, 0.0])
     assert found.tolist() == [False, True, True, False]  # -8 m: in a building, and its cell is half free; 25 m: off it
 
@@ -137,11 +115,8 @@ def test_rays_go_where_the_map_is(toy_city: City):
 
 
 def test_error_in_db_is_that_of_the_rays_in_what_is_read(free_space):
-    maps = free_space.assign(
-        path_gain=free_space["path_gain"] * 0 + 4.0,
-        ray_gain=free_space["ray_gain"] * 0 + 1.0,
-        ray_error=free_space["ray_error"] * 0 + 0.2,
-    )
+    values = {"path_gain": 4.0, "ray_gain": 1.0, "ray_error": 0.2}
+    maps = free_space.assign({name: 0 * free_space[name] + value for name, value in values.items()})
     maps["ray_gain"][0, 0, 0], maps["ray_error"][0, 0, 0] = 0.0, np.nan
     error = read_error_db(maps, [37.0, -99.0, 5000.0], [-22.0, -59.0, 0.0])
     assert error[0, 0] == pytest.approx(10 * np.log10(1 + 0.05), rel=0.03)

@@ -4,20 +4,16 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import yaml
 
 from rfloc import config
 from rfloc.cli import compose
 from rfloc.frames import LocalFrame
 
 
-@pytest.fixture(scope="module")
-def paper(project_root: Path, tmp_path_factory: pytest.TempPathFactory) -> config.Params:
-    path = compose(project_root, ["scale=paper"], tmp_path_factory.mktemp("paper") / "params.yaml")
-    return config.check(config.Params, yaml.safe_load(path.read_text()))
-
-
-def test_datasets_b_and_c_have_the_papers_sizes(paper: config.Params) -> None:
+def test_datasets_b_and_c_have_the_papers_sizes_and_the_region_is_25_by_33_kilometres(
+    project_root: Path, tmp_path: Path
+) -> None:
+    paper = config.read(compose(project_root, ["scale=paper"], tmp_path / "params.yaml"))
     synthetic = paper.synthetic
     assert (synthetic.b_ues, len(synthetic.b_cities)) == (64_000, 2)
     assert (synthetic.c_patches, synthetic.c_take, synthetic.c_deployments) == ([10, 10], None, 2)
@@ -25,9 +21,6 @@ def test_datasets_b_and_c_have_the_papers_sizes(paper: config.Params) -> None:
     assert synthetic.c_dense is not None
     assert paper.calibration.n_calls == 90
     assert paper.calibration.paper_stations is None
-
-
-def test_the_region_is_25_by_33_kilometres(paper: config.Params) -> None:
     (region,) = paper.synthetic.c_regions
     lat_min, lat_max, lon_min, lon_max = paper.cities[region].box
     frame = LocalFrame((lat_min + lat_max) / 2, (lon_min + lon_max) / 2)

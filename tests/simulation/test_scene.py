@@ -24,11 +24,6 @@ def test_parity_with_sionna_where_its_table_reaches(carrier):
         assert itu_parameters(name, carrier) == pytest.approx((float(eps_r[0]), float(sigma[0])), rel=1e-5), name
 
 
-def test_scene_is_refused_without_file(tmp_path):
-    with pytest.raises(DataError, match="no scene"):
-        load_radio_scene(tmp_path / "scene.xml", 0.8e9, 0.4)
-
-
 @pytest.mark.parametrize(("carrier", "scattering"), [(0.8e9, 0.4), (3.5e9, 0.0)])
 def test_every_material_of_a_scene_is_set(toy_city, carrier, scattering):
     scene = load_scene(toy_city, carrier, scattering)
@@ -42,13 +37,15 @@ def test_every_material_of_a_scene_is_set(toy_city, carrier, scattering):
     assert float(scene.frequency[0]) == pytest.approx(0.7e9)
 
 
-def test_the_scene_that_is_held_comes_empty(toy_city):
+def test_the_scene_that_is_held_comes_empty_and_one_without_a_file_is_refused(toy_city, tmp_path):
     from sionna.rt import Receiver, Transmitter
 
     scene = load_scene(toy_city, 0.8e9, 0.4)
     scene.add([Transmitter("bs", position=[0.0, 0.0, 40.0]), Receiver("ue", position=[9.0, 0.0, 2.0])])
     again = load_scene(toy_city, 0.8e9, 0.4)
     assert again is scene and not again.transmitters and not again.receivers
+    with pytest.raises(DataError, match="no scene"):
+        load_radio_scene(tmp_path / "scene.xml", 0.8e9, 0.4)
 
 
 @pytest.mark.parametrize("name", ["munich", "florence", "etoile", "floor_wall"])

@@ -6,16 +6,7 @@ from rfloc.cli import compose
 from rfloc.config import EngineParams, RadioParams, SimulationParams
 from rfloc.studies.cost import estimate, probe_city, sizes
 
-PROBE = pd.Series(
-    {
-        "city [s]": 2.0,
-        "map [s]": 3.0,
-        "million rays [s]": 1.0,
-        "1000 UEs [s]": 0.5,
-        "map [MB]": 0.001,
-        "worker [MB]": 100,
-    }
-)
+PROBE = pd.Series({"city [s]": 2.0, "map [s]": 3.0, "million rays [s]": 1.0, "1000 UEs [s]": 0.5, "map [MB]": 0.001})
 B = pd.DataFrame({"parts": [2], "stations": [19], "ues": [64_000], "samples": [10_000_000]}, index=["B"])
 
 
@@ -24,9 +15,7 @@ def test_cost_by_hand():
     assert (cost["maps"], cost["links"]) == (38, 38 * 64_000)
     assert (cost["links [MB]"], cost["kept maps [MB]"]) == pytest.approx((38 * 64_000 * 8 / 1e6, 0.038))
     assert 60 * cost["time [min]"] == pytest.approx((8 * 2.0 + 38 * (3.0 + 10.0) + 38 * 64 * 0.5) / 4)
-
-
-def test_no_worker_helps_past_the_last_map():
+    # no worker helps past the last map
     many, most = (estimate(B, EngineParams(workers=n), PROBE)["time [min]"].item() for n in (38, 100))
     assert many == pytest.approx(most)
 

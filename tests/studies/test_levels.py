@@ -51,10 +51,8 @@ def of_pose(poses, which, sd=4.0):
     """Expected and measured levels where stations stand at these of the candidate poses."""
     rng = np.random.default_rng(5)
     names = ("one", "decades", "north", "east")
-    own = (
-        np.array([-70.0, 3.0, 0.0, 0.0])[:, None]
-        + rng.normal(0.0, 1.0, (4, N)) * np.array([4.0, 0.4, 5.0, 5.0])[:, None]
-    )
+    mean, spread = np.array([[-70.0, 3.0, 0.0, 0.0], [4.0, 0.4, 5.0, 5.0]])[..., None]
+    own = mean + rng.normal(0.0, 1.0, (4, N)) * spread
     columns = np.stack([np.stack([poses[k][name][:, b] for b, k in enumerate(which)], -1) for name in names])
     truth = (columns * own[:, None]).sum(0)
     return truth, truth + rng.normal(0.0, sd, truth.shape)
@@ -71,38 +69,23 @@ def blocks(at, edge=300.0):
     return np.unique(blocks_of(*at, edge), axis=0, return_inverse=True)[1].ravel()
 
 
-class TestFolds:
-    def test_share_no_block_and_test_each_link_once(self, at):
+class TestErrors:
+    def test_folds_share_no_block_test_each_link_once_and_show_nothing_that_is_hidden(self, at, world):
         folds = levels.dealt_folds(*at, N, 5, 0, 300.0, 50.0)
         assert (sum(fold.test.astype(int) for fold in folds) == 1).all()
         index = blocks(at)
         for fold in folds:
             ues = fold.test[:, 0]
             assert not set(index[ues]) & set(index[~ues])
-            gap = np.hypot(*(v[ues][:, None] - v[~fold.hidden[:, 0]] for v in at))
-            assert gap.min() > 50.0
-
-    def test_keep_one_position_together(self):
+            assert np.hypot(*(v[ues][:, None] - v[~fold.hidden[:, 0]] for v in at)).min() > 50.0
         x = np.repeat(np.arange(20.0), 3)
-        for fold in levels.dealt_folds(x, x, 2, 4, 0):
+        for fold in levels.dealt_folds(x, x, 2, 4, 0):  # one position stays together
             assert set(fold.test[:, 0].reshape(20, 3).sum(1)) <= {0, 3}
-
-    def test_more_folds_than_blocks_are_an_error(self, at):
         with pytest.raises(EvaluationError, match="make no 5 folds"):
             levels.dealt_folds(*at, N, 5, 0, 5000.0, 0.0)
-
-
-class TestErrors:
-    def test_a_predictor_sees_nothing_that_is_hidden(self, at, world):
-        folds = levels.dealt_folds(*at, N, 5, 0, 300.0, 50.0)
         shown = []
         levels.held_out_squares(world[1], lambda m: shown.append(np.isnan(m)) or {"0": np.zeros_like(m)}, folds)
         assert all((seen == fold.hidden).all() for seen, fold in zip(shown, folds, strict=True))
-
-    def test_are_a_mean_over_stations(self):
-        square = np.full((1, 4, 2), np.nan)
-        square[0, :, 0], square[0, 0, 1] = 4.0, 16.0
-        assert levels.rms(square) == 3.0
 
     def test_the_inner_choice_takes_the_better_and_hides_both_folds(self, at, world):
         folds = levels.dealt_folds(*at, N, 4, 0, 300.0, 0.0)
@@ -131,36 +114,25 @@ class TestRatio:
         found = levels.ratio(square, baseline, blocks(at), SCORING, seed=0)
         return found["ratio"], (found["lo"], found["hi"])
 
-    def test_of_a_copy_is_one_with_no_width(self, at, world):
+    def test_of_a_copy_is_one_of_an_equal_contains_one_and_of_a_worse_does_not(self, at, world):
         square = (world[1] - world[0])[None] ** 2
         assert self.interval(square, square.copy(), at) == (1.0, (1.0, 1.0))
-
-    def test_of_an_equal_contains_one_and_of_a_worse_does_not(self, at, world):
         rng = np.random.default_rng(0)
         first, equal, worse = (rng.normal(0.0, sd, (1, UES, N)) ** 2 for sd in (4.0, 4.0, 6.0))
         value, (low, high) = self.interval(equal, first, at)
-        assert low < 1.0 < high
-        assert low < value < high
+        assert low < 1.0 < high and low < value < high
         value, (low, high) = self.interval(worse, first, at)
         assert value == pytest.approx(1.5, abs=0.1)
         assert 1.0 < low < value < high
 
-    def test_resampling_with_all_weights_one_is_the_error_itself(self, at, world):
-        square = np.where(np.random.default_rng(0).random((2, UES, N)) < 0.7, (world[1] - world[0]) ** 2, np.nan)
-        index = blocks(at)
-        found = levels._resampled(square, index, np.ones((1, index.max() + 1)))
-        assert found[0] == pytest.approx(levels.rms(square))
-
-    def test_of_other_links_is_refused(self):
-        square = np.ones((1, 4, 2))
-        fewer = np.where(np.arange(4)[:, None] == 1, np.nan, square)
-        with pytest.raises(EvaluationError, match="8 and 6 links do not pair"):
-            levels.ratio(square, fewer, np.arange(4), SCORING, seed=0)
-
-    def test_of_too_few_blocks_has_no_interval(self):
-        square = np.ones((1, 4, 1))
-        found = levels.ratio(square, square, np.arange(4), SCORING, seed=0)
-        assert found == {"ratio": 1.0, "lo": None, "hi": None}
+    def test_is_of_means_over_stations_of_the_same_links_with_no_interval_from_few_blocks(self):
+        square, ones = np.full((1, 4, 2), np.nan), np.ones((1, 4, 2))
+        square[0, :, 0], square[0, 0, 1] = 4.0, 16.0
+        assert levels.rms(square) == 3.0
+        with pytest.raises(EvaluationError, match="8 and 5 links do not pair"):
+            levels.ratio(ones, square, np.arange(4), SCORING, seed=0)
+        found = levels.ratio(square, 4 * square, np.arange(4), SCORING, seed=0)
+        assert found == {"ratio": 0.5, "lo": None, "hi": None}
 
 
 class TestModels:
@@ -182,13 +154,15 @@ class TestModels:
         assert np.hypot(*sparse[2:]) < np.hypot(*full[2:])
         np.testing.assert_allclose(none, 0.0, atol=1e-9)
 
-    def test_a_station_left_out_is_predicted_by_the_others(self, models, world):
+    def test_a_station_left_out_is_predicted_by_the_others_and_nothing_from_nothing(self, models, world):
         alone = np.broadcast_to(np.arange(N) == 2, (UES, N))
         changed = world[1] + np.where(alone, 30.0, 0.0)
         first, second = (models(np.where(alone, np.nan, m)) for m in (world[1], changed))
         for name, level in first.items():
             np.testing.assert_array_equal(level, second[name])
             assert np.isfinite(level).all()
+        with pytest.raises(SimulationError, match="squares"):
+            models(np.full((UES, N), np.nan))
 
     def test_poses_find_where_stations_stand(self, at, poses, models):
         which = np.arange(N) + 2
@@ -210,16 +184,8 @@ class TestModels:
         found = levels.held_out_squares(measured, models, levels.dealt_folds(*at, N, 2, 0))
         assert levels.rms(found["statistical simulator"][None]) < 6.0
 
-    def test_too_few_measurements_are_an_error(self, models):
-        with pytest.raises(SimulationError, match="squares"):
-            models(np.full((UES, N), np.nan))
-
 
 class TestRegressors:
-    def test_are_one_a_link_and_finite(self, poses):
-        assert {c.shape for p in poses for c in p.values()} == {(UES, N)}
-        assert all(np.isfinite(c).all() for p in poses for c in p.values())
-
     def test_poses_begin_with_the_nominal_one(self, stations):
         tables = pose_tables(stations, PARAMS, 0)
         np.testing.assert_array_equal(tables[0].h, stations.h)
@@ -227,19 +193,13 @@ class TestRegressors:
         assert all(((t.h >= 25.0) & (t.h <= 45.0)).all() for t in tables)
         assert max(np.hypot(t.x - stations.x, t.y - stations.y).max() for t in tables) <= 150.0
 
-    def found(self, city, stations, gain, x, y):
-        grid = Grid(-20.0, -10.0, 5.0, 8, 4)
-        maps = xr.Dataset({"path_gain": (("bs", "y", "x"), gain)}, attrs={**FRAME.to_attrs(), **grid.to_attrs()})
-        return level_columns(city, stations.take([0]), maps, x, y, RADIO)
-
-    def test_a_dark_cell_takes_the_nearest(self, city, stations):
-        gain = np.full((1, 4, 8), 1e-9)
+    def test_a_dark_cell_takes_the_nearest_and_an_empty_map_is_an_error(self, city, stations):
+        gain, grid = np.full((1, 4, 8), 1e-9), Grid(-20.0, -10.0, 5.0, 8, 4)
         gain[0, 1, 3], gain[0, 1, 2] = 0.0, 1e-8
         gain[0, 0, 3] = gain[0, 2, 3] = gain[0, 1, 4] = 1e-8
-        found = self.found(city, stations, gain, [-2.5, 17.5], [-2.5, 7.5])
+        maps = xr.Dataset({"path_gain": (("bs", "y", "x"), gain)}, attrs={**FRAME.to_attrs(), **grid.to_attrs()})
+        found = level_columns(city, stations.take([0]), maps, [-2.5, 17.5], [-2.5, 7.5], RADIO)
         np.testing.assert_allclose(found["rays"][:, 0], [-80.0, -90.0])
         assert (np.abs(found["street"] + 88.0) < 2.0).all() and found["decades"].shape == (2, 1)
-
-    def test_an_empty_map_is_an_error(self, city, stations):
         with pytest.raises(EvaluationError, match="1 maps are empty"):
-            self.found(city, stations, np.zeros((1, 4, 8)), [0.0], [0.0])
+            level_columns(city, stations.take([0]), 0 * maps, [0.0], [0.0], RADIO)

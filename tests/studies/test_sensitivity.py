@@ -52,18 +52,14 @@ def level(places):
     return 10 ** ((-30.0 - 35.0 * np.log10(distance) + np.random.default_rng(0).normal(0, 4.0, distance.shape)) / 10)
 
 
-class TestRankCorrelation:
-    def test_is_spearmans_with_ties_and_weighs_blocks(self):
-        rng = np.random.default_rng(0)
-        a = rng.integers(0, 9, 40).astype(float)
-        b = a + rng.integers(0, 9, 40)
-        block = np.arange(40) % 5
-        found = rank_correlation(a, b, block, np.array([[1.0] * 5, [2.0] * 5, [1.0, 0, 0, 0, 0]]))
-        assert found[:2] == pytest.approx(spearmanr(a, b).statistic)
-        assert found[2] != pytest.approx(found[0])
-
-    def test_what_does_not_vary_ranks_nothing(self):
-        assert rank_correlation(np.ones(9), np.arange(9.0), np.zeros(9, int), np.ones((1, 1))) == [0.0]
+def test_rank_correlation_is_spearmans_with_ties_weighs_blocks_and_is_0_of_what_does_not_vary():
+    rng = np.random.default_rng(0)
+    a = rng.integers(0, 9, 40).astype(float)
+    b = a + rng.integers(0, 9, 40)
+    found = rank_correlation(a, b, np.arange(40) % 5, np.array([[1.0] * 5, [2.0] * 5, [1.0, 0, 0, 0, 0]]))
+    assert found[:2] == pytest.approx(spearmanr(a, b).statistic)
+    assert found[2] != pytest.approx(found[0])
+    assert rank_correlation(np.ones(9), np.arange(9.0), np.zeros(9, int), np.ones((1, 1))) == [0.0]
 
 
 class TestJudge:
@@ -110,50 +106,44 @@ class TestJudge:
         judge = judge_of(toy_city, links_of(toy_city, level, places), block=500.0)
         found = judge(level)
         assert judge.against(found, found, "rssi") == (0.0, None)
+        rows = judge.by_station({"nominal": level}, "nominal", [0, 1, 2])
+        assert all(row["rssi_held_out"]["nominal"]["interval"] is None for row in rows)
 
-    @pytest.mark.parametrize("role", ["train", "known"])
-    def test_needs_both_roles(self, toy_city, places, level, role):
-        with pytest.raises(DataError, match=role):
-            judge_of(toy_city, links_of(toy_city, level, places), ROLES[role != ROLES])
-
-    def test_needs_stations_that_enough_ues_report(self, toy_city, places, level):
+    def test_needs_both_roles_stations_that_enough_report_and_its_own_split(self, toy_city, places, level):
+        links = links_of(toy_city, level, places)
+        for role in ("train", "known"):
+            with pytest.raises(DataError, match=role):
+                judge_of(toy_city, links, ROLES[role != ROLES])
         with pytest.raises(DataError, match="no station is reported"):
             judge_of(toy_city, links_of(toy_city, level * 1e-20, places))
-
-    def test_refuses_the_split_of_other_links(self, toy_city, places, level):
-        links = links_of(toy_city, level, places)
         split = make_split(links, ROLES[np.arange(100) % 5]).assign_attrs(toy_city.frame.to_attrs())
         with pytest.raises(SplitError, match="other links"):
             Judge(toy_city, links.isel(ue=slice(50)), split, RADIO, crop_params(), 3, EvaluationParams(bootstrap=10), 1)
 
 
 class TestVariants:
-    def test_every_factor_is_there_and_has_the_base(self):
-        found = variants(PARAMS, SIM, RADIO, STATIONS, 7)
+    def test_every_factor_has_the_base_and_one_thing_is_varied_at_a_time(self):
+        base, *others = found = variants(PARAMS, SIM, RADIO, STATIONS, 7)
         assert list(dict.fromkeys(v.factor for v in found)) == list(FACTORS)
-        assert found[0].sim.samples == PARAMS.samples
+        assert base.sim.samples == PARAMS.samples
         for factor in FACTORS:
             own = [v for v in found if v.factor == factor]
-            assert len(own) > 1 and sum(v.key == found[0].key for v in own) == 1, factor
-
-    def test_one_thing_is_varied_at_a_time(self):
-        base, *others = variants(PARAMS, SIM, RADIO, STATIONS, 7)
+            assert len(own) > 1 and sum(v.key == base.key for v in own) == 1, factor
         for v in others:
             parts = [getattr(v, name) != getattr(base, name) for name in ("sim", "radio", "seed", "ue_pattern")]
             place = [not np.array_equal(getattr(v.stations, c), getattr(base.stations, c)) for c in ("x", "h")]
             turned = not np.array_equal(v.stations.azimuth, base.stations.azimuth, equal_nan=True)
             assert sum([*parts, *place, turned]) == (v.key != base.key)
 
-    def test_an_unknown_azimuth_is_set_and_a_known_one_turned(self):
-        found = {v.setting: v for v in variants(PARAMS, SIM, RADIO, STATIONS, 7) if v.factor == "azimuth"}
+    def test_an_unknown_azimuth_is_set_a_known_one_turned_and_positions_are_moved_by_the_distance(self):
+        every = variants(PARAMS, SIM, RADIO, STATIONS, 7)
+        found = {v.setting: v for v in every if v.factor == "azimuth"}
         assert list(found) == ["unknown", "0°", "90°", "180°", "270°"]
         assert found["270°"].stations.azimuth.tolist() == [315.0, 270.0, 90.0]
         known = STATIONS.replace(azimuth=np.zeros(3))
         labels = [v.setting for v in variants(PARAMS, SIM, RADIO, known, 7) if v.factor == "azimuth"]
         assert labels == ["+0°", "+90°", "+180°", "+270°"]
-
-    def test_positions_are_moved_by_the_distance(self):
-        moved = [v.stations for v in variants(PARAMS, SIM, RADIO, STATIONS, 7) if v.factor == "position"][1]
+        moved = [v.stations for v in every if v.factor == "position"][1]
         assert np.hypot(moved.x - STATIONS.x, moved.y - STATIONS.y) == pytest.approx(25.0)
 
 
@@ -242,9 +232,3 @@ def test_every_station_is_scored_by_role_and_gains_are_counted_from_the_base(toy
     assert some[:-1] == rows[:-1]
     mean = np.mean([rows[b]["nrsrp_train"]["nominal"]["rho"] for b in (0, 2)])
     assert some[-1]["nrsrp_train"]["nominal"]["rho"] == pytest.approx(mean)
-
-
-def test_no_interval_from_few_blocks(toy_city, places, level):
-    judge = judge_of(toy_city, links_of(toy_city, level, places), block=1000.0)
-    rows = judge.by_station({"nominal": level}, "nominal", [0, 1, 2])
-    assert all(row["rssi_held_out"]["nominal"]["interval"] is None for row in rows)

@@ -10,23 +10,19 @@ from tests.training.plain import log_distance_links
 
 @pytest.fixture(scope="session")
 def plain() -> xr.Dataset:
-    """The raster."""
     return open_raster(800)
 
 
 @pytest.fixture(scope="session")
 def links() -> xr.Dataset:
-    """400 UEs."""
     return log_distance_links(400)
 
 
 @pytest.fixture
 def crops() -> CropParams:
-    """Small crops: 28 px, 14 cells, 400 m."""
     return CropParams(size=400.0, jitter=0.8, min_heard=3, max_bs=6, pixels=28, output=14)
 
 
 @pytest.fixture
 def tiny() -> ModelParams:
-    """A network of one layer."""
     return ModelParams(width=16, depth=1, heads=2, patch=14, mlp=[16])

@@ -12,7 +12,7 @@ from rfloc.config import CropParams, ExperimentParams, ModelParams, TrainingPara
 from rfloc.errors import ConfigError, TrainingError
 from rfloc.localizers.networks import INPUTS, build_network
 from rfloc.localizers.pair import Summarised
-from rfloc.training.adversary import Adversary, PairedSteps, Reversal, strength
+from rfloc.training.adversary import Adversary, PairedSteps, reversed_gradient, strength
 from rfloc.training.batches import CropSource, TrainingSteps
 from rfloc.training.checkpoints import load_checkpoint
 from rfloc.training.experiment import run_experiment
@@ -42,9 +42,9 @@ def test_the_reversed_gradient_is_the_exact_negative() -> None:
     x = torch.randn(5, 3, requires_grad=True)
     head = nn.Sequential(nn.Linear(3, 4), nn.ReLU(), nn.Linear(4, 1))
     (plain,) = torch.autograd.grad(head(x).square().sum(), x)
-    (reversed_,) = torch.autograd.grad(head(Reversal.apply(x, 1.0)).square().sum(), x)
-    assert torch.equal(reversed_, -plain) and torch.equal(Reversal.apply(x, 1.0), x)
-    (weak,) = torch.autograd.grad(head(Reversal.apply(x, 0.25)).square().sum(), x)
+    (reversed_,) = torch.autograd.grad(head(reversed_gradient(x, 1.0)).square().sum(), x)
+    assert torch.equal(reversed_, -plain) and torch.equal(reversed_gradient(x, 1.0), x)
+    (weak,) = torch.autograd.grad(head(reversed_gradient(x, 0.25)).square().sum(), x)
     torch.testing.assert_close(weak, -0.25 * plain)
 
 

@@ -6,7 +6,6 @@ import shapely
 import xarray as xr
 
 from rfloc.config import CropParams, SplitParams, TrainingParams
-from rfloc.errors import TrainingError
 from rfloc.frames import LocalFrame
 from rfloc.splits import held_out, make_split, unknown_area
 from rfloc.training.batches import CropSource, TrainingSteps, ValidationSteps, augment, training_ues
@@ -117,9 +116,3 @@ def test_validation_crops_are_fixed_and_complete(links: xr.Dataset, plain: xr.Da
     count = sum(len(a[i]["target"]) for i in range(len(a)))
     assert count == (split["role"] == "val").sum()
     np.testing.assert_array_equal(a[0]["target_xy"], b[0]["target_xy"])
-
-
-def test_a_dataset_without_usable_ues_is_refused(links: xr.Dataset, plain: xr.Dataset, crops: CropParams) -> None:
-    deaf = crops.model_copy(update={"min_heard": 50})
-    with pytest.raises(TrainingError, match="no UE of 'home' can be trained on"):
-        CropSource((links, plain, None, True), deaf, 0)

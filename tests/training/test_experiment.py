@@ -33,18 +33,10 @@ def experiment(samples: int = 96, **changes: Any) -> ExperimentParams:
 @pytest.fixture
 def settings_(links: xr.Dataset, plain: xr.Dataset, tiny: ModelParams, crops: CropParams, tmp_path: Path) -> dict:
     """Arguments of a short run."""
-    return {
-        "key": "B",
-        "experiment": experiment(),
-        "sources": [(links, plain, None, True)],
-        "val": (links, plain, make_split(links, SplitParams(block=50.0, buffer=10.0), 1)),
-        "model": tiny,
-        "crops": crops,
-        "training": TRAINING,
-        "start": None,
-        "out": tmp_path / "B.pt",
-        "seed": 3,
-    }
+    val = links, plain, make_split(links, SplitParams(block=50.0, buffer=10.0), 1)
+    about = {"key": "B", "experiment": experiment(), "sources": [(links, plain, None, True)], "val": val}
+    about |= {"model": tiny, "crops": crops, "training": TRAINING}
+    return about | {"start": None, "out": tmp_path / "B.pt", "seed": 3}
 
 
 @given(st.integers(1, 10_000), st.integers(1, 64), st.integers(1, 30), st.integers(1, 4))
