@@ -104,7 +104,7 @@ def _cost(args: argparse.Namespace) -> None:
 
     from rfloc.city import open_city
     from rfloc.studies.cost import estimate, probe_city, sizes
-    from rfloc.studies.network_cost import training_costs
+    from rfloc.studies.network_cost import MFU, training_costs
 
     root, params = _project()
     city = open_city(root / "build/cities" / params.synthetic.b_cities[0])
@@ -118,7 +118,8 @@ def _cost(args: argparse.Namespace) -> None:
     print(f"one worker in {probe.name}:\n{probe.round(3).to_string()}\n")
     print(pd.concat(costs).to_string(float_format="{:,.1f}".format, sparsify=False))
     training = pd.concat({scale: training_costs(asked) for scale, asked in scales.items()})
-    print(f"\ntraining, A100s at their peak:\n{training.to_string(float_format='{:,.3g}'.format, sparsify=False)}")
+    said = training.to_string(float_format="{:,.3g}".format, sparsify=False)
+    print(f"\ntraining, hours of A100s at their peak and at {MFU:.0%} of it:\n{said}")
 
 
 def _inputs(args: argparse.Namespace) -> None:

@@ -191,3 +191,17 @@ def test_features_that_nobody_measured_have_no_axis(axes):
     figures.feature_distributions(axes, {"A": bare})
     assert [a.get_xlabel() for a in axes if a.figure] == ["NRSRP [dBm]"]
     assert _labels(axes[0]) == [f"A ({int(links.heard.sum()):,} links)"]
+
+
+def test_arrows_join_boxes_at_their_edges(ax):
+    ax.figure.set_size_inches(6, 4)
+    boxes = {"in": (1.0, 3.0, "what goes in", "white"), "out": (5.0, 1.0, "what\ncomes out", "orange")}
+    figures.diagram(boxes, [("in", "out")], ax)
+    ax.figure.canvas.draw()
+    *texts, arrow = ax.texts
+    assert [text.get_text() for text in texts] == ["what goes in", "what\ncomes out"]
+    assert texts[1].get_bbox_patch().get_facecolor()[:3] == to_rgb("orange")
+    shown = arrow.arrow_patch.get_window_extent()
+    ends = [text.get_bbox_patch().get_window_extent() for text in texts]
+    assert shown.x0 >= ends[0].x0 + 1 and shown.x1 <= ends[1].x1 - 1 and shown.width > 100
+    assert shown.y1 <= ends[0].y1 and shown.y0 >= ends[1].y0

@@ -4,7 +4,7 @@ Maps are in metres of the city's local frame; a method has one colour and line s
 Ito's palette. Legends stand outside the data: lay figures out with `layout="constrained"`.
 """
 
-from rfloc.figures.charts import error_cdf, feature_distributions
+from rfloc.figures.charts import diagram, error_cdf, feature_distributions
 from rfloc.figures.maps import (
     ROOFS,
     SOURCE_COLOURS,

@@ -1,6 +1,7 @@
-"""Charts: errors, calibration scores, distributions of features."""
+"""Charts: errors, distributions of features, boxes and arrows."""
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import xarray as xr
@@ -46,3 +47,21 @@ def feature_distributions(axes: Sequence[Axes], datasets: Mapping[str, xr.Datase
         ax.set(xlabel=f"{name.upper()} [{FEATURES[name].unit}]", ylabel="share of links [%]")
     legend_outside(axes[len(present) - 1])
     return axes
+
+
+def diagram(boxes: Mapping[str, tuple[float, float, str, str]], arrows: Sequence[tuple[str, str]], ax: Axes) -> Axes:
+    """Boxes by name and arrows from box to box; a box is x, y of its middle [inches], text and colour.
+
+    The axes become the whole of their figure, whose size the caller chose.
+    """
+    wide, high = ax.get_figure(root=True).get_size_inches()  # type: ignore[union-attr]
+    ax.set(position=(0, 0, 1, 1), xlim=(0, wide), ylim=(0, high))
+    ax.axis("off")
+    drawn = {}
+    for name, (x, y, text, colour) in boxes.items():
+        style = {"boxstyle": "round,pad=0.5", "facecolor": colour, "edgecolor": "black"}
+        drawn[name] = ax.text(x, y, text, ha="center", va="center", bbox=style).get_bbox_patch()
+    for start, end in arrows:
+        ends: Any = {"patchA": drawn[start], "patchB": drawn[end], "shrinkA": 0, "shrinkB": 0}
+        ax.annotate("", boxes[end][:2], boxes[start][:2], arrowprops={"arrowstyle": "-|>", "color": "black", **ends})
+    return ax

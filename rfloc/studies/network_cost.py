@@ -18,6 +18,10 @@ from rfloc.schema import FEATURES
 
 #: Peak of an NVIDIA A100 in bfloat16, dense, as its data sheet states it [FLOP/s].
 A100 = 312e12
+
+#: Share of it that large transformers compute at (model FLOPs utilization): 0.44 to 0.52 (Narayanan et al. 2021), 0.46
+#: (Chowdhery et al. 2022); smaller ones, with data to be drawn beside, less.
+MFU = 0.4
 #: Crops of the step that is counted: batch norms want more than one.
 TWO = 2
 
@@ -56,10 +60,14 @@ def training_costs(params: Params) -> pd.DataFrame:
     """What experiments ask for, with all stages that they start from; rows of a pair score alone are left out.
 
     `crops` and `EFLOP` of all stages; of the network `parameters`, `GFLOP a crop`, `state [GB]`, `activations [MB a
-    crop]`; `A100 h` of one that computes at its peak, and the paper's (appendix F), which is of two.
+    crop]`, and what `a GPU holds [GB]` with a batch; `A100 h at peak`, `A100 h` at :data:`MFU` of it, and the paper's
+    (appendix F).
     """
     rows = {key: row for key, row in params.experiments.items() if not row.model.startswith("pair")}
     costs = {name: network_cost(name, params.model, params.crops) for name in {row.model for row in rows.values()}}
+    for cost in costs.values():
+        held = params.training.batch_size * cost["activations [MB a crop]"] / 1e3
+        cost["a GPU holds [GB]"] = cost["state [GB]"] + held
     table = {}
     for key, row in rows.items():
         stages = [row]
@@ -68,6 +76,7 @@ def training_costs(params: Params) -> pd.DataFrame:
         # An adapting stage computes on as many crops of its target.
         crops = sum(stage.samples * (2 if stage.adapt else 1) for stage in stages)
         flop = 1e9 * crops * costs[row.model]["GFLOP a crop"]
-        hours = {"A100 h": flop / A100 / 3600, "A100 h, paper": paper_says()["hours"].get(key, np.nan)}
-        table[key] = {"crops": crops, **costs[row.model], "EFLOP": flop / 1e18, **hours}
+        hours = flop / A100 / 3600
+        told = {"A100 h at peak": hours, "A100 h": hours / MFU, "A100 h, paper": paper_says()["hours"].get(key, np.nan)}
+        table[key] = {"crops": crops, **costs[row.model], "EFLOP": flop / 1e18, **told}
     return pd.DataFrame(table).T

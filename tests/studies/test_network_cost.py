@@ -3,10 +3,10 @@
 import pytest
 import torch
 
-from rfloc.config import CropParams, ExperimentParams, ModelParams, Params
+from rfloc.config import CropParams, ExperimentParams, ModelParams, Params, TrainingParams
 from rfloc.localizers.mlp_unet import MLPUNet
 from rfloc.localizers.networks import build_network
-from rfloc.studies.network_cost import A100, network_cost, training_costs
+from rfloc.studies.network_cost import A100, MFU, network_cost, training_costs
 
 CROPS = CropParams(pixels=224, output=224, max_bs=10)
 
@@ -30,8 +30,12 @@ def test_what_is_counted_in_outline_is_what_a_real_network_has() -> None:
     assert not any(p.is_meta for p in net.parameters()) and torch.get_default_device().type == "cpu"
 
 
+#: A made-up network's.
+COST = {"GFLOP a crop": 2.0, "state [GB]": 3.0, "activations [MB a crop]": 500.0}
+
+
 def test_a_row_pays_for_its_stages_and_for_the_crops_of_its_target(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("rfloc.studies.network_cost.network_cost", lambda *_: {"GFLOP a crop": 2.0})
+    monkeypatch.setattr("rfloc.studies.network_cost.network_cost", lambda *_: dict(COST))
     first = ExperimentParams(label="", start="init", data="Bp", samples=100)
     rows = {
         "Bp": first,
@@ -39,8 +43,12 @@ def test_a_row_pays_for_its_stages_and_for_the_crops_of_its_target(monkeypatch: 
         "Bp_A_adapt": first.model_copy(update={"start": "Bp", "samples": 50, "adapt": "A"}),
         "pair_A": first.model_copy(update={"model": "pair"}),
     }
-    found = training_costs(Params.model_construct(experiments=rows, model=None, crops=None))
+    found = training_costs(
+        Params.model_construct(experiments=rows, model=None, crops=None, training=TrainingParams(batch_size=8))
+    )
     assert found.crops.to_dict() == {"Bp": 100, "Bp_A": 150, "Bp_A_adapt": 200}
     assert found.EFLOP["Bp_A"] == pytest.approx(3e-7)
-    assert found["A100 h"]["Bp_A"] == pytest.approx(3e11 / A100 / 3600)
+    assert found["A100 h at peak"]["Bp_A"] == pytest.approx(3e11 / A100 / 3600)
+    assert found["A100 h"]["Bp_A"] == pytest.approx(3e11 / A100 / 3600 / MFU)
+    assert found["a GPU holds [GB]"]["Bp_A"] == pytest.approx(3 + 8 * 0.5)
     assert found["A100 h, paper"]["Bp"] == 40
