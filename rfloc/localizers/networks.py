@@ -4,7 +4,8 @@ A network maps those tensors to logits over the crop grid. A new one is a file w
 :data:`NETWORKS`; experiments name it by `experiments.<key>.model`.
 """
 
-from collections.abc import Callable
+import contextlib
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -32,6 +33,8 @@ NETWORKS: dict[str, Callable[[ModelParams, CropParams, Path | None], nn.Module]]
 }
 #: What a network is given, in the order of its arguments.
 INPUTS = ("image", "bs_xy", "rf", "rf_mask", "bs_mask", "size", "bs_boresight")
+#: Weights from which on a step has enough work for several threads; DINOv2's smallest trunk has 22 million.
+FEW = 5_000_000
 
 
 def build_network(name: str, model: ModelParams, crops: CropParams, weights: Path | None = None) -> nn.Module:
@@ -46,6 +49,20 @@ def as_tensors(batch: Batch, device: torch.device | str = "cpu") -> dict[str, Te
     names = ("image", "bs_xy", "rf", "rf_mask", "bs_mask", "bs_boresight", "target", "target_xy")
     tensors = {name: torch.as_tensor(np.ascontiguousarray(getattr(batch, name))).to(device) for name in names}
     return tensors | {"size": torch.as_tensor(batch.size, dtype=torch.float32, device=device)}
+
+
+@contextlib.contextmanager
+def few_threads(network: nn.Module) -> Iterator[None]:
+    """Run a network of :data:`FEW` weights on one thread: equal on any number of cores, and beside neighbours.
+
+    Its steps are thousands of short parallel regions, each as slow as the thread that a neighbour displaced.
+    """
+    before = torch.get_num_threads()
+    torch.set_num_threads(1 if sum(p.numel() for p in network.parameters()) < FEW else before)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def predict(network: nn.Module, tensors: dict[str, Tensor]) -> Tensor:
@@ -87,5 +104,5 @@ class NetLocalizer:
                 "a network has seen none such in training, and could tell streets alone",
                 "take crops from `evaluation_crops`, which keep crops.min_heard stations inside",
             )
-        with torch.inference_mode():
+        with torch.inference_mode(), few_threads(self.network):
             return to_posterior(self.network(*self.inputs(batch)), self.loss).cpu().numpy()

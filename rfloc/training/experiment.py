@@ -4,13 +4,12 @@ Lightning keeps the state of a run after every pass in a folder named by all tha
 interrupted run continues, bit for bit, and none is continued with other parameters or data.
 """
 
-import contextlib
 import logging
 import shutil
 import signal
 import time
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,18 +17,15 @@ import lightning.pytorch as pl
 import torch
 import xarray as xr
 from lightning.pytorch.callbacks import ModelCheckpoint
-from torch import nn
 
 from rfloc.config import CropParams, ExperimentParams, ModelParams, TrainingParams
 from rfloc.errors import TrainingError
 from rfloc.files import digest, own, say
+from rfloc.localizers.networks import few_threads
 from rfloc.schema import FEATURES
 from rfloc.training.batches import CropSource, Source, ValidationSteps
 from rfloc.training.checkpoints import Checkpoint, initial, load_checkpoint, save_checkpoint
 from rfloc.training.module import LocalizerModule
-
-#: Weights from which on a step has enough work for several threads; DINOv2's smallest trunk has 22 million.
-FEW = 5_000_000
 
 logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)  # its hints do not belong on pages
 
@@ -72,7 +68,7 @@ def run_experiment(
     module = LocalizerModule(
         network, experiment, training, crops, ready, fixed, seed, unlabelled, log=lambda line: log(f"{key}: {line}")
     )
-    with _threads(network):
+    with few_threads(network):
         _fit(module, folder)
     # Read back: with several devices it was other processes that trained.
     last, best = (folder / f"{name}.ckpt" for name in ("last", "best"))
@@ -104,20 +100,6 @@ def _start(start: Path | None, network: str, model: ModelParams, crops: CropPara
             checkpoint.require_fit(network, model, crops)
             return checkpoint
     return initial(model, crops, None, seed, network)
-
-
-@contextlib.contextmanager
-def _threads(network: nn.Module) -> Iterator[None]:
-    """A network of :data:`FEW` weights is trained on one thread: equal on any number of cores, and beside neighbours.
-
-    Its steps are thousands of short parallel regions, each as slow as the thread that a neighbour displaced.
-    """
-    before = torch.get_num_threads()
-    torch.set_num_threads(1 if sum(p.numel() for p in network.parameters()) < FEW else before)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
 
 
 def _about(links: xr.Dataset, raster: xr.Dataset, split: xr.Dataset | None, simulated: bool = False) -> list[Any]:

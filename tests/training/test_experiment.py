@@ -138,10 +138,20 @@ def test_nothing_to_train_on_and_nothing_to_locate_with_are_errors(
         NetLocalizer(Flat(settings_["model"], crops), "flat", "softmax").posterior(deaf)
 
 
-def test_few_weights_are_trained_on_one_thread_and_the_number_is_given_back(settings_: dict) -> None:
+def test_few_weights_are_trained_and_asked_on_one_thread_and_the_number_is_given_back(settings_: dict) -> None:
     seen, before = [], torch.get_num_threads()
+
+    class Seeing(Flat):
+        def forward(self, *given):
+            seen.append(torch.get_num_threads())
+            return super().forward(*given)
+
+    (links, plain, *_), *_ = settings_["sources"]
+    crops = settings_["crops"]
+    batch = CropBatcher(links, plain, crops).batch([0], links["ue_x"][:1].values, links["ue_y"][:1].values)
     torch.set_num_threads(3)
     run_experiment(**settings_, log=lambda _: seen.append(torch.get_num_threads()))
+    NetLocalizer(Seeing(settings_["model"], crops), "seeing", "softmax").posterior(batch)
     after = torch.get_num_threads()
     torch.set_num_threads(before)
     assert (set(seen), after) == ({1}, 3)
