@@ -64,9 +64,8 @@ class LocalFrame(_Carried):
     @cached_property
     def crs(self) -> CRS:
         """The frame as geopandas and pyproj want it."""
-        return CRS.from_proj4(
-            f"+proj=tmerc +lat_0={self.lat0!r} +lon_0={self.lon0!r} +k=1 +x_0=0 +y_0=0 +datum=WGS84 +units=m +no_defs"
-        )
+        at = f"+lat_0={self.lat0!r} +lon_0={self.lon0!r}"
+        return CRS.from_proj4(f"+proj=tmerc {at} +k=1 +x_0=0 +y_0=0 +datum=WGS84 +units=m +no_defs")
 
     @cached_property
     def _transformers(self) -> tuple[Transformer, Transformer]:

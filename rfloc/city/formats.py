@@ -29,7 +29,6 @@ from rfloc.city.columns import OTHER_TAGS, Kind
 
 #: What reading a file that is damaged, or not what its name says, raises (RuntimeError: osmium and pyogrio).
 UNREADABLE = (OSError, ValueError, KeyError, EOFError, RuntimeError, pyarrow.ArrowException, shapely.GEOSException)
-
 _PACKED: dict[str, Any] = {".gz": gzip.open, ".bz2": bz2.open}
 
 

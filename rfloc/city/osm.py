@@ -26,7 +26,6 @@ from rfloc.frames import LocalFrame
 REACH = 200.0  #: features this far outside a city are read too [m]: what a tile border cuts there is whole
 MIN_AREA, MIN_WIDTH = 1.0, 0.1  #: footprints smaller, or on average narrower, are noise [m2], [m]
 MAX_GAP = 0.2  #: where features end more than this share of a box's edge inside it, the rest may be unmapped, not empty
-
 Found = tuple[gpd.GeoDataFrame, dict[str, Any]]  #: features, and counts taken while they were read
 
 
@@ -124,10 +123,7 @@ def _polygons(layer: gpd.GeoDataFrame) -> gpd.GeoDataFrame:
 
 
 def _without_doubles(layer: gpd.GeoDataFrame) -> gpd.GeoDataFrame:
-    """Of polygons with the same outline, the one with the largest courtyards; what its tags lack, the others give.
-
-    Parts, and what begins at another height, are no doubles.
-    """
+    """Of footprints with one outline and base, that with the largest courtyards; tags that it lacks others give."""
     rings = shapely.normalize(shapely.polygons(shapely.get_exterior_ring(layer.geometry.to_numpy())))
     begins = layer[["part", "min_height", "min_level", "render_min_height"]].fillna(0).astype(str).add_prefix("as_")
     some = layer.assign(outline=shapely.to_wkb(rings), size=shapely.area(layer.geometry.to_numpy()), **begins)

@@ -24,11 +24,10 @@ def read_campaign(
     Files lie below `data_root`, else below the project's `data/`. Operators are different stations; azimuths are NaN
     and heights nominal where nobody states them. With `positions = "all"` the cells without position are there with
     NaN, for :func:`rfloc.datasets.positions.estimate_positions` to place once a split says who trains; "training" reads
-    the same, and asks it to place those of stated position, too.
-
-    In the report, `rejected` says reason -> rows; `rows` is their sum and `rows_kept`, which is `links` and
-    `rows_averaged_away`; `files` holds SHA-256s. What nobody should miss is printed. Raises DataError if a file is
-    missing, damaged or not what it should be, or nothing of it lies in the city.
+    the same, and asks it to place those of stated position, too. In the report, `rejected` says reason -> rows; `rows`
+    is their sum and `rows_kept`, which is `links` and `rows_averaged_away`; `files` holds SHA-256s. What nobody should
+    miss is printed. Raises DataError if a file is missing, damaged or not what it should be, or nothing of it lies in
+    the city.
     """
     if params.kind == "nbiot" and params.manifest:
         check_files(params.manifest, data_root, [name for name in params.files if name != params.cell_table], project)
@@ -57,9 +56,8 @@ def read_campaign(
         said = f"{len(weak)} of {len(rows.table)} reports lie under radio.sensitivity_dbm = {radio.sensitivity_dbm:g}"
         mend = f"silence is taken for less. Set it to the receiver's; the weakest report is {weak.min():g} dBm"
         rows.notes.append(f"{said}: {mend}")
-    links, counts = links_from_rows(
-        rows.table, city.frame, radio.carrier_hz, city.key, source=source, power_dbm=radio.power_dbm
-    )
+    about: dict[str, Any] = {"source": source, "power_dbm": radio.power_dbm}
+    links, counts = links_from_rows(rows.table, city.frame, radio.carrier_hz, city.key, **about)
     for note in rows.notes:
         print(f"NOTE on the campaign of {city.key}: {note}")
     return links, rows.report | counts | {

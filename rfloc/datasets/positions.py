@@ -50,15 +50,13 @@ def estimate_positions(
     """Give every station a position: those without one are estimated, or dropped where that is outside `bounds` [m].
 
     `every` estimates those with one as well: nothing that is stated of positions is left. Stations that fewer than
-    `min_ues` training UEs hear are dropped as well.
-
-    Only `train`, bool of shape (ue,), says which UEs may be used. Interpolated levels are not: they were computed from
-    neighbours that may be no training UEs. Raises DataError if no station is left.
-
-    The links that are returned have the stations with a position now; source "estimated" and `bs_position_error` where
-    it is an estimate; `ue_placed` says which UEs helped. The report has `known`, `estimated`, `dropped` (reason ->
-    stations), and `position_check`: known stations placed the same way, each with its error and the stated standard
-    deviation per axis [m], with `median_m`, `mean_m`, and `chi2`, the mean of error^2 / (2 sd^2), 1 if these are right.
+    `min_ues` training UEs hear are dropped as well. Only `train`, bool of shape (ue,), says which UEs may be used.
+    Interpolated levels are not: they were computed from neighbours that may be no training UEs. Raises DataError if no
+    station is left. The links that are returned have the stations with a position now; source "estimated" and
+    `bs_position_error` where it is an estimate; `ue_placed` says which UEs helped. The report has `known`, `estimated`,
+    `dropped` (reason -> stations), and `position_check`: known stations placed the same way, each with its error and
+    the stated standard deviation per axis [m], with `median_m`, `mean_m`, and `chi2`, the mean of error^2 / (2 sd^2), 1
+    if these are right.
     """
     heard = links["heard"].values & ~links["interpolated"].values if "interpolated" in links else links["heard"].values
     used = train & heard.any(axis=1)

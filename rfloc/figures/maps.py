@@ -15,7 +15,7 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Rectangle
 from numpy.typing import NDArray
 
-from rfloc.city import Patch
+from rfloc.city.city import Patch
 from rfloc.figures.style import OKABE_ITO, ROLE_COLOURS, ROLE_LABELS, STATION, legend_outside
 from rfloc.frames import Grid, LocalFrame, toward
 from rfloc.schema import ROLES
