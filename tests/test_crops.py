@@ -52,9 +52,8 @@ def test_batch_takes_the_strongest_stations_inside_the_crop():
 def test_zooming_moves_the_picture_and_keeps_the_reports():
     """As a crop cut there, but for stations: all of the larger crop, also those outside; a UE may lie outside."""
     links, bs = scattered(12, reach=220.0)
-    batcher = CropBatcher(
-        links, make_raster(np.add.outer(np.arange(1000), np.arange(1000)) % 170 < 40), crop_params(max_bs=8)
-    )
+    stripes = np.add.outer(np.arange(1000), np.arange(1000)) % 170 < 40
+    batcher = CropBatcher(links, make_raster(stripes), crop_params(max_bs=8))
     ue, at = np.arange(12), np.stack([links["ue_x"], links["ue_y"]], axis=1)
     near = at - 30.0
     zoomed = batcher.zoom(batcher.batch(ue, np.zeros(12), np.zeros(12)), near, 100.0)

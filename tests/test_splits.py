@@ -18,19 +18,9 @@ from rfloc.config import Leak, SplitParams
 from rfloc.errors import FrameError, SplitError
 from rfloc.frames import LocalFrame
 from rfloc.schema import links_dataset
-from rfloc.splits import (
-    LEAKS,
-    all_train,
-    blocks_of,
-    crosses,
-    folds,
-    held_out,
-    leakage_report,
-    make_split,
-    split_like,
-    unknown_area,
-    val_area,
-)
+from rfloc.splits.areas import blocks_of, crosses, held_out, unknown_area, val_area
+from rfloc.splits.leakage import LEAKS, leakage_report
+from rfloc.splits.roles import all_train, folds, make_split, split_like
 
 FRAME = LocalFrame(41.87, 12.46)
 #: Two touching boxes round the frame's origin, 333 m x 497 m and 222 m x 497 m.

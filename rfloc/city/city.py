@@ -20,10 +20,9 @@ from rfloc.city.raster import CELL, Raster, cells, city_layers, layer_facts, ras
 from rfloc.config import CityParams, check
 from rfloc.errors import ConfigError, DataError
 from rfloc.files import load_json, save_json, say, write
-from rfloc.frames import Grid, LocalFrame
+from rfloc.frames import Bounds, Grid, LocalFrame
 from rfloc.schema import load, save, with_units
 
-Bounds = tuple[float, float, float, float]
 #: Where nothing of a kind lies within this distance [m], it may not have been mapped; Rome's parks have 250 and 105.
 MAX_EMPTY = {"building": 400.0, "building or street": 200.0}
 #: Rasters that are open, (folder, when its city was built) -> raster: training opens several deployments of one patch.

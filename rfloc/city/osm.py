@@ -68,8 +68,7 @@ def read_buildings(params: CityParams, frame: LocalFrame, data_root: str | Path)
 def read_streets(params: CityParams, frame: LocalFrame, data_root: str | Path) -> Found:
     """Street centre lines, and squares, in a city's box and margin where a UE may be; DataError if there is none.
 
-    Gives lines and areas in `frame` [m] with columns class, width [m] (0 of an area), tunnel (there no UE stands) and
-    bridge, and counts beside those of :func:`_read`.
+    Lines and areas in `frame` [m]: class, width [m] (0: an area), tunnel (no UE stands there), bridge; more counts.
     """
     layer, facts = _read(params, STREETS, frame, data_root)
     area = (layer.geom_type == "LineString") & layer.is_closed & (layer.count_coordinates() > 3)

@@ -77,9 +77,9 @@ def links_from_gain(
 ) -> xr.Dataset:
     """Turn path gain, (ue, bs), linear, into links as UEs at x, y [m] would report them: censored, rounded.
 
-    All four features are rounded to `step` [dB], if any, and a UE reports the `strongest` so many stations, by default
-    all. The links have the stations of `table`, by default `stations`, which transmit, and the standard error of
-    `path_gain`, (ue, bs) [dB], NaN where unknown.
+    Features are rounded to `step` [dB], if any, and a UE reports the `strongest` so many stations, or all. Links have
+    the stations of `table`, by default `stations`, which transmit, and the standard error of `path_gain`, (ue, bs)
+    [dB], NaN where unknown.
     """
     values = features(path_gain, stations.power, radio)
     if strongest is not None:

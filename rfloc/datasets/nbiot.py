@@ -1,11 +1,10 @@
 """NB-IoT campaigns as published for Rome and Oslo: a .mat file of levels at locations, to rows.
 
 The file holds cell arrays with a row a location: latitude, longitude, and a matrix with a row a cell that was detected
-there. `dataSet` is what was measured; Rome's `dataSet_interp` has the same rows, their gaps filled from neighbouring
-locations. Where the cells stand say an operator-style table (.xlsx), rows of measurements that hold positions (.csv,
-Rome), or the authors' estimates of eNodeBs (.mat, Oslo). Each gives a table of cells: `mnc enodeb npci` (int), `bs_lat
-bs_lon` [deg], `bs_position_source`, and `bs_position_error` [m], the standard deviation per axis, NaN where nobody
-states one.
+there. `dataSet` is what was measured; Rome's `dataSet_interp` has the same rows, gaps filled from neighbours. Where the
+cells stand say an operator-style table (.xlsx), rows of measurements that hold positions (.csv, Rome), or the authors'
+estimates of eNodeBs (.mat, Oslo). Each gives a table of cells: `mnc enodeb npci` (int), `bs_lat bs_lon` [deg],
+`bs_position_source`, and `bs_position_error` [m], the standard deviation per axis, NaN if unstated.
 """
 
 import zlib
@@ -169,12 +168,7 @@ def read_cell_table(path: Path) -> tuple[pd.DataFrame, dict[str, Any]]:
     return best[PLACED], rows.report | {"cells": len(best), "rejected": rows.rejected}
 
 
-def published_positions(path: Path, rows: pd.DataFrame) -> tuple[pd.DataFrame, dict[str, int]]:
-    """Positions of the cells of `rows`, all of a campaign's, by a table of eNodeBs (.mat) or a crop (.csv)."""
-    return (_of_enodebs if path.suffix == ".mat" else _of_crop)(path, rows)
-
-
-def _of_enodebs(path: Path, rows: pd.DataFrame) -> tuple[pd.DataFrame, dict[str, int]]:
+def positions_by_enodeb(path: Path, rows: pd.DataFrame) -> tuple[pd.DataFrame, dict[str, int]]:
     """Positions by the .mat file's own table (eNodeB, latitude, longitude [deg]), estimates of the authors."""
     try:
         listed = pd.DataFrame(np.asarray(variable(path, PLACES), float), columns=["enodeb", "bs_lat", "bs_lon"])
@@ -197,7 +191,7 @@ def _of_enodebs(path: Path, rows: pd.DataFrame) -> tuple[pd.DataFrame, dict[str,
     return cells.assign(bs_position_source="published", bs_position_error=np.nan)[PLACED], report
 
 
-def _of_crop(path: Path, rows: pd.DataFrame) -> tuple[pd.DataFrame, dict[str, int]]:
+def positions_by_crop(path: Path, rows: pd.DataFrame) -> tuple[pd.DataFrame, dict[str, int]]:
     """Which cells the positions of a published crop (.csv) belong to: equal numbers of a row tell, or a DataError."""
     names = {"UELatitude": "ue_lat", "UELongitude": "ue_lon", "BSLatitude": "bs_lat", "BSLongitude": "bs_lon"}
     try:

@@ -190,10 +190,9 @@ def links_from_rows(
 ) -> tuple[xr.Dataset, dict[str, int]]:
     """Turn rows into a links dataset; duplicates of a link are averaged in linear power.
 
-    Every row has a UE, at a position rounded to `DECIMALS`, a cell and a level; `power_dbm` is that of cells for which
-    the rows say none, the rest as of :func:`rfloc.schema.links_dataset`. UEs are sorted by campaign and position, cells
-    by name; the report counts what became of the rows. Raises DataError if a cell has two positions, heights, azimuths
-    or powers.
+    A row has a UE, at a position rounded to `DECIMALS`, a cell, a level; `power_dbm` is that of cells for which the
+    rows say none, the rest as of :func:`rfloc.schema.links_dataset`. UEs are sorted by campaign and position, cells by
+    name; the report counts rows. Raises DataError if a cell has two positions, heights, azimuths or powers.
     """
     linear = rows[LINK].join(10.0 ** (rows[list(FEATURES)].astype(float) / 10.0))
     mean = 10.0 * np.log10(linear.groupby(LINK)[list(FEATURES)].mean())

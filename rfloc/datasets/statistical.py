@@ -124,9 +124,8 @@ def fit(links: xr.Dataset, train: ArrayLike, city: City, radio: RadioParams) -> 
 
     It has effects of every station of `links`; one that no training UE reports is average. Azimuths of the table are
     not used: the element pattern is turned to the likeliest side, or to none, which has half the probability
-    beforehand. Only reports count; where silence tells of weak levels, as it does not in Rome, the exponent comes out
-    too low by what it hides. Raises SimulationError if the measurements lie in too few squares, FrameError if the city
-    is in another frame.
+    beforehand. Only reports count: silence for weak levels, of which Rome has none, makes the exponent too low. Raises
+    SimulationError if the measurements lie in too few squares, FrameError if the city is in another frame.
     """
     city.frame.require_same(LocalFrame.from_attrs(links.attrs), "these links")
     stations = Stations.from_dataset(links)

@@ -42,11 +42,10 @@ def leakage_report(
     (kind `crops`), and `calibration_ues` marks the UEs that stations were calibrated with, shape (n_ue,). Returns what
     JSON can hold, lengths in m. `nearest_train`: distance from each role's UEs to a training UE; `beside_train`: test
     UEs no further than 1 m from one; `same_cell`: test UEs in a cell of the map that simulated levels were read from
-    (attribute `cell` of the links [m], else None) in which a training UE stands, so that their fingerprints are nearly
-    copies; `crops`: how many were `drawn`, how many are `overlapping` the held-out area at any crop_gap, and
-    `test_area_shown`, the share of a test crop that training crops show; `leaks`: the count of each, None where there
-    was nothing to examine. Raises SplitError if the split is of other links, its roles contradict its areas, or it does
-    not `allow` a leak.
+    (attribute `cell` of the links [m], else None) in which a training UE stands, nearly copies; `crops`: how many were
+    `drawn`, how many are `overlapping` the held-out area at any crop_gap, and `test_area_shown`, the share of a test
+    crop that training crops show; `leaks`: the count of each, None where there was nothing to examine. Raises
+    SplitError if the split is of other links, its roles contradict its areas, or it does not `allow` a leak.
     """
     require_own(split, links)
     x, y = links["ue_x"].values, links["ue_y"].values

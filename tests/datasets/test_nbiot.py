@@ -7,7 +7,14 @@ import pandas as pd
 import pytest
 from scipy.io import savemat
 
-from rfloc.datasets.nbiot import CELL, allocated_tests, published_positions, read_cell_table, read_mat
+from rfloc.datasets.nbiot import (
+    CELL,
+    allocated_tests,
+    positions_by_crop,
+    positions_by_enodeb,
+    read_cell_table,
+    read_mat,
+)
 from rfloc.errors import DataError
 from tests.datasets.files import CELLS, CROP, MAT, cell_array, cell_table, matrices, write_crop, write_mat
 
@@ -154,7 +161,7 @@ def test_cell_tables_that_are_refused(tmp_path: Path) -> None:
 
 def test_equal_numbers_tell_the_cell_of_a_position(tmp_path: Path) -> None:
     rows = read_mat(write_crop(write_mat(tmp_path)) / MAT).table
-    cells, report = published_positions(tmp_path / CROP, rows)
+    cells, report = positions_by_crop(tmp_path / CROP, rows)
     assert sorted(zip(cells.npci, cells.enodeb, cells.mnc, cells.bs_lat, cells.bs_lon, strict=True)) == CELLS
     assert report == {"rows": 24, "locations": 8, "positions": 2, "cells": 3, "rows_of_these_cells": 24}
     crop = pd.read_csv(tmp_path / CROP)
@@ -167,18 +174,18 @@ def test_equal_numbers_tell_the_cell_of_a_position(tmp_path: Path) -> None:
     ):
         spoilt.to_csv(tmp_path / CROP, index=False)
         with pytest.raises(DataError, match=fault):
-            published_positions(tmp_path / CROP, rows)
+            positions_by_crop(tmp_path / CROP, rows)
     crop.to_csv(tmp_path / CROP, index=False)
     twins = pd.concat([rows, rows.iloc[:1].assign(npci=99)])  # two cells with the very same levels at one UE
     with pytest.raises(DataError, match=r"1 rows of the crop have more than one"):
-        published_positions(tmp_path / CROP, twins)
+        positions_by_crop(tmp_path / CROP, twins)
 
 
 def test_all_cells_of_an_enodeb_stand_where_its_table_says(tmp_path: Path) -> None:
     listed = [[300064, 41.87, 12.46], [300065, 41.88, 12.47], [300066, np.nan, np.nan]]
     path = write_mat(tmp_path, places=listed) / MAT
     rows = read_mat(path).table
-    cells, report = published_positions(path, rows)
+    cells, report = positions_by_enodeb(path, rows)
     heard = rows.loc[rows["enodeb"] == 300064, CELL].drop_duplicates()
     assert len(heard.merge(cells[(cells["bs_lat"] == 41.87) & (cells["bs_lon"] == 12.46)], on=CELL)) == len(cells) == 3
     assert set(cells["bs_position_source"]) == {"published"} and cells["bs_position_error"].isna().all()
@@ -191,6 +198,6 @@ def test_all_cells_of_an_enodeb_stand_where_its_table_says(tmp_path: Path) -> No
         ([[300064.5, 41.87, 12.46]], "enodeb of campaign.mat[\\s\\S]*whole"),
     ):
         with pytest.raises(DataError, match=fault):
-            published_positions(write_mat(tmp_path, places=spoilt) / MAT, rows)
+            positions_by_enodeb(write_mat(tmp_path, places=spoilt) / MAT, rows)
     with pytest.raises(DataError, match=r"holds no eNodeB_best_pos_estimates(?s:.*)campaign\.published"):
-        published_positions(write_mat(tmp_path) / MAT, rows)
+        positions_by_enodeb(write_mat(tmp_path) / MAT, rows)
