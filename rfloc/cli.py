@@ -55,15 +55,12 @@ def _parser() -> argparse.ArgumentParser:
     gather = command("inputs", _inputs, "link and hash the files outside of git that params.yaml names, for dvc")
     gather.add_argument("names", nargs="*", metavar="name", help="maps/<city>, campaign, weights, oslo (default: all)")
     seeds = command("seeds", _seeds, "train the experiments from several seeds: how much of Table 1 is luck")
-    seeds.add_argument(
-        "experiments", nargs="*", metavar="experiment", help="keys in `experiments`, or of an ablation (default: all)"
-    )
+    of = "keys in `experiments`, or of an ablation (default: all)"
+    seeds.add_argument("experiments", nargs="*", metavar="experiment", help=of)
     seeds.add_argument("--seeds", type=int, default=5, help="how many, from the project's seed on (default: 5)")
     command("book", _book, "build the book from what the pipeline made")
     verify = command("verify", _verify, "check that results/ is what the pipeline wrote, and what expected/ says")
-    verify.add_argument(
-        "--json", action="store_true", help="print every number beside the paper's and what is expected"
-    )
+    verify.add_argument("--json", action="store_true", help="print every number beside the paper's and the expected")
     verify.add_argument("--expect", action="store_true", help="write expected/<scale>.json from results/ as they are")
     return parser
 

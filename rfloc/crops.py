@@ -167,8 +167,8 @@ class CropBatcher(CropPlacer):
     ) -> Batch:
         """Cut crops of UEs by index, (B,), with these centres and edges (default `crops.size`) in the local frame [m].
 
-        `flip`, bool (B,), mirrors east to west; then `turns` turns by so many quarters counter-clockwise; both or none
-        are given. Raises DataError if a UE lies outside its crop.
+        `flip`, bool (B,), mirrors east to west; then `turns` turns quarters counter-clockwise; give both or none.
+        Raises DataError if a UE lies outside its crop.
         """
         crops, ue = self.crops, np.atleast_1d(np.asarray(ue, np.int64))
         centre = np.stack([np.atleast_1d(centre_x), np.atleast_1d(centre_y)], axis=1).astype(float)

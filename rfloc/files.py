@@ -27,13 +27,10 @@ from numpy.typing import NDArray
 from rfloc.errors import DataError
 
 Arrays = dict[str, NDArray[Any]]
-
 #: Environment variable with the folder that stands for the project where a page is tried out: see :func:`trial`.
 TRIAL = "RFLOC_TRIAL"
-
 #: What reading a damaged .npz file raises.
 _DAMAGED = (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error)
-
 #: What a full, foreign or read-only disk says; another OSError is of what is written, not of where.
 _REFUSED = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.ENOTDIR, errno.EEXIST}
 

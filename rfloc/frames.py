@@ -16,6 +16,8 @@ from pyproj import CRS, Transformer
 from rfloc.arrays import Bools, Floats, Ints
 from rfloc.errors import FrameError
 
+Bounds = tuple[float, float, float, float]  #: x_min, y_min, x_max, y_max [m]
+
 
 @dataclass(frozen=True)
 class _Carried:
@@ -64,9 +66,8 @@ class LocalFrame(_Carried):
     @cached_property
     def crs(self) -> CRS:
         """The frame as geopandas and pyproj want it."""
-        return CRS.from_proj4(
-            f"+proj=tmerc +lat_0={self.lat0!r} +lon_0={self.lon0!r} +k=1 +x_0=0 +y_0=0 +datum=WGS84 +units=m +no_defs"
-        )
+        at = f"+lat_0={self.lat0!r} +lon_0={self.lon0!r}"
+        return CRS.from_proj4(f"+proj=tmerc {at} +k=1 +x_0=0 +y_0=0 +datum=WGS84 +units=m +no_defs")
 
     @cached_property
     def _transformers(self) -> tuple[Transformer, Transformer]:
@@ -135,12 +136,12 @@ class Grid(_Carried):
         return self.y0 + (np.arange(self.ny, dtype=np.float64) + 0.5) * self.cell
 
     @property
-    def bounds(self) -> tuple[float, float, float, float]:
+    def bounds(self) -> Bounds:
         """(x_min, y_min, x_max, y_max) [m]."""
         return self.x0, self.y0, self.x0 + self.nx * self.cell, self.y0 + self.ny * self.cell
 
     @property
-    def extent(self) -> tuple[float, float, float, float]:
+    def extent(self) -> Bounds:
         """(x_min, x_max, y_min, y_max) [m], as matplotlib's `imshow(origin="lower")` wants it."""
         return self.bounds[0], self.bounds[2], self.bounds[1], self.bounds[3]
 

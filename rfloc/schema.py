@@ -34,10 +34,8 @@ FEATURES = {
     "nrsrp": Feature("dBm", -79.4, 9.4),
     "nrsrq": Feature("dB", -17.3, 6.2),
 }
-
 #: Split roles, as stored in the `role` variable of a split.
 ROLES = ("train", "val", "known", "unknown", "buffer")
-
 #: Where a station's position comes from (`bs_position_source`): published with the measurements, a user's or an
 #: operator's table, estimated from training UEs, nominal; `unknown` until it is placed (its x and y are NaN).
 POSITION_SOURCES = ("published", "table", "estimated", "nominal", "unknown")
@@ -70,7 +68,6 @@ _BS = _variables("bs", "bs_x [m], bs_y [m], bs_h [m], bs_azimuth [deg], bs_power
 #: What measured links carry besides: standard deviation of a station's position per axis, UEs that helped to place one.
 _MEASURED = _variables("bs", "bs_position_source? (UOT), bs_position_error? [m]") | _variables("ue", "ue_placed? (b)")
 _CROP = _variables("sample", "x [m], y [m], crop_x [m], crop_y [m], ue (iu), role (UOT), size? [m]")
-
 SCHEMAS: dict[str, Schema] = {
     "links": Schema(
         {name: Variable(("ue", "bs"), feature.unit) for name, feature in FEATURES.items()}
@@ -92,11 +89,7 @@ SCHEMAS: dict[str, Schema] = {
 
 
 def validate(ds: xr.Dataset, kind: str) -> xr.Dataset:
-    """Check a dataset against the schema of its kind and return it.
-
-    Raises SchemaError naming the first missing or ill-formed variable, attribute or unit, and FrameError if it carries
-    no frame (or a raster no grid).
-    """
+    """A dataset, checked against the schema of its kind (SchemaError: first fault; FrameError: no frame or grid)."""
     for what, why in _faults(ds, kind):
         raise SchemaError(what, why)
     return ds
@@ -205,10 +198,7 @@ def save(ds: xr.Dataset, path: str | Path, kind: str) -> Path:
 
 
 def load(path: str | Path, kind: str, *, lazy: bool = False) -> xr.Dataset:
-    """Read a dataset from a Zarr folder and validate it, into memory or (`lazy`) each variable when it is asked for.
-
-    Raises DataError if there is nothing at `path`, or no whole dataset.
-    """
+    """A dataset of a Zarr folder, validated, in memory or `lazy` (raises DataError where there is no whole one)."""
     if not Path(path).exists():
         mend = "run `dvc repro`, which makes everything that a notebook reads"
         raise DataError(f"there is no {kind} dataset at {path}", "the stage that makes it has not run here", mend)

@@ -11,6 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from rfloc.arrays import Floats
 from rfloc.errors import SimulationError
+from rfloc.frames import Bounds
 
 if TYPE_CHECKING:
     from rfloc.city import City
@@ -62,7 +63,7 @@ class Stations:
         """Several tables as one."""
         return cls(*map(np.concatenate, zip(*(vars(table).values() for table in tables), strict=True)))
 
-    def central_box(self, share: float) -> tuple[float, float, float, float]:
+    def central_box(self, share: float) -> Bounds:
         """(x_min, y_min, x_max, y_max) [m]: central `share` of the box that the stations span (paper, section 4.2)."""
         x, y = (self.x.min() + self.x.max()) / 2, (self.y.min() + self.y.max()) / 2
         dx, dy = share * np.ptp(self.x) / 2, share * np.ptp(self.y) / 2

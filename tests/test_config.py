@@ -57,11 +57,6 @@ def test_every_problem_is_named_at_once(raw):
     assert "did you mean 'seed'?" in caught.value.mend
 
 
-def test_a_missing_key_is_an_error(raw):
-    with pytest.raises(ConfigError, match="crops: Field required"):
-        config.check(config.Params, {key: value for key, value in raw.items() if key != "crops"})
-
-
 @pytest.mark.parametrize(
     ("city", "said"),
     [
@@ -78,12 +73,6 @@ def test_a_missing_key_is_an_error(raw):
 def test_a_city_must_be_complete(city, said):
     with pytest.raises(ConfigError, match=said):
         config.check(config.CityParams, {"name": "x", "origin": [41.0, 12.0]} | city)
-
-
-def test_parameters_cannot_be_changed_in_passing(raw):
-    params = config.check(config.Params, raw)
-    with pytest.raises(ValueError, match="frozen"):
-        params.training.lr = 1.0
 
 
 @pytest.fixture

@@ -52,9 +52,8 @@ def test_batch_takes_the_strongest_stations_inside_the_crop():
 def test_zooming_moves_the_picture_and_keeps_the_reports():
     """As a crop cut there, but for stations: all of the larger crop, also those outside; a UE may lie outside."""
     links, bs = scattered(12, reach=220.0)
-    batcher = CropBatcher(
-        links, make_raster(np.add.outer(np.arange(1000), np.arange(1000)) % 170 < 40), crop_params(max_bs=8)
-    )
+    stripes = np.add.outer(np.arange(1000), np.arange(1000)) % 170 < 40
+    batcher = CropBatcher(links, make_raster(stripes), crop_params(max_bs=8))
     ue, at = np.arange(12), np.stack([links["ue_x"], links["ue_y"]], axis=1)
     near = at - 30.0
     zoomed = batcher.zoom(batcher.batch(ue, np.zeros(12), np.zeros(12)), near, 100.0)
@@ -81,9 +80,8 @@ def test_flips_and_turns_move_map_stations_and_target_together(flip, turns):
     batch = CropBatcher(links, make_raster(road * 0, road), params).batch([0], [0.0], [0.0], flip=[flip], turns=[turns])
     lit = set(np.flatnonzero(batch.image[0, 1].ravel() > 0.5))
     assert lit == {int(batch.target[0]), int(cell_index(batch.bs_xy[0, 0], 560, 56))}
-    np.testing.assert_allclose(
-        np.hypot(300, 70) * batch.bs_boresight[0, 0], batch.target_xy[0] - batch.bs_xy[0, 0], rtol=1e-5
-    )
+    toward = batch.target_xy[0] - batch.bs_xy[0, 0]
+    np.testing.assert_allclose(np.hypot(300, 70) * batch.bs_boresight[0, 0], toward, rtol=1e-5)
 
 
 @given(st.floats(-9, 9), st.floats(-9, 9))
@@ -93,12 +91,6 @@ def test_one_turn_is_counter_clockwise_and_four_are_none(x, y):
     np.testing.assert_allclose(turn(xy, plain, np.array([1])), [[-y, x]])
     np.testing.assert_allclose(turn(xy, plain, np.array([4])), xy)
     np.testing.assert_allclose(turn(turn(xy, mirrored, np.array([0])), mirrored, np.array([0])), xy)
-
-
-def test_a_ue_outside_its_crop_is_an_error():
-    links, _ = scattered()
-    with pytest.raises(DataError, match="from the centre of its crop"):
-        CropBatcher(links, open_raster(), crop_params()).batch([0], [2000.0], [0.0])
 
 
 def test_frames_must_agree():
@@ -170,13 +162,6 @@ def test_ues_that_hear_too_little_are_counted_not_kept():
         evaluation_crops(links, make_split(links, _roles(60)), crop_params(min_heard=9), seed=0)
 
 
-def test_a_foreign_split_is_refused():
-    links, _ = scattered()
-    split = make_split(links, _roles(60))
-    with pytest.raises(SplitError, match="made for other links"):
-        evaluation_crops(links.isel(ue=slice(1, None)), split, crop_params(), seed=0)
-
-
 def test_a_crop_that_is_not_allowed_is_drawn_again():
     links, _ = scattered()
     placer = CropPlacer(links, crop_params())
@@ -202,9 +187,7 @@ def test_variable_crops_hold_stations_and_their_ue_in_the_central_share():
     split = make_split(links, _roles(300))
     params = crop_params(min_heard=2, per_ue=3)
     ds = evaluation_crops(links, split, params, seed=1, variable=True)
-    assert (
-        ds.identical(evaluation_crops(links, split, params, seed=1, variable=True)) and ds["size"].attrs["units"] == "m"
-    )
+    assert ds.identical(evaluation_crops(links, split, params, seed=1, variable=True)) and ds["size"].units == "m"
     assert ds.attrs["crop_size"] == 600 and ds.sizes["sample"] == 3 * len(set(ds.ue.values))
     centre = np.stack([ds.crop_x, ds.crop_y], axis=1)
     near = np.abs(bs - centre[:, None]).max(axis=2) <= ds["size"].values[:, None] / 2

@@ -65,6 +65,8 @@ def test_what_is_kept_is_made_once_and_again_where_it_is_damaged(tmp_path: Path)
 def test_json_that_is_missing_or_damaged_is_named(tmp_path: Path):
     path = files.save_json({"b": float("nan"), "a": 1}, tmp_path / "x.json")
     assert path.read_text().endswith("}\n") and files.load_json(path) == {"a": 1, "b": None}
+    with pytest.raises(ValueError, match="JSON compliant"):
+        files.save_json({"a": float("inf")}, path)
     with pytest.raises(DataError, match="there is no"):
         files.load_json(tmp_path / "y.json")
     path.write_text(json.dumps({"a": 1})[:-1])

@@ -1,5 +1,3 @@
-import json
-
 import numpy as np
 import pytest
 import xarray as xr
@@ -114,11 +112,3 @@ def test_roles_are_a_closed_set(links):
     schema.validate(split, "split")
     with pytest.raises(SchemaError, match="test"):
         schema.validate(split.assign(role=("ue", ["test"] * 5)), "split")
-
-
-def test_json_is_sorted_whole_and_without_nan(tmp_path):
-    path = files.save_json({"b": 1, "a": [1.5, None]}, tmp_path / "results/x.json")
-    assert path.read_text() == '{\n  "a": [\n    1.5,\n    null\n  ],\n  "b": 1\n}\n'
-    assert files.load_json(path) == json.loads(path.read_text())
-    with pytest.raises(ValueError, match="JSON compliant"):
-        files.save_json({"a": float("inf")}, path)

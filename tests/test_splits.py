@@ -17,20 +17,10 @@ from scipy.io import loadmat
 from rfloc.config import Leak, SplitParams
 from rfloc.errors import FrameError, SplitError
 from rfloc.frames import LocalFrame
-from rfloc.schema import links_dataset, load, save
-from rfloc.splits import (
-    LEAKS,
-    all_train,
-    blocks_of,
-    crosses,
-    folds,
-    held_out,
-    leakage_report,
-    make_split,
-    split_like,
-    unknown_area,
-    val_area,
-)
+from rfloc.schema import links_dataset
+from rfloc.splits.areas import blocks_of, crosses, held_out, unknown_area, val_area
+from rfloc.splits.leakage import LEAKS, leakage_report
+from rfloc.splits.roles import all_train, folds, make_split, split_like
 
 FRAME = LocalFrame(41.87, 12.46)
 #: Two touching boxes round the frame's origin, 333 m x 497 m and 222 m x 497 m.
@@ -154,13 +144,6 @@ def test_a_position_measured_twice_keeps_to_one_role() -> None:
     x, y = np.random.default_rng(5).uniform(0, 900, (2, 200))
     split = make_split(links_at(np.tile(x, 3), np.tile(y, 3)), SplitParams(known=0.3), 0)
     assert (split["role"].values.reshape(3, 200) == split["role"].values[:200]).all()
-
-
-def test_boxes_are_geometry_in_the_frame() -> None:
-    split = make_split(scattered(500, 1), BOXES, 3)
-    for area, (lat_min, lat_max, lon_min, lon_max) in ((unknown_area(split), TEST_BOX), (val_area(split), VAL_BOX)):
-        x, y = FRAME.to_local([lat_min, lat_max], [lon_min, lon_max])
-        assert area.bounds == pytest.approx((x[0], y[0], x[1], y[1]), abs=0.05)  # meridians converge
 
 
 def test_crops_cross_an_area_where_they_come_too_near() -> None:
@@ -309,13 +292,6 @@ def test_other_datasets_follow_the_same_areas(params: SplitParams) -> None:
     assert report["nearest_train"]["unknown"]["min"] >= params.buffer
     with pytest.raises(FrameError):
         split_like(split, links_at(np.array([0.0]), np.array([0.0]), LocalFrame(48.1, 11.6)))
-
-
-@pytest.mark.parametrize("gap", [None, 12.5])
-def test_split_survives_the_disk(tmp_path: Path, gap: float | None) -> None:
-    split = make_split(scattered(300, 4), BOXES.model_copy(update={"crop_gap": gap}), 0)
-    back = load(save(split, tmp_path / "split.zarr", "split"), "split")
-    assert back.identical(split) and unknown_area(back) == unknown_area(split)
 
 
 def test_the_paper_boxes_in_rome(rome_data: Path, project_root: Path) -> None:

@@ -1,4 +1,7 @@
-"""A city in its local frame: built from a map or from a scene of Sionna RT into a folder, and read back from it."""
+"""A city in its local frame: built from a map or from a scene of Sionna RT into a folder, and read back from it.
+
+A region too large to trace at once is cut into patches, cities with frames of their own (paper, section 4.3).
+"""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -13,19 +16,15 @@ from numpy.typing import ArrayLike, NDArray
 from scipy import ndimage
 
 from rfloc.arrays import Bools, Floats
-from rfloc.city.raster import CELL, Raster, cells, city_layers, layer_facts
-from rfloc.city.sionna_scenes import raster_of_scene, scene_file
+from rfloc.city.raster import CELL, Raster, cells, city_layers, layer_facts, raster_of_scene, scene_file
 from rfloc.config import CityParams, check
-from rfloc.errors import DataError
+from rfloc.errors import ConfigError, DataError
 from rfloc.files import load_json, save_json, say, write
-from rfloc.frames import Grid, LocalFrame
+from rfloc.frames import Bounds, Grid, LocalFrame
 from rfloc.schema import load, save, with_units
-
-Bounds = tuple[float, float, float, float]
 
 #: Where nothing of a kind lies within this distance [m], it may not have been mapped; Rome's parks have 250 and 105.
 MAX_EMPTY = {"building": 400.0, "building or street": 200.0}
-
 #: Rasters that are open, (folder, when its city was built) -> raster: training opens several deployments of one patch.
 _open: WeakValueDictionary[tuple[Path, int], xr.Dataset] = WeakValueDictionary()
 
@@ -76,10 +75,7 @@ class City:
         return np.asarray(self.raster["height"].values[row, col], float)
 
     def window(self, x: float, y: float, size: float, layers: Sequence[str] = ("building", "road")) -> NDArray[Any]:
-        """The square of `size` metres round x, y [m], whole cells: (L, n, n), row 0 = south, 0 past the edge.
-
-        With an odd number of cells, x, y lies in the middle one.
-        """
+        """Whole cells of a square of `size` [m] round x, y [m]: (L, n, n), row 0 = south, 0 past the raster's edge."""
         n = round(size / self.grid.cell)
         row, col = (int(np.floor(at - n / 2 + 0.5)) for at in self.grid.to_pixel(x, y))
         return np.stack([cells(self.raster[name].values, row, col, n, n) for name in layers])
@@ -208,3 +204,59 @@ def open_city(folder: str | Path) -> City:
         raster = _open[version] = load(folder / "raster.zarr", "raster", lazy=True)
     frame, grid = LocalFrame.from_attrs(raster.attrs), Grid.from_attrs(raster.attrs)
     return City(about["key"], params, frame, grid, raster, folder)
+
+
+@dataclass(frozen=True)
+class Patch:
+    """One patch of a region."""
+
+    key: str  #: its name as a city: `<region>-<row>-<column>`, or the region's own key where that is not cut
+    region: str  #: its key in `cities`
+    row: int  #: 0 is the southernmost
+    col: int  #: 0 is the westernmost
+    params: CityParams  #: what it is built from
+
+
+def cut(region: str, params: CityParams, patches: Sequence[int], margin: float) -> list[Patch]:
+    """Patches (rows, columns) of a region, row by row from the south, `margin` [m] wider (ConfigError: no box)."""
+    rows, cols = patches
+    if rows == cols == 1:
+        return [Patch(region, region, 0, 0, params)]
+    if params.box is None:
+        raise ConfigError(
+            f"{region!r} can't be cut into {rows} x {cols} patches",
+            "it is a mesh of Sionna RT; patches are built from footprints in a box",
+            "take 1 x 1, or a city of source file or overpass",
+        )
+    south, north, west, east = params.box
+    lat, lon = np.linspace(south, north, rows + 1).tolist(), np.linspace(west, east, cols + 1).tolist()
+    of_all = {"origin": None, "margin": margin, "patches_only": False}
+    found = []
+    for i, j in np.ndindex(rows, cols):
+        own = {"name": f"{params.name}, patch {i}, {j}", "box": [lat[i], lat[i + 1], lon[j], lon[j + 1]]}
+        found.append(Patch(f"{region}-{i:02d}-{j:02d}", region, i, j, params.model_copy(update=own | of_all)))
+    return found
+
+
+def neighbours(patch: Patch, patches: list[Patch]) -> list[Patch]:
+    """The patches that touch a patch, corners included, in their order."""
+    return [p for p in patches if p != patch and max(abs(p.row - patch.row), abs(p.col - patch.col)) <= 1]
+
+
+def build_patch(patch: Patch, data_root: str | Path, build: str | Path) -> City:
+    """Build a patch into `build/patches/<key>`, or open the city in `build/cities` that it is (raises DataError)."""
+    if patch.key == patch.region:
+        return open_city(Path(build) / "cities" / patch.key)
+    return build_city(patch.key, patch.params, data_root, Path(build) / "patches" / patch.key)
+
+
+def open_any(build: str | Path, key: str) -> City:
+    """The city, or the patch, of a name that links carry (raises DataError where neither was built)."""
+    for folder in ("cities", "patches"):
+        if (Path(build) / folder / key / "city.json").is_file():
+            return open_city(Path(build) / folder / key)
+    raise DataError(
+        f"neither a city nor a patch called {key!r} was built in {build}",
+        "the stage `cities` builds the cities of params.yaml, the stage `simulation` the patches of dataset C",
+        "run `dvc repro`",
+    )

@@ -37,11 +37,9 @@ class Kind:
 
 
 BUILDINGS, STREETS = (Kind(name=name, **KNOWN[name]) for name in ("buildings", "streets"))
-
 #: Names of columns that look as if they held heights or storeys.
 _LIKE, _UNLIKE = ("|".join(KNOWN[words]) for words in ("like_heights", "unlike_heights"))
 _LIKE_HEIGHTS = re.compile(f"(?!.*(?:{_UNLIKE})).*(?:{_LIKE})", re.IGNORECASE)
-
 OTHER_TAGS = "other_tags"  #: GDAL's column of the tags that have none of their own, as `"key"=>"value"`
 _TAG = re.compile(r'"((?:[^"\\]|\\.)*)"=>"((?:[^"\\]|\\.)*)"')
 
@@ -54,9 +52,7 @@ def affirmed(flag: pd.Series) -> pd.Series:
 def counted(values: Mapping[str, pd.Series] | pd.DataFrame) -> dict[str, Any]:
     """Values by what is to be said of them -> their `count` and up to three `examples`; what has none is left out."""
     found = {what: said.dropna().astype(str).str[:40] for what, said in values.items()}
-    return {
-        what: {"count": len(said), "examples": said.unique()[:3].tolist()} for what, said in found.items() if len(said)
-    }
+    return {what: {"count": len(of), "examples": of.unique()[:3].tolist()} for what, of in found.items() if len(of)}
 
 
 def by_meaning(layer: gpd.GeoDataFrame, kind: Kind, named: Mapping[Any, str]) -> tuple[pd.DataFrame, dict[str, Any]]:
@@ -66,7 +62,12 @@ def by_meaning(layer: gpd.GeoDataFrame, kind: Kind, named: Mapping[Any, str]) ->
     characters that a shapefile keeps. Facts: `<kind>_columns` (meaning -> columns) and, of buildings, `unused_columns`
     that look like heights. Raises DataError for a named column that is not there.
     """
-    layer = _with_tags(layer, kind, named)
+    if OTHER_TAGS in layer.columns:
+        known = {name for names in kind.columns.values() for name in names} | set(named.values())
+        tags = [_TAG.findall(text) for text in layer[OTHER_TAGS].fillna("")]
+        rows = [{key: value for key, value in of if key in known or _LIKE_HEIGHTS.match(key)} for of in tags]
+        more = pd.DataFrame(rows, index=layer.index, dtype=object)
+        layer = layer.assign(**{k: layer[k].where(layer[k].notna(), v) if k in layer else v for k, v in more.items()})
     there = {str(name).lower(): str(name) for name in layer.columns if name != layer.geometry.name}
     out, used = pd.DataFrame(index=layer.index), dict[str, list[str]]()
     for meaning, names in kind.columns.items():
@@ -92,17 +93,6 @@ def by_meaning(layer: gpd.GeoDataFrame, kind: Kind, named: Mapping[Any, str]) ->
         numbers = layer[left].apply(pd.to_numeric, errors="coerce").notna()
         facts["unused_columns"] = counted({name: layer[name].where(numbers[name]) for name in left})
     return out, facts
-
-
-def _with_tags(layer: gpd.GeoDataFrame, kind: Kind, named: Mapping[Any, str]) -> gpd.GeoDataFrame:
-    """The layer with a column for each tag in `other_tags` that may say something of the kind."""
-    if OTHER_TAGS not in layer.columns:
-        return layer
-    known = {name for names in kind.columns.values() for name in names} | set(named.values())
-    tags = [_TAG.findall(text) for text in layer[OTHER_TAGS].fillna("")]
-    rows = [{key: value for key, value in of if key in known or _LIKE_HEIGHTS.match(key)} for of in tags]
-    said = pd.DataFrame(rows, index=layer.index, dtype=object)
-    return layer.assign(**{k: v if k not in layer else layer[k].where(layer[k].notna(), v) for k, v in said.items()})
 
 
 def standing(layer: gpd.GeoDataFrame) -> tuple[gpd.GeoDataFrame, dict[str, Any]]:
@@ -131,10 +121,7 @@ def standing(layer: gpd.GeoDataFrame) -> tuple[gpd.GeoDataFrame, dict[str, Any]]
 
 
 def along_flags(lines: gpd.GeoDataFrame) -> gpd.GeoDataFrame:
-    """Lines cut where Overture's `road_flags` begin and end, `tunnel` and `bridge` set where they say so.
-
-    A flag is {values, between: [share, share] of the line's length, or nothing for all of it}.
-    """
+    """Lines cut and flagged where Overture's `road_flags`, {values, between: [share, share] of the length}, say so."""
     flagged = lines[lines["road_flags"].notna() & (lines.geom_type == "LineString")]
     rows = []
     for row in flagged.to_dict("records"):

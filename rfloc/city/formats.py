@@ -24,12 +24,11 @@ import pyogrio
 import shapely
 from pyproj import CRS
 
-from rfloc.city.city import Bounds
 from rfloc.city.columns import OTHER_TAGS, Kind
+from rfloc.frames import Bounds
 
 #: What reading a file that is damaged, or not what its name says, raises (RuntimeError: osmium and pyogrio).
 UNREADABLE = (OSError, ValueError, KeyError, EOFError, RuntimeError, pyarrow.ArrowException, shapely.GEOSException)
-
 _PACKED: dict[str, Any] = {".gz": gzip.open, ".bz2": bz2.open}
 
 
@@ -110,8 +109,7 @@ def _choose_layers(path: Path, kind: Kind) -> list[str]:
 def _read_osm(path: Path, kind: Kind, area: gpd.GeoSeries | None) -> Held:
     """Nodes, relations, their ways and other ways, one after the other, in whatever order a file has them.
 
-    A way that lacks nodes is the line through those that are there; of a multipolygon that lacks ways the outer rings
-    that are whole are kept.
+    A way that lacks nodes is the line through the others; of a multipolygon that lacks ways whole outer rings are kept.
     """
     import osmium
     from osmium.osm import NODE, RELATION, WAY

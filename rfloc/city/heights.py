@@ -3,11 +3,10 @@
 The first of :data:`SOURCES` that applies gives the height, roof included: the tag `height`; `levels` times the kind's
 floor height, `roof:levels` or `roof:height` included; OpenMapTiles' `render_height` where it comes from a tag; the
 usual height of the `kind`; the city's `prior`, a median of measured heights; without one, what is usual for the `area`
-of the footprint. Tables of usual heights stand in `tags.yaml`.
-
-A building begins at its `base` above ground: `min_height`, `building:min_level`, `render_min_height`, or, of a roof on
-posts, :data:`ROOF_DEPTH` under its top. An outline that has parts is no volume, its parts are, and its height is their
-maximum (Simple 3D Buildings). Mappers often draw but the tower; the rest of the outline then stands beside it.
+of the footprint. Tables of usual heights stand in `tags.yaml`. A building begins at its `base` above ground:
+`min_height`, `building:min_level`, `render_min_height`, or, of a roof on posts, :data:`ROOF_DEPTH` under its top. An
+outline that has parts is no volume, its parts are, and its height is their maximum (Simple 3D Buildings). Mappers often
+draw but the tower; the rest of the outline then stands beside it.
 """
 
 import re
@@ -27,14 +26,11 @@ from rfloc.city.raster import CLEARANCE
 #: tallest that is being built 1,008 m.
 HEIGHT_RANGE = (2.0, 1100.0)
 LEVEL_RANGE = (1.0, 250.0)
-
 ROOF_DEPTH = 0.5  #: of a roof on posts, which one can walk under [m]
 COVERED = 0.9  #: parts that cover this share of an outline are all of it, what floats included
 MIN_REST = 1.0  #: what parts leave of an outline is drawn inexactly where it is, on average, narrower [m]
-
 #: The rules, in the order in which they are tried.
 SOURCES = ("height", "levels", "render_height", "kind", "prior", "area")
-
 _FOOT, _INCH = 0.3048, 0.0254  # [m]
 _ABOUT = re.compile(r"^(~|≈|<|>|\+|c\.|ca\.?|circa|approx\.?|about|around|etwa)\s*|\s*[?+]$")
 _SEVERAL = re.compile(r"\s*(?:[;|]|(?<!')[–—-]|\bto\b|\bbis\b)\s*")
@@ -108,21 +104,17 @@ def assign_heights(buildings: gpd.GeoDataFrame, prior: float | None) -> tuple[gp
 
 
 def _inherit(buildings: gpd.GeoDataFrame) -> tuple[pd.DataFrame, pd.Series]:
-    """Tags of buildings, and which part (a row) lies in which outlines (an index of rows), smaller outlines last.
-
-    A part that says no kind, or no height, has that of the smallest outline round it.
-    """
+    """Tags, a silent part's from the smallest outline round it; parts (rows) by outline (index), smaller ones last."""
     shapes, part = buildings.geometry.to_numpy(), buildings["part"].to_numpy(bool)
     parts, outlines = np.flatnonzero(part), np.flatnonzero(~part)
     i, j = shapely.STRtree(shapes[outlines]).query(shapely.point_on_surface(shapes[parts]), predicate="within")
     order = np.argsort(-shapely.area(shapes[outlines[j]]), kind="stable")
     pairs = pd.Series(parts[i[order]], index=outlines[j[order]])
     tags, own = buildings.drop(columns="geometry"), pd.Series(pairs.index, index=pairs).groupby(level=0).last()
-    silent = tags["kind"].fillna("yes") == "yes", tags[["height", "levels"]].isna().all(axis=1)
-    for names, which in zip(
-        (["kind", "amenity"], ["height", "levels", "roof_height", "roof_levels"]), silent, strict=True
-    ):
-        of = own[which.to_numpy()[own.index]]
+    kindless, flat = tags["kind"].fillna("yes") == "yes", tags[["height", "levels"]].isna().all(axis=1)
+    taken = (["kind", "amenity"], kindless), (["height", "levels", "roof_height", "roof_levels"], flat)
+    for names, silent in taken:
+        of = own[silent.to_numpy()[own.index]]
         tags.iloc[of.index, tags.columns.get_indexer(names)] = tags[names].to_numpy()[of]
     return tags, pairs
 

@@ -15,7 +15,6 @@ from rfloc.frames import Grid
 
 FOUNDATION = 1.0  #: prisms reach this far below ground [m], so that no wall ends on the ground plane
 APRON = 50.0  #: the ground plane reaches this far past everything else [m]
-
 _SCENE = """<scene version="2.1.0">
   <boolean name="embree_use_robust_intersections" value="true"/>
 {}</scene>

@@ -26,7 +26,6 @@ from rfloc.frames import LocalFrame
 REACH = 200.0  #: features this far outside a city are read too [m]: what a tile border cuts there is whole
 MIN_AREA, MIN_WIDTH = 1.0, 0.1  #: footprints smaller, or on average narrower, are noise [m2], [m]
 MAX_GAP = 0.2  #: where features end more than this share of a box's edge inside it, the rest may be unmapped, not empty
-
 Found = tuple[gpd.GeoDataFrame, dict[str, Any]]  #: features, and counts taken while they were read
 
 
@@ -69,8 +68,7 @@ def read_buildings(params: CityParams, frame: LocalFrame, data_root: str | Path)
 def read_streets(params: CityParams, frame: LocalFrame, data_root: str | Path) -> Found:
     """Street centre lines, and squares, in a city's box and margin where a UE may be; DataError if there is none.
 
-    Gives lines and areas in `frame` [m] with columns class, width [m] (0 of an area), tunnel (there no UE stands) and
-    bridge, and counts beside those of :func:`_read`.
+    Lines and areas in `frame` [m]: class, width [m] (0: an area), tunnel (no UE stands there), bridge; more counts.
     """
     layer, facts = _read(params, STREETS, frame, data_root)
     area = (layer.geom_type == "LineString") & layer.is_closed & (layer.count_coordinates() > 3)
@@ -124,10 +122,7 @@ def _polygons(layer: gpd.GeoDataFrame) -> gpd.GeoDataFrame:
 
 
 def _without_doubles(layer: gpd.GeoDataFrame) -> gpd.GeoDataFrame:
-    """Of polygons with the same outline, the one with the largest courtyards; what its tags lack, the others give.
-
-    Parts, and what begins at another height, are no doubles.
-    """
+    """Of footprints with one outline and base, that with the largest courtyards; tags that it lacks others give."""
     rings = shapely.normalize(shapely.polygons(shapely.get_exterior_ring(layer.geometry.to_numpy())))
     begins = layer[["part", "min_height", "min_level", "render_min_height"]].fillna(0).astype(str).add_prefix("as_")
     some = layer.assign(outline=shapely.to_wkb(rings), size=shapely.area(layer.geometry.to_numpy()), **begins)

@@ -21,10 +21,9 @@ def unite_pieces(pieces: gpd.GeoDataFrame, zoom: int) -> tuple[gpd.GeoDataFrame,
     """Unite pieces of buildings that were cut at the borders of Web Mercator tiles of a zoom level.
 
     Two pieces belong together where each has an edge on the same border, one on either side, the edges overlap, and all
-    their other columns agree. Neighbours that only touch elsewhere stay apart.
-
-    Takes valid Polygons, EPSG:4326, with columns of tags; gives what no border cut, then what was united (MultiPolygons
-    where rounding parts a piece from the rest), and of how many pieces each consists.
+    their other columns agree. Neighbours that only touch elsewhere stay apart. Takes valid Polygons, EPSG:4326, with
+    columns of tags; gives what no border cut, then what was united (MultiPolygons where rounding parts one), and each
+    one's pieces.
     """
     tags = pieces.drop(columns="geometry")
     said = tags.astype(str).where(tags.notna(), "")  # None and NaN are both silence

@@ -28,7 +28,6 @@ _SECTIONS: dict[str, Any] = {
 KNOBS: dict[str, tuple[str, str]] = {name: ("", name) for name in ("scale", "seed")} | {
     f"{section}_{key}": (section, key) for section, model in _SECTIONS.items() for key in model.model_fields
 }
-
 _LITERALS = (bool, int, float, str, list, dict, type(None))
 _NUMBER = re.compile(r"[-+]?(\d+\.?\d*|\.\d+)[eE][-+]?\d+")
 _MISREAD = {
@@ -38,7 +37,6 @@ _MISREAD = {
     datetime: "2024-01-31T12:00:00Z as a time",
 }
 _ASSIGNED = re.compile(r"^(\w+) *=(?!=)", re.M)
-
 S = TypeVar("S", bound=BaseModel)
 
 
@@ -100,11 +98,9 @@ def load(variables: Mapping[str, Any]) -> Params:
     """The project's parameters as a page sees them: `P = config.load(globals())`.
 
     Variables that are knobs (`crops_size`, `seed`) stand over what params.yaml holds where papermill injected them or
-    their value is not the default any more: as written, a page takes the scale of params.yaml. One that looks like a
-    knob and is none is a ConfigError, as is a wrong value, and an injected one that the page does not declare.
-
-    Unless DVC runs the page as a stage it is a trial, whose results lie beside those of the pipeline: from here on
-    :func:`project_root` is a folder of its own.
+    their value is no default any more: as written, a page takes params.yaml's scale. One that looks like a knob and is
+    none is a ConfigError, as is a wrong value, and an injected one that the page does not declare. Unless DVC runs the
+    page it is a trial, beside the pipeline: from here on :func:`project_root` is a folder of its own.
     """
     given = {name: value for name, value in variables.items() if isinstance(value, _LITERALS) and name[:1] != "_"}
     looks = (name for name in given if name not in KNOBS and like_a_knob(name))

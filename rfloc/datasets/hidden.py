@@ -20,7 +20,6 @@ from rfloc.stations import ROOF_CLEARANCE, Stations
 
 #: Places that a station tries.
 ATTEMPTS = 4096
-
 #: Added to the seed of a reality's rays, so that no simulation of it shares their noise.
 OTHER_RAYS = 10_000
 #: Reports are quantised to this step [dB] and limited to this many stations, the strongest: what scanners do.

@@ -14,6 +14,7 @@ from rfloc.datasets.rows import Rows, links_from_rows
 from rfloc.datasets.table import read_table
 from rfloc.errors import DataError
 from rfloc.files import content_hash
+from rfloc.frames import Bounds
 
 
 def read_campaign(
@@ -24,11 +25,9 @@ def read_campaign(
     Files lie below `data_root`, else below the project's `data/`. Operators are different stations; azimuths are NaN
     and heights nominal where nobody states them. With `positions = "all"` the cells without position are there with
     NaN, for :func:`rfloc.datasets.positions.estimate_positions` to place once a split says who trains; "training" reads
-    the same, and asks it to place those of stated position, too.
-
-    In the report, `rejected` says reason -> rows; `rows` is their sum and `rows_kept`, which is `links` and
-    `rows_averaged_away`; `files` holds SHA-256s. What nobody should miss is printed. Raises DataError if a file is
-    missing, damaged or not what it should be, or nothing of it lies in the city.
+    the same, for all to be placed. In the report, `rejected` says reason -> rows; `rows` is their sum and `rows_kept`,
+    which is `links` and `rows_averaged_away`; `files` holds SHA-256s. What nobody should miss is printed. Raises
+    DataError if a file is missing or damaged, or nothing of it lies in the city.
     """
     if params.kind == "nbiot" and params.manifest:
         check_files(params.manifest, data_root, [name for name in params.files if name != params.cell_table], project)
@@ -57,9 +56,8 @@ def read_campaign(
         said = f"{len(weak)} of {len(rows.table)} reports lie under radio.sensitivity_dbm = {radio.sensitivity_dbm:g}"
         mend = f"silence is taken for less. Set it to the receiver's; the weakest report is {weak.min():g} dBm"
         rows.notes.append(f"{said}: {mend}")
-    links, counts = links_from_rows(
-        rows.table, city.frame, radio.carrier_hz, city.key, source=source, power_dbm=radio.power_dbm
-    )
+    about: dict[str, Any] = {"source": source, "power_dbm": radio.power_dbm}
+    links, counts = links_from_rows(rows.table, city.frame, radio.carrier_hz, city.key, **about)
     for note in rows.notes:
         print(f"NOTE on the campaign of {city.key}: {note}")
     return links, rows.report | counts | {
@@ -74,7 +72,8 @@ def _read_nbiot(params: CampaignParams, paths: dict[str, Path]) -> Rows:
     rows = nbiot.read_mat(paths[params.mat], interpolated=params.interpolated)
     where = pd.DataFrame(columns=nbiot.PLACED)
     if params.published:
-        where, rows.report["published"] = nbiot.published_positions(paths[params.published], rows.table)
+        read = nbiot.positions_by_enodeb if params.published.endswith(".mat") else nbiot.positions_by_crop
+        where, rows.report["published"] = read(paths[params.published], rows.table)
     if params.cell_table:
         table, rows.report["cell_table"] = nbiot.read_cell_table(paths[params.cell_table])
         where = pd.concat([table, where]).drop_duplicates(nbiot.CELL) if params.published else table
@@ -98,7 +97,7 @@ def _in_city(rows: Rows, city: City) -> None:
     rows.reject(~inside, "UE outside the city's box")
 
 
-def _within(lat: pd.Series, lon: pd.Series, city: City, bounds: tuple[float, float, float, float]) -> pd.Series:
+def _within(lat: pd.Series, lon: pd.Series, city: City, bounds: Bounds) -> pd.Series:
     """Whether positions lie in a box of the city's frame [m]; never, where one is NaN."""
     possible = lat.between(-85, 85) & lon.between(-180, 360)
     x, y = city.frame.to_local(lat.where(possible, 0.0), lon.where(possible, 0.0))

@@ -19,7 +19,6 @@ from rfloc.errors import SimulationError
 
 #: Regressors by name, each of shape (ue, bs).
 Columns = Mapping[str, Floats]
-
 #: Effects of a station by name: their regressors, and the scale of their spread between stations beforehand
 #: (half-normal): level [dB], exponent, azimuth harmonics [dB], decibels a traced decibel.
 EFFECTS: dict[str, tuple[tuple[str, ...], float]] = {
@@ -33,7 +32,6 @@ EFFECTS: dict[str, tuple[tuple[str, ...], float]] = {
 #: What is known of shared coefficients beforehand: 0 give or take this. Of level and exponent nothing is; the
 #: obstruction loss [dB] stays 0 where nothing is obstructed.
 SHARED_SD = {"one": np.inf, "decades": np.inf, "obstructed": 50.0, "rays": 3.0, "street": 3.0}
-
 #: Measurements of a station in one square of this edge count as one [m]; fewest squares of all stations together.
 SQUARE, MIN_SQUARES = 100.0, 20
 
@@ -118,9 +116,9 @@ def mixed_model(measured: Floats, design: Design, weight: Floats) -> MixedModel:
 def own_effects(rest: Floats, own: Floats, precision: ArrayLike, spread: ArrayLike) -> tuple[Floats, Floats]:
     """Expected effects of single stations, (..., q), and the log-likelihood with effects integrated out, (...).
 
-    `rest`, (..., ue), is what shared coefficients leave of the measurements [dB], `own`, (..., ue, q), the effects'
-    regressors, `precision` weight over variance of a measurement [dB^-2], 0 where missing, `spread`, (q,), each
-    effect's standard deviation. The likelihood leaves out what `spread` and `precision` alone determine.
+    `rest`, (..., ue) [dB], is what shared coefficients leave, `own`, (..., ue, q), the effects' regressors, `precision`
+    weight over variance [dB^-2], 0 where missing, `spread`, (q,), sd of each effect. Left out is what these two alone
+    determine.
     """
     scaled = own * np.broadcast_to(precision, own.shape[:-1])[..., None]
     cov = np.linalg.inv(scaled.swapaxes(-1, -2) @ own + np.diag(np.asarray(spread, float) ** -2.0))
@@ -131,10 +129,7 @@ def own_effects(rest: Floats, own: Floats, precision: ArrayLike, spread: ArrayLi
 
 
 def declustered(x: Floats, y: Floats, used: Bools) -> Floats:
-    """Weight of each measurement, (ue, bs): one over the number of its station's in its square of SQUARE metres.
-
-    Raises SimulationError where they lie in fewer than MIN_SQUARES squares.
-    """
+    """One over the measurements of a station in a square of SQUARE m: (ue, bs) (SimulationError: too few squares)."""
     square = np.unique(np.floor(np.column_stack([x, y]) / SQUARE), axis=0, return_inverse=True)[1]
     count = np.zeros((square.max(initial=-1) + 1, used.shape[1]))
     np.add.at(count, square, used)

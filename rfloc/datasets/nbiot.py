@@ -1,12 +1,10 @@
 """NB-IoT campaigns as published for Rome and Oslo: a .mat file of levels at locations, to rows.
 
 The file holds cell arrays with a row a location: latitude, longitude, and a matrix with a row a cell that was detected
-there. `dataSet` is what was measured; Rome's `dataSet_interp` has the same rows, their gaps filled from neighbouring
-locations.
-
-Where the cells stand say an operator-style table (.xlsx), rows of measurements that hold positions (.csv, Rome), or the
-authors' estimates of eNodeBs (.mat, Oslo). Each gives a table of cells: `mnc enodeb npci` (int), `bs_lat bs_lon` [deg],
-`bs_position_source`, and `bs_position_error` [m], the standard deviation per axis, NaN where nobody states one.
+there. `dataSet` is what was measured; Rome's `dataSet_interp` has the same rows, gaps filled from neighbours. Where the
+cells stand say an operator-style table (.xlsx), rows of measurements that hold positions (.csv, Rome), or the authors'
+estimates of eNodeBs (.mat, Oslo). Each gives a table of cells: `mnc enodeb npci` (int), `bs_lat bs_lon` [deg],
+`bs_position_source`, and `bs_position_error` [m], the standard deviation per axis, NaN if unstated.
 """
 
 import zlib
@@ -17,19 +15,15 @@ import numpy as np
 import pandas as pd
 
 from rfloc.arrays import Floats
-from rfloc.datasets.faults import BROKEN, KNOWN, at_odds, beyond, numbers, refuse
-from rfloc.datasets.rows import DECIMALS, LINK, Rows
+from rfloc.datasets.rows import BROKEN, DECIMALS, KNOWN, LINK, Rows, at_odds, beyond, numbers, refuse
 from rfloc.errors import DataError
 
 #: Columns of a location's matrix: identity of the cell, levels [dBm, dB, dBm, dB], time of arrival [us], operator.
 COLUMNS = ["npci", "enodeb", "rssi", "nsinr", "nrsrp", "nrsrq", "toa", "mnc", "campaign"]
-
 #: What tells cells apart, operators included.
 CELL = ["mnc", "enodeb", "npci"]
-
 #: Variables of the file: levels, levels with gaps filled, eNodeB and where the authors estimate that it stands.
 MEASURED, INTERPOLATED, PLACES = "dataSet", "dataSet_interp", "eNodeB_best_pos_estimates"
-
 #: Columns that a cell table must have; the eNodeB's stands under either name (Rome, Oslo). Columns of what is read.
 TABLE = ("Name", "Latitude", "Longitude", "PosErrorLambda1", "PosErrorLambda2", "MNC")
 ENODEB = ("eNodeBID", "eNodeID")
@@ -79,10 +73,9 @@ def read_mat(path: Path, *, interpolated: bool = False) -> Rows:
 
 
 def allocated_tests(path: Path, allocation: Path, run: int) -> Floats:
-    """Positions (lat, lon) [deg], (n, 2), that the authors' `run`, from 1, holds out as test points of a .mat file.
+    """Positions (lat, lon) [deg], (n, 2), that `TP_RP_allocation` holds out (2) in the authors' `run`, from 1.
 
-    `TP_RP_allocation` of the other file has a row a location and a column a run, 2 where it is one. Raises DataError if
-    the files do not belong together or there is no such run.
+    Raises DataError if the files do not belong together or there is no such run.
     """
     cells, drawn = variable(path, MEASURED), variable(allocation, "TP_RP_allocation")
     if len(drawn) != len(cells) or not 1 <= run <= drawn.shape[1]:
@@ -175,17 +168,8 @@ def read_cell_table(path: Path) -> tuple[pd.DataFrame, dict[str, Any]]:
     return best[PLACED], rows.report | {"cells": len(best), "rejected": rows.rejected}
 
 
-def published_positions(path: Path, rows: pd.DataFrame) -> tuple[pd.DataFrame, dict[str, int]]:
-    """Positions of the cells of `rows`, all of a campaign's, by a table of eNodeBs (.mat) or a crop (.csv)."""
-    return (_of_enodebs if path.suffix == ".mat" else _of_crop)(path, rows)
-
-
-def _of_enodebs(path: Path, rows: pd.DataFrame) -> tuple[pd.DataFrame, dict[str, int]]:
-    """Positions by the .mat file's own table: a row an eNodeB, its id, latitude and longitude [deg].
-
-    The authors call them estimates; how far off they are is not said. The report counts eNodeBs that are listed, heard
-    and both, and cells and measured rows of these.
-    """
+def positions_by_enodeb(path: Path, rows: pd.DataFrame) -> tuple[pd.DataFrame, dict[str, int]]:
+    """Positions by the .mat file's own table (eNodeB, latitude, longitude [deg]), estimates of the authors."""
     try:
         listed = pd.DataFrame(np.asarray(variable(path, PLACES), float), columns=["enodeb", "bs_lat", "bs_lon"])
     except ValueError as error:
@@ -207,13 +191,8 @@ def _of_enodebs(path: Path, rows: pd.DataFrame) -> tuple[pd.DataFrame, dict[str,
     return cells.assign(bs_position_source="published", bs_position_error=np.nan)[PLACED], report
 
 
-def _of_crop(path: Path, rows: pd.DataFrame) -> tuple[pd.DataFrame, dict[str, int]]:
-    """Which cells the positions of a published crop belong to.
-
-    A row of the crop (.csv) holds the numbers of its row in the .mat file, of which `rows` are all, and a station's
-    position, but no cell identity; equal numbers tell the cell, or it is a DataError. The report counts rows, locations
-    and positions of the crop, cells, and measured rows of these cells.
-    """
+def positions_by_crop(path: Path, rows: pd.DataFrame) -> tuple[pd.DataFrame, dict[str, int]]:
+    """Which cells the positions of a published crop (.csv) belong to: equal numbers of a row tell, or a DataError."""
     names = {"UELatitude": "ue_lat", "UELongitude": "ue_lon", "BSLatitude": "bs_lat", "BSLongitude": "bs_lon"}
     try:
         crop = pd.read_csv(path, usecols=[*names, "RSSI", "NRSRP"]).astype(float)

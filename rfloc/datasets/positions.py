@@ -21,6 +21,7 @@ from rfloc.arrays import Bools, Floats
 from rfloc.datasets.mixed import own_effects
 from rfloc.datasets.shadowing import Means
 from rfloc.errors import DataError
+from rfloc.frames import Bounds
 from rfloc.schema import validate
 
 #: Stations heard by fewer training UEs are not placed, unless less is asked.
@@ -40,25 +41,17 @@ HEARING = tuple((float(a), b) for b in (0.15, 0.3, 0.5) for a in range(-3, 9))
 
 
 def estimate_positions(
-    links: xr.Dataset,
-    train: Bools,
-    *,
-    bounds: tuple[float, float, float, float],
-    every: bool = False,
-    min_ues: int = MIN_UES,
+    links: xr.Dataset, train: Bools, *, bounds: Bounds, every: bool = False, min_ues: int = MIN_UES
 ) -> tuple[xr.Dataset, dict[str, Any]]:
     """Give every station a position: those without one are estimated, or dropped where that is outside `bounds` [m].
 
-    `every` estimates those with one as well: nothing that is stated of positions is left. Stations that fewer than
-    `min_ues` training UEs hear are dropped as well.
-
-    Only `train`, bool of shape (ue,), says which UEs may be used. Interpolated levels are not: they were computed from
-    neighbours that may be no training UEs. Raises DataError if no station is left.
-
-    The links that are returned have the stations with a position now; source "estimated" and `bs_position_error` where
-    it is an estimate; `ue_placed` says which UEs helped. The report has `known`, `estimated`, `dropped` (reason ->
-    stations), and `position_check`: known stations placed the same way, each with its error and the stated standard
-    deviation per axis [m], with `median_m`, `mean_m`, and `chi2`, the mean of error^2 / (2 sd^2), 1 if these are right.
+    `every` estimates those with one as well: nothing that is stated of positions is left. Stations heard by fewer than
+    `min_ues` training UEs are dropped, too. Only `train`, bool of shape (ue,), says which UEs may be used. Interpolated
+    levels are not: they were computed from neighbours that may be no training UEs. Raises DataError if no station is
+    left. The links that are returned have the stations with a position now; source "estimated" and `bs_position_error`
+    where it is an estimate; `ue_placed` says which UEs helped. The report has `known`, `estimated`, `dropped` (reason
+    -> stations), and `position_check`: known stations placed alike, each with its error and stated standard deviation
+    per axis [m], with `median_m`, `mean_m`, and `chi2`, the mean of error^2 / (2 sd^2), 1 if these are right.
     """
     heard = links["heard"].values & ~links["interpolated"].values if "interpolated" in links else links["heard"].values
     used = train & heard.any(axis=1)

@@ -58,10 +58,7 @@ TYPICAL = Shadowing(sd=5.0, length=80.0, noise=3.0)
 
 
 def likeliest_shadowing(stations: list[Means], start: Shadowing = TYPICAL) -> Shadowing:
-    """The likeliest under the TILES fullest tiles of the stations, taken as independent (Caragea and Smith 2007).
-
-    `start` is where the search begins: residuals that hardly changed have it near.
-    """
+    """The likeliest for the TILES fullest tiles, taken as independent (Caragea, Smith 2007), sought from `start`."""
     tiles: list[Means] = []
     for means in stations:
         tile = np.unique(np.floor(means.at / TILE), axis=0, return_inverse=True)[1].ravel()

@@ -26,8 +26,8 @@ from scipy.special import logsumexp
 from rfloc.arrays import Floats
 from rfloc.city import City
 from rfloc.config import RadioParams
+from rfloc.datasets.build import SUBCARRIERS
 from rfloc.datasets.mixed import Design, MixedModel, declustered, mixed_model, own_effects
-from rfloc.datasets.radio import SUBCARRIERS
 from rfloc.datasets.shadowing import COMMON, Means, likeliest_shadowing
 from rfloc.frames import Grid, LocalFrame, bearing
 from rfloc.schema import validate, with_units
@@ -105,10 +105,7 @@ def decades_db(stations: Stations, x: Floats, y: Floats, ue_height: float) -> Fl
 
 
 def regressors(city: City, stations: Stations, x: ArrayLike, y: ArrayLike, radio: RadioParams) -> dict[str, Floats]:
-    """What levels are regressed on without a ray, (ue, bs) each, for stations lifted above their roofs.
-
-    :func:`flat_regressors`, and `obstructed`, minus the obstructed fraction of the line.
-    """
+    """:func:`flat_regressors`, (ue, bs) each, of stations above roofs; `obstructed`, minus that share of the line."""
     x, y = np.asarray(x, float), np.asarray(y, float)
     stations = stations.above_roofs(city)
     obstructed = -obstructed_fraction(city, stations, x, y, radio.ue_height)
@@ -116,10 +113,7 @@ def regressors(city: City, stations: Stations, x: ArrayLike, y: ArrayLike, radio
 
 
 def flat_regressors(stations: Stations, x: Floats, y: Floats, radio: RadioParams) -> dict[str, Floats]:
-    """What asks no city, (ue, bs) each: `one`; `decades`, worth one of the path loss exponent; azimuth harmonics.
-
-    These are `north` and `east`, the first, and `north2` and `east2`, the second.
-    """
+    """`one`; `decades`, worth one of the exponent; azimuth harmonics `north east north2 east2`; (ue, bs) each."""
     angle = np.radians(bearing(x[:, None] - stations.x, y[:, None] - stations.y))
     sides = {"north": np.cos(angle), "east": np.sin(angle), "north2": np.cos(2 * angle), "east2": np.sin(2 * angle)}
     return {"one": np.ones_like(angle), "decades": decades_db(stations, x, y, radio.ue_height), **sides}
@@ -130,10 +124,8 @@ def fit(links: xr.Dataset, train: ArrayLike, city: City, radio: RadioParams) -> 
 
     It has effects of every station of `links`; one that no training UE reports is average. Azimuths of the table are
     not used: the element pattern is turned to the likeliest side, or to none, which has half the probability
-    beforehand. Only reports count; where silence tells of weak levels, as it does not in Rome, the exponent comes out
-    too low by what it hides.
-
-    Raises SimulationError if the measurements lie in too few squares, FrameError if the city is in another frame.
+    beforehand. Only reports count: silence for weak levels, of which Rome has none, makes the exponent too low. Raises
+    SimulationError if the measurements lie in too few squares, FrameError if the city is in another frame.
     """
     city.frame.require_same(LocalFrame.from_attrs(links.attrs), "these links")
     stations = Stations.from_dataset(links)
@@ -152,20 +144,13 @@ def fit(links: xr.Dataset, train: ArrayLike, city: City, radio: RadioParams) -> 
 def fitter(
     city: City, stations: Stations, x: Floats, y: Floats, radio: RadioParams
 ) -> Callable[[Floats], tuple[MixedModel, Floats, Floats]]:
-    """What fits the model, shadowing aside, to path gains [dB] of UEs at x, y [m], (ue, bs), NaN where missing.
-
-    It gives the mixed model, azimuths and expected gains of all links. Obstruction and patterns, which measurements do
-    not change, are computed once.
-    """
+    """What fits all but shadowing to gains [dB], (ue, bs), NaN where missing: the model, azimuths, fitted gains."""
     stations = stations.above_roofs(city)
-    columns, space = (
-        regressors(city, stations, x, y, radio),
-        10 * np.log10(free_space_gain(REFERENCE, radio.carrier_hz)),
-    )
-    whole, design = (
-        Design.of([columns], ("one", "decades", "obstructed"), effects).at(0)
-        for effects in (("level", "exponent", "harmonic"), ("level", "exponent"))
-    )
+    columns = regressors(city, stations, x, y, radio)
+    space = 10 * np.log10(free_space_gain(REFERENCE, radio.carrier_hz))
+    shared = ("one", "decades", "obstructed")
+    whole = Design.of([columns], shared, ("level", "exponent", "harmonic")).at(0)
+    design = Design.of([columns], shared, ("level", "exponent")).at(0)
 
     def pattern(azimuth: ArrayLike) -> Floats:
         return sector_gain_db(stations.replace(azimuth=np.full(stations.n, azimuth)), x, y, radio)  # (bs, ue)

@@ -2,8 +2,8 @@
 
 B has the stations of measured campaigns and new UEs; S is B with levels of the statistical simulator. C invents the
 stations as well, in patches of a region; stations of other patches near the border are heard, and stand where their own
-patch puts them. Every draw of C has a generator of its own, seeded by the seed, the patch and the deployment: it does
-not depend on which other patches are taken.
+patch puts them. Every draw of C has a generator of its own, by seed, patch and deployment, whatever other patches are
+taken.
 """
 
 import itertools
@@ -18,8 +18,7 @@ import shapely
 import xarray as xr
 
 from rfloc.arrays import Bools, Floats
-from rfloc.city import Bounds, City
-from rfloc.city.patches import Patch, build_patch, cut, neighbours
+from rfloc.city import Bounds, City, build_patch, cut, neighbours
 from rfloc.config import CityParams, EngineParams, RadioParams, SimulationParams, SyntheticParams
 from rfloc.datasets.build import links_from_gain, require_heard
 from rfloc.datasets.hidden import place_stations, rng_of
@@ -61,10 +60,7 @@ class Part:
         return require_heard(links, radio).assign_attrs(self.drawn)
 
     def links_without_rays(self, model: StatisticalModel, *, measured: bool = False) -> xr.Dataset:
-        """Links by the statistical simulator, with stations drawn from the spread that it was fitted with.
-
-        `measured`: the part has the stations that it was fitted to, each as it was found to be (dataset S).
-        """
+        """Links by the statistical simulator, of stations drawn or, `measured`, of those that it was fitted to."""
         rng = rng_of(self.rays.seed, self.name, "stations")
         own = model if measured else model.for_stations(self.stations, rng)
         gain = own.path_gain(self.plane.city, self.stations, self.x, self.y, self.rays.radio, self.rays.seed)
@@ -91,10 +87,7 @@ def part_of_b(
     seed: int,
     splits: Sequence[xr.Dataset] = (),
 ) -> Part:
-    """Dataset B in one city: UEs in the central 80 % of the box that the stations span, where `b_where` says.
-
-    None stands where `splits` of other cities hold out (:func:`outside_held_out`).
-    """
+    """Dataset B in a city: UEs in the stations' central box by `b_where`, none that other cities' `splits` hold out."""
     rng, box = rng_of(seed, city.key, "B"), stations.central_box(0.8)
     if params.b_where == "box":
         x, y = rng.uniform(box[:2], box[2:], (params.b_ues, 2)).T
@@ -123,7 +116,8 @@ def parts_of_c(
     parts: list[Part] = []
     for region in params.c_regions:
         patches = cut(region, cities[region], params.c_patches, params.c_margin)
-        taken = take(patches, params.c_take, rng_of(seed, region, "take"))
+        drawn = rng_of(seed, region, "take").permutation(len(patches))[: params.c_take]  # more only adds to fewer
+        taken = [patches[k] for k in sorted(drawn)]
         around = {patch.key: neighbours(patch, patches) if params.c_border else [] for patch in taken}
         built, tables = {}, {}
         with tempfile.TemporaryDirectory() as elsewhere:
@@ -140,23 +134,15 @@ def parts_of_c(
             kept = outside_held_out(city, x, y, splits)
             rays = Rays(sim, radio, params.c_samples, int(rng_of(seed, city.key, at, "rays").integers(2**31)))
             boxes = areas(city, params, seed, at)
-            drawn = {"region": region, "deployment": at.number, "dense": at.dense, "areas": boxes}
+            about = {"region": region, "deployment": at.number, "dense": at.dense, "areas": boxes}
             plane, stood = planes[patch.key], Stations.join(stations).above_roofs(city)
             ues, source = (x[kept], y[kept]), "invented stations (C)"
-            parts.append(Part(f"{city.key}-{at}", plane, stood, rays, *ues, source, drawn))
+            parts.append(Part(f"{city.key}-{at}", plane, stood, rays, *ues, source, about))
     return parts
 
 
-def take(patches: list[Patch], n: int | None, rng: np.random.Generator) -> list[Patch]:
-    """So many of the patches, drawn at random, or all of them; a larger `n` adds to those of a smaller one."""
-    return [patches[k] for k in sorted(rng.permutation(len(patches))[:n])]
-
-
 def outside_held_out(city: City, x: Floats, y: Floats, splits: Sequence[xr.Dataset]) -> Bools:
-    """Whether positions [m] lie outside the areas that splits of other cities hold out or validate on, and buffers.
-
-    A patch may cover streets on which measurements test. In a split's own city its roles see to that in training.
-    """
+    """Whether positions [m] lie outside what splits of other cities, whose streets these may be, hold out."""
     kept = np.ones(np.shape(x), bool)
     for split in splits:
         if split.attrs["city"] != city.key:
@@ -195,10 +181,7 @@ def deployments(params: SyntheticParams) -> list[Deployment]:
 
 
 def areas(city: City, params: SyntheticParams, seed: int, at: Deployment) -> list[Bounds]:
-    """Where stations and UEs stand: the whole city, or sub-regions (raises SimulationError where there is no room).
-
-    These lie round points of streets, built up at least as much as the city on average, and do not overlap.
-    """
+    """The whole city, or sub-regions, apart and built up at least as on average (SimulationError: there is no room)."""
     edge = params.c_dense
     if not at.dense or edge is None:
         return [city.bounds]

@@ -12,9 +12,22 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from rfloc.datasets import faults
-from rfloc.datasets.faults import BROKEN, KNOWN, Fault, blank, plain
-from rfloc.datasets.rows import DECIMALS, OPTIONAL, Rows
+from rfloc.datasets.rows import (
+    BROKEN,
+    DECIMALS,
+    KNOWN,
+    OPTIONAL,
+    Fault,
+    Rows,
+    at_odds,
+    beyond,
+    blank,
+    destroyed,
+    numbers,
+    plain,
+    refuse,
+    unknown_poses,
+)  # fmt: skip
 from rfloc.errors import DataError
 
 #: Columns that a table must have; what a text may be packed as.
@@ -84,20 +97,20 @@ def read_table(path: Path, resource_blocks: int, *, reject: bool = False) -> Row
     place = rows.table[["ue_lat", "ue_lon"]]
     words = place.apply(lambda said: said.astype(str).str.fullmatch(r"\D+") & ~blank(said)).all(axis=1)
     ours = rows.table[~words]
-    table, found = faults.numbers(ours, {name: name for name in ours if name != "bs_id"})
+    table, found = numbers(ours, {name: name for name in ours if name != "bs_id"})
     ids = ours["bs_id"].astype(str).str.strip().mask(blank(ours["bs_id"]))
     table = table.reindex(columns=list(KNOWN["columns"])).assign(bs_id=ids)
     for name in ours.columns.difference([*OPTIONAL]):
         found.append(Fault(ours.loc[blank(ours[name]), [name]], "every row needs it", "fill it in or drop the row"))
     found.append(Fault(place[words], "the columns' names or units again", "delete the line"))
-    found += [*faults.beyond(table, ["campaign"], called), *faults.destroyed(table["bs_id"].dropna())]
+    found += [*beyond(table, ["campaign"], called), *destroyed(table["bs_id"].dropna())]
     for values, *_ in found:  # what is told is not told again
         table.loc[table.index.isin(values.index), list(values)] = np.nan
     nr = plain(called["nrsrp"]).startswith("ss")
-    found += [*faults.unknown_poses(table), *faults.at_odds(table, resource_blocks, nr=nr)]
+    found += [*unknown_poses(table), *at_odds(table, resource_blocks, nr=nr)]
     if not reject:
         mend = "mend the file, or set campaign.reject to true: such rows are dropped, such optional fields emptied"
-        faults.refuse(found, path.name, mend, called, at)
+        refuse(found, path.name, mend, called, at)
     rows.table = table.reindex(rows.table.index)
     rows.settle(found)
     rows.require(path.name, "mend what was rejected")

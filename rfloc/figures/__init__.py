@@ -11,7 +11,6 @@ from rfloc.figures.maps import (
     box_outline,
     city_map,
     deployment_map,
-    held_out_areas,
     map_axes,
     patch_grid,
     radio_map,

@@ -8,14 +8,14 @@ import shapely
 import xarray as xr
 from matplotlib.axes import Axes
 from matplotlib.cm import ScalarMappable
-from matplotlib.collections import EllipseCollection, LineCollection
+from matplotlib.collections import LineCollection
 from matplotlib.colors import ListedColormap, Normalize
 from matplotlib.image import AxesImage
 from matplotlib.lines import Line2D
-from matplotlib.patches import Rectangle
+from matplotlib.patches import Circle, Rectangle
 from numpy.typing import NDArray
 
-from rfloc.city import Patch
+from rfloc.city.city import Patch
 from rfloc.figures.style import OKABE_ITO, ROLE_COLOURS, ROLE_LABELS, STATION, legend_outside
 from rfloc.frames import Grid, LocalFrame, toward
 from rfloc.schema import ROLES
@@ -86,22 +86,17 @@ def box_outline(ax: Axes, frame: LocalFrame, box: Sequence[float], **look: Any) 
     return ax
 
 
-def held_out_areas(ax: Axes, split: xr.Dataset) -> Axes:
-    """Outlines of the areas that a split holds out for testing and for validation, in the colours of their UEs."""
-    for role, area in (("val", val_area(split)), ("unknown", unknown_area(split))):
-        lines = [shapely.get_coordinates(ring) for ring in shapely.get_parts(shapely.boundary(area))]
-        ax.add_collection(LineCollection(lines, colors=ROLE_COLOURS[role], linewidths=1.0), autolim=False)
-    return ax
-
-
 def split_map(ax: Axes, raster: xr.Dataset, links: xr.Dataset, split: xr.Dataset) -> Axes:
-    """UEs by split role and stations with their azimuth, over the city."""
+    """UEs by split role and stations with their azimuth, over the city; outlines of areas that are held out."""
     city_map(ax, raster)
     for name in ("buffer", *(r for r in ROLES if r != "buffer")):
         mine = split["role"].values == name
         if mine.any():
             label = f"{ROLE_LABELS[name]} ({mine.sum():,})"
             ax.plot(links["ue_x"][mine], links["ue_y"][mine], ".", ms=3, color=ROLE_COLOURS[name], label=label)
+    for name, area in (("val", val_area(split)), ("unknown", unknown_area(split))):
+        lines = [shapely.get_coordinates(ring) for ring in shapely.get_parts(shapely.boundary(area))]
+        ax.add_collection(LineCollection(lines, colors=ROLE_COLOURS[name], linewidths=1.0), autolim=False)
     stations(ax, links)
     legend_outside(ax, markerscale=1.6)
     return ax
@@ -146,11 +141,8 @@ def station_positions(ax: Axes, raster: xr.Dataset, links: xr.Dataset) -> Axes:
         if not mine.any():
             continue
         known = mine & np.isfinite(error)
-        circles = EllipseCollection(
-            2 * error[known], 2 * error[known], 0 * error[known], offsets=np.column_stack([x, y])[known], units="xy",
-            transOffset=ax.transData, facecolor="none", edgecolor=colour, linewidth=0.7,
-        )  # fmt: skip
-        ax.add_collection(circles, autolim=False)
+        for b in np.flatnonzero(known):
+            ax.add_patch(Circle((x[b], y[b]), error[b], fill=False, edgecolor=colour, linewidth=0.7))
         look = STATION | {"color": colour, "ms": 10, "mew": 0.6}
         ax.plot(x[mine], y[mine], **look)
         outside = int((mine & ~((x >= left) & (x <= right) & (y >= low) & (y <= high))).sum())

@@ -9,7 +9,7 @@ from scipy.stats import t
 from rfloc.arrays import Floats, Ints
 from rfloc.config import BaselineParams, CropParams, RadioParams
 from rfloc.crops import Batch, cell_centres
-from rfloc.datasets.radio import reportable_dbm
+from rfloc.datasets.build import reportable_dbm
 from rfloc.frames import Grid
 from rfloc.localizers.base import normalised, require_unturned, street_prior
 from rfloc.schema import FEATURES, require_same_stations

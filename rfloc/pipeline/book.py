@@ -24,7 +24,6 @@ REALITY = {
     "nbiot": "published NB-IoT measurements",
     "table": "a table that this copy's maker brought",
 }
-
 Records = dict[str, dict[str, Any]]
 
 
@@ -64,10 +63,7 @@ def page_of(record: dict[str, Any]) -> str:
 
 
 def substitutions(root: Path) -> dict[str, Any]:
-    """Everything that the book's prose may name in double braces; `best`, by street, leaves oracles out.
-
-    Raises BookError or DataError if a results file, or what every book needs of it, is missing.
-    """
+    """What prose may name in double braces; `best` leaves oracles out (BookError, DataError: a result is missing)."""
     params = config.read(root / "params.yaml")
     results = root / "results" / params.scale
     rows = _rows(results / "table1.json")
@@ -105,10 +101,7 @@ def _toc(book: Path, experiments: list[str]) -> dict[str, Any]:
 
 
 def build_book(root: str | Path) -> Path:
-    """Build the book of a project in which the pipeline has run; return the folder of its pages.
-
-    Raises BookError or DataError if a page or a number is missing, or Sphinx warns of anything.
-    """
+    """Build the book, give its folder of pages (BookError or DataError: something is missing, or Sphinx warns)."""
     root = Path(root).resolve()
     book, build = root / "book", root / "book" / "_build"
     substitutions(root)

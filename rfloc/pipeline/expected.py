@@ -51,10 +51,7 @@ def expect(root: Path, scale: str) -> Path:
 
 
 def compared(root: Path, scale: str) -> list[dict[str, Any]]:
-    """Every number as `name, scale, paper, expected, ours, tolerance, verdict`.
-
-    The verdict is within, off, missing (expected, and not there) or new (there, and not expected).
-    """
+    """Every number: `name scale paper expected ours tolerance verdict`, which is within, off, missing here, or new."""
     path = root / "expected" / f"{scale}.json"
     wanted, rows = files.load_json(path) if path.is_file() else {}, []
     found = dict(_numbers(root / "results" / scale))

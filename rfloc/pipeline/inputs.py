@@ -12,7 +12,6 @@ from rfloc.config.compose import require_composed
 from rfloc.errors import ConfigError, DataError, nearest
 
 FOLDER = "build/inputs"
-
 #: Links a name; more files are hashed, but do not show in `dvc status`.
 LINKS = 4
 
@@ -20,8 +19,14 @@ LINKS = 4
 def files_of(name: str, params: config.Params, root: Path) -> dict[str, Path]:
     """Files of a name of :func:`names_of` (else ConfigError) by their own below their folder, or a DataError."""
     data, city = config.data_root(params.data, root), name.removeprefix("maps/")
-    if city in params.cities:
-        return _maps(params.cities[city], data, root)
+    if about := params.cities.get(city):
+        if about.source != "overpass":
+            return _files(filter(None, (about.buildings, about.streets)), data, root)
+        from rfloc.city import osm
+        from rfloc.frames import LocalFrame
+
+        kept = [osm.fetch(about, kind, LocalFrame(*about.centre), data) for kind in (osm.BUILDINGS, osm.STREETS)]
+        return {f"overpass/{path.name}": path for path in kept}
     if name == "campaign":
         return _files(params.campaign.files, data, root)
     if name == "weights":
@@ -49,17 +54,6 @@ def _files(names: Iterable[str], data: Path, root: Path) -> dict[str, Path]:
         if path.suffix.lower() == ".shp":
             paths |= {str(Path(name).with_name(part.name)): part for part in path.parent.glob(f"{path.stem}.[cdsp]*")}
     return dict(sorted(paths.items(), key=lambda item: item[1].suffix.lower() in (".cpg", ".prj", ".shx")))
-
-
-def _maps(city: config.CityParams, data: Path, root: Path) -> dict[str, Path]:
-    """Files of a city's footprints and streets; what Overpass says is fetched, unless it is kept."""
-    if city.source != "overpass":
-        return _files(filter(None, (city.buildings, city.streets)), data, root)
-    from rfloc.city import osm
-    from rfloc.frames import LocalFrame
-
-    paths = [osm.fetch(city, kind, LocalFrame(*city.centre), data) for kind in (osm.BUILDINGS, osm.STREETS)]
-    return {f"overpass/{path.name}": path for path in paths}
 
 
 def hashes(name: str, params: config.Params, root: Path) -> dict[str, str]:

@@ -111,10 +111,7 @@ def _git(root: Path, *args: str) -> str | None:
 
 
 def _inputs(root: Path) -> dict[str, str]:
-    """MD5 of what DVC holds and the running stage depends on, SHA-256 of what lies outside; nothing outside DVC.
-
-    Code is told by the revision.
-    """
+    """MD5 of what DVC holds and the running stage depends on, SHA-256 of files outside of it; nothing outside DVC."""
     stage = os.environ.get("DVC_STAGE", "")
     if not stage or Path(os.environ.get("DVC_ROOT", "")).resolve() != root.resolve():
         return {}
@@ -148,10 +145,7 @@ def _md5(path: Path) -> str:
 
 
 def verify(root: Path) -> str:
-    """Check results/<scale> against dvc.lock and git, its records against params.yaml; return what was checked.
-
-    Raises ConfigError where conf/ was edited since; DataError naming every wrong file, else numbers that :func:`moved`.
-    """
+    """Check results/<scale> against dvc.lock, git and params.yaml, say how (ConfigError: conf/ edited; DataError)."""
     params = config.read(root / "params.yaml")
     require_composed(root)
     within, problems, absent, seen = f"results/{params.scale}", list[str](), set[str](), 0

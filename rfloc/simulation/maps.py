@@ -30,8 +30,7 @@ from rfloc.schema import validate, with_units
 from rfloc.simulation.antennas import pattern_gain_db
 from rfloc.simulation.many import each
 from rfloc.simulation.plane import Plane, Rays
-from rfloc.simulation.propagation import not_above_sent
-from rfloc.simulation.rooftop import rooftop_gain
+from rfloc.simulation.propagation import not_above_sent, rooftop_gain
 from rfloc.simulation.scene import load_scene
 from rfloc.simulation.sionna_patch import flatness, interactions, map_solver
 from rfloc.simulation.smoothing import pooled

@@ -1,7 +1,7 @@
 """Areas that a split holds out: blocks of the plane or boxes of latitude and longitude.
 
-Both become polygons in the city's frame [m], kept as WKT in the split's attributes, so that whoever reads a split
-decides by the same geometry. Borders belong to an area.
+Both become polygons in the city's frame [m], kept as WKT in the split's attributes, by which all who read it decide;
+borders belong to an area.
 """
 
 from functools import lru_cache

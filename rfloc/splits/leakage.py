@@ -24,7 +24,6 @@ LEAKS: dict[Leak, tuple[str, str]] = {
     "stations": ("UEs that stations were placed with are test UEs or held out", "place with train alone"),
     "interpolated": ("levels of UEs in use were interpolated", "set campaign.interpolated to false"),
 }
-
 #: A test UE this near to a training UE is at its place, as well as anyone knows where phones are [m].
 NEAR = 1.0
 
@@ -40,15 +39,13 @@ def leakage_report(
     """Count roles and leaks (:data:`LEAKS`), and measure how far test UEs (`known`, `unknown`) are from training.
 
     `crops` are training crops (centre_x, centre_y, size) [m], all or a sample; `test_crops` are those of the test UEs
-    (kind `crops`), and `calibration_ues` marks the UEs that stations were calibrated with, shape (n_ue,).
-
-    Returns what JSON can hold, lengths in m. `nearest_train`: distance from each role's UEs to a training UE;
-    `beside_train`: test UEs no further than 1 m from one; `same_cell`: test UEs in a cell of the map that simulated
-    levels were read from (attribute `cell` of the links [m], else None) in which a training UE stands, so that their
-    fingerprints are nearly copies; `crops`: how many were `drawn`, how many are `overlapping` the held-out area at any
-    crop_gap, and `test_area_shown`, the share of a test crop that training crops show; `leaks`: the count of each, None
-    where there was nothing to examine. Raises SplitError if the split is of other links, its roles contradict its
-    areas, or it does not `allow` a leak.
+    (kind `crops`), and `calibration_ues` marks the UEs that stations were calibrated with, shape (n_ue,). Returns what
+    JSON can hold, lengths in m. `nearest_train`: distance from each role's UEs to a training UE; `beside_train`: test
+    UEs no further than 1 m from one; `same_cell`: test UEs in a cell of the map that simulated levels were read from
+    (attribute `cell` of the links [m], else None) in which a training UE stands, nearly copies; `crops`: how many were
+    `drawn`, how many are `overlapping` the held-out area at any crop_gap, and `test_area_shown`, the share of a test
+    crop that training crops show; `leaks`: the count of each, None where there was nothing to examine. Raises
+    SplitError if the split is of other links, its roles contradict its areas, or it does not `allow` a leak.
     """
     require_own(split, links)
     x, y = links["ue_x"].values, links["ue_y"].values
@@ -110,9 +107,8 @@ def leakage_report(
 
 def made_for(split: xr.Dataset, links: xr.Dataset) -> bool:
     """Whether a split has the UEs of these links, in the same order and within a centimetre."""
-    return split.sizes["ue"] == links.sizes["ue"] and all(
-        np.allclose(split[name], links[name], 0, 0.01) for name in ("ue_x", "ue_y")
-    )
+    alike = (np.allclose(split[name], links[name], 0, 0.01) for name in ("ue_x", "ue_y"))  # looked at where as many
+    return split.sizes["ue"] == links.sizes["ue"] and all(alike)
 
 
 def require_own(split: xr.Dataset, links: xr.Dataset) -> None:

@@ -32,14 +32,13 @@ def make_split(links: xr.Dataset, params: SplitParams, seed: int) -> xr.Dataset:
     """
     rng, frame = np.random.default_rng(seed), LocalFrame.from_attrs(links.attrs)
     if params.kind == "boxes":
-        assert params.test_box is not None and params.val_box is not None  # SplitParams demands them
-        unknown, val = area_of_box(params.test_box, frame), area_of_box(params.val_box, frame)
-        return _divided(links, unknown, val, params, seed, rng)
-    occupied, ues = _occupied(links, params.block)
-    order = rng.permutation(len(occupied))
-    first = _draw(order, ues, params.unknown, 0.5)
-    then = _draw(order[~np.isin(order, first)], ues, params.val, 1.0)
-    unknown, val = (area_of_blocks(occupied[drawn], params.block) for drawn in (first, then))
+        unknown, val = (area_of_box(box, frame) for box in (params.test_box, params.val_box) if box)
+    else:
+        occupied, ues = _occupied(links, params.block)
+        order = rng.permutation(len(occupied))
+        first = _draw(order, ues, params.unknown, 0.5)
+        then = _draw(order[~np.isin(order, first)], ues, params.val, 1.0)
+        unknown, val = (area_of_blocks(occupied[drawn], params.block) for drawn in (first, then))
     return _divided(links, unknown, val, params, seed, rng)
 
 
@@ -52,10 +51,8 @@ def folds(links: xr.Dataset, params: SplitParams, count: int, seed: int) -> list
     """
     occupied, ues = _occupied(links, params.block)
     if not 2 <= count <= len(occupied):
-        where = f"the UEs occupy {len(occupied)} blocks of {params.block:g} m"
-        raise SplitError(
-            f"{count} folds cannot be made", f"{where}, a fold holds one or more out", "take smaller blocks"
-        )
+        why = f"the UEs occupy {len(occupied)} blocks of {params.block:g} m, a fold holds one or more out"
+        raise SplitError(f"{count} folds cannot be made", why, "take smaller blocks")
     order, params = np.random.default_rng(seed).permutation(len(occupied)), params.model_copy(update={"kind": "blocks"})
     made = []
     for fold in range(count):

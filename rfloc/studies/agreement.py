@@ -15,15 +15,8 @@ from rfloc.city import City
 from rfloc.config import CropParams, EvaluationParams, RadioParams
 from rfloc.datasets.build import links_from_gain
 from rfloc.errors import DataError
-from rfloc.evaluation.errors import (
-    MIN_BLOCKS,
-    Interval,
-    UEErrors,
-    block_index,
-    block_weights,
-    paired_difference,
-    percentiles,
-)
+from rfloc.evaluation import UEErrors, block_index, paired_difference
+from rfloc.evaluation.errors import MIN_BLOCKS, Interval, block_weights, percentiles
 from rfloc.localizers import KNearest
 from rfloc.splits import require_own
 from rfloc.stations import Stations

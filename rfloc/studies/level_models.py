@@ -16,8 +16,8 @@ from scipy import ndimage
 from rfloc.arrays import Floats
 from rfloc.city import City
 from rfloc.config import LevelParams, RadioParams
+from rfloc.datasets.build import SUBCARRIERS
 from rfloc.datasets.mixed import Columns, Design, declustered, mixed_model, own_effects
-from rfloc.datasets.radio import SUBCARRIERS
 from rfloc.datasets.shadowing import Means, likeliest_shadowing
 from rfloc.datasets.statistical import fitter, regressors
 from rfloc.errors import EvaluationError

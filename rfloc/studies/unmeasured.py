@@ -4,6 +4,7 @@ What measurements tell of a simulation is learnt without the blocks that a split
 set to the median level of its training UEs in all of them: what differs is where stations stand, look and fade.
 """
 
+from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Self
@@ -64,9 +65,7 @@ class Unmeasured:
         k-NN learns from what maps give at the UEs of other links, `like`, which are everywhere in the city.
         """
         radio, batcher = params.radio, CropBatcher(links, city.raster, params.crops)
-        levels: dict[str, list[Floats]] = {name: [] for name in simulations}
-        gaps: dict[str, list[Floats]] = {name: [] for name in simulations}
-        told: dict[str, list[xr.Dataset]] = {name: [] for name in simulations}
+        levels, gaps, told = (defaultdict[str, list[Any]](list) for _ in range(3))
         held_out = [np.flatnonzero(split["role"].values == "unknown") for split in splits]
         for split, ues in zip(splits, held_out, strict=True):
             xy, train = batcher.ue_xy[ues], split["role"].values == "train"

@@ -1,7 +1,6 @@
 """A whole campaign in the toy city, with rays: resumed, skipped, shared out."""
 
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -64,9 +63,7 @@ def test_every_station_has_levels_and_an_azimuth_where_it_stands(found: Calibrat
     assert {type(value) for row in rows for value in row.values()} <= {str, int, float, type(None)}
 
 
-def test_masts_that_move_are_solved_anew_and_kept_traces_say_the_same(
-    found: Calibration, campaign: Campaign, tmp_path: Path
-) -> None:
+def test_masts_that_move_are_solved_anew_and_kept_traces_say_the_same(found, campaign, tmp_path):
     once, again = (move(found, campaign[0], RAYS, RAYS, PARAMS, cache=tmp_path) for _ in range(2))
     moved, pays = column(once, "moved"), column(once, "pays_nat")
     assert ((moved > 0) == (pays > 0)).all()
@@ -144,9 +141,7 @@ def test_a_station_that_cannot_be_calibrated_stays_nominal_and_says_why(toy_city
         calibrate(links, split, plane_of(toy_city), RAYS, PARAMS.model_copy(update={"min_ues": 1000}))
 
 
-def test_an_error_that_is_stated_is_a_prior_unless_it_comes_of_the_same_levels(
-    campaign: Campaign, found: Calibration
-) -> None:
+def test_an_error_that_is_stated_is_a_prior_unless_it_comes_of_the_same_levels(campaign, found):
     sure = campaign[0].assign_coords(bs_position_error=("bs", np.full(3, 0.05)))
 
     def spread(source: str) -> np.ndarray:

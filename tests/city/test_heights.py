@@ -87,11 +87,6 @@ def test_a_prior_stands_in_for_the_area_rule_and_for_no_other():
     assert got["height_source"].tolist() == ["height", "kind", "prior"]
 
 
-def test_rules_apply_row_by_row():
-    got = assigned({"height": "9"}, {"kind": "shed"})
-    assert got["height"].tolist() == [9.0, 3.0] and got["kind"].tolist() == ["yes", "shed"]
-
-
 @settings(max_examples=20)
 @given(
     tags=st.lists(st.tuples(st.none() | st.floats(-1e3, 1e3), st.none() | st.floats(-100, 100)), min_size=1),

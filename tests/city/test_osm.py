@@ -109,21 +109,10 @@ class TestBuildings:
         assert footprints.area.round().tolist() == [800.0, 100.0]
         assert footprints["kind"].tolist() == ["yes", "house"] and footprints["height"].tolist()[0] == "12"
 
-    def test_a_filler_height_is_no_tag(self, tmp_path):
-        columns = {"render_height": [3.66, 20.0, 3.66], "height_tagged": [False, True, False]}
-        shapes = [box(0, 0, 9, 9), box(0, 0, 9, 9), box(20, 0, 29, 9)]
-        footprints, facts = buildings(write(tmp_path / "b.parquet", shapes, **columns))
-        assert facts["duplicates"] == 1
-        assert sorted(footprints["render_height"].fillna(-1)) == [-1.0, 20.0]
-
     def test_touching_houses_stay_apart_whether_or_not_tiles_were_cut(self, tmp_path):
         path = write(tmp_path / "b.parquet", [box(10 * k, 0, 10 * k + 10, 10) for k in range(3)], height=["12"] * 3)
         assert len(buildings(path)[0]) == 3 and "united" not in buildings(path)[1]
         assert buildings(path, tile_zoom=14)[1]["united"] == 0
-
-    def test_what_osm_denies_is_no_building(self, tmp_path):
-        path = write(tmp_path / "b.parquet", [box(0, 0, 9, 9), box(20, 0, 29, 9)], building=["yes", "no"])
-        assert len(buildings(path)[0]) == 1
 
     def test_only_what_is_near_the_box_is_read_and_the_margin_reaches_past_it(self, tmp_path):
         shapes = [box(0, 0, 10, 10), box(120, 0, 130, 10), box(1000, 0, 1010, 10)]
@@ -165,13 +154,6 @@ class TestStreets:
             "lines_without_ues": 1, "classes_without_ues": {"rail": 1}, "tags_unused": {},
             "streets_columns": {"class": ["class"], "brunnel": ["brunnel"]},
         }.items()  # fmt: skip
-
-    @pytest.mark.parametrize("value", ["yes", "building_passage", True, "1"])
-    def test_values_of_tunnel(self, tmp_path, value):
-        lines = [LineString([(0, y), (50, y)]) for y in (0, 10)]
-        columns = {"highway": ["primary", "motorway_link"], "tunnel": [value, None]}
-        found, _ = streets(write(tmp_path / "s.parquet", lines, **columns))
-        assert found["tunnel"].tolist() == [True, False] and found["width"].tolist() == [12.0, 7.0]
 
     def test_a_way_round_is_an_area_only_where_it_says_so(self, tmp_path):
         square = OsmMap()

@@ -151,13 +151,6 @@ def test_what_stays_is_named_and_nothing_is_kept(
     assert len(server.queries) == attempts and kept(tmp_path) == []
 
 
-def test_no_server(tmp_path: Path, server: Server) -> None:
-    server.shutdown()
-    server.server_close()
-    with pytest.raises(DataError, match="gave no buildings of Testville"):
-        get(server, tmp_path)
-
-
 def test_a_city_is_built_from_the_map_or_not_at_all(tmp_path: Path, server: Server) -> None:
     made = build_city("test", params(server), tmp_path, tmp_path / "cities" / "test")
     assert made.facts["buildings"] == 2 and made.facts["height_sources"] == {"height": 1, "levels": 1}

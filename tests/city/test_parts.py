@@ -78,11 +78,9 @@ def test_parts_drawn_inexactly_leave_no_thin_walls():
 
 
 def test_one_walks_under_what_floats(tmp_path):
-    street = [{"width": 8.0, "tunnel": False}]
-    rows, _ = assign_heights(
-        footprints(part(height="9"), part(height="30", min_height="20"), shapes=[NAVE, CHURCH]), None
-    )
-    streets = rows.iloc[:1].assign(**street[0]).set_geometry([box(-10, 9, 70, 11).boundary], crs=rows.crs)
+    parts = footprints(part(height="9"), part(height="30", min_height="20"), shapes=[NAVE, CHURCH])
+    rows, _ = assign_heights(parts, None)
+    streets = rows.iloc[:1].assign(width=8.0, tunnel=False).set_geometry([box(-10, 9, 70, 11).boundary], crs=rows.crs)
     layers = city_layers(rows, streets, Grid.covering(-10, -10, 70, 30, 1.0))
     assert layers["building"].sum() == 1000 and set(np.unique(layers["height"])) == {0.0, 30.0}
     assert layers["road"][20, 65] == 1 and layers["road"][20, 30] == 0

@@ -20,11 +20,8 @@ def test_the_fewer_squares_the_nearer_to_the_average():
     kept = found.effects[:, 0] / (np.nanmean(measured, 0) - found.shared[0])
     assert (kept[:5] > 0.8).all() and 0.0 < kept[5] < kept[:5].min()
     assert found.shared[2] == pytest.approx(0.0, abs=1e-9)  # nothing was obstructed
-    level = (
-        found.shared[0]
-        + found.effects[:, 0]
-        + columns(measured.shape)["decades"] * (found.shared[1] + found.effects[:, 1])
-    )
+    level, exponent = found.shared[:2, None] + found.effects.T
+    level = level + columns(measured.shape)["decades"] * exponent
     np.testing.assert_allclose(design.levels(found.shared, found.effects).T, level)
 
 

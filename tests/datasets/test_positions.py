@@ -51,13 +51,11 @@ def test_stations_are_found_where_they_stand() -> None:
 def test_nothing_that_is_stated_of_positions_is_left_where_every_station_is_placed() -> None:
     links, _ = campaign()
     elsewhere = links.assign_coords(bs_x=links["bs_x"] + 200.0)
-    placed, other = (
-        estimate_positions(forget(at, [0]), np.arange(600) < 500, bounds=WIDE, every=True) for at in (links, elsewhere)
-    )
+    both, train = (forget(links, [0]), forget(elsewhere, [0])), np.arange(600) < 500
+    placed, other = (estimate_positions(at, train, bounds=WIDE, every=True) for at in both)
     assert set(placed[0]["bs_position_source"].values) == {"estimated"} and placed[1]["known"] == 0
-    assert placed[0]["bs_x"].equals(other[0]["bs_x"]) and set(placed[1]["position_check"]["stations"]) == {
-        f"b{k}" for k in range(1, 6)
-    }
+    assert placed[0]["bs_x"].equals(other[0]["bs_x"])
+    assert set(placed[1]["position_check"]["stations"]) == {f"b{k}" for k in range(1, 6)}
 
 
 def test_a_sector_seen_from_one_side_is_not_put_among_its_ues() -> None:

@@ -15,16 +15,6 @@ def gaussian(sd, at=(0.0, 0.0), cells=112, size=SIZE):
     return (p / p.sum())[None]
 
 
-def uniform(cells=G):
-    return np.full((1, cells, cells), 1 / cells**2)
-
-
-def certain(row, col, cells=G):
-    p = np.zeros((1, cells, cells))
-    p[0, row, col] = 1
-    return p
-
-
 def drawn(p, n, rng):
     """Places of n UEs drawn from a posterior whose density is constant within a cell, and their cells."""
     cells = p.shape[-1]
@@ -36,7 +26,7 @@ def drawn(p, n, rng):
 
 @pytest.mark.parametrize("cells", [7, 28])
 def test_a_uniform_posterior_scores_as_its_closed_forms(cells):
-    p, at = uniform(cells), np.zeros((1, 2))
+    p, at = np.full((1, cells, cells), 1 / cells**2), np.zeros((1, 2))
     target = cell_index(at, SIZE, cells)
     assert nll(p, target, SIZE)[0] == pytest.approx(np.log(SIZE**2))
     assert region(p, 0.9)[0] == pytest.approx(0.9)
@@ -58,7 +48,8 @@ def test_a_gaussian_scores_as_its_closed_forms():
 
 
 def test_a_certain_cell_costs_its_error_and_what_ruling_out_costs():
-    p, at = certain(14, 20), np.array([[-90.0, 45.0]])
+    p, at = np.zeros((1, G, G)), np.array([[-90.0, 45.0]])
+    p[0, 14, 20] = 1
     x, y = cell_centres(SIZE, G)
     error = np.hypot(x[14, 20] + 90, y[14, 20] - 45)
     assert energy(p, at, SIZE)[0] == pytest.approx(error)

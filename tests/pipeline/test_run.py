@@ -5,7 +5,7 @@ import pytest
 
 from rfloc import config
 from rfloc.cli import main
-from rfloc.errors import ConfigError, NotebookError
+from rfloc.errors import NotebookError
 from rfloc.pipeline.run import declared, parse, resolve, run
 
 OUT = "book/executed/tiny.ipynb"
@@ -92,11 +92,6 @@ def test_a_parameters_cell_that_is_no_list_of_literals(write, project, cell):
         run(write("x", parameters=cell), OUT, root=project)
 
 
-def test_an_experiment_that_is_none(write, project):
-    with pytest.raises(NotebookError, match="no experiment 'Z'"):
-        run(write("x", parameters='experiment = "A"'), OUT, given=["experiment=Z"], root=project)
-
-
 def test_the_output_is_executed_normalised_and_the_same_bytes_twice(project, write, capfd):
     notebook = write(BUSY, "import os\nprint(os.getcwd())")
     first = run(notebook, OUT, root=project).read_bytes()
@@ -131,9 +126,8 @@ def test_what_is_no_stage_of_dvc_writes_beside_its_output(project, write, monkey
     monkeypatch.delenv("DVC_STAGE")
     (project / "build/links").mkdir(parents=True)
     code = "from rfloc import config, files\nP, root = config.load(globals()), config.project_root()\n"
-    notebook = write(
-        code + 'files.save_json({}, root / "build/links/x.json"), files.save_json({}, root / "results/y.json")'
-    )
+    code += 'files.save_json({}, root / "build/links/x.json"), files.save_json({}, root / "results/y.json")'
+    notebook = write(code)
     run(notebook, "tried/out.ipynb", root=project)
     (trial,) = (project / "tried").glob("trial-*")
     said = capfd.readouterr().out
@@ -181,19 +175,6 @@ def test_a_failing_stage_exits_with_the_error_last(project, write, capfd, monkey
 def test_a_syntax_error_and_a_dying_kernel_are_reported(project, write, cell, said):
     with pytest.raises(NotebookError, match=said):
         run(write(cell), OUT, root=project)
-
-
-def test_nothing_runs_with_ill_typed_parameters(project, write):
-    with pytest.raises(NotebookError):
-        run(write("open('ran', 'w')"), OUT, root=project, given=["factor=[1]"])
-    assert not (project / "ran").exists()
-
-
-def test_params_yaml_is_validated_first(project, write):
-    text = (project / "params.yaml").read_text()
-    (project / "params.yaml").write_text(text.replace("jitter:", "jiter:"))
-    with pytest.raises(ConfigError, match=r"'crops\.jiter'(?s:.*)did you mean 'jitter'"):
-        run(write("x = 1"), OUT, root=project)
 
 
 def test_users_own_ipython_and_jupyter_settings_do_not_matter(project, write, monkeypatch, tmp_path_factory):

@@ -33,11 +33,8 @@ def test_every_stage_left_an_executed_notebook_and_its_provenance(smoke_project)
     records = {p.stem: json.loads(p.read_text()) for p in (smoke_project / "results/smoke/provenance").glob("*.json")}
     assert len(records) == len(stages)
     assert max(record["peak_memory_mib"] for record in records.values()) < 6 * 1024
-    made = {
-        name: [path for path in record["inputs"] if re.match("build/(?!inputs/)", path)]
-        for name, record in records.items()
-    }
-    assert {name for name, found in made.items() if not found} == {"cities", "oslo", "your-city"}
+    made = {name for name, of in records.items() if any(re.match("build/(?!inputs/)", path) for path in of["inputs"])}
+    assert records.keys() - made == {"cities", "oslo", "your-city"}
     outside = {name for name, record in records.items() if any(v[:7] == "sha256:" for v in record["inputs"].values())}
     assert {"cities", "simulation"} <= outside <= {"cities", "simulation", "oslo"}
     assert not any(record["dirty"] for record in records.values())
@@ -102,17 +99,6 @@ def test_an_output_that_is_lost_comes_back_from_the_cache_with_the_same_bytes(sm
     assert UP_TO_DATE in run(smoke_project, "dvc", "repro")
     assert out.read_bytes() == before
     assert (smoke_project / "build/cities/home/city.json").is_file()
-
-
-@pytest.mark.parametrize(
-    ("override", "said"),
-    [("trainng.lr=1.0", "trainng"), ("scale=huge", "Could not find 'scale/huge'"), ("training.lr=fast", "training.lr")],
-)
-def test_an_experiment_with_a_slip_is_refused(smoke_project, override, said):
-    before = (smoke_project / "params.yaml").read_text()
-    output = run(smoke_project, "dvc", "exp", "run", "-S", "scale=smoke", "-S", override, ok=False)
-    assert said in output
-    (smoke_project / "params.yaml").write_text(before)
 
 
 def test_papermill_tries_a_notebook_and_leaves_the_pipeline_alone(smoke_project, tmp_path):

@@ -1,7 +1,5 @@
 """The paper's own sizes are what scale `paper` asks for."""
 
-from pathlib import Path
-
 import numpy as np
 import pytest
 
@@ -10,9 +8,7 @@ from rfloc.cli import compose
 from rfloc.frames import LocalFrame
 
 
-def test_datasets_b_and_c_have_the_papers_sizes_and_the_region_is_25_by_33_kilometres(
-    project_root: Path, tmp_path: Path
-) -> None:
+def test_datasets_b_and_c_have_the_papers_sizes_and_the_region_is_25_by_33_kilometres(project_root, tmp_path):
     paper = config.read(compose(project_root, ["scale=paper"], tmp_path / "params.yaml"))
     synthetic = paper.synthetic
     assert (synthetic.b_ues, len(synthetic.b_cities)) == (64_000, 2)

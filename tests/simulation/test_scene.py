@@ -1,6 +1,6 @@
 import pytest
 
-from rfloc.city.sionna_scenes import scene_file
+from rfloc.city.raster import scene_file
 from rfloc.errors import DataError
 from rfloc.simulation.scene import HALF_SPACE, itu_parameters, load_radio_scene, load_scene
 

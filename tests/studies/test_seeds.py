@@ -57,9 +57,7 @@ def build(tmp_path: Path, toy_city: City, params: Params) -> Path:
     return tmp_path
 
 
-def test_a_study_has_an_entry_a_seed_and_is_continued(
-    build: Path, params: Params, project_root: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_study_has_an_entry_a_seed_and_is_continued(build, params, project_root, monkeypatch):
     monkeypatch.syspath_prepend(str(project_root / "book/_ext"))
     found = seeds_study(build, params, ["two", "one"], 2)
     assert [row["seeds"] for row in found.values()] == [[params.seed, params.seed + 1]] * 2

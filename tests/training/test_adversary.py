@@ -1,7 +1,5 @@
 """Domain adversarial training: the reversed gradient, what the classifier can tell, what a target may show."""
 
-from pathlib import Path
-
 import numpy as np
 import pytest
 import torch
@@ -54,9 +52,7 @@ def test_the_adversary_grows_as_published(progress: float, factor: float) -> Non
 
 
 @pytest.mark.parametrize(("by", "low", "high"), [(0.0, 0.4, 0.6), (20.0, 0.0, 0.2)])
-def test_the_classifier_tells_shifted_domains_and_no_identical_ones(
-    by: float, low: float, high: float, plain: xr.Dataset, tiny: ModelParams, crops: CropParams
-) -> None:
+def test_the_classifier_tells_shifted_domains_and_no_identical_ones(by, low, high, plain, tiny, crops):
     """It learns from the summaries of some batches and is asked about those of others."""
     steps = paired(plain, crops, by)
     batches = [steps[k] for k in range(10)]
@@ -113,9 +109,7 @@ def test_the_pair_score_has_nothing_to_align(tiny: ModelParams, crops: CropParam
 
 
 @pytest.mark.parametrize("name", NETWORKS)
-def test_an_interrupted_adaptation_continues_as_if_nothing_had_been(
-    name: str, links: xr.Dataset, plain: xr.Dataset, tiny: ModelParams, crops: CropParams, tmp_path: Path
-) -> None:
+def test_an_interrupted_adaptation_continues_as_if_nothing_had_been(name, links, plain, tiny, crops, tmp_path):
     """Its classifier is part of the state of training, and no part of the checkpoint."""
 
     def stop(line: str) -> None:

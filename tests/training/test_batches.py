@@ -22,9 +22,7 @@ def test_only_training_ues_of_the_split_are_drawn(links: xr.Dataset, plain: xr.D
     assert (drawn.bs_mask.sum(1) >= crops.min_heard).all()
 
 
-def test_training_crops_keep_their_distance_from_held_out_areas(
-    links: xr.Dataset, plain: xr.Dataset, crops: CropParams
-) -> None:
+def test_training_crops_keep_their_distance_from_held_out_areas(links, plain, crops):
     small = crops.model_copy(update={"size": 160.0, "min_heard": 1})
     split = make_split(links, SPLIT.model_copy(update={"crop_gap": 5.0, "unknown": 0.05, "block": 100.0}), 1)
     batch = CropSource((links, plain, split, False), small, 0).draw(200, True, np.random.default_rng(0))
@@ -82,9 +80,7 @@ def test_datasets_mix_in_proportion_to_their_ues(plain: xr.Dataset, crops: CropP
     assert np.mean(of_small) == pytest.approx(0.25, abs=0.07)
 
 
-def test_noise_has_the_stated_spread_on_simulated_crops_only(
-    links: xr.Dataset, plain: xr.Dataset, crops: CropParams
-) -> None:
+def test_noise_has_the_stated_spread_on_simulated_crops_only(links, plain, crops):
     source = CropSource((links, plain, None, True), crops, 0)
     batch = source.draw(400, False, np.random.default_rng(1))
     noisy = np.arange(400) < 300
@@ -99,9 +95,7 @@ def test_noise_has_the_stated_spread_on_simulated_crops_only(
     assert (quiet.rf[~quiet.rf_mask] == 0).all()
 
 
-def test_dropped_stations_vanish_but_the_strongest_stay(
-    links: xr.Dataset, plain: xr.Dataset, crops: CropParams
-) -> None:
+def test_dropped_stations_vanish_but_the_strongest_stay(links, plain, crops):
     batch = CropSource((links, plain, None, False), crops, 0).draw(300, False, np.random.default_rng(1))
     after = augment(batch, np.zeros(300, bool), TrainingParams(dropout_bs=1.0), 2, np.random.default_rng(2))
     assert (after.bs_mask[:, :2] == batch.bs_mask[:, :2]).all()

@@ -23,9 +23,7 @@ def test_round_trip(tmp_path: Path, tiny: ModelParams, crops: CropParams) -> Non
     assert not localizer.network.training
 
 
-def test_seed_decides_the_weights_and_the_global_state_is_left_alone(
-    tmp_path: Path, tiny: ModelParams, crops: CropParams
-) -> None:
+def test_seed_decides_the_weights_and_the_global_state_is_left_alone(tmp_path, tiny, crops):
     before = torch.random.get_rng_state()
     a, b, c = (
         load_checkpoint(init_checkpoint(tmp_path / f"{k}.pt", tiny, crops, None, seed)).state
@@ -59,9 +57,7 @@ def test_what_is_no_checkpoint_is_refused(tmp_path: Path) -> None:
         load_checkpoint(tmp_path / "absent.pt")
 
 
-def test_pretrained_needs_weights_and_a_trunk_that_has_some(
-    tmp_path: Path, tiny: ModelParams, crops: CropParams
-) -> None:
+def test_pretrained_needs_weights_and_a_trunk_that_has_some(tmp_path, tiny, crops):
     with pytest.raises(ConfigError, match="small"):
         init_checkpoint(tmp_path / "x.pt", tiny.model_copy(update={"pretrained": True}), crops, tmp_path, 0)
     dino = ModelParams(backbone="dinov2-small", pretrained=True)

@@ -89,9 +89,7 @@ def interrupt(settings: dict, at: str, how: type[BaseException] | None) -> None:
 @pytest.mark.parametrize(
     ("validated", "how"), [(True, Interruption), (False, Interruption), (True, KeyboardInterrupt), (True, None)]
 )
-def test_an_interrupted_run_continues_as_if_nothing_had_been(
-    settings_: dict, validated: bool, how: type[BaseException] | None
-) -> None:
+def test_an_interrupted_run_continues_as_if_nothing_had_been(settings_, validated, how):
     settings_ |= {} if validated else {"val": None}
     whole = run_experiment(**settings_, log=lambda _: None)
     assert validated or (whole["chosen_pass"], whole["val_error"], whole["val_crops"]) == (3, None, 0)
@@ -125,9 +123,7 @@ def test_experiments_start_from_each_other(settings_: dict, tiny: ModelParams, c
         run_experiment(**settings_ | {"start": init, "model": tiny.model_copy(update={"depth": 2})})
 
 
-def test_nothing_to_train_on_and_nothing_to_locate_with_are_errors(
-    settings_: dict, links: xr.Dataset, plain: xr.Dataset, crops: CropParams
-) -> None:
+def test_nothing_to_train_on_and_nothing_to_locate_with_are_errors(settings_, links, plain, crops):
     with pytest.raises(TrainingError, match="'B' has no dataset"):
         run_experiment(**settings_ | {"sources": []})
     with pytest.raises(TrainingError, match="no UE of 'home' can be trained on"):
@@ -196,9 +192,7 @@ class Flat(nn.Module):
         return self.logits.expand(len(image), -1, -1)
 
 
-def test_a_row_of_another_network_is_a_builder_and_a_name(
-    settings_: dict, tiny: ModelParams, crops: CropParams, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_row_of_another_network_is_a_builder_and_a_name(settings_, tiny, crops, monkeypatch):
     monkeypatch.setitem(NETWORKS, "flat", Flat)
     init = init_checkpoint(settings_["out"].parent / "init.pt", tiny, crops, None, seed=3)  # of the default network
     history = run_experiment(**settings_ | {"start": init, "experiment": experiment(model="flat")}, log=lambda _: None)
