@@ -1,5 +1,6 @@
 """Evaluation: posteriors to estimates, estimates to errors with intervals, errors to the paper's tables."""
 
+from rfloc.evaluation.choices import choose
 from rfloc.evaluation.errors import UEErrors, block_index, block_interval, distances, paired_difference, ue_errors
 from rfloc.evaluation.paper import paper_says, printed
 from rfloc.evaluation.score import Learned, evaluate, geometric_median, learned

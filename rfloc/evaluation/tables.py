@@ -55,6 +55,7 @@ METHODS = {
     "pooled_nominal": Method("maps of nominal poses and centroid, pooled", "orange", "-.", "8"),
     "kriged_square": Method("posterior on kriged levels, in the square", "green", "-.", "H"),
     "kriged": Method("posterior on kriged levels, every cell heard", "green", "-", "H"),
+    "kriged_plain": Method("posterior on kriged levels, nothing chosen for coverage", "green", ":", "H"),
     "pooled": Method("kriged, maps and centroid, pooled", "blue", ":", "8"),
     "pair_A": Method("A, pair score", "purple", "-.", "D"),
     "pair_B": Method("B zero-shot, pair score", "sky", "-.", "D"),

@@ -6,6 +6,8 @@ plus correlated shadowing (:mod:`rfloc.datasets.shadowing`). Near training UEs s
 small; elsewhere the mean carries, as far as its coefficients are known. A cell without a position has a level and
 shadowing alone, which is a fingerprint. How often a cell is heard at a place is kriged in the same way. Residuals of
 one UE hang together across cells and features: their correlation is that of leave-one-out residuals of training UEs.
+Where nobody measured, all of them may be larger than fields say, by a factor that no training UE knows: a multivariate
+t in place of the normal distribution leaves it open (Rasmussen and Williams 2006, ch. 9.9).
 """
 
 from dataclasses import dataclass
@@ -18,12 +20,12 @@ from scipy.spatial import cKDTree
 from scipy.spatial.distance import cdist
 
 from rfloc.arrays import Bools, Floats, Ints, Singles
-from rfloc.city import City
+from rfloc.city import Bounds, City
 from rfloc.config import CropParams, RadioParams
 from rfloc.crops import Batch, cell_centres
 from rfloc.datasets.mixed import Columns, Design, declustered, mixed_model
 from rfloc.datasets.shadowing import COMMON, Means, Shadowing, likeliest_shadowing
-from rfloc.datasets.statistical import POINT, regressors
+from rfloc.datasets.statistical import POINT, flat_regressors, regressors
 from rfloc.errors import DataError
 from rfloc.frames import Grid
 from rfloc.localizers.base import jitter_prior, normalised, require_unturned, street_prior
@@ -59,16 +61,20 @@ class Ground:
     away: Singles  #: from those to UEs, (points, ue) [m]
 
     @classmethod
-    def of(cls, links: xr.Dataset, city: City, radio: RadioParams) -> Self:
-        """Of the cells and UEs of links in a city, whose raster the lattice covers."""
+    def of(cls, links: xr.Dataset, city: City, radio: RadioParams, bounds: Bounds | None = None) -> Self:
+        """Of the cells and UEs of links in a city; the lattice covers `bounds` [m], by default the city's raster."""
         at = np.column_stack([links["ue_x"].values, links["ue_y"].values])
-        lattice = Grid.covering(*city.grid.bounds, STEP)
+        lattice = Grid.covering(*(bounds or city.grid.bounds), STEP)
         placed = np.flatnonzero(np.isfinite(links["bs_x"].values))
         points = np.stack(np.meshgrid(lattice.x, lattice.y), -1).reshape(-1, 2)
         stations = Stations.from_dataset(links.isel(bs=placed))
+        flat = not city.raster["building"].values.any()  # then no line is obstructed, and none is followed
 
         def table(x: Floats, y: Floats) -> dict[str, Floats]:
-            found = regressors(city, stations, x, y, radio) if len(placed) else {}
+            if flat:
+                found = flat_regressors(stations, x, y, radio) | {"obstructed": np.zeros((len(x), len(placed)))}
+            else:
+                found = regressors(city, stations, x, y, radio) if len(placed) else {}
             columns = {name: np.zeros((len(x), links.sizes["bs"])) for name in found}
             for name, of in found.items():
                 columns[name][:, placed] = of
@@ -191,8 +197,11 @@ class KrigedOptions:
     features: int = 2  #: the first so many of LEVELS
     correlated: bool = True  #: residuals of a UE are; else independent
     silence: bool = True  #: who hears which cells counts, too
-    measured: float = 0.0  #: share of the prior that lies at places of training UEs; the rest on streets
+    measured: float = 0.0  #: share of the prior that lies at places of training UEs; the rest on streets and off them
+    off_street: float = 0.0  #: share of that rest that lies anywhere in the central square: fixes err, maps have gaps
+    freedom: float | None = None  #: of a multivariate t, whose scale is the UE's own; None: residuals are normal
     temper: float = 1.0  #: exponent on the likelihood
+    lapse: float = 0.0  #: share of the prior that is mixed into the posterior: fields may say nothing of a UE
 
 
 class KrigedPosterior:
@@ -226,7 +235,9 @@ class KrigedPosterior:
         if self.options.correlated:
             root = np.linalg.cholesky(fields.correlation[np.ix_(which, which)])
             z = solve_triangular(root, z, lower=True, check_finite=False)
-        log[open_] = -0.5 * (z**2).sum(0) - np.log(sd).sum(0)
+        square, freedom = (z**2).sum(0), self.options.freedom
+        misfit = square if freedom is None else (freedom + len(which)) * np.log1p(square / freedom)
+        log[open_] = -0.5 * misfit - np.log(sd).sum(0)
         if self.options.silence:
             share, heard = fields.at(fields.hearing[use], x, y)[:, open_], self._heard[ue, use][:, None]
             log[open_] += np.log(np.where(heard, share, 1 - share)).sum(0)
@@ -238,6 +249,7 @@ class KrigedPosterior:
         across, down = cell_centres(batch.size, self.crops.output)
         x, y = across + batch.centre[:, 0, None, None], down + batch.centre[:, 1, None, None]
         prior = street_prior(batch, self.crops)
+        prior = (1 - self.options.off_street) * prior + self.options.off_street * jitter_prior(self.crops)
         if self.options.measured:
             away, _ = self._places.query(np.stack([x, y], axis=-1))
             near = jitter_prior(self.crops) * np.exp(-0.5 * (away / NEARBY) ** 2)
@@ -247,4 +259,5 @@ class KrigedPosterior:
         each = enumerate(zip(batch.ue, batch.centre, batch.size, strict=True))
         log = np.stack([self._log_likelihood(*of, x[b, 0], y[b, :, 0], prior[b] > PRIOR_LEAST) for b, of in each])
         with np.errstate(divide="ignore"):
-            return normalised(self.options.temper * log + np.log(prior))
+            answer = normalised(self.options.temper * log + np.log(prior))
+        return (1 - self.options.lapse) * answer + self.options.lapse * prior

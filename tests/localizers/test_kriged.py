@@ -86,3 +86,45 @@ def test_without_reports_nothing_is_kriged(kriged):
     ue, cells = kriged[0], kriged[3]
     with pytest.raises(DataError, match="10 training UEs"):
         CellFields.fit(cells, np.arange(len(ue)) < 5, ground_of(ue))
+
+
+def posterior_of(kriged, **options):
+    """Posterior of a few test UEs, on crops round them, with these options, and the batch."""
+    ue, _, links, cells, train, fields = kriged
+    test = np.flatnonzero(~train)[:12]
+    centre = ue[test] - np.random.default_rng(2).uniform(-150, 150, (len(test), 2))
+    batch = CropBatcher(links, open_raster(1400), crop_params()).batch(test, *centre.T)
+    return KrigedPosterior(fields, cells, crop_params(), KrigedOptions(**options)).posterior(batch), batch
+
+
+def test_what_is_mixed_in_is_the_prior(kriged):
+    pure, batch = posterior_of(kriged)
+    mixed, _ = posterior_of(kriged, lapse=0.2)
+    np.testing.assert_allclose(mixed, 0.8 * pure + 0.2 * street_prior(batch, crop_params()), atol=1e-9)
+
+
+def test_off_the_streets_nothing_is_ruled_out(kriged):
+    ue, _, links, cells, train, fields = kriged
+    raster = open_raster(1400)
+    raster["road"].values[:, :700] = 0  # no street in the west
+    test = np.flatnonzero(~train & (ue[:, 0] < -60))[:8]
+    batch = CropBatcher(links, raster, crop_params()).batch(test, *(ue[test] + np.array([120.0, 0.0])).T)
+    there = np.arange(len(test)), batch.target
+    for share, low in ((0.0, False), (0.3, True)):
+        options = KrigedOptions(off_street=share)
+        posterior = KrigedPosterior(fields, cells, crop_params(), options).posterior(batch)
+        assert ((posterior.reshape(len(test), -1)[there] > 0) == low).all()
+
+
+def test_a_common_scale_makes_a_surprised_posterior_less_sure(kriged):
+    cells, fields = kriged[3], kriged[-1]
+    normal, batch = posterior_of(kriged)
+    almost, _ = posterior_of(kriged, freedom=1e7)
+    np.testing.assert_allclose(almost, normal, atol=1e-3)
+    off = cells.copy(deep=True)
+    off["nrsrp"] = off["nrsrp"] + np.where(np.arange(len(BS)) % 2, 12.0, -12.0).astype(np.float32)
+    entropy = {}
+    for name, options in {"normal": KrigedOptions(), "heavy": KrigedOptions(freedom=4.0)}.items():
+        found = KrigedPosterior(fields, off, crop_params(), options).posterior(batch)
+        entropy[name] = -(found * np.log(np.maximum(found, 1e-300))).sum(axis=(1, 2)).mean()
+    assert entropy["heavy"] > entropy["normal"] + 0.3
