@@ -1,6 +1,5 @@
 import shutil
 import sys
-from pathlib import Path
 
 import pytest
 
@@ -9,7 +8,7 @@ from rfloc.errors import BackendError
 
 
 @pytest.mark.parametrize("name", ["libLLVM-14.so.1", "libLLVM-15.so", "libLLVM.so.16.0", "libLLVM.so", "absent.so.19"])
-def test_explicit_library_that_is_missing_or_would_abort_the_process_is_refused(tmp_path: Path, monkeypatch, name: str):
+def test_explicit_library_that_is_missing_or_would_abort_the_process_is_refused(tmp_path, monkeypatch, name):
     if name != "absent.so.19":
         (tmp_path / name).touch()
     monkeypatch.setenv("DRJIT_LIBLLVM_PATH", str(tmp_path / name))
@@ -17,7 +16,7 @@ def test_explicit_library_that_is_missing_or_would_abort_the_process_is_refused(
         backend.find_llvm()
 
 
-def test_explicit_library_wins_over_the_wheel_and_without_either_the_mend_is_named(tmp_path: Path, monkeypatch):
+def test_explicit_library_wins_over_the_wheel_and_without_either_the_mend_is_named(tmp_path, monkeypatch):
     monkeypatch.delenv("DRJIT_LIBLLVM_PATH", raising=False)
     for prefix in ("prefix", "base_prefix"):
         monkeypatch.setattr(sys, prefix, str(tmp_path))
@@ -34,7 +33,7 @@ def test_explicit_library_wins_over_the_wheel_and_without_either_the_mend_is_nam
     assert backend.find_llvm() == (tmp_path / "libLLVM-20.so", "20")
 
 
-def test_a_library_without_a_version_in_its_name_is_asked(tmp_path: Path, monkeypatch):
+def test_a_library_without_a_version_in_its_name_is_asked(tmp_path, monkeypatch):
     monkeypatch.delenv("DRJIT_LIBLLVM_PATH", raising=False)
     wheel, version = backend.find_llvm()
     unnamed = tmp_path / "lib/libLLVM.so"
@@ -46,7 +45,7 @@ def test_a_library_without_a_version_in_its_name_is_asked(tmp_path: Path, monkey
     assert backend.find_llvm()[0] == unnamed and backend.find_llvm()[1].startswith(version)
 
 
-def test_describe_names_a_problem_and_never_raises(monkeypatch: pytest.MonkeyPatch):
+def test_describe_names_a_problem_and_never_raises(monkeypatch):
     def none() -> backend.Backend:
         raise BackendError("no LLVM here", "why", "install it")
 

@@ -1,5 +1,4 @@
 import json
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -10,7 +9,7 @@ from rfloc import files
 from rfloc.errors import DataError
 
 
-def test_a_file_or_folder_is_written_whole_or_stays_as_it_was(tmp_path: Path):
+def test_a_file_or_folder_is_written_whole_or_stays_as_it_was(tmp_path):
     path = tmp_path / "a/b.txt"
     for text in ("old", "new"):
         with files.write(path) as part:
@@ -24,7 +23,7 @@ def test_a_file_or_folder_is_written_whole_or_stays_as_it_was(tmp_path: Path):
     assert sorted(p.name for p in path.parent.iterdir()) == ["b.txt", "folder"]
 
 
-def test_a_place_that_refuses_is_named_and_what_is_missing_keeps_its_own_error(tmp_path: Path):
+def test_a_place_that_refuses_is_named_and_what_is_missing_keeps_its_own_error(tmp_path):
     (tmp_path / "file").touch()
     with pytest.raises(DataError, match="cannot be written"), files.write(tmp_path / "file/x"):
         pass
@@ -37,7 +36,7 @@ def test_a_digest_is_of_values_whatever_their_order(values):
     assert files.digest(values) == files.digest(dict(reversed(values.items()))) != files.digest([values])
 
 
-def test_a_digest_is_of_what_arrays_and_files_hold(tmp_path: Path):
+def test_a_digest_is_of_what_arrays_and_files_hold(tmp_path):
     a = np.arange(6.0).reshape(2, 3)
     assert files.digest(a) == files.digest(a.copy()) != files.digest(a.astype(np.float32))
     (tmp_path / "x").write_text("1")
@@ -46,7 +45,7 @@ def test_a_digest_is_of_what_arrays_and_files_hold(tmp_path: Path):
     assert files.digest(tmp_path) != before
 
 
-def test_what_is_kept_is_made_once_and_again_where_it_is_damaged(tmp_path: Path):
+def test_what_is_kept_is_made_once_and_again_where_it_is_damaged(tmp_path):
     made = []
 
     def make() -> files.Arrays:
@@ -62,7 +61,7 @@ def test_what_is_kept_is_made_once_and_again_where_it_is_damaged(tmp_path: Path)
     assert len(made) == 2 and files.kept(None, make) and len(made) == 3
 
 
-def test_json_that_is_missing_or_damaged_is_named(tmp_path: Path):
+def test_json_that_is_missing_or_damaged_is_named(tmp_path):
     path = files.save_json({"b": float("nan"), "a": 1}, tmp_path / "x.json")
     assert path.read_text().endswith("}\n") and files.load_json(path) == {"a": 1, "b": None}
     with pytest.raises(ValueError, match="JSON compliant"):

@@ -1,7 +1,6 @@
 """Splits: every UE has one role, nothing leaks, and a leak that is planted is found."""
 
 import json
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -40,7 +39,7 @@ def scattered(n: int, seed: int, extent: float = 1000.0) -> xr.Dataset:
     return links_at(x, y)
 
 
-def test_where_nothing_is_tested_all_train() -> None:
+def test_where_nothing_is_tested_all_train():
     links = scattered(50, 1)
     split = all_train(links, ["crops"], 0)
     assert (split["role"].values == "train").all()
@@ -59,7 +58,7 @@ def one_block() -> tuple[xr.Dataset, xr.Dataset]:
 
 @settings(max_examples=25, deadline=None)
 @given(seed=st.integers(0, 999), block=st.sampled_from([80.0, 150.0]), buffer=st.sampled_from([0.0, 7.0, 30.0]))
-def test_roles_hold_what_they_promise(seed: int, block: float, buffer: float) -> None:
+def test_roles_hold_what_they_promise(seed, block, buffer):
     links = scattered(600, seed)
     params = SplitParams(block=block, unknown=0.2, known=0.1, val=0.1, buffer=buffer)
     split = make_split(links, params, seed)
@@ -85,7 +84,7 @@ def test_roles_hold_what_they_promise(seed: int, block: float, buffer: float) ->
 
 @settings(max_examples=15, deadline=None)
 @given(seed=st.integers(0, 999), buffer=st.sampled_from([0.0, 30.0]))
-def test_boxes_hold_what_they_promise(seed: int, buffer: float) -> None:
+def test_boxes_hold_what_they_promise(seed, buffer):
     links = scattered(400, seed)
     split = make_split(links, BOXES.model_copy(update={"buffer": buffer}), seed)
     role, lat, lon = split["role"].values, links["ue_lat"].values, links["ue_lon"].values
@@ -106,7 +105,7 @@ def test_boxes_hold_what_they_promise(seed: int, buffer: float) -> None:
 
 @settings(max_examples=10, deadline=None)
 @given(seed=st.integers(0, 999), count=st.sampled_from([2, 5]))
-def test_folds_hold_every_block_out_once(seed: int, count: int) -> None:
+def test_folds_hold_every_block_out_once(seed, count):
     links = scattered(500, seed)
     params = SplitParams(block=200.0, known=0.1, val=0.1, buffer=20.0)
     made = folds(links, params, count, seed)
@@ -124,14 +123,14 @@ def test_folds_hold_every_block_out_once(seed: int, count: int) -> None:
         assert (held_out(split, links["ue_x"], links["ue_y"]) == np.isin(mine, ("unknown", "buffer"))).all()
 
 
-def test_more_folds_than_blocks_are_refused() -> None:
+def test_more_folds_than_blocks_are_refused():
     with pytest.raises(SplitError, match="7 folds"):
         folds(scattered(50, 1), SplitParams(block=1000.0), 7, 0)
 
 
 @settings(max_examples=15, deadline=None)
 @given(seed=st.integers(0, 999), params=st.sampled_from([BLOCKS, BOXES]))
-def test_the_order_of_ues_does_not_matter(seed: int, params: SplitParams) -> None:
+def test_the_order_of_ues_does_not_matter(seed, params):
     links = scattered(300, seed)
     order = np.random.default_rng(seed).permutation(300)
     first, shuffled = make_split(links, params, seed), make_split(links.isel(ue=order), params, seed)
@@ -140,13 +139,13 @@ def test_the_order_of_ues_does_not_matter(seed: int, params: SplitParams) -> Non
     assert (make_split(links, params, seed + 1)["role"].values != first["role"].values).any()
 
 
-def test_a_position_measured_twice_keeps_to_one_role() -> None:
+def test_a_position_measured_twice_keeps_to_one_role():
     x, y = np.random.default_rng(5).uniform(0, 900, (2, 200))
     split = make_split(links_at(np.tile(x, 3), np.tile(y, 3)), SplitParams(known=0.3), 0)
     assert (split["role"].values.reshape(3, 200) == split["role"].values[:200]).all()
 
 
-def test_crops_cross_an_area_where_they_come_too_near() -> None:
+def test_crops_cross_an_area_where_they_come_too_near():
     _, split = one_block()
     x, y = np.array([150.0, 151.0, 160.0, 50.0, 140.0]), np.array([50.0, 50.0, 50.0, -60.0, 140.0])
     size = np.array([100.0, 100.0, 100.0, 100.0, 60.0])
@@ -158,7 +157,7 @@ def test_crops_cross_an_area_where_they_come_too_near() -> None:
     assert crosses(split, x, y, 140.0).all()
 
 
-def test_report_measures_distances_and_crops() -> None:
+def test_report_measures_distances_and_crops():
     links, split = one_block()
     report = leakage_report(split, links)
     assert report["counts"] == {"train": 2, "val": 0, "known": 0, "unknown": 2, "buffer": 0}
@@ -179,7 +178,7 @@ def test_report_measures_distances_and_crops() -> None:
     assert report["leaks"]["crops"] == 2  # the crop that starts 10 m beside the block counts, too
 
 
-def test_known_ues_beside_training_ues_are_counted() -> None:
+def test_known_ues_beside_training_ues_are_counted():
     """A row of UEs 0.4 m to 3 m east of training UEs, levels read from a map of 5 m cells."""
     x = np.array([2.0, 2.4, 42.0, 43.0, 64.9, 65.9, 82.0, 85.0, 300.0])
     links = links_at(x, np.full(9, 1.0))
@@ -221,7 +220,7 @@ def plant(leak: Leak, split: xr.Dataset, links: xr.Dataset) -> tuple[xr.Dataset,
 
 @pytest.mark.parametrize("params", [BLOCKS, BOXES], ids=["blocks", "boxes"])
 @pytest.mark.parametrize("leak", LEAKS)
-def test_a_planted_leak_is_caught_unless_allowed(leak: Leak, params: SplitParams) -> None:
+def test_a_planted_leak_is_caught_unless_allowed(leak, params):
     links = scattered(400, 2)
     split = make_split(links, params.model_copy(update={"allow": []}), 0)
     leaky, its_links, more = plant(leak, split, links)
@@ -236,7 +235,7 @@ def test_a_planted_leak_is_caught_unless_allowed(leak: Leak, params: SplitParams
     assert json.loads(json.dumps(report, allow_nan=False)) == report
 
 
-def test_an_allowed_leak_can_be_split() -> None:
+def test_an_allowed_leak_can_be_split():
     links = scattered(400, 2).assign_coords(ue_placed=("ue", np.ones(400, bool)))
     links = links.assign(interpolated=links["heard"].variable)
     with pytest.raises(SplitError, match=r"placed with are test UEs[\s\S]*were interpolated"):
@@ -249,7 +248,7 @@ def test_an_allowed_leak_can_be_split() -> None:
     assert report["leaks"]["interpolated"] == 400 - report["counts"]["buffer"]
 
 
-def test_roles_areas_and_links_must_agree() -> None:
+def test_roles_areas_and_links_must_agree():
     links = scattered(400, 2)
     split = make_split(links, SplitParams(), 0)
     split["role"][np.flatnonzero(split["role"].values == "train")[0]] = "unknown"
@@ -270,13 +269,13 @@ def test_roles_areas_and_links_must_agree() -> None:
     ],
     ids=["buffer", "all blocks", "nobody there", "swapped", "everybody"],
 )
-def test_impossible_splits_say_which_role_is_empty(params: SplitParams, change: dict[str, Any], message: str) -> None:
+def test_impossible_splits_say_which_role_is_empty(params, change, message):
     with pytest.raises(SplitError, match=f"(?s)no UE for {message}.*narrow the buffer"):
         make_split(scattered(300, 0), params.model_copy(update=change), 0)
 
 
 @pytest.mark.parametrize("params", [BLOCKS, BOXES], ids=["blocks", "boxes"])
-def test_other_datasets_follow_the_same_areas(params: SplitParams) -> None:
+def test_other_datasets_follow_the_same_areas(params):
     links = scattered(500, 1)
     split = make_split(links, params, 3)
     own = split_like(split, links)["role"].values
@@ -294,7 +293,7 @@ def test_other_datasets_follow_the_same_areas(params: SplitParams) -> None:
         split_like(split, links_at(np.array([0.0]), np.array([0.0]), LocalFrame(48.1, 11.6)))
 
 
-def test_the_paper_boxes_in_rome(rome_data: Path, project_root: Path) -> None:
+def test_the_paper_boxes_in_rome(rome_data, project_root):
     file = rome_data / "rome" / "Campaign_data_NBIoT_1_2_3_4_5_6_interpolated.mat"
     rows = loadmat(file, variable_names=["dataSet"])["dataSet"]
     lat, lon = (np.array([float(np.squeeze(row[column])) for row in rows]) for column in (0, 1))

@@ -89,13 +89,13 @@ SUFFIXES = ("osm.pbf", "osm.gz", "osm.bz2", "pbf.gz", "parquet", "geojson", "geo
 
 
 @pytest.mark.parametrize("suffix", SUFFIXES)
-def test_one_map_one_answer(tmp_path: Path, reference: City, suffix: str) -> None:
+def test_one_map_one_answer(tmp_path, reference, suffix):
     found = built(write(tmp_path / f"town.{suffix}", town()))
     assert found.raster.equals(reference.raster)
     assert known(found) == known(reference)
 
 
-def test_squares_are_streets_but_for_what_stands_in_them(reference: City) -> None:
+def test_squares_are_streets_but_for_what_stands_in_them(reference):
     assert (reference.facts["squares"], reference.facts["streets"]) == (3, 6)
     row, col, _ = reference.grid.index([-55.0, -40.0, 35.0, 70.0, 80.0], [15.0, 25.0, -45.0, -60.0, -60.0])
     assert reference.road[row, col].tolist() == [True, False, True, True, False]
@@ -112,9 +112,7 @@ def test_squares_are_streets_but_for_what_stands_in_them(reference: City) -> Non
         (("node 1", "node 2", "node 3", "node 4"), {}, 1),  # nobody knows where it would be
     ],
 )
-def test_what_an_extract_cut_off_is_counted(
-    tmp_path: Path, suffix: str, without: tuple[str, ...], incomplete: dict[str, int], buildings: int
-) -> None:
+def test_what_an_extract_cut_off_is_counted(tmp_path, suffix, without, incomplete, buildings):
     plain = tmp_path / "plain.osm"
     plain.write_text(small_map().xml(without=without))
     path = plain.rename(tmp_path / "map.osm")
@@ -128,7 +126,7 @@ def test_what_an_extract_cut_off_is_counted(
     assert any("incomplete" in line for line in facts["warnings"]) == bool(incomplete)
 
 
-def test_streets_that_lack_nodes_reach_as_far_as_they_are_known(tmp_path: Path) -> None:
+def test_streets_that_lack_nodes_reach_as_far_as_they_are_known(tmp_path):
     osm = small_map()
     osm.way(LineString([(60, -80), (60, -40), (60, 40)]), highway="service")
     path = tmp_path / "map.osm"
@@ -139,7 +137,7 @@ def test_streets_that_lack_nodes_reach_as_far_as_they_are_known(tmp_path: Path) 
     assert found.road[row, col].tolist() == [True, False]
 
 
-def test_the_order_of_a_file_and_an_editors_own_numbers_do_not_matter(tmp_path: Path, reference: City) -> None:
+def test_the_order_of_a_file_and_an_editors_own_numbers_do_not_matter(tmp_path, reference):
     head, *lines = town().xml().splitlines()[1:]
     path = tmp_path / "map.osm"
     shuffled = re.sub(r'( id| ref)="', r'\1="-', "\n".join([head, *sorted(lines[:-1], reverse=True), lines[-1]]))
@@ -148,9 +146,7 @@ def test_the_order_of_a_file_and_an_editors_own_numbers_do_not_matter(tmp_path: 
 
 
 @pytest.mark.parametrize("suffix", ["osm", "osm.pbf"])
-def test_a_map_whose_bounds_end_in_the_box_says_how_much_it_leaves(
-    tmp_path: Path, suffix: str, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_map_whose_bounds_end_in_the_box_says_how_much_it_leaves(tmp_path, suffix, capsys):
     path, middle = tmp_path / f"map.{suffix}", (BOX[0] + BOX[1]) / 2
     xml = tmp_path / "plain.osm"
     xml.write_text(small_map().xml(bounds=f'minlat="44.9" minlon="9.9" maxlat="{middle}" maxlon="10.1"'))
@@ -166,7 +162,7 @@ def test_a_map_whose_bounds_end_in_the_box_says_how_much_it_leaves(
     assert said in capsys.readouterr().err
 
 
-def test_features_that_end_in_the_box_are_said_too(tmp_path: Path) -> None:
+def test_features_that_end_in_the_box_are_said_too(tmp_path):
     path, south = tmp_path / "half.geojson", features()
     south["geometry"] = south.intersection(shapely.box(9.9, 44.9, 10.1, 45.0))
     south[~south.is_empty].to_file(path)
@@ -174,7 +170,7 @@ def test_features_that_end_in_the_box_are_said_too(tmp_path: Path) -> None:
     assert re.search(r"lies outside the streets of half\.geojson: no streets in the northern 111 m$", streets)
 
 
-def test_holes_in_a_map_are_said(tmp_path: Path) -> None:
+def test_holes_in_a_map_are_said(tmp_path):
     """A ring of blocks, 1.2 km wide, round a hole that one street crosses."""
     osm = OsmMap()
     for x in range(-600, 601, 100):
@@ -189,19 +185,19 @@ def test_holes_in_a_map_are_said(tmp_path: Path) -> None:
     assert re.search(r"no building or street within 2\d\d m", holes[1])
 
 
-def test_metres_that_a_file_calls_degrees_are_named(tmp_path: Path) -> None:
+def test_metres_that_a_file_calls_degrees_are_named(tmp_path):
     features().to_crs(32632).set_crs(4326, allow_override=True).to_file(tmp_path / "m.geojson")
     with pytest.raises(DataError, match=r"no buildings near[\s\S]*metres: write it with the coordinate system"):
         built(tmp_path / "m.geojson")
 
 
-def test_exchanged_coordinates_are_named(tmp_path: Path, reference: City) -> None:
+def test_exchanged_coordinates_are_named(tmp_path, reference):
     params = city(buildings="town.osm", streets="town.osm", box=BOX[2:] + BOX[:2])
     with pytest.raises(DataError, match=r"covers lat 44\.9[\s\S]*are exchanged, in the box or in the file"):
         build_city("town", params, reference.folder.parents[1], tmp_path)
 
 
-def test_a_city_without_a_place_to_stand_is_an_error(tmp_path: Path) -> None:
+def test_a_city_without_a_place_to_stand_is_an_error(tmp_path):
     osm = OsmMap()
     osm.way(HOUSE.exterior, building="house")
     osm.way(LineString([(0, -80), (0, 80)]), highway="primary", tunnel="yes")
@@ -211,7 +207,7 @@ def test_a_city_without_a_place_to_stand_is_an_error(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("suffix", ["osm", "geojson", "parquet", "east.geojson"])
-def test_a_city_across_the_180th_meridian(tmp_path: Path, reference: City, suffix: str) -> None:
+def test_a_city_across_the_180th_meridian(tmp_path, reference, suffix):
     """The town moved there; in `east` its longitudes pass 180, elsewhere they come back from -180."""
     path, moved = tmp_path / f"town.{suffix}", features()
 

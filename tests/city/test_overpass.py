@@ -87,7 +87,7 @@ def kept(data_root: Path) -> list[str]:
     return [path.name for path in data_root.glob("overpass/*")]
 
 
-def test_what_is_asked(tmp_path: Path, server: Server) -> None:
+def test_what_is_asked(tmp_path, server):
     path = get(server, tmp_path, margin=100.0)
     (asked,) = server.queries
     assert kept(tmp_path) == [path.name] and f'[date:"{DATE}"]' in asked and "['building']" in asked
@@ -97,22 +97,20 @@ def test_what_is_asked(tmp_path: Path, server: Server) -> None:
     assert (x.min(), x.max()) == pytest.approx((-178.8, 178.8), abs=1.5)
 
 
-def test_a_kept_map_needs_no_server(tmp_path: Path, server: Server) -> None:
+def test_a_kept_map_needs_no_server(tmp_path, server):
     path = get(server, tmp_path)
     server.shutdown()
     server.server_close()
     assert get(server, tmp_path) == path and len(server.queries) == 1
 
 
-def test_no_two_boxes_dates_or_margins_share_a_map(tmp_path: Path, server: Server) -> None:
+def test_no_two_boxes_dates_or_margins_share_a_map(tmp_path, server):
     moved = [BOX[0] + 0.0001, *BOX[1:]]
     changes = ({}, {"box": moved, "origin": [45.0, 10.0]}, {"margin": 50.0}, {"osm_date": "2022-08-01T00:00:00Z"})
     assert len({get(server, tmp_path, **change) for change in changes}) == len(set(server.queries)) == 4
 
 
-def test_inside_a_project_maps_are_kept_in_its_data(
-    tmp_path: Path, server: Server, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_inside_a_project_maps_are_kept_in_its_data(tmp_path, server, monkeypatch):
     (tmp_path / "project").mkdir()
     for name in ("params.yaml", "dvc.yaml"):
         (tmp_path / "project" / name).touch()
@@ -126,7 +124,7 @@ def test_inside_a_project_maps_are_kept_in_its_data(
 
 
 @pytest.mark.parametrize("act", ["504", "429", "stalls", "breaks", "truncated", "remark", "text"])
-def test_what_passes_is_tried_again(tmp_path: Path, server: Server, act: str) -> None:
+def test_what_passes_is_tried_again(tmp_path, server, act):
     server.acts = [act, act, "map"]
     path = get(server, tmp_path)
     assert len(server.queries) == 3 and kept(tmp_path) == [path.name]
@@ -142,16 +140,14 @@ def test_what_passes_is_tried_again(tmp_path: Path, server: Server, act: str) ->
         ("empty", 1, "No matching features"),
     ],
 )
-def test_what_stays_is_named_and_nothing_is_kept(
-    tmp_path: Path, server: Server, act: str, attempts: int, message: str
-) -> None:
+def test_what_stays_is_named_and_nothing_is_kept(tmp_path, server, act, attempts, message):
     server.acts = [act]
     with pytest.raises(DataError, match=message):
         get(server, tmp_path)
     assert len(server.queries) == attempts and kept(tmp_path) == []
 
 
-def test_a_city_is_built_from_the_map_or_not_at_all(tmp_path: Path, server: Server) -> None:
+def test_a_city_is_built_from_the_map_or_not_at_all(tmp_path, server):
     made = build_city("test", params(server), tmp_path, tmp_path / "cities" / "test")
     assert made.facts["buildings"] == 2 and made.facts["height_sources"] == {"height": 1, "levels": 1}
     assert made.facts["street_classes"] == {"primary": 1, "residential": 1, "footway": 1} and len(kept(tmp_path)) == 2

@@ -22,7 +22,7 @@ def test_two_stations_by_hand():
 
 
 @given(gains_db)
-def test_nrsrq_identity_and_bounds(gain_db: np.ndarray):
+def test_nrsrq_identity_and_bounds(gain_db):
     f = features(10 ** (gain_db / 10), np.full(4, 43.0), OPEN)
     np.testing.assert_allclose(f["nrsrq"], 10 * np.log10(84) + f["nrsrp"] - f["rssi"])
     assert (f["nrsrq"] <= -10 * np.log10(12) + 1e-9).all()
@@ -37,13 +37,13 @@ def test_missing_is_nan_in_all_four():
 
 
 @pytest.mark.parametrize("bad", [-1e-9, np.nan, np.inf])
-def test_impossible_gain_is_refused(bad: float):
+def test_impossible_gain_is_refused(bad):
     with pytest.raises(SimulationError, match="negative number or NaN"):
         features(np.array([[bad]]), [43.0], OPEN)
 
 
 @given(gains_db)
-def test_reportable_level_lies_above_everything_unheard_and_hardly_above_anything_heard(gain_db: np.ndarray):
+def test_reportable_level_lies_above_everything_unheard_and_hardly_above_anything_heard(gain_db):
     radio = RadioParams(sensitivity_dbm=-110.0, detection_db=-15.0)
     everything = features(10 ** (gain_db / 10), np.full(4, 43.0), OPEN)["nrsrp"]
     f = features(10 ** (gain_db / 10), np.full(4, 43.0), radio)

@@ -61,7 +61,7 @@ def left(target: Path) -> list[str]:
     return sorted(path.name for path in (target / "rome").iterdir())
 
 
-def test_downloads_once_then_keeps(tmp_path: Path, server: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_downloads_once_then_keeps(tmp_path, server, capsys):
     assert get(tmp_path, f"{server}/shaky", retries=1) == {"file0.bin": "downloaded"}  # a server error is tried again
     assert (tmp_path / FILE).read_bytes() == BODY and left(tmp_path) == ["file0.bin"]
     assert "licence: ours" in capsys.readouterr().out
@@ -71,24 +71,24 @@ def test_downloads_once_then_keeps(tmp_path: Path, server: str, capsys: pytest.C
 
 
 @pytest.mark.parametrize("path", ["gone", "breaks"])
-def test_what_cannot_be_had_is_named_and_the_rest_is_fetched(tmp_path: Path, server: str, path: str) -> None:
+def test_what_cannot_be_had_is_named_and_the_rest_is_fetched(tmp_path, server, path):
     with pytest.raises(DataError, match=f"1 of 2 files.*file0.bin: {server}/{path}"):
         get(tmp_path, f"{server}/{path}", f"{server}/good")
     assert left(tmp_path) == ["file1.bin"]
 
 
-def test_a_file_without_an_address_says_where_to_get_it(tmp_path: Path) -> None:
+def test_a_file_without_an_address_says_where_to_get_it(tmp_path):
     with pytest.raises(DataError, match=r"not published at an address[\s\S]*RFLOC_DATA[\s\S]*OSM"):
         get(tmp_path, None)
 
 
-def test_wrong_content_is_refused_and_leaves_nothing(tmp_path: Path, server: str) -> None:
+def test_wrong_content_is_refused_and_leaves_nothing(tmp_path, server):
     with pytest.raises(DataError, match=hashlib.sha256(BODY[::-1]).hexdigest()):
         get(tmp_path, f"{server}/lies")
     assert left(tmp_path) == []
 
 
-def test_a_file_that_differs_is_never_overwritten_nor_copied(tmp_path: Path, server: str) -> None:
+def test_a_file_that_differs_is_never_overwritten_nor_copied(tmp_path, server):
     mine = put(tmp_path, b"mine")
     with pytest.raises(DataError, match=r"file0.bin is not the published file"):
         get(mine, f"{server}/good")
@@ -97,7 +97,7 @@ def test_a_file_that_differs_is_never_overwritten_nor_copied(tmp_path: Path, ser
     assert (mine / FILE).read_bytes() == b"mine" and left(tmp_path / "data") == [] and Handler.asked == []
 
 
-def test_the_projects_manifest_agrees_with_the_files(project_root: Path, rome_data: Path, tmp_path: Path) -> None:
+def test_the_projects_manifest_agrees_with_the_files(project_root, rome_data, tmp_path):
     rome = read_manifest("rome", project_root)
     used = [f"rome/{file['name']}" for file in rome["files"]]
     check_files("rome", rome_data, used, project_root)

@@ -34,7 +34,7 @@ def test_too_many_stations_are_refused(toy_city):
         place_stations(toy_city, 5, (5.0, 6.0), 43.0, np.random.default_rng(0), toy_city.bounds)
 
 
-def test_more_ues_and_looser_tables_move_none(toy_city, campaign: HiddenCampaign):
+def test_more_ues_and_looser_tables_move_none(toy_city, campaign):
     other = CAMPAIGN.model_copy(update={"ues": 160, "position_sd": 1.0})
     more = hidden_campaign(toy_city, other, SIM, RADIO, seed=3, progress=False)
     np.testing.assert_array_equal(more.links["ue_x"][:150], campaign.links["ue_x"])
@@ -44,7 +44,7 @@ def test_more_ues_and_looser_tables_move_none(toy_city, campaign: HiddenCampaign
         np.testing.assert_array_equal(more.links[name][:150], campaign.links[name])
 
 
-def test_the_report_hides_the_truth(campaign: HiddenCampaign):
+def test_the_report_hides_the_truth(campaign):
     nominal, truth = Stations.from_dataset(campaign.links), campaign.true_stations
     assert validate(campaign.links, "links") is campaign.links
     assert validate(campaign.true_maps, "maps") is campaign.true_maps
@@ -55,7 +55,7 @@ def test_the_report_hides_the_truth(campaign: HiddenCampaign):
     assert campaign.links.attrs["source"].startswith("simulated reality")
 
 
-def test_reports_are_censored_quantised_and_few(campaign: HiddenCampaign):
+def test_reports_are_censored_quantised_and_few(campaign):
     links = campaign.links
     heard = links["heard"].values
     assert np.median(heard.sum(1)) >= 1 and heard.sum(1).max() <= STRONGEST
@@ -66,7 +66,7 @@ def test_reports_are_censored_quantised_and_few(campaign: HiddenCampaign):
     assert links["nsinr"].values[heard].min() >= RADIO.detection_db - 0.5
 
 
-def test_strongest_are_kept(toy_city, campaign: HiddenCampaign):
+def test_strongest_are_kept(toy_city, campaign):
     x, y = campaign.links["ue_x"].values, campaign.links["ue_y"].values
     gain = read_maps(campaign.true_maps, x, y, RADIO)
     everything, two = (
@@ -78,7 +78,7 @@ def test_strongest_are_kept(toy_city, campaign: HiddenCampaign):
     np.testing.assert_array_equal(*best)
 
 
-def test_links_without_shadowing_are_the_maps(toy_city, campaign: HiddenCampaign):
+def test_links_without_shadowing_are_the_maps(toy_city, campaign):
     maps = campaign.true_maps
     x, y = toy_city.street_points(40, np.random.default_rng(1))
     links = links_from_maps(toy_city, maps, x, y, RADIO, "test")
@@ -97,7 +97,7 @@ def test_a_reality_in_which_nothing_is_heard_is_refused(toy_city):
         hidden_campaign(toy_city, CAMPAIGN, SIM, deaf, seed=3, progress=False)
 
 
-def test_a_scene_gives_three_features_and_no_more_power_than_was_sent(toy_city, campaign: HiddenCampaign):
+def test_a_scene_gives_three_features_and_no_more_power_than_was_sent(toy_city, campaign):
     x, y = toy_city.street_points(400, np.random.default_rng(4))
     links = links_from_maps(toy_city, campaign.true_maps, x, y, RADIO, "a test")
     heard = links["heard"].values

@@ -42,7 +42,7 @@ def root(tmp_path: Path) -> Path:
     return write_crop(write_mat(tmp_path))
 
 
-def test_published_positions_reach_all_rows_of_their_cells(root: Path) -> None:
+def test_published_positions_reach_all_rows_of_their_cells(root):
     crop = pd.read_csv(root / CROP)
     crop.iloc[6:].to_csv(root / CROP, index=False)  # two of eight locations are not in the crop
     links, report = read(root, nbiot())
@@ -56,7 +56,7 @@ def test_published_positions_reach_all_rows_of_their_cells(root: Path) -> None:
     assert set(report["files"]) == {MAT, CROP}
 
 
-def test_the_layout_of_oslo_with_its_cell_table(tmp_path: Path) -> None:
+def test_the_layout_of_oslo_with_its_cell_table(tmp_path):
     root = write_mat(tmp_path, interpolated=False)
     cell_table("eNodeID").to_excel(root / TABLE, index=False)
     links, report = read(root, nbiot(published=None, cell_table=TABLE))
@@ -68,7 +68,7 @@ def test_the_layout_of_oslo_with_its_cell_table(tmp_path: Path) -> None:
     assert [links["bs_x"].values[0], links["bs_y"].values[0]] == pytest.approx([float(x), float(y)], abs=0.01)
 
 
-def test_cells_without_position_stay_where_all_are_wanted(root: Path) -> None:
+def test_cells_without_position_stay_where_all_are_wanted(root):
     links, _ = read(root, nbiot(positions="all"))
     assert links["bs_position_source"].values.tolist() == ["published"] * 3 + ["unknown"]
     assert np.isnan(links["bs_x"].values).tolist() == [False] * 3 + [True]
@@ -78,9 +78,7 @@ def test_cells_without_position_stay_where_all_are_wanted(root: Path) -> None:
     assert marked.sel(bs=slice(0, 4)).drop_vars("interpolated")["nrsrp"].equals(links["nrsrp"])
 
 
-def test_oslo_is_an_ordinary_campaign_with_the_positions_of_its_own_file(
-    oslo_data: Path, project_root: Path, tmp_path: Path
-) -> None:
+def test_oslo_is_an_ordinary_campaign_with_the_positions_of_its_own_file(oslo_data, project_root, tmp_path):
     mat = "oslo/Oslo_NBIoT_data.mat"
     radio = config.read(compose(project_root, ["scale=rome"], tmp_path / "params.yaml")).radio
     params, split = nbiot(mat=mat, published=mat, manifest="oslo"), "conf/splits/oslo_paper.yaml"
@@ -105,7 +103,7 @@ def test_oslo_is_an_ordinary_campaign_with_the_positions_of_its_own_file(
     assert evaluation_crops(sites, divided, crops, ("unknown",), seed=7).attrs["unknown_dropped"] == 185 - 169
 
 
-def test_outside_the_city_is_a_reason(root: Path) -> None:
+def test_outside_the_city_is_a_reason(root):
     south = city((41.8645, 41.86545, 12.45, 12.473), margin=650.0)  # five of eight UEs; the mast of two cells is beyond
     links, report = read(root, nbiot(), south)
     assert links.sizes == {"ue": 5, "bs": 1}
@@ -121,7 +119,7 @@ def test_outside_the_city_is_a_reason(root: Path) -> None:
         read(root, nbiot(published=None, positions="all"))
 
 
-def test_files_are_looked_for_and_checked(root: Path, project_root: Path) -> None:
+def test_files_are_looked_for_and_checked(root, project_root):
     with pytest.raises(DataError, match=r"no file rome/other\.mat[\s\S]*RFLOC_DATA"):
         read(root, nbiot(mat="rome/other.mat"))
     published = "rome/Campaign_data_NBIoT_1_2_3_4_5_6_interpolated.mat"
@@ -132,9 +130,7 @@ def test_files_are_looked_for_and_checked(root: Path, project_root: Path) -> Non
         read(root, nbiot(manifest="rome"), project=project_root)
 
 
-def test_the_example_table_is_a_campaign_in_the_toy_city(
-    project_root: Path, toy_city: City, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_the_example_table_is_a_campaign_in_the_toy_city(project_root, toy_city, tmp_path, capsys):
     params = CampaignParams(kind="table", cities=["home"], table="toy/campaign.csv")
     links, report = read_campaign(params, RADIO, tmp_path, project_root, toy_city)
     assert links.sizes == {"ue": 120, "bs": 5} and report["rejected"]["nrsrp empty"] == 68
@@ -152,9 +148,7 @@ def test_the_example_table_is_a_campaign_in_the_toy_city(
         read_campaign(params, RADIO, tmp_path, project_root, toy_city)
 
 
-def test_what_a_table_does_not_know_is_asked_or_counted(
-    project_root: Path, toy_city: City, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_what_a_table_does_not_know_is_asked_or_counted(project_root, toy_city, tmp_path, capsys):
     own = pd.read_csv(project_root / "data/toy/campaign.csv")
     lost = own["bs_id"] == "toy-3"
     own.loc[lost, ["bs_lat", "bs_lon"]] = np.nan
@@ -184,7 +178,7 @@ def rome(project_root: Path) -> City:
     return replace(city(tuple(params.box), params.margin), params=params)  # type: ignore[arg-type]
 
 
-def test_published_counts(rome_data: Path, rome: City, project_root: Path) -> None:
+def test_published_counts(rome_data, rome, project_root):
     """Every row of the real file, and where it goes."""
 
     def read_rome(**changes: Any):
@@ -218,9 +212,7 @@ def test_published_counts(rome_data: Path, rome: City, project_root: Path) -> No
     assert int(filled["interpolated"].sum()) == 10198 - 7333 and filled.sizes["ue"] == 1843
 
 
-def test_nrsrq_follows_from_the_resource_blocks_of_the_scale(
-    rome_data: Path, rome: City, project_root: Path, tmp_path: Path
-) -> None:
+def test_nrsrq_follows_from_the_resource_blocks_of_the_scale(rome_data, rome, project_root, tmp_path):
     """NRSRQ = N_RB * NRSRP / RSSI (TS 36.214): the measured features tell N_RB, and scale rome must have the same."""
     params = config.read(compose(project_root, ["scale=rome_tiny"], tmp_path / "params.yaml"))
     links, _ = read_campaign(params.campaign, params.radio, rome_data, project_root, rome)
@@ -229,9 +221,7 @@ def test_nrsrq_follows_from_the_resource_blocks_of_the_scale(
     assert blocks == pytest.approx(params.radio.resource_blocks, rel=0.05)
 
 
-def test_means_and_deviations_of_features_are_those_of_training_ues(
-    rome_data: Path, rome: City, project_root: Path, tmp_path: Path
-) -> None:
+def test_means_and_deviations_of_features_are_those_of_training_ues(rome_data, rome, project_root, tmp_path):
     params = config.read(compose(project_root, ["scale=rome"], tmp_path / "params.yaml"))
     links, _ = read_campaign(params.campaign, params.radio, rome_data, project_root, rome)
     train = make_split(links, params.splits, params.seed)["role"].values == "train"

@@ -19,7 +19,7 @@ from rfloc.errors import DataError
 from tests.datasets.files import CELLS, CROP, MAT, cell_array, cell_table, matrices, write_crop, write_mat
 
 
-def test_rows_are_taken_or_counted_by_reason(tmp_path: Path) -> None:
+def test_rows_are_taken_or_counted_by_reason(tmp_path):
     read = read_mat(write_mat(tmp_path) / MAT)
     rows, rejected = read.table, read.rejected
     assert read.report == {
@@ -32,7 +32,7 @@ def test_rows_are_taken_or_counted_by_reason(tmp_path: Path) -> None:
     assert rows["ue_lat"].tolist()[:1] == [41.865]  # to 0.1 m, not to the last bit
 
 
-def test_what_has_no_identity_or_place_is_rejected(tmp_path: Path) -> None:
+def test_what_has_no_identity_or_place_is_rejected(tmp_path):
     places, levels = matrices(8)
     levels[0][0, 7] = np.nan
     levels[1][0, 1] = 0
@@ -51,7 +51,7 @@ def test_what_has_no_identity_or_place_is_rejected(tmp_path: Path) -> None:
     assert len(read.table) == 35 - 19 and read.table["nsinr"].isna().sum() == 1
 
 
-def test_measured_wins_over_interpolated(tmp_path: Path) -> None:
+def test_measured_wins_over_interpolated(tmp_path):
     path = write_mat(tmp_path) / MAT
     measured, read = read_mat(path).table, read_mat(path, interpolated=True)
     rows, report, rejected = read.table, read.report, read.rejected
@@ -64,7 +64,7 @@ def test_measured_wins_over_interpolated(tmp_path: Path) -> None:
         read_mat(write_mat(tmp_path / "oslo", interpolated=False) / MAT, interpolated=True)
 
 
-def test_truncated_and_foreign_files_say_what_they_are(tmp_path: Path) -> None:
+def test_truncated_and_foreign_files_say_what_they_are(tmp_path):
     path = write_mat(tmp_path) / MAT
     whole = path.read_bytes()
     for broken in (whole[: len(whole) // 2], whole[:100], b"", b"<html>not found</html>" * 20):
@@ -93,7 +93,7 @@ def test_truncated_and_foreign_files_say_what_they_are(tmp_path: Path) -> None:
             read_mat(path)
 
 
-def test_the_authors_test_points_of_a_run(tmp_path: Path) -> None:
+def test_the_authors_test_points_of_a_run(tmp_path):
     path, allocation = write_mat(tmp_path, interpolated=False) / MAT, tmp_path / "allocation.mat"
     drawn = np.ones((8, 3))
     drawn[[2, 5], 1] = 2
@@ -113,14 +113,14 @@ def written(tmp_path: Path, table: pd.DataFrame) -> Path:
 
 
 @pytest.mark.parametrize("enodeb", ["eNodeBID", "eNodeID", "eNode ID"])
-def test_cell_tables_of_both_cities(tmp_path: Path, enodeb: str) -> None:
+def test_cell_tables_of_both_cities(tmp_path, enodeb):
     cells, report = read_cell_table(written(tmp_path, cell_table(enodeb)))
     assert list(zip(cells.npci, cells.enodeb, cells.mnc, cells.bs_lat, cells.bs_lon, strict=True)) == CELLS
     assert cells["bs_position_error"].tolist() == pytest.approx([np.sqrt((30**2 + 40**2) / 2)] * 3)
     assert set(cells["bs_position_source"]) == {"table"} and report["cells"] == report["listed"] == 3
 
 
-def test_entries_without_use_are_counted(tmp_path: Path) -> None:
+def test_entries_without_use_are_counted(tmp_path):
     table = pd.concat([cell_table()] * 3, ignore_index=True).iloc[:8]
     table.loc[3, "Name"] = "no such thing"
     table.loc[4, "MNC"] = np.nan
@@ -139,7 +139,7 @@ def test_entries_without_use_are_counted(tmp_path: Path) -> None:
     assert np.isnan(cells["bs_position_error"].tolist()[1])
 
 
-def test_cell_tables_that_are_refused(tmp_path: Path) -> None:
+def test_cell_tables_that_are_refused(tmp_path):
     twice = pd.concat([cell_table(), cell_table().assign(Latitude=41.9)], ignore_index=True)
     for table, message in (
         (cell_table().drop(columns=["MNC", "eNodeBID"]), "lacks columns MNC, eNodeBID or eNodeID"),
@@ -159,7 +159,7 @@ def test_cell_tables_that_are_refused(tmp_path: Path) -> None:
             read_cell_table(tmp_path / "cells.xlsx")
 
 
-def test_equal_numbers_tell_the_cell_of_a_position(tmp_path: Path) -> None:
+def test_equal_numbers_tell_the_cell_of_a_position(tmp_path):
     rows = read_mat(write_crop(write_mat(tmp_path)) / MAT).table
     cells, report = positions_by_crop(tmp_path / CROP, rows)
     assert sorted(zip(cells.npci, cells.enodeb, cells.mnc, cells.bs_lat, cells.bs_lon, strict=True)) == CELLS
@@ -181,7 +181,7 @@ def test_equal_numbers_tell_the_cell_of_a_position(tmp_path: Path) -> None:
         positions_by_crop(tmp_path / CROP, twins)
 
 
-def test_all_cells_of_an_enodeb_stand_where_its_table_says(tmp_path: Path) -> None:
+def test_all_cells_of_an_enodeb_stand_where_its_table_says(tmp_path):
     listed = [[300064, 41.87, 12.46], [300065, 41.88, 12.47], [300066, np.nan, np.nan]]
     path = write_mat(tmp_path, places=listed) / MAT
     rows = read_mat(path).table

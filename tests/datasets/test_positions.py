@@ -1,7 +1,5 @@
 """Placing stations: right where the model is right, blind to test UEs, honest about its error."""
 
-from pathlib import Path
-
 import numpy as np
 import pytest
 import xarray as xr
@@ -35,7 +33,7 @@ def forget(links: xr.Dataset, unknown: list[int]) -> xr.Dataset:
     return links.assign_coords(coords | {"bs_position_source": ("bs", np.where(lost, "unknown", "table"))})
 
 
-def test_stations_are_found_where_they_stand() -> None:
+def test_stations_are_found_where_they_stand():
     links, bs = campaign()
     placed, report = estimate_positions(forget(links, [0, 1, 2]), np.ones(600, bool), bounds=WIDE)
     error = np.hypot(placed["bs_x"].values - bs[:, 0], placed["bs_y"].values - bs[:, 1])
@@ -48,7 +46,7 @@ def test_stations_are_found_where_they_stand() -> None:
     assert check["median_m"] == np.median([s["error_m"] for s in check["stations"].values()]) < 60.0
 
 
-def test_nothing_that_is_stated_of_positions_is_left_where_every_station_is_placed() -> None:
+def test_nothing_that_is_stated_of_positions_is_left_where_every_station_is_placed():
     links, _ = campaign()
     elsewhere = links.assign_coords(bs_x=links["bs_x"] + 200.0)
     both, train = (forget(links, [0]), forget(elsewhere, [0])), np.arange(600) < 500
@@ -58,7 +56,7 @@ def test_nothing_that_is_stated_of_positions_is_left_where_every_station_is_plac
     assert set(placed[1]["position_check"]["stations"]) == {f"b{k}" for k in range(1, 6)}
 
 
-def test_a_sector_seen_from_one_side_is_not_put_among_its_ues() -> None:
+def test_a_sector_seen_from_one_side_is_not_put_among_its_ues():
     rng = np.random.default_rng(1)
     ue = np.column_stack([rng.uniform(100, 900, 500), rng.uniform(-300, 300, 500)])
     d = np.hypot(np.linalg.norm(ue, axis=1), 30.0)
@@ -72,7 +70,7 @@ def test_a_sector_seen_from_one_side_is_not_put_among_its_ues() -> None:
     assert np.hypot(placed["bs_x"].item(), placed["bs_y"].item()) < np.hypot(*centroid)
 
 
-def test_test_ues_change_nothing() -> None:
+def test_test_ues_change_nothing():
     links, _ = campaign()
     train = np.random.default_rng(2).random(600) < 0.6
     first, report = estimate_positions(forget(links, [0, 1]), train, bounds=WIDE)
@@ -88,7 +86,7 @@ def test_test_ues_change_nothing() -> None:
     assert not nobody["ue_placed"].any()
 
 
-def test_interpolated_levels_are_not_used() -> None:
+def test_interpolated_levels_are_not_used():
     links, _ = campaign()
     rng = np.random.default_rng(3)
     extra = ~links["heard"].values & (rng.random(links["heard"].shape) < 0.3)
@@ -102,7 +100,7 @@ def test_interpolated_levels_are_not_used() -> None:
     assert placed["bs_x"].values[0] == want["bs_x"].values[0]
 
 
-def test_stations_that_cannot_be_placed_are_dropped_by_reason() -> None:
+def test_stations_that_cannot_be_placed_are_dropped_by_reason():
     links, bs = campaign()
     links = links.assign(heard=links["heard"] & (np.arange(600)[:, None] < [600, 20, 600, 600, 600, 600]))
     links = links.assign({name: links[name].where(links["heard"]) for name in ("rssi", "nsinr", "nrsrp", "nrsrq")})
@@ -116,9 +114,7 @@ def test_stations_that_cannot_be_placed_are_dropped_by_reason() -> None:
         estimate_positions(forget(links, [0, 1, 2, 3, 4, 5]), np.arange(600) < 25, bounds=WIDE)
 
 
-def test_romes_known_cells_are_found_within_the_error_that_is_stated(
-    rome_data: Path, project_root: Path, tmp_path: Path
-) -> None:
+def test_romes_known_cells_are_found_within_the_error_that_is_stated(rome_data, project_root, tmp_path):
     """Eleven cells of published position, placed from the training UEs of the scale's own split."""
     changes = ["scale=rome_tiny", "campaign.positions=all"]
     params = config.read(compose(project_root, changes, tmp_path / "params.yaml"))

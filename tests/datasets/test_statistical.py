@@ -1,5 +1,4 @@
 import dataclasses
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -150,7 +149,7 @@ class TestFit:
             fit(links.assign_attrs(frame_lat0=1.0), few, city, RADIO)
 
 
-def test_rome_is_predicted_better_than_by_a_constant_a_cell(rome_data, project_root, tmp_path: Path):
+def test_rome_is_predicted_better_than_by_a_constant_a_cell(rome_data, project_root, tmp_path):
     params = check(CityParams, yaml.safe_load((project_root / "conf/city/rome.yaml").read_text()) | {"margin": 0.0})
     rome = build_city("home", params, rome_data, tmp_path / "rome")
     radio = RadioParams(resource_blocks=1, power_dbm=23.8, sensitivity_dbm=-120.0, front_to_back_db=12.0)

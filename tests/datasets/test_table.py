@@ -46,7 +46,7 @@ def read(tmp_path: Path, table: pd.DataFrame, suffix: str = ".csv", *, reject: b
 
 
 @pytest.mark.parametrize("suffix", [".csv", ".parquet", ".csv.gz", ".CSV", ".tsv", ".txt.bz2", ".xlsx"])
-def test_reads_what_is_there(tmp_path: Path, suffix: str) -> None:
+def test_reads_what_is_there(tmp_path, suffix):
     links, report = read(tmp_path, rows(bs_azimuth=[90.0, 90.0, 90.0, 0.0], bs_h=25.0), suffix)
     assert report == {
         "rows": 4, "rejected": {"nrsrp empty": 1}, "rows_kept": 3, "rows_averaged_away": 1, "links": 2, "ues": 2,
@@ -64,7 +64,7 @@ def test_reads_what_is_there(tmp_path: Path, suffix: str) -> None:
     assert load(save(links, tmp_path / "links.zarr", "links"), "links").identical(links)
 
 
-def test_what_makes_a_ue(tmp_path: Path) -> None:
+def test_what_makes_a_ue(tmp_path):
     first, _ = read(tmp_path, rows())
     assert first.identical(read(tmp_path, rows().iloc[::-1])[0])  # whatever the order of the rows
     west, east = (read_table(written(tmp_path, rows(ue_lon=lon)), 1).table["ue_lon"] for lon in (-179.9, 180.1))
@@ -75,7 +75,7 @@ def test_what_makes_a_ue(tmp_path: Path) -> None:
     assert links["ue_campaign"].values.tolist() == [1, 2, 2]
 
 
-def test_names_of_other_tools_are_read_where_they_mean_the_same(tmp_path: Path) -> None:
+def test_names_of_other_tools_are_read_where_they_mean_the_same(tmp_path):
     table = rows().rename(columns={"nrsrp": "RSRP [dBm]", "rssi": "LTERSSI", "ue_lat": "UE_Lat"})
     links, report = read(tmp_path, table.assign(speed=3.0, azimuth=90.0))
     assert links["nrsrp"].equals(read(tmp_path, rows())[0]["nrsrp"])
@@ -87,7 +87,7 @@ def test_names_of_other_tools_are_read_where_they_mean_the_same(tmp_path: Path) 
         read(tmp_path, strong)
 
 
-def test_cells_may_have_no_position_or_nearly_one(tmp_path: Path) -> None:
+def test_cells_may_have_no_position_or_nearly_one(tmp_path):
     links, _ = read(tmp_path, rows().drop(columns=["bs_lat", "bs_lon"]))
     assert links["bs_position_source"].values.tolist() == ["unknown"] and np.isnan(links["bs_x"].values).all()
     first, _ = read(tmp_path, rows())
@@ -99,7 +99,7 @@ def test_cells_may_have_no_position_or_nearly_one(tmp_path: Path) -> None:
         read(tmp_path, rows(bs_lat=[41.8690, 41.8691, 41.8690, 41.8720]))
 
 
-def test_several_carriers_and_distant_levels_are_said(tmp_path: Path) -> None:
+def test_several_carriers_and_distant_levels_are_said(tmp_path):
     said = read_table(written(tmp_path, rows(EARFCN=[1300, 6300, 1300, 6300], band=20)), 1)
     assert said.report["values_of_EARFCN"] == 2 and "1300, 6300" in said.notes[0] and "1 cells" in said.notes[0]
     assert len(said.notes) == 1  # one band
@@ -142,7 +142,7 @@ def test_several_carriers_and_distant_levels_are_said(tmp_path: Path) -> None:
         (rows(bs_h=[25.0, 26.0, 25.0, 25.0]), "1 cells have more than one bs_h: '007' has 25.0, 26.0"),
     ],
 )
-def test_refuses_what_it_cannot_mean(tmp_path: Path, table: pd.DataFrame, message: str) -> None:
+def test_refuses_what_it_cannot_mean(tmp_path, table, message):
     with pytest.raises(DataError, match=message):
         read(tmp_path, table)
 
@@ -164,17 +164,17 @@ def test_refuses_what_it_cannot_mean(tmp_path: Path, table: pd.DataFrame, messag
         (["007", "7", "b", "c"], "leading zeros"),
     ],
 )
-def test_names_that_a_spreadsheet_destroyed_are_refused(tmp_path: Path, ids: list[str], why: str) -> None:
+def test_names_that_a_spreadsheet_destroyed_are_refused(tmp_path, ids, why):
     with pytest.raises(DataError, match=rf"bs_id of campaign.csv is '{re.escape(ids[0])}' in line 2.*{why}.*as text"):
         read(tmp_path, rows(bs_id=ids))
 
 
 @pytest.mark.parametrize("ids", [["300064.0", "300064.1", "3.2", "4"], ["4E12", "MAR-1", "1-2", "26201000000000101"]])
-def test_names_that_only_look_destroyed_are_names(tmp_path: Path, ids: list[str]) -> None:
+def test_names_that_only_look_destroyed_are_names(tmp_path, ids):
     assert read(tmp_path, rows(bs_id=ids))[0]["bs_id"].values.tolist() == sorted(ids[:3])
 
 
-def test_one_run_tells_all_and_a_knob_counts_it(tmp_path: Path) -> None:
+def test_one_run_tells_all_and_a_knob_counts_it(tmp_path):
     table = pd.concat([rows().iloc[:3].astype(str)] * 3, ignore_index=True)
     table.iloc[0] = table.columns  # names again
     table.loc[1, "nrsrp"], table.loc[2, "nrsrp"], table.loc[3, "nrsrp"] = "2147483647", "-340", "x"
@@ -198,7 +198,7 @@ def test_one_run_tells_all_and_a_knob_counts_it(tmp_path: Path) -> None:
     ("name", "said"),
     [("a.ods", "no table"), *((f"a{end}", "cannot be") for end in (".parquet", ".csv", ".csv.gz", ".xlsx"))],
 )
-def test_refuses_files_that_are_no_tables(tmp_path: Path, name: str, said: str) -> None:
+def test_refuses_files_that_are_no_tables(tmp_path, name, said):
     (tmp_path / name).write_bytes(b"")
     with pytest.raises(DataError, match=said):
         read_table(tmp_path / name, 1)

@@ -90,17 +90,6 @@ def test_a_second_repro_does_no_work_nor_does_editing_prose(smoke_project):
     index.write_text(before)
 
 
-def test_an_output_that_is_lost_comes_back_from_the_cache_with_the_same_bytes(smoke_project):
-    out = smoke_project / "book/executed/04-1-cities.ipynb"
-    before = out.read_bytes()
-    out.unlink()
-    shutil.rmtree(smoke_project / "build/cities")
-    run(smoke_project, "dvc", "checkout", "cities")
-    assert UP_TO_DATE in run(smoke_project, "dvc", "repro")
-    assert out.read_bytes() == before
-    assert (smoke_project / "build/cities/home/city.json").is_file()
-
-
 def test_papermill_tries_a_notebook_and_leaves_the_pipeline_alone(smoke_project, tmp_path):
     out = tmp_path / "out.ipynb"
     run(smoke_project, "papermill", "notebooks/03-problem.ipynb", str(out), "-p", "crops_size", "150.0")
