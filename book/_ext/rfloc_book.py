@@ -74,11 +74,12 @@ def chart(rows: dict[str, Row]) -> str:
 
 def curves(study: dict[str, Any]) -> str:
     """Validation errors by crops drawn as inline SVG: a panel an experiment, a line a seed, dashed the plateau."""
-    found = {key: row for key, row in study.items() if row["curves"][0]["streets"] is not None}
+    found = {key: row for key, row in study.items() if row["curves"][0]["val_errors"][0] is not None}
     if not found:
         return ""
     across, wide, high = 4, WIDTH // 4, 120
-    top = 1.2 * max(curve["streets"] for row in found.values() for curve in row["curves"])
+    drawn = [curve for row in found.values() for curve in row["curves"]]
+    top = 1.2 * max(curve["streets"] or max(curve["val_errors"]) for curve in drawn)
     parts = []
     for k, row in enumerate(found.values()):
         left, foot = wide * (k % across) + 30, (high + 46) * (k // across) + high + 18
@@ -96,7 +97,8 @@ def curves(study: dict[str, Any]) -> str:
             points = [at(crops, metres) for crops, metres in zip(curve["samples"], curve["val_errors"], strict=True)]
             parts.append(f'<path class="curve" d="M{" L".join(points)}"/>')
         plateau = row["curves"][0]["streets"]
-        parts.append(f'<path class="guess" d="M{at(0, plateau)} L{at(span, plateau)}"/>')
+        if plateau is not None:
+            parts.append(f'<path class="guess" d="M{at(0, plateau)} L{at(span, plateau)}"/>')
         parts.append(f'<text class="tick" x="{left + wide - 66}" y="{foot + 14}">{span:,} crops</text>')
     height = (high + 46) * -(-len(found) // across)
     title = "Mean error on validation crops by crops drawn, a line a seed; dashed: the middle of the streets [m]"
@@ -112,7 +114,7 @@ def fill(app: Sphinx, settings: Any) -> None:
         values |= tables(root, values) | rome(root)
     except RFLocError as error:
         raise ExtensionError(str(error)) from error
-    drawn = {"chart": chart(values["rows"]), "seed_curves": curves(values["study"])}
+    drawn = {"chart": chart(values["rows"]), "seed_curves": curves(values["study"] or values["runs"])}
     settings.myst_substitutions = {**settings.myst_substitutions, **values, **drawn}
 
 

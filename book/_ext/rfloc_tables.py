@@ -15,7 +15,7 @@ from rfloc.evaluation.verdicts import verdicts
 from rfloc.pipeline import book
 
 NOT_RUN = "not run"
-SCHEDULES = {"wsd": "warm-up, stable, decay", "linear": "linear decay"}
+NETWORKS = {"map_radioformer": "MapRadioFormer+", "pair": "pair score", "mlp_unet": "MLP+UNet"}
 
 
 def markdown(header: list[str], rows: list[list[str]], caption: str, name: str, left: int = 1) -> str:
@@ -32,15 +32,41 @@ def front_table(rows: dict[str, Row], level: float) -> str:
     return markdown(["localizer", "known streets", "unknown streets"], lines, caption, "tab-front")
 
 
-def experiments_table(params: config.Params) -> str:
-    """What is trained on what."""
+def runs(results: Path, params: config.Params) -> dict[str, Any]:
+    """What training left of every experiment that ran, its curves as those of a study of one seed.
+
+    Curves have the middle of the streets on their own crops; of measured ones nothing is said of that.
+    """
+    found = {}
+    for key, row in params.experiments.items():
+        path = results / "experiments" / f"{key}.json"
+        if path.is_file():
+            run = files.load_json(path)
+            streets = None if row.data in ("A", "oslo") else run["plateau"].get("streets")
+            found[key] = run | {"curves": [curve | {"streets": streets} for curve in run["curves"]]}
+    return found
+
+
+def experiments_table(params: config.Params, found: dict[str, Any]) -> str:
+    """What is trained on what, at what cost, and what came of it on simulated validation crops."""
     names = {"init": "untrained", **{key: item.label for key, item in params.experiments.items()}}
-    rows = [
-        [row.label, names[row.start], row.data.replace("Bp", "B′"), f"{row.samples:,}", SCHEDULES[row.schedule]]
-        for row in params.experiments.values()
-    ]
-    header = ["experiment", "starts from", "trains on", "samples", "schedule"]
-    return markdown(header, rows, "Experiments at this scale", "tab-experiments", left=3)
+    rows = []
+    for key, row in params.experiments.items():
+        network = NETWORKS.get(row.model, row.model)
+        data = f"{row.data}, inputs of {row.adapt}" if row.adapt else row.data
+        told, run = [network, names[row.start], data.replace("Bp", "B′"), f"{row.samples:,}"], found.get(key)
+        if run is None:
+            rows.append([row.label, *told, NOT_RUN, "–", "–"])
+            continue
+        judged = " / ".join(metres(run["plateau"][name]) for name in ("error", "streets")) if run["plateau"] else "–"
+        left = {True: "yes", False: "no", None: "not judged"}[run["left_plateau"][0]]
+        rows.append([row.label, *told, f"{run['history']['wall_s']:.0f}", judged, left])
+    header = ["experiment", "network", "starts from", "trains on", "samples", "time [s]", "error / streets [m]", "left"]
+    caption = (
+        "Experiments at this scale: time of training; mean error on simulated validation crops and that of the middle"
+        " of the streets there; whether the run has left that plateau"
+    )
+    return markdown(header, rows, caption, "tab-experiments", left=4)
 
 
 def seeds_table(study: dict[str, Any]) -> str:
@@ -151,11 +177,13 @@ def cost_table(results: Path, name: str) -> str:
 def tables(root: Path, values: dict[str, Any]) -> dict[str, Any]:
     """All tables of this copy's own scale, by the name that prose calls them; `values` are the book's numbers."""
     own, params = root / "results" / values["scale"], config.read(root / "params.yaml")
+    trained = runs(own, params)
     found = {f"paper{table}": printed_table(own, table, f"tab-paper-{table}") for table in paper_says()["captions"]}
     return found | {
         "printed": {c.key: c.error for c in printed_cells() if (c.city, c.street) == ("home", "unknown")},
         "table1": front_table(values["rows"], params.evaluation.level),
-        "experiments": experiments_table(params),
+        "runs": trained,
+        "experiments": experiments_table(params, trained),
         "seeds": seeds_table(values["study"]),
         "simulation_cost": cost_table(own, "tab-simulation-cost"),
         "verdicts": verdict_table(own, "tab-verdicts"),
