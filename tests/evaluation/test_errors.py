@@ -29,17 +29,12 @@ def test_errors_are_averaged_within_a_ue_first():
         ue_errors(predictions([1, 1, 2, 9], at, hat, ["known"] * 3 + ["unknown"]), "val")
 
 
-def test_centre_guess_oracle():
+def test_statistics_of_a_centre_guess_quantiles_and_weights():
     """A UE uniform in +-270 m: mean error 270 (sqrt 2 + asinh 1) / 3 = 206.6 m, root mean square 220.5 m."""
-    n = 400
-    at = (np.arange(n) + 0.5) / n * 540 - 270
-    x, y = np.meshgrid(at, at)
-    found = errors_of(np.hypot(x, y).ravel()).statistics()
+    at = (np.arange(400) + 0.5) / 400 * 540 - 270
+    found = errors_of(np.hypot(*np.meshgrid(at, at)).ravel()).statistics()
     assert found["mean"] == pytest.approx(270 * (np.sqrt(2) + np.arcsinh(1)) / 3, rel=1e-4)
     assert found["rmse"] == pytest.approx(220.45, abs=0.05)
-
-
-def test_quantiles_and_weights():
     found = errors_of(np.arange(101.0)).statistics()
     assert found["median"] == pytest.approx(50)
     assert found["p90"] == pytest.approx(90, abs=0.5)

@@ -40,7 +40,7 @@ def setting():
     return CropBatcher(links, open_raster(), params), crops, params
 
 
-def test_the_oracle_errs_by_less_than_a_cell(setting):
+def test_the_oracle_errs_by_less_than_a_cell_and_batches_do_not_matter(setting, tmp_path):
     batcher, crops, params = setting
     found = evaluate(Oracle(params.output), batcher, crops, batch_size=7)
     off = np.stack([found.x_hat - found.x, found.y_hat - found.y])
@@ -48,9 +48,6 @@ def test_the_oracle_errs_by_less_than_a_cell(setting):
     assert np.allclose(found.area90, 0.9 / params.output**2) and (found.temper == 1).all()
     assert (found.credibility < 0.9).mean() == pytest.approx(0.9, abs=0.06)  # of its cell, what lies west of the UE
 
-
-def test_batches_do_not_matter(setting, tmp_path):
-    batcher, crops, params = setting
     a = evaluate(StreetMedian(params), batcher, crops, batch_size=7)
     b = evaluate(StreetMedian(params), batcher, crops, batch_size=64)
     np.testing.assert_allclose(a.x_hat, b.x_hat)

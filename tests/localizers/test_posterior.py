@@ -63,13 +63,15 @@ def test_equals_bayes_rule_written_out():
 
 
 def test_finds_ues_from_noiseless_levels():
-    rng = np.random.default_rng(0)
-    ue = rng.uniform(-200, 200, (20, 2))
+    ue = np.random.default_rng(0).uniform(-200, 200, (20, 2))
     batch = _batch(path_loss(ue, BS), ue, (15.0, -10.0))
     posterior = _localizer(_maps(), sd=2.0).posterior(batch)
     np.testing.assert_allclose(posterior.sum(axis=(1, 2)), 1)
     error = np.linalg.norm(geometric_median(posterior, 560) - batch.target_xy, axis=1)
     assert np.median(error) < 8 and error.max() < 40
+    links = make_links(np.zeros((1, 2)), BS, np.full((1, 4), -80.0))
+    with pytest.raises(SchemaError, match="different stations"):
+        MapPosterior(links.drop_dims("ue").isel(bs=[1, 0, 2, 3]), links, quiet(-118), crop_params(), BaselineParams())
 
 
 def test_full_slots_lower_the_bar_for_silence():
@@ -118,13 +120,6 @@ def test_streets_bound_the_answer():
     posterior = _localizer(_maps()).posterior(batch)[0]
     rows = np.flatnonzero(posterior.sum(axis=1) > 1e-12)
     assert set(rows) == {25, 26, 27}  # y 0..30 of a crop whose row 27 ends at y = 0
-
-
-def test_maps_of_other_stations_are_refused():
-    links = make_links(np.zeros((1, 2)), BS, np.full((1, 4), -80.0))
-    maps = links.drop_dims("ue").isel(bs=[1, 0, 2, 3])
-    with pytest.raises(SchemaError, match="different stations"):
-        MapPosterior(maps, links, quiet(-118), crop_params(), BaselineParams())
 
 
 def test_crops_of_many_sizes_are_answered_as_alone():

@@ -107,11 +107,6 @@ def test_an_interrupted_run_continues_as_if_nothing_had_been(settings_, validate
     assert [p.name for p in settings_["out"].parent.iterdir()] == ["B.pt"]
 
 
-def test_a_resume_file_of_another_run_is_not_taken_up(settings_: dict) -> None:
-    interrupt(settings_, "pass 2", Interruption)
-    assert run_experiment(**settings_ | {"seed": 8}, log=lambda _: None)["resumed_at"] == 0
-
-
 def test_experiments_start_from_each_other(settings_: dict, tiny: ModelParams, crops: CropParams) -> None:
     folder = settings_["out"].parent
     init = init_checkpoint(folder / "init.pt", tiny, crops, None, seed=3)
@@ -153,7 +148,10 @@ def test_few_weights_are_trained_and_asked_on_one_thread_and_the_number_is_given
     assert (set(seen), after) == ({1}, 3)
 
 
-def test_divergence_is_an_error(settings_: dict) -> None:
+def test_a_resume_file_of_another_run_is_not_taken_up_and_divergence_is_an_error(settings_: dict) -> None:
+    interrupt(settings_, "pass 2", Interruption)
+    assert run_experiment(**settings_ | {"seed": 8}, log=lambda _: None)["resumed_at"] == 0
+    settings_["out"].unlink()
     wild = TRAINING.model_copy(update={"lr": 1e30})
     with pytest.raises(TrainingError, match="the loss is"):
         run_experiment(**settings_ | {"training": wild}, log=lambda _: None)
