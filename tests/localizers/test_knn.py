@@ -195,13 +195,6 @@ def test_the_square_has_the_size_of_its_crop(city):
     knn = KNearest(train, links, crop_params(), k=3, within="square")
     weight, xy = knn.neighbours(batch.ue, batch.centre, batch.size)
     assert (np.abs(xy).max(axis=2) <= size[:, None] / 2)[weight > 0].all()
-    estimate, posterior = knn.estimate(batch), knn.posterior(batch)
-    for b, edge in enumerate(size):
-        params = crop_params(size=edge)
-        alone = CropBatcher(links, open_raster(), params).batch(test[b], *batch.centre[b])
-        single = KNearest(train, links, params, k=3, within="square")
-        np.testing.assert_allclose(estimate[b], single.estimate(alone)[0])
-        np.testing.assert_allclose(posterior[b], single.posterior(alone)[0])
 
 
 def test_tables_rows_differ_in_where_and_what_they_compare(city):

@@ -122,21 +122,6 @@ def test_streets_bound_the_answer():
     assert set(rows) == {25, 26, 27}  # y 0..30 of a crop whose row 27 ends at y = 0
 
 
-def test_crops_of_many_sizes_are_answered_as_alone():
-    size = np.array([300.0, 560.0, 1200.0])
-    ue = np.array([[20.0, 30.0], [-60.0, 10.0], [100.0, -80.0]])
-    links = make_links(ue, BS, path_loss(ue, BS))
-    batcher = CropBatcher(links, open_raster(1400), crop_params(output=56))
-    got = _localizer(_maps()).posterior(batcher.batch([0, 1, 2], [0.0, 0.0, 0.0], [0.0, 0.0, 0.0], size=size))
-    for b, edge in enumerate(size):
-        params = crop_params(output=56, size=edge)
-        alone = CropBatcher(links, open_raster(1400), params).batch(b, 0.0, 0.0)
-        same = _localizer(_maps(), size=edge).posterior(alone)
-        np.testing.assert_allclose(got[b], same[0])
-    error = np.linalg.norm(geometric_median(got, size) - ue, axis=1)
-    assert (error < 40).all()
-
-
 def test_without_a_crop_every_station_says_something():
     """Silence of a station outside of the crop counts, unless it has no place; heard ones count wherever they stand."""
     level = path_loss(np.array([[0.0, 0.0]]), BS)

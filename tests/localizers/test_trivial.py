@@ -4,9 +4,11 @@ import pytest
 from rfloc.crops import CropBatcher, cell_centres
 from rfloc.evaluation.score import geometric_median
 from rfloc.evaluation.tables import TRIVIAL
+from rfloc.localizers import KNearest
 from rfloc.localizers.base import Estimator, Localizer, jitter_prior
 from rfloc.localizers.trivial import Centre, Centroid, StreetMedian, Strongest, trivial_rows
-from tests.handmade import crop_params, make_links, make_raster, make_split, open_raster, scattered
+from tests.handmade import crop_params, make_links, make_raster, make_split, open_raster, path_loss, scattered
+from tests.localizers import test_posterior
 
 
 def _batch(bs, level, params, raster=None, **features):
@@ -78,14 +80,27 @@ def test_centroid_posterior_is_a_gaussian_around_it():
     np.testing.assert_allclose(posterior, want / want.sum(), rtol=1e-6)
 
 
-@pytest.mark.parametrize("localizer", [Centre, Centroid, StreetMedian, Strongest])
-def test_crops_of_many_sizes_are_answered_as_alone(localizer):
-    links, _ = scattered(8)
-    params, ue, size = crop_params(), np.arange(8), np.linspace(200, 1200, 8)
+def neighbours(links, params):
+    return KNearest(links.isel(ue=slice(0, 6)), links, params, k=3, within="square")
+
+
+def on_maps(_links, params):
+    return test_posterior._localizer(test_posterior._maps(), size=params.size)
+
+
+@pytest.mark.parametrize("made", [Centre, Centroid, StreetMedian, Strongest, neighbours, on_maps])
+def test_crops_of_many_sizes_are_answered_as_alone(made):
+    ue, size = np.random.default_rng(1).uniform(-200, 200, (8, 2)), np.linspace(200, 1200, 8)
+    links = make_links(ue, test_posterior.BS, path_loss(ue, test_posterior.BS))
     raster = make_raster(np.random.default_rng(0).random((1000, 1000)) < 0.4)
-    batch = CropBatcher(links, raster, params).batch(ue, *(np.stack([links.ue_x, links.ue_y]) + 20), size=size)
-    posterior = localizer(params).posterior(batch)
+
+    def asked(params):
+        return made(links, params) if made in (neighbours, on_maps) else made(params)
+
+    params = crop_params(output=56)
+    batch = CropBatcher(links, raster, params).batch(np.arange(8), *(ue.T + 20), size=size)
+    posterior = asked(params).posterior(batch)
     for b, edge in enumerate(size):
-        alone = params.model_copy(update={"size": edge})
-        at = CropBatcher(links, raster, alone).batch(b, batch.centre[b, 0], batch.centre[b, 1])
-        np.testing.assert_allclose(posterior[b], localizer(alone).posterior(at)[0])
+        alone = crop_params(output=56, size=edge)
+        at = CropBatcher(links, raster, alone).batch(b, *batch.centre[b])
+        np.testing.assert_allclose(posterior[b], asked(alone).posterior(at)[0], atol=1e-12)
