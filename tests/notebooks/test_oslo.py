@@ -82,10 +82,17 @@ def test_the_page_reads_divides_and_scores_the_measurements(project):
     assert {row.city for row in rows.values()} == {"oslo"} and made["trivial"]["oslo"] in TRIVIAL
     assert {key for key, _ in rows} == {
         "centre", "centroid", "centroid_mix", "strongest", "knn_square", "knn_square_plain", "posterior_distance",
+        "kriged", "pooled",
     }  # fmt: skip
     assert rows["knn_square", "stated"].paper_known == 19.9
     for positions in ("stated", "training"):  # levels follow the law that the posterior assumes
         assert rows["posterior_distance", positions].known.mean < 0.8 * rows["centre", positions].known.mean
+        assert rows["kriged", positions].known.mean < rows["posterior_distance", positions].known.mean
+    gain = next(g for g in made["gains"] if (g["row"], g["positions"], g["street"]) == ("kriged", "stated", "known"))
+    means = {key: rows[key, "stated"].known.mean for key in ("centroid", "kriged")}
+    assert gain["gain"] == pytest.approx(means["centroid"] - means["kriged"])
+    chosen = {a["positions"] for a in made["attempts"] if a["option"] == "temper" and a["chosen"]}
+    assert chosen == {"stated", "training"}
     assert made["eligible"]["oslo, stated"]["unknown"] <= inside["unknown"].sum()
     said = "".join(output.get("text", "") for cell in page.cells for output in cell.get("outputs", []))
     assert "made with oslo/Oslo_NBIoT_data.mat; the city's map: none" in said
