@@ -60,7 +60,7 @@ def diagram(boxes: Mapping[str, tuple[float, float, str, str]], arrows: Sequence
     drawn = {}
     for name, (x, y, text, colour) in boxes.items():
         style = {"boxstyle": "round,pad=0.5", "facecolor": colour, "edgecolor": "black"}
-        drawn[name] = ax.text(x, y, text, ha="center", va="center", bbox=style).get_bbox_patch()
+        drawn[name] = ax.text(x, y, text, ha="center", va="center", fontsize=11, bbox=style).get_bbox_patch()
     for start, end in arrows:
         ends: Any = {"patchA": drawn[start], "patchB": drawn[end], "shrinkA": 0, "shrinkB": 0}
         ax.annotate("", boxes[end][:2], boxes[start][:2], arrowprops={"arrowstyle": "-|>", "color": "black", **ends})
