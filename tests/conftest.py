@@ -95,6 +95,9 @@ def chromium() -> str:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """What takes longest begins first: a file stays on one worker (`--dist loadfile`)."""
-    first = ("test_rome.py", "test_smoke.py")
-    items.sort(key=lambda item: first.index(item.path.name) if item.path.name in first else len(first))
+    """What takes longest begins first: a file stays on one worker (`--dist loadfile`).
+
+    A worker that holds two tests or fewer is given the next file beforehand, so that smoke, of more, comes before Rome.
+    """
+    first = [PROJECT / "tests/pipeline" / name for name in ("test_smoke.py", "test_rome.py")]
+    items.sort(key=lambda item: first.index(item.path) if item.path in first else len(first))
