@@ -97,7 +97,7 @@ class AreaPooler:
         (i, south_north), (j, west_east) = _shares(float(row), pixels, step), _shares(float(col), pixels, step)
         parts = [cells(a, i, j, south_north.shape[1], west_east.shape[1], np.float32) for a in self._layers]
         means = np.stack([west_east @ (south_north @ part).T for part in parts])  # (L, x, y)
-        means[means < 1e-6] = 0.0  # rounding of edges that coincide with a cell's
+        means *= means >= 1e-6  # rounding of edges that coincide with a cell's
         return means.transpose(0, 2, 1)[:, ::-1]
 
 

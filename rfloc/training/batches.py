@@ -108,7 +108,7 @@ class TrainingSteps(Dataset[dict[str, Tensor]]):
         share = rng.multinomial(self.batch_size, ues / ues.sum())
         drawn = [s.draw(int(n), self.training.flips, rng) for s, n in zip(self.sources, share, strict=True) if n]
         noisy = np.repeat([source.simulated for source in self.sources], share)
-        arrays = [name for name, value in vars(drawn[0]).items() if isinstance(value, np.ndarray)]
+        arrays = [k for k, v in vars(drawn[0]).items() if isinstance(v, np.ndarray)] if len(drawn) > 1 else []
         joined: dict[str, Any] = {name: np.concatenate([getattr(batch, name) for batch in drawn]) for name in arrays}
         return augment(dataclasses.replace(drawn[0], **joined), noisy, self.training, self.crops.min_heard, rng)
 
