@@ -54,9 +54,8 @@ TOLD = 0.9
 #: Share of the log-likelihood of silent UEs that counts: their residuals are correlated, but not whitened; and Newton's
 #: steps to a station's effects under silence.
 SILENCE, NEWTON = 0.5, 4
-#: Share of the log-likelihood that counts (tempering): a simulation errs in ways that no covariance of residuals holds,
-#: as masts stand and antennas hang elsewhere. The share whose regions of azimuth hold what they say on four simulated
-#: campaigns, of other seeds than those that calibration is judged on (results/benchmarks/tempering.json).
+#: Share of the log-likelihood that counts: a simulation errs in ways that no covariance of residuals holds. With it
+#: regions of azimuth hold what they say on campaigns that calibration is not judged on (`benchmarks/tempering.py`).
 TEMPER = 0.4
 #: Expected scale of a station's residual relative to all stations' is 1, with the weight of so many UEs.
 SCALE_WEIGHT = 20.0
