@@ -64,7 +64,8 @@ def test_the_page_reads_divides_and_scores_the_measurements(project):
     manifest = json.loads((project / "conf/data/oslo.json").read_text())
     manifest["files"][0]["sha256"] = content_hash(project / "data/oslo/Oslo_NBIoT_data.mat")
     (project / "conf/data/oslo.json").write_text(json.dumps(manifest))
-    sets = [f"data_root={project / 'data'}", "allocation_run=1", "campaign_ues=60", "evaluation_bootstrap=20"]
+    sets = ["campaign_kind=nbiot", "allocation_run=1", "campaign_ues=60", "evaluation_bootstrap=20"]
+    sets.append(f"data_root={project / 'data'}")
     page = nbformat.read(run("notebooks/A-oslo.ipynb", "out.ipynb", stage="oslo", given=sets, root=project), 4)
 
     links = schema.load(project / "build/links/oslo/oslo.zarr", "links")
