@@ -71,7 +71,9 @@ def test_findings_quote_calibration_and_levels(city, project_root):
 
 def test_rows_of_the_folds_stand_before_any_network_is_trained(city, project_root):
     folds = json.loads((project_root / "results/smoke/folds.json").read_text())
-    blocks = city("measurements", folds=folds)
+    blocks = city("measurements", "oslo", folds=folds)
     best = min((r for r in folds["rows"] if r["key"].startswith("kriged")), key=lambda r: r["unknown"]["mean"])
     assert best["label"] in blocks["rome_errors"] and f"{best['unknown']['mean']:.1f}" in blocks["rome_errors"]
     assert "**On unknown streets**" in blocks["rome_findings"] and "Not made yet" in blocks["rome_verdicts"]
+    oslo = blocks["rome_errors"].partition("Oslo's boxes without a map")[2]
+    assert "every cell heard, stations placed |" in oslo and "| NRSRP centroid of heard stations |" in oslo
