@@ -55,6 +55,8 @@ def project(tmp_path: Path, project_root: Path, monkeypatch: pytest.MonkeyPatch)
     (tmp_path / "notebooks").mkdir()
     for name in ("notebooks/A-oslo.ipynb", "params.yaml"):
         shutil.copy(project_root / name, tmp_path / name)
+    params = (tmp_path / "params.yaml").read_text()
+    (tmp_path / "params.yaml").write_text(params.replace("scale: demo", "scale: rome"))  # where every row is made
     (tmp_path / "dvc.yaml").write_text("stages: {}\n")
     return tmp_path
 
@@ -64,7 +66,7 @@ def test_the_page_reads_divides_and_scores_the_measurements(project):
     manifest = json.loads((project / "conf/data/oslo.json").read_text())
     manifest["files"][0]["sha256"] = content_hash(project / "data/oslo/Oslo_NBIoT_data.mat")
     (project / "conf/data/oslo.json").write_text(json.dumps(manifest))
-    sets = ["campaign_kind=nbiot", "allocation_run=1", "campaign_ues=60", "evaluation_bootstrap=20"]
+    sets = ["allocation_run=1", "campaign_ues=60", "evaluation_bootstrap=20"]
     sets.append(f"data_root={project / 'data'}")
     page = nbformat.read(run("notebooks/A-oslo.ipynb", "out.ipynb", stage="oslo", given=sets, root=project), 4)
 
@@ -78,7 +80,7 @@ def test_the_page_reads_divides_and_scores_the_measurements(project):
         inside[role] = ues["lat"].between(south, north) & ues["lon"].between(west, east)
         assert (split["role"] == role).sum() == inside[role].sum() > 0
     assert (split["role"] == "known").sum() == (held & ~inside["unknown"] & ~inside["val"]).sum() > 0
-    made = json.loads((project / "results/demo/oslo.json").read_text())
+    made = json.loads((project / "results/rome/oslo.json").read_text())
     rows = {(row["key"], row["positions"]): Row.from_json(row) for row in made["rows"]}
     assert {row.city for row in rows.values()} == {"oslo"} and made["trivial"]["oslo"] in TRIVIAL
     assert {key for key, _ in rows} == {
