@@ -143,3 +143,28 @@ def test_doctor_gives_the_mend_and_fails_where_the_demo_cannot_run(whole, capsys
     out = capsys.readouterr().out
     assert problem.splitlines()[0] in out and f"-> {mend}" in out
     assert "cannot run before this is mended: ray tracing." in out
+
+
+def test_errors_made_on_purpose_print_what_why_mend_without_a_traceback(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    assert main(["verify"]) == 2
+    error = capsys.readouterr().err
+    assert error.startswith("ConfigError: ") and "why:" in error and "mend:" in error and "Traceback" not in error
+
+
+def test_cost_without_a_city_says_which_stage_makes_one(clone, probed, capsys):
+    assert main(["cost"]) == 2
+    assert "dvc repro" in capsys.readouterr().err and not probed
+
+
+def test_fetch_copies_from_the_named_folder_and_refuses_another_files_hash(clone, capsys, tmp_path_factory):
+    root, manifest = tmp_path_factory.mktemp("published"), clone / "conf/data/rome.json"
+    content = json.loads(manifest.read_text())
+    csv = next(entry for entry in content["files"] if entry["name"].endswith(".csv"))
+    manifest.write_text(json.dumps(content | {"files": [csv]}))
+    (root / "rome").mkdir()
+    (root / "rome" / csv["name"]).write_text("not what was published\n")
+    assert main(["fetch", "rome", "--data-root", str(root)]) == 2
+    error = capsys.readouterr().err
+    assert error.startswith("DataError") and csv["name"] in error and csv["sha256"] in error
+    assert not (clone / "data/rome" / csv["name"]).exists()

@@ -202,3 +202,14 @@ def test_data_root_parameter_beats_environment_beats_project(monkeypatch, tmp_pa
     assert config.weights_root(config.DataParams()) == Path("/weights")
     monkeypatch.delenv("RFLOC_WEIGHTS")
     assert config.weights_root(config.DataParams()) is None
+
+
+def test_a_missing_key_is_an_error(raw):
+    with pytest.raises(ConfigError, match="crops: Field required"):
+        config.check(config.Params, {key: value for key, value in raw.items() if key != "crops"})
+
+
+def test_parameters_cannot_be_changed_in_passing(raw):
+    params = config.check(config.Params, raw)
+    with pytest.raises(ValueError, match="frozen"):
+        params.training.lr = 1.0

@@ -220,3 +220,16 @@ def test_a_batch_takes_a_size_a_crop():
     assert mixed.take([2, 0]).size.tolist() == [1000, 200]
     with pytest.raises(DataError, match="a crop of 50 m reaches 25 m"):
         batcher.batch(ue, *(batcher.ue_xy[ue] + 30).T, size=[200.0, 50.0, 560.0])
+
+
+def test_a_ue_outside_its_crop_is_an_error():
+    links, _ = scattered()
+    with pytest.raises(DataError, match="from the centre of its crop"):
+        CropBatcher(links, open_raster(), crop_params()).batch([0], [2000.0], [0.0])
+
+
+def test_a_foreign_split_is_refused():
+    links, _ = scattered()
+    split = make_split(links, _roles(60))
+    with pytest.raises(SplitError, match="made for other links"):
+        evaluation_crops(links.isel(ue=slice(1, None)), split, crop_params(), seed=0)

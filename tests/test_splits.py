@@ -1,6 +1,7 @@
 """Splits: every UE has one role, nothing leaks, and a leak that is planted is found."""
 
 import json
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -16,7 +17,7 @@ from scipy.io import loadmat
 from rfloc.config import Leak, SplitParams
 from rfloc.errors import FrameError, SplitError
 from rfloc.frames import LocalFrame
-from rfloc.schema import links_dataset
+from rfloc.schema import links_dataset, load, save
 from rfloc.splits.areas import blocks_of, crosses, held_out, unknown_area, val_area
 from rfloc.splits.leakage import LEAKS, leakage_report
 from rfloc.splits.roles import all_train, folds, make_split, split_like
@@ -311,3 +312,17 @@ def test_the_paper_boxes_in_rome(rome_data, project_root):
     assert report["held_out_m2"] == pytest.approx(1111 * 498, rel=0.01)
     # the validation box touches the test box, training UEs are far
     assert report["nearest_train"]["unknown"]["min"] > 500
+
+
+def test_boxes_are_geometry_in_the_frame() -> None:
+    split = make_split(scattered(500, 1), BOXES, 3)
+    for area, (lat_min, lat_max, lon_min, lon_max) in ((unknown_area(split), TEST_BOX), (val_area(split), VAL_BOX)):
+        x, y = FRAME.to_local([lat_min, lat_max], [lon_min, lon_max])
+        assert area.bounds == pytest.approx((x[0], y[0], x[1], y[1]), abs=0.05)  # meridians converge
+
+
+@pytest.mark.parametrize("gap", [None, 12.5])
+def test_split_survives_the_disk(tmp_path: Path, gap: float | None) -> None:
+    split = make_split(scattered(300, 4), BOXES.model_copy(update={"crop_gap": gap}), 0)
+    back = load(save(split, tmp_path / "split.zarr", "split"), "split")
+    assert back.identical(split) and unknown_area(back) == unknown_area(split)

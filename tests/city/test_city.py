@@ -237,3 +237,8 @@ def test_a_patch_of_rome(rome_data, tmp_path):
     assert (x_max - x_min, y_max - y_min) == pytest.approx((33_000 / 80, 25_000 / 80), rel=0.01)
     x, y = city.street_points(100, np.random.default_rng(0))
     assert not city.height_at(x, y).any()
+
+
+def test_a_missing_city_says_how_to_make_it(tmp_path):
+    with pytest.raises(DataError, match="dvc repro"):
+        open_city(tmp_path / "nowhere")

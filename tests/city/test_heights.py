@@ -134,3 +134,8 @@ def test_the_prior_of_rome_is_the_median_of_its_measured_heights(rome_data):
     measured = gpd.read_file(rome_data / "rome" / "centro_building_heights.geojson", ignore_geometry=True)
     assert measured["hei_median"].astype(float).median() == city_params("rome").height_prior
     assert city_params("rome_whole").height_prior == city_params("rome").height_prior
+
+
+def test_rules_apply_row_by_row():
+    got = assigned({"height": "9"}, {"kind": "shed"})
+    assert got["height"].tolist() == [9.0, 3.0] and got["kind"].tolist() == ["yes", "shed"]

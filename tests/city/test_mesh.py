@@ -174,3 +174,12 @@ def test_rays_at_edges_between_triangles_do_not_slip_through(tmp_path):
     origin, down = mi.Point3f(mi.Float(x), mi.Float(y), mi.Float(100.0)), mi.Vector3f(0.0, 0.0, -1.0)
     hit = 100.0 - np.array(scene.ray_intersect_preliminary(mi.Ray3f(origin, down)).t, dtype=float)
     assert (hit > 9.99).all()
+
+
+def test_scene_file_names_each_material_once(tmp_path):
+    cube = prisms(box(0, 0, 1, 1), 1.0)
+    path = write_scene({"a": (cube, "brick"), "b": (cube, "brick"), "g": (plane(0, 0, 9, 9), "wet_ground")}, tmp_path)
+    text = path.read_text()
+    assert text.count('<bsdf type="itu-radio-material" id="brick">') == 1
+    assert text.count('<ref id="brick" name="bsdf"/>') == 2
+    assert (tmp_path / "meshes" / "g.ply").is_file()

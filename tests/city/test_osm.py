@@ -139,6 +139,17 @@ class TestBuildings:
         assert found[["kind", "height", "levels"]].to_numpy().tolist() == [["yes", "12", "3"]]
         assert buildings(write(tmp_path / "c.gpkg", [HOUSE], building_levels=["4"]))[0]["levels"].tolist() == ["4"]
 
+    def test_a_filler_height_is_no_tag(self, tmp_path):
+        columns = {"render_height": [3.66, 20.0, 3.66], "height_tagged": [False, True, False]}
+        shapes = [box(0, 0, 9, 9), box(0, 0, 9, 9), box(20, 0, 29, 9)]
+        footprints, facts = buildings(write(tmp_path / "b.parquet", shapes, **columns))
+        assert facts["duplicates"] == 1
+        assert sorted(footprints["render_height"].fillna(-1)) == [-1.0, 20.0]
+
+    def test_what_osm_denies_is_no_building(self, tmp_path):
+        path = write(tmp_path / "b.parquet", [box(0, 0, 9, 9), box(20, 0, 29, 9)], building=["yes", "no"])
+        assert len(buildings(path)[0]) == 1
+
 
 class TestStreets:
     def test_width_tunnels_and_bridges_by_openmaptiles(self, tmp_path):
@@ -179,6 +190,13 @@ class TestStreets:
             streets(write(tmp_path / "b.parquet", line, highway=["rail"]))
         with pytest.raises(DataError, match="no street of a known class"):
             streets(write(tmp_path / "c.parquet", [box(0, 0, 9, 9)], highway=["primary"]))
+
+    @pytest.mark.parametrize("value", ["yes", "building_passage", True, "1"])
+    def test_values_of_tunnel(self, tmp_path, value):
+        lines = [LineString([(0, y), (50, y)]) for y in (0, 10)]
+        columns = {"highway": ["primary", "motorway_link"], "tunnel": [value, None]}
+        found, _ = streets(write(tmp_path / "s.parquet", lines, **columns))
+        assert found["tunnel"].tolist() == [True, False] and found["width"].tolist() == [12.0, 7.0]
 
 
 class TestLayers:

@@ -222,3 +222,8 @@ def test_rasters_of_the_demo_cities(name, size, built, landmark, height):
     near = layers["height"][row - 15 : row + 16, col - 15 : col + 16]
     assert near.max() == pytest.approx(height, abs=1.0)
     assert layers["height"].max() == pytest.approx(height, abs=1.0)
+
+
+def test_row_0_is_south():
+    got = rasterize([(box(-50, -20, 50, -18), 1)], GRID, "uint8")
+    assert got[:2].all() and not got[2:].any()

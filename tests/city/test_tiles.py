@@ -123,3 +123,10 @@ def test_rome_is_cut_at_zoom_14(rome_footprints):
     assert after.sum() == pytest.approx(before.sum(), rel=1e-4)
     assert unite_pieces(buildings.explode(ignore_index=True), ZOOM)[1].max() == 1, "nothing is left to unite"
     assert (unite_pieces(layer, 13)[1] > 1).sum() < (count > 1).sum()
+
+
+def test_a_u_shape_is_one_of_three_pieces():
+    u = Polygon([(-20, 0.5), (20, 0.5), (20, 10), (-5, 10), (-5, 30), (20, 30), (20, 40), (-20, 40)])
+    buildings, count = united(cut([u]))
+    assert count.tolist() == [3] and buildings.geometry[0].geom_type == "Polygon"
+    assert buildings.area[0] == pytest.approx(u.area, rel=0.01)

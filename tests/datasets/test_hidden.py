@@ -107,3 +107,13 @@ def test_a_scene_gives_three_features_and_no_more_power_than_was_sent(toy_city, 
     assert (singular > 0.01 * singular[0]).sum() >= 3  # and not four: NRSRQ follows from NRSRP and RSSI
     strongest = campaign.true_stations.power.max() + 10 * np.log10(directivity(RADIO.pattern, RADIO.front_to_back_db))
     assert links["rssi"].max() <= strongest and links["nrsrp"].max() <= strongest - 10 * np.log10(1008)
+
+
+def test_one_seed_one_campaign(toy_city, campaign: HiddenCampaign):
+    again = hidden_campaign(toy_city, CAMPAIGN, SIM, RADIO, seed=3, progress=False)
+    np.testing.assert_array_equal(again.links["ue_x"], campaign.links["ue_x"])
+    np.testing.assert_array_equal(again.links["bs_azimuth"], campaign.links["bs_azimuth"])
+    for name in FEATURES:
+        np.testing.assert_array_equal(again.links[name], campaign.links[name])
+    other = hidden_campaign(toy_city, CAMPAIGN, SIM, RADIO, seed=4, progress=False)
+    assert (other.links["bs_azimuth"] != campaign.links["bs_azimuth"]).all()

@@ -109,6 +109,13 @@ class TestModel:
         np.testing.assert_allclose(truth.path_gain(city, stations, x[turned], y[turned], RADIO, 5), first[turned])
         assert (truth.path_gain(city, stations, x, y, RADIO, 6) != first).all()
 
+    def test_antennas_inside_a_building_are_lifted_above_its_roof(self):
+        roofs = np.zeros((60, 200))
+        roofs[:, :50] = 40.0
+        low, high = (one_station(-80.0, 0.5, h=h) for h in (20.0, 42.0))
+        got = [FREE.path_gain_db(raster_city(roofs), station, [0.0], [0.5], OMNI) for station in (low, high)]
+        assert got[0] == got[1]
+
 
 class TestFit:
     def test_parameters_are_recovered(self, city, links, truth):

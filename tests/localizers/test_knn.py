@@ -14,7 +14,7 @@ from rfloc.evaluation.score import geometric_median
 from rfloc.files import load_json
 from rfloc.localizers.base import jitter_prior
 from rfloc.localizers.knn import KNearest, fingerprinting
-from tests.handmade import FRAME, crop_params, make_links, make_split, open_raster, scattered
+from tests.handmade import FRAME, crop_params, make_links, make_split, open_raster, path_loss, scattered
 
 FEATURES_4 = ("rssi", "nsinr", "nrsrp", "nrsrq")
 
@@ -214,3 +214,16 @@ def test_tables_rows_differ_in_where_and_what_they_compare(city):
     rows = fingerprinting(silent, split, crop_params(), BaselineParams(k=3, fill_db=-150.0))
     level = KNearest(silent.isel(ue=slice(0, 90)), silent, crop_params(), k=3, fill_db=-150.0, features=("nrsrp",))
     np.testing.assert_array_equal(rows["knn"].estimate(batch), level.estimate(batch))
+
+
+def test_several_features_are_scaled_and_found(city):
+    links, train, test = city
+    batch = _batch(links, test)
+    knn = KNearest(train, links, crop_params(), k=5, within="square", features=FEATURES_4)
+    error = np.linalg.norm(knn.estimate(batch) - batch.target_xy, axis=1)
+    assert np.median(error) < 60  # noiseless log-distance field, about 46 m between UEs
+    rng = np.random.default_rng(0)
+    bs = np.stack([links.bs_x, links.bs_y], axis=1)
+    strange = make_links(batch.centre, bs, path_loss(rng.uniform(-200, 200, (30, 2)), bs))
+    lost = KNearest(train, strange, crop_params(), k=5).estimate(_batch(strange, np.arange(30)))
+    assert np.median(np.linalg.norm(lost, axis=1)) > 120

@@ -104,3 +104,9 @@ def test_crops_of_many_sizes_are_answered_as_alone(made):
         alone = crop_params(output=56, size=edge)
         at = CropBatcher(links, raster, alone).batch(b, *batch.centre[b])
         np.testing.assert_allclose(posterior[b], asked(alone).posterior(at)[0], atol=1e-12)
+
+
+@pytest.mark.parametrize("localizer", [Centroid, Strongest])
+def test_without_stations_the_answer_is_the_centre(localizer):
+    params = crop_params()
+    np.testing.assert_array_equal(localizer(params).estimate(_batch([[100, 0]], [np.nan], params)), [[0, 0]])

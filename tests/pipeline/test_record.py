@@ -118,3 +118,8 @@ def test_what_moved_against_git_is_named_but_for_times(repository):
     assert record.moved(repository, "smoke") == ["results/smoke/found.json: error.1 (2.0 there, 2.5 here)"]
     made(repository, crops_size=300.0)
     assert record.moved(repository, "smoke") is None  # other parameters, other numbers
+
+
+def test_verify_accepts_what_a_stage_wrote(repository):
+    made(repository)
+    assert verify(repository).startswith("1 checks: results/ is what the pipeline wrote")

@@ -129,3 +129,25 @@ def test_an_edited_docstring_traces_nothing(smoke_project):
     for path, text in edited.items():
         path.write_text(text)
     run(smoke_project, "dvc", "repro")
+
+
+def test_an_output_that_is_lost_comes_back_from_the_cache_with_the_same_bytes(smoke_project):
+    out = smoke_project / "book/executed/04-1-cities.ipynb"
+    before = out.read_bytes()
+    out.unlink()
+    shutil.rmtree(smoke_project / "build/cities")
+    run(smoke_project, "dvc", "checkout", "cities")
+    assert UP_TO_DATE in run(smoke_project, "dvc", "repro")
+    assert out.read_bytes() == before
+    assert (smoke_project / "build/cities/home/city.json").is_file()
+
+
+@pytest.mark.parametrize(
+    ("override", "said"),
+    [("trainng.lr=1.0", "trainng"), ("scale=huge", "Could not find 'scale/huge'"), ("training.lr=fast", "training.lr")],
+)
+def test_an_experiment_with_a_slip_is_refused(smoke_project, override, said):
+    before = (smoke_project / "params.yaml").read_text()
+    output = run(smoke_project, "dvc", "exp", "run", "-S", "scale=smoke", "-S", override, ok=False)
+    assert said in output
+    (smoke_project / "params.yaml").write_text(before)

@@ -6,7 +6,16 @@ from hypothesis import strategies as st
 from rfloc.backend import prepare
 from rfloc.simulation.antennas import directivity, pattern_gain_db
 
-TABLE = ((0, 90, 0), (65, 90, 12), (-65, 90, 12), (32.5, 90, 3), (0, 155, 12), (65, 155, 24), (180, 0, 30))
+TABLE = (
+    (0, 90, 0),
+    (65, 90, 12),
+    (-65, 90, 12),
+    (32.5, 90, 3),
+    (0, 155, 12),
+    (65, 155, 24),
+    (180, 90, 30),
+    (180, 0, 30),
+)
 
 
 @pytest.mark.parametrize(("azimuth", "zenith", "below"), TABLE)

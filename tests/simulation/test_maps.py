@@ -176,3 +176,15 @@ def test_no_more_arrives_than_was_sent(tmp_path: Path, monkeypatch):
         gain_at(Plane(city, 10.0, 1.5), one_station(), Rays(sim, RADIO, 1000, 1), [30.0], [0.0])
     with pytest.raises(SimulationError, match=r"240 links .* more than their station sends"):
         traced(city, one_station(), sim, 1)
+
+
+def test_refraction_goes_through_a_wall_at_a_loss(tmp_path: Path):
+    city = small_city(tmp_path, half=(100, 60), boxes=((-5.0, -60.0, 5.0, 60.0, 30.0),))
+    station, grid = one_station(x=-60.0, h=10.0), Plane(city, 10.0, 1.5).grid
+    sim = SIM.model_copy(update={"refraction": True, "max_depth": 2, "scattering": 0.0})
+    through = traced(city, station, sim, 1)
+    x, y = grid.x[14:], np.zeros(len(grid.x[14:]))
+    behind = read_maps(through, x, y)[:, 0]
+    free = free_space_gain(np.hypot(x - station.x[0], station.h[0] - RADIO.ue_height), RADIO.carrier_hz)
+    assert (behind > 0).all()
+    assert (behind < free).all()

@@ -203,3 +203,7 @@ class TestRegressors:
         assert (np.abs(found["street"] + 88.0) < 2.0).all() and found["decades"].shape == (2, 1)
         with pytest.raises(EvaluationError, match="1 maps are empty"):
             level_columns(city, stations.take([0]), 0 * maps, [0.0], [0.0], RADIO)
+
+    def test_are_one_a_link_and_finite(self, poses):
+        assert {c.shape for p in poses for c in p.values()} == {(UES, N)}
+        assert all(np.isfinite(c).all() for p in poses for c in p.values())
