@@ -25,7 +25,7 @@ from rfloc.config import CropParams, RadioParams
 from rfloc.crops import Batch, cell_centres
 from rfloc.datasets.mixed import Columns, Design, declustered, mixed_model
 from rfloc.datasets.shadowing import COMMON, Means, Shadowing, likeliest_shadowing
-from rfloc.datasets.statistical import POINT, flat_regressors, regressors
+from rfloc.datasets.statistical import POINT, regressors
 from rfloc.errors import DataError
 from rfloc.frames import Grid
 from rfloc.localizers.base import jitter_prior, normalised, require_unturned, street_prior
@@ -68,13 +68,9 @@ class Ground:
         placed = np.flatnonzero(np.isfinite(links["bs_x"].values))
         points = np.stack(np.meshgrid(lattice.x, lattice.y), -1).reshape(-1, 2)
         stations = Stations.from_dataset(links.isel(bs=placed))
-        flat = not city.raster["building"].values.any()  # then no line is obstructed, and none is followed
 
         def table(x: Floats, y: Floats) -> dict[str, Floats]:
-            if flat:
-                found = flat_regressors(stations, x, y, radio) | {"obstructed": np.zeros((len(x), len(placed)))}
-            else:
-                found = regressors(city, stations, x, y, radio) if len(placed) else {}
+            found = regressors(city, stations, x, y, radio) if len(placed) else {}
             columns = {name: np.zeros((len(x), links.sizes["bs"])) for name in found}
             for name, of in found.items():
                 columns[name][:, placed] = of

@@ -88,6 +88,8 @@ def profiles(top: NDArray[Any], grid: Grid, start: tuple[ArrayLike, ...], end: t
 def obstructed_fraction(city: City, stations: Stations, x: ArrayLike, y: ArrayLike, ue_height: float) -> Floats:
     """Share of each line from antenna to UEs at x, y [m], (ue, bs), inside buildings by roof heights, its own too."""
     x, y, layers = np.asarray(x, float)[:, None], np.asarray(y, float)[:, None], city.raster
+    if not layers["building"].values.any():  # no line needs to be followed
+        return np.zeros((len(x), stations.n))
     antennas = stations.x, stations.y, city.ground_at(stations.x, stations.y) + stations.h
     if (key := (id(layers), digest(antennas, x, y, ue_height))) not in _answered:
         top = np.where(layers["building"].values == 1, layers["height"].values + layers["ground"].values, -np.inf)
