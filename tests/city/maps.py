@@ -1,10 +1,14 @@
 """A small map in OpenStreetMap's own formats: a house, a block with a courtyard, streets, a tunnel and a railway."""
 
 import json
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 from xml.sax.saxutils import quoteattr
 
+import geopandas as gpd
+import osmium
 import shapely
 from shapely.geometry import LineString, Polygon
 
@@ -29,6 +33,22 @@ def city(**changes: object) -> CityParams:
         "name": "Testville", "source": "file", "buildings": "b.osm", "streets": "b.osm", "box": BOX,
     }  # fmt: skip
     return CityParams(**(base | changes))  # type: ignore[arg-type]
+
+
+def write(path: Path, shapes: Iterable, crs: str | None = FRAME.crs, into: str | None = None, **columns: list) -> Path:
+    """Shapes in metres, in degrees unless there is no `crs`; the suffix names the format, `into` a layer."""
+    table = gpd.GeoDataFrame(columns, geometry=list(shapes), crs=crs)
+    table = table.to_crs(4326) if crs else table
+    table.to_parquet(path, write_covering_bbox=True) if path.suffix == ".parquet" else table.to_file(path, layer=into)
+    return path
+
+
+def write_pbf(xml: Path, path: Path, **header: osmium.io.Header) -> Path:
+    """The map of a `.osm` file as `.osm.pbf`."""
+    with osmium.SimpleWriter(path, **header) as writer:
+        for element in osmium.FileProcessor(xml):
+            writer.add(element)
+    return path
 
 
 @dataclass
@@ -77,9 +97,9 @@ class OsmMap:
         lost = tuple('<{} id="{}"'.format(*what.split()) for what in without)
         return "\n".join([line for line in lines if not line.startswith(lost)] + ["</osm>", ""])
 
-    def write(self, path: Path) -> Path:
+    def write(self, path: Path, **how: Any) -> Path:
         """Write to a `.osm` file."""
-        path.write_text(self.xml())
+        path.write_text(self.xml(**how))
         return path
 
 

@@ -50,12 +50,18 @@ def test_what_was_built_is_read_back(toy_city):
     assert (again.key, again.params, again.frame, again.grid) == ("toy", toy_city.params, toy.FRAME, toy_city.grid)
     assert again.raster is toy_city.raster, "a raster is held once"
     assert again.bounds == pytest.approx((-180.0, -180.0, 180.0, 180.0), abs=0.2)
+    with pytest.raises(DataError, match="dvc repro"):
+        open_city(toy_city.folder / "nowhere")
 
 
-def test_building_twice_gives_the_same_bytes(toy_city, tmp_path, project_root):
-    again = build_city("toy", toy_city.params, project_root / "data", tmp_path / "toy")
+def test_building_twice_gives_the_same_bytes_and_a_failed_build_leaves_the_old_city(toy_city, tmp_path):
+    again = build_city("toy", toy_city.params, PROJECT / "data", tmp_path / "toy")
     for name in ("scene.xml", "city.json", "meshes/buildings.ply", "meshes/ground.ply"):
         assert (again.folder / name).read_bytes() == (toy_city.folder / name).read_bytes(), name
+    lacking = toy_city.params.model_copy(update={"streets": "nothing.geojson"})
+    with pytest.raises(DataError, match=r"nothing\.geojson"):
+        build_city("toy", lacking, PROJECT / "data", again.folder)
+    assert open_city(again.folder).raster.identical(again.raster)
 
 
 def test_a_city_without_a_map_is_open_ground_of_its_box(tmp_path):
@@ -71,15 +77,7 @@ def test_a_city_without_a_map_is_open_ground_of_its_box(tmp_path):
         check(CityParams, {"name": "Plain", "source": "none"})
 
 
-def test_a_failed_build_leaves_the_old_city(tmp_path, project_root):
-    params = city_params("toy")
-    city = build_city("toy", params, project_root / "data", tmp_path / "toy")
-    with pytest.raises(DataError, match=r"nothing\.geojson"):
-        build_city("toy", params.model_copy(update={"streets": "nothing.geojson"}), project_root / "data", city.folder)
-    assert open_city(city.folder).raster.identical(city.raster)
-
-
-def test_ues_stand_on_streets_and_uniformly(toy_city):
+def test_ues_stand_on_streets_uniformly_and_in_the_box_asked_for(toy_city):
     x, y = toy_city.street_points(4000, np.random.default_rng(3))
     row, col, inside = toy_city.grid.index(x, y)
     assert inside.all() and toy_city.road[row, col].all()
@@ -87,8 +85,11 @@ def test_ues_stand_on_streets_and_uniformly(toy_city):
     expected = toy_city.road.reshape(360, 12, 30).sum(axis=(0, 2)) * 4000 / toy_city.road.sum()
     observed = np.histogram(x, bins=12, range=(-180, 180))[0]
     assert ((observed - expected) ** 2 / expected).sum() < 37.4
-    same = toy_city.street_points(4000, np.random.default_rng(3))
-    assert np.array_equal(same, (x, y))
+    assert np.array_equal(toy_city.street_points(4000, np.random.default_rng(3)), (x, y))
+    x, y = toy_city.street_points(200, np.random.default_rng(3), within=(-70.0, -70.0, 0.0, 180.0))
+    assert x.min() >= -70.5 and x.max() <= 0.5 and y.min() >= -70.5
+    with pytest.raises(DataError, match="no street"):
+        toy_city.street_points(1, np.random.default_rng(3), within=(-20.0, -20.0, 20.0, 20.0))
 
 
 def test_a_changed_cell_moves_the_ues_that_stood_on_it_and_more_ues_move_none(toy_city):
@@ -110,13 +111,6 @@ def test_a_window_is_a_slice_of_the_raster(toy_city, size, row, col):
         padded = np.pad(toy_city.raster[name].values, size)
         want = padded[first[0] + size :, first[1] + size :][:size, :size]
         assert part.shape == (size, size) and np.array_equal(part, want), name
-
-
-def test_ues_stay_in_the_box_asked_for(toy_city):
-    x, y = toy_city.street_points(200, np.random.default_rng(3), within=(-70.0, -70.0, 0.0, 180.0))
-    assert x.min() >= -70.5 and x.max() <= 0.5 and y.min() >= -70.5
-    with pytest.raises(DataError, match="no street"):
-        toy_city.street_points(1, np.random.default_rng(3), within=(-20.0, -20.0, 20.0, 20.0))
 
 
 @pytest.fixture(scope="module")
@@ -194,7 +188,7 @@ def test_neighbours_touch():
         assert len(touching) in (3, 5, 8)
 
 
-def test_one_patch_is_the_city_as_it_is(tmp_path, toy_city):
+def test_one_patch_is_the_city_as_it_is_and_a_scene_of_sionna_is_not_cut(tmp_path, toy_city):
     (patch,) = cut("munich", city_params("munich"), [1, 1], 500.0)
     assert patch.key == "munich" and patch.params == city_params("munich")
     with pytest.raises(DataError, match="there is no"):
@@ -205,6 +199,8 @@ def test_one_patch_is_the_city_as_it_is(tmp_path, toy_city):
     assert build_patch(toy, PROJECT / "data", tmp_path).grid == open_any(tmp_path, "toy").grid == toy_city.grid
     with pytest.raises(DataError, match="neither a city nor a patch called 'toy-00-00'"):
         open_any(tmp_path, "toy-00-00")
+    with pytest.raises(ConfigError, match="can't be cut into 2 x 1"):
+        cut("home", city_params("munich"), [2, 1], 0.0)
 
 
 def test_a_patch_has_its_own_frame_and_the_buildings_that_stand_there(tmp_path, toy_city):
@@ -224,11 +220,6 @@ def test_a_patch_has_its_own_frame_and_the_buildings_that_stand_there(tmp_path, 
         assert here.sum() > 500 and same.mean() > 0.97, "but for cells that a wall crosses"
 
 
-def test_a_scene_of_sionna_is_not_cut():
-    with pytest.raises(ConfigError, match="can't be cut into 2 x 1"):
-        cut("home", city_params("munich"), [2, 1], 0.0)
-
-
 def test_a_patch_of_rome(rome_data, tmp_path):
     patch = cut("rome", REGION, [80, 80], 100.0)[40 * 80 + 40]
     city = build_patch(patch, rome_data, tmp_path)
@@ -237,8 +228,3 @@ def test_a_patch_of_rome(rome_data, tmp_path):
     assert (x_max - x_min, y_max - y_min) == pytest.approx((33_000 / 80, 25_000 / 80), rel=0.01)
     x, y = city.street_points(100, np.random.default_rng(0))
     assert not city.height_at(x, y).any()
-
-
-def test_a_missing_city_says_how_to_make_it(tmp_path):
-    with pytest.raises(DataError, match="dvc repro"):
-        open_city(tmp_path / "nowhere")

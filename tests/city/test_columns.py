@@ -11,31 +11,25 @@ from rfloc.city.columns import affirmed
 from rfloc.city.mesh import FOUNDATION
 from rfloc.config import CityParams, check
 from rfloc.errors import ConfigError, DataError
-from tests.city.maps import FRAME, OsmMap, city
-
-STREET = LineString([(-80, -60), (80, -60)])
+from tests.city.maps import FRAME, OsmMap, city, write
 
 
 def squares(path, **columns):
     """A row of squares of 20 m with these columns."""
     shapes = [box(30 * k - 80, 0, 30 * k - 60, 20) for k in range(len(next(iter(columns.values()))))]
-    layer = gpd.GeoDataFrame(columns, geometry=shapes, crs=FRAME.crs).to_crs(4326)
-    layer.to_parquet(path) if path.suffix == ".parquet" else layer.to_file(path)
-    return path
+    return write(path, shapes, **columns)
 
 
 def built(path, **changes):
     """Solids from west to east, and facts, of a city with these buildings."""
-    streets = gpd.GeoDataFrame({"highway": ["residential"]}, geometry=[STREET], crs=FRAME.crs).to_crs(4326)
-    streets.to_parquet(path.parent / "s.parquet")
+    write(path.parent / "s.parquet", [LineString([(-80, -60), (80, -60)])], highway=["residential"])
     made = build_city("t", city(buildings=path.name, streets="s.parquet", **changes), path.parent, path.parent / "c")
     rows = gpd.read_parquet(made.folder / "buildings.parquet")
     return rows.iloc[rows.centroid.x.argsort()], made.facts
 
 
 def streets(path, lines, **columns):
-    gpd.GeoDataFrame(columns, geometry=lines, crs=FRAME.crs).to_crs(4326).to_parquet(path)
-    return osm.read_streets(city(streets=path.name), FRAME, path.parent)
+    return osm.read_streets(city(streets=path.name), FRAME, write(path, lines, **columns).parent)
 
 
 def test_overture(tmp_path):
@@ -159,10 +153,7 @@ def test_what_does_not_stand_above_ground_is_left_out_and_counted(tmp_path):
 def test_parts_and_stacks_are_read_from_a_map_and_closed(tmp_path):
     parts = {"building": ["church", None, None], "building:part": [None, "yes", "yes"]}
     heights = {"height": ["60", "20", "60"], "min_height": [None, None, "20"]}
-    path = tmp_path / "b.gpkg"
-    shape = [box(0, 0, 20, 20)] * 3
-    gpd.GeoDataFrame(parts | heights, geometry=shape, crs=FRAME.crs).to_crs(4326).to_file(path)
-    rows, facts = built(path)
+    rows, facts = built(write(tmp_path / "b.gpkg", [box(0, 0, 20, 20)] * 3, **parts, **heights))
     assert sorted(zip(rows["base"], rows["height"], strict=True)) == [(0.0, 20.0), (20.0, 60.0)]
     assert (facts["parts"], facts["duplicates"]) == (2, 0)
     mesh = trimesh.load_mesh(tmp_path / "c" / "meshes" / "buildings.ply", process=False)

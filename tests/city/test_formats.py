@@ -18,7 +18,7 @@ from shapely.geometry import LineString
 
 from rfloc.city import City, build_city
 from rfloc.errors import DataError
-from tests.city.maps import BLOCK, BOX, FRAME, HOUSE, STREETS, OsmMap, city, small_map
+from tests.city.maps import BLOCK, BOX, FRAME, HOUSE, STREETS, OsmMap, city, small_map, write_pbf
 
 #: A square with a fountain, and one that is only called a square.
 MARKET, YARD = box(-60, 10, -20, 40) - box(-45, 20, -35, 30), box(20, -60, 50, -30)
@@ -55,9 +55,7 @@ def write(path: Path, osm: OsmMap) -> Path:
         inner = write(path.with_suffix(""), osm)
         path.write_bytes((gzip if path.suffix == ".gz" else bz2).compress(inner.read_bytes()))
     elif path.suffix == ".pbf":
-        with osmium.SimpleWriter(path) as writer:
-            for element in osmium.FileProcessor(plain):
-                writer.add(element)
+        write_pbf(plain, path)
     elif path.name.endswith(".gdal.gpkg"):
         for layer in ("lines", "multipolygons"):
             pyogrio.write_dataframe(pyogrio.read_dataframe(plain, layer=layer), path, layer=layer)
@@ -113,15 +111,8 @@ def test_squares_are_streets_but_for_what_stands_in_them(reference):
     ],
 )
 def test_what_an_extract_cut_off_is_counted(tmp_path, suffix, without, incomplete, buildings):
-    plain = tmp_path / "plain.osm"
-    plain.write_text(small_map().xml(without=without))
-    path = plain.rename(tmp_path / "map.osm")
-    if suffix == "osm.pbf":
-        path = tmp_path / "map.osm.pbf"
-        with osmium.SimpleWriter(path) as writer:
-            for element in osmium.FileProcessor(tmp_path / "map.osm"):
-                writer.add(element)
-    facts = built(path).facts
+    path = small_map().write(tmp_path / "map.osm", without=without)
+    facts = built(path if suffix == "osm" else write_pbf(path, tmp_path / "map.osm.pbf")).facts
     assert (facts["incomplete_buildings"], facts["buildings"]) == (incomplete, buildings)
     assert any("incomplete" in line for line in facts["warnings"]) == bool(incomplete)
 
@@ -129,45 +120,41 @@ def test_what_an_extract_cut_off_is_counted(tmp_path, suffix, without, incomplet
 def test_streets_that_lack_nodes_reach_as_far_as_they_are_known(tmp_path):
     osm = small_map()
     osm.way(LineString([(60, -80), (60, -40), (60, 40)]), highway="service")
-    path = tmp_path / "map.osm"
-    path.write_text(osm.xml(without=(f"node {len(osm.nodes)}",)))
-    found = built(path)
+    found = built(osm.write(tmp_path / "map.osm", without=(f"node {len(osm.nodes)}",)))
     assert found.facts["incomplete_streets"] == {"a way lacks nodes": 1}
     row, col, _ = found.grid.index([60.0, 60.0], [-60.0, 25.0])
     assert found.road[row, col].tolist() == [True, False]
 
 
 def test_the_order_of_a_file_and_an_editors_own_numbers_do_not_matter(tmp_path, reference):
-    head, *lines = town().xml().splitlines()[1:]
-    path = tmp_path / "map.osm"
-    shuffled = re.sub(r'( id| ref)="', r'\1="-', "\n".join([head, *sorted(lines[:-1], reverse=True), lines[-1]]))
-    path.write_text(shuffled)
+    path, (head, *lines) = tmp_path / "map.osm", town().xml().splitlines()[1:]
+    shuffled = "\n".join([head, *sorted(lines[:-1], reverse=True), lines[-1]])
+    path.write_text(re.sub(r'( id| ref)="', r'\1="-', shuffled))
     assert built(path).raster.equals(reference.raster)
 
 
 @pytest.mark.parametrize("suffix", ["osm", "osm.pbf"])
 def test_a_map_whose_bounds_end_in_the_box_says_how_much_it_leaves(tmp_path, suffix, capsys):
-    path, middle = tmp_path / f"map.{suffix}", (BOX[0] + BOX[1]) / 2
-    xml = tmp_path / "plain.osm"
-    xml.write_text(small_map().xml(bounds=f'minlat="44.9" minlon="9.9" maxlat="{middle}" maxlon="10.1"'))
+    middle = (BOX[0] + BOX[1]) / 2
+    bounds = f'minlat="44.9" minlon="9.9" maxlat="{middle}" maxlon="10.1"'
+    xml = small_map().write(tmp_path / "map.osm", bounds=bounds)
     header = osmium.io.Header().add_box(osmium.osm.Box(9.9, 44.9, 10.1, middle))
-    with osmium.SimpleWriter(tmp_path / "map.osm.pbf", header=header) as writer:
-        for element in osmium.FileProcessor(xml):
-            writer.add(element)
-    xml.rename(tmp_path / "map.osm")
-    facts = built(path).facts
+    facts = built(xml if suffix == "osm" else write_pbf(xml, tmp_path / "map.osm.pbf", header=header)).facts
     assert facts["unmapped_streets"] == pytest.approx(0.5, abs=0.01)
     (said,) = (line for line in facts["warnings"] if "no streets" in line)
     assert re.search(r"50% of the box of Testville lies outside the bounds of .*the northern 111 m$", said)
     assert said in capsys.readouterr().err
 
 
-def test_features_that_end_in_the_box_are_said_too(tmp_path):
+def test_features_that_end_in_the_box_are_said_too_and_metres_that_a_file_calls_degrees_named(tmp_path):
     path, south = tmp_path / "half.geojson", features()
     south["geometry"] = south.intersection(shapely.box(9.9, 44.9, 10.1, 45.0))
     south[~south.is_empty].to_file(path)
     (streets,) = (line for line in built(path).facts["warnings"] if "streets" in line)
     assert re.search(r"lies outside the streets of half\.geojson: no streets in the northern 111 m$", streets)
+    features().to_crs(32632).set_crs(4326, allow_override=True).to_file(tmp_path / "m.geojson")
+    with pytest.raises(DataError, match=r"no buildings near[\s\S]*metres: write it with the coordinate system"):
+        built(tmp_path / "m.geojson")
 
 
 def test_holes_in_a_map_are_said(tmp_path):
@@ -183,12 +170,6 @@ def test_holes_in_a_map_are_said(tmp_path):
     at = r"(?:44\.99|45\.00)\d+, (?:9\.99|10\.00)\d+"
     assert len(holes) == 2 and re.search(rf"no building within 5\d\d m of {at}: .*hole", holes[0])
     assert re.search(r"no building or street within 2\d\d m", holes[1])
-
-
-def test_metres_that_a_file_calls_degrees_are_named(tmp_path):
-    features().to_crs(32632).set_crs(4326, allow_override=True).to_file(tmp_path / "m.geojson")
-    with pytest.raises(DataError, match=r"no buildings near[\s\S]*metres: write it with the coordinate system"):
-        built(tmp_path / "m.geojson")
 
 
 def test_exchanged_coordinates_are_named(tmp_path, reference):

@@ -32,15 +32,12 @@ def assigned(*tags, prior=None, **of):
         ("30 ft 6 in", 9.2964), ("100ft", 30.48), ("10 m", 10.0), ("~10", 10.0),
         ("ca. 10 m", 10.0), ("10 meters", 10.0), ("10-12", 11.0), ("10 – 12 m", 11.0), ("3;4", 3.5),
         ("10 to 20 ft", 4.572),
+        *((no_length, np.nan) for no_length in (None, np.nan, "", "tall", "12 storeys", "-3", -1.0, "12 m 5", "3;x")),
+        ("1e-05", np.nan),
     ],
 )  # fmt: skip
-def test_lengths_are_read(tag, metres):
-    assert parse_number(tag) == pytest.approx(metres)
-
-
-@pytest.mark.parametrize("tag", [None, float("nan"), "", "tall", "12 storeys", "-3", -1.0, "12 m 5", "3;x", "1e-05"])
-def test_what_is_no_length_is_nan(tag):
-    assert np.isnan(parse_number(tag))
+def test_lengths_are_read_and_what_is_none_is_nan(tag, metres):
+    assert parse_number(tag) == pytest.approx(metres, nan_ok=True)
 
 
 @pytest.mark.parametrize(
@@ -80,11 +77,12 @@ def test_larger_footprints_are_higher(edge, height):
     assert assigned({}, edge=edge)["height"].item() == height
 
 
-def test_a_prior_stands_in_for_the_area_rule_and_for_no_other():
-    tags = [{"height": "9"}, {"kind": "house"}, {"kind": "yes"}]
-    got = assigned(*tags, edge=50.0, prior=18.0)
+def test_a_prior_stands_in_for_the_area_rule_and_for_no_other_and_rules_apply_row_by_row():
+    got = assigned({"height": "9"}, {"kind": "house"}, {"kind": "yes"}, edge=50.0, prior=18.0)
     assert got["height"].tolist() == [9.0, 7.0, 18.0]
     assert got["height_source"].tolist() == ["height", "kind", "prior"]
+    got = assigned({"height": "9"}, {"kind": "shed"})
+    assert got["height"].tolist() == [9.0, 3.0] and got["kind"].tolist() == ["yes", "shed"]
 
 
 @settings(max_examples=20)
@@ -134,8 +132,3 @@ def test_the_prior_of_rome_is_the_median_of_its_measured_heights(rome_data):
     measured = gpd.read_file(rome_data / "rome" / "centro_building_heights.geojson", ignore_geometry=True)
     assert measured["hei_median"].astype(float).median() == city_params("rome").height_prior
     assert city_params("rome_whole").height_prior == city_params("rome").height_prior
-
-
-def test_rules_apply_row_by_row():
-    got = assigned({"height": "9"}, {"kind": "shed"})
-    assert got["height"].tolist() == [9.0, 3.0] and got["kind"].tolist() == ["yes", "shed"]

@@ -1,8 +1,5 @@
 """Every format gives the same features, repaired and with one table of columns; a bad file says what is wrong."""
 
-import shutil
-from pathlib import Path
-
 import geopandas as gpd
 import pytest
 import shapely
@@ -12,24 +9,15 @@ from shapely.geometry import LineString, Point, box
 from rfloc.city import osm
 from rfloc.errors import DataError
 from rfloc.frames import LocalFrame
-from tests.city.maps import BLOCK, BOX, FRAME, HOUSE, STREETS, OsmMap, city, small_map
+from tests.city.maps import BLOCK, BOX, FRAME, HOUSE, STREETS, OsmMap, city, small_map, write, write_pbf
 from tests.toy import city_params
-
-
-def write(path, shapes, crs=FRAME.crs, layer=None, **columns):
-    gdf = gpd.GeoDataFrame(columns, geometry=list(shapes), crs=crs)
-    if crs == FRAME.crs:
-        gdf = gdf.to_crs(4326)
-    gdf.to_parquet(path, write_covering_bbox=True) if path.suffix == ".parquet" else gdf.to_file(path, layer=layer)
-    return path
 
 
 def write_map(path, kind):
     """The small map in any format."""
-    if path.suffix == ".pbf":
-        return Path(shutil.copy(Path(__file__).with_name("small.osm.pbf"), path))  # the same map
-    if path.suffix == ".osm":
-        return small_map().write(path)
+    if path.suffix in (".osm", ".pbf"):
+        xml = small_map().write(path.with_name("s.osm"))
+        return xml.rename(path) if path.suffix == ".osm" else write_pbf(xml, path)
     if kind == "buildings":
         levels = "levels" if path.suffix == ".shp" else "building:levels"  # ten characters name a column there
         tags = {"building": ["house", "apartments"], levels: ["2", None], "height": [None, "21 m"]}
@@ -80,7 +68,7 @@ class TestFormats:
 
 
 class TestBuildings:
-    def test_self_crossing_polygons_are_repaired_and_counted(self, tmp_path):
+    def test_polygons_are_repaired_and_taken_apart_and_what_is_none_or_a_sliver_is_left_out(self, tmp_path):
         bow_tie = Polygon([(0, 0), (20, 20), (20, 0), (0, 20)])
         path = write(tmp_path / "b.parquet", [bow_tie, box(40, 0, 50, 10)], height=["7", "9"])
         footprints, facts = buildings(path)
@@ -88,16 +76,11 @@ class TestBuildings:
         assert footprints.is_valid.all() and set(footprints.geom_type) == {"Polygon"}
         assert footprints.area.sum() == pytest.approx(300.0, rel=1e-3)
         assert footprints["height"].tolist() == ["7", "7", "9"]
-
-    def test_multipolygons_are_taken_apart_and_other_geometries_left_out(self, tmp_path):
         shapes = [shapely.union(box(0, 0, 10, 10), box(20, 0, 30, 10)), Point(0, 40), LineString([(0, 50), (9, 50)])]
-        footprints, facts = buildings(write(tmp_path / "b.parquet", shapes))
+        footprints, facts = buildings(write(path, shapes))
         assert footprints.area.round().tolist() == [100.0, 100.0]
         assert (facts["polygons"], facts["buildings"]) == (3, 2)
-
-    def test_slivers_are_dropped_and_counted(self, tmp_path):
-        shapes = [box(0, 0, 0.9, 0.9), box(0, 20, 50, 20.05), box(0, 40, 3, 42)]
-        footprints, facts = buildings(write(tmp_path / "b.parquet", shapes))
+        footprints, facts = buildings(write(path, [box(0, 0, 0.9, 0.9), box(0, 20, 50, 20.05), box(0, 40, 3, 42)]))
         assert facts["dropped"] == 2 and footprints.area.round().tolist() == [6.0]
 
     def test_of_one_outline_the_courtyards_and_every_tag_are_kept(self, tmp_path):
@@ -127,28 +110,23 @@ class TestBuildings:
             with pytest.raises(DataError, match="no footprint in the box"):
                 buildings(write(tmp_path / "b.parquet", shapes))
 
-    def test_other_coordinate_systems_are_converted(self, tmp_path):
+    def test_other_coordinate_systems_are_converted_and_tags_that_gdal_put_elsewhere_found(self, tmp_path):
         path = tmp_path / "utm.gpkg"
         gpd.GeoDataFrame(geometry=[HOUSE], crs=FRAME.crs).to_crs(32632).to_file(path)
         assert buildings(path)[0].geometry[0].hausdorff_distance(HOUSE) < 0.01
-
-    def test_tags_that_gdal_put_elsewhere_are_found(self, tmp_path):
         hstore = '"addr:height"=>"no, 7","building:levels"=>"3","name"=>"a \\"b\\", c","height"=>"12"'
         path = write(tmp_path / "b.gpkg", [HOUSE, BLOCK], building=["yes", None], other_tags=[hstore, None])
         found = buildings(path)[0]
         assert found[["kind", "height", "levels"]].to_numpy().tolist() == [["yes", "12", "3"]]
         assert buildings(write(tmp_path / "c.gpkg", [HOUSE], building_levels=["4"]))[0]["levels"].tolist() == ["4"]
 
-    def test_a_filler_height_is_no_tag(self, tmp_path):
+    def test_a_filler_height_is_no_tag_and_what_osm_denies_no_building(self, tmp_path):
         columns = {"render_height": [3.66, 20.0, 3.66], "height_tagged": [False, True, False]}
         shapes = [box(0, 0, 9, 9), box(0, 0, 9, 9), box(20, 0, 29, 9)]
         footprints, facts = buildings(write(tmp_path / "b.parquet", shapes, **columns))
         assert facts["duplicates"] == 1
         assert sorted(footprints["render_height"].fillna(-1)) == [-1.0, 20.0]
-
-    def test_what_osm_denies_is_no_building(self, tmp_path):
-        path = write(tmp_path / "b.parquet", [box(0, 0, 9, 9), box(20, 0, 29, 9)], building=["yes", "no"])
-        assert len(buildings(path)[0]) == 1
+        assert len(buildings(write(tmp_path / "c.parquet", shapes[1:], building=["yes", "no"]))[0]) == 1
 
 
 class TestStreets:
@@ -177,19 +155,19 @@ class TestStreets:
         assert (facts["squares"], facts["classes_without_ues"]) == (1, {"services": 1})
 
     def test_a_street_that_two_extracts_share_counts_once(self, tmp_path):
-        lines = [LineString([(0, 0), (50, 0)]), LineString([(50, 0), (0, 0)]), LineString([(0, 0), (50, 0)])]
+        line = LineString([(0, 0), (50, 0)])
         tags = {"highway": ["primary"] * 3, "tunnel": [None, None, "yes"]}
-        found, facts = streets(write(tmp_path / "s.parquet", lines, **tags))
+        found, facts = streets(write(tmp_path / "s.parquet", [line, line.reverse(), line], **tags))
         assert found["tunnel"].tolist() == [False, True] and facts["duplicate_streets"] == 1
 
     def test_streets_without_class_or_of_unknown_classes_are_errors(self, tmp_path):
-        line = [LineString([(0, 0), (50, 0)])]
+        path, line = tmp_path / "s.parquet", LineString([(0, 0), (50, 0)])
         with pytest.raises(DataError, match=r"known class[\s\S]*by highway or [^:]*: none"):
-            streets(write(tmp_path / "a.parquet", line, kind_of_road=["big"]))
+            streets(write(path, [line], kind_of_road=["big"]))
         with pytest.raises(DataError, match="rail"):
-            streets(write(tmp_path / "b.parquet", line, highway=["rail"]))
+            streets(write(path, [line], highway=["rail"]))
         with pytest.raises(DataError, match="no street of a known class"):
-            streets(write(tmp_path / "c.parquet", [box(0, 0, 9, 9)], highway=["primary"]))
+            streets(write(path, [box(0, 0, 9, 9)], highway=["primary"]))
 
     @pytest.mark.parametrize("value", ["yes", "building_passage", True, "1"])
     def test_values_of_tunnel(self, tmp_path, value):
@@ -202,15 +180,15 @@ class TestStreets:
 class TestLayers:
     def test_geometry_and_then_the_name_choose(self, tmp_path):
         path = tmp_path / "city.gpkg"
-        write(path, [BLOCK], layer="landuse", height=["1"])
-        write(path, [HOUSE], layer="Buildings", height=["2"])
-        write(path, [STREETS["primary"][0]], layer="anything", highway=["primary"])
+        write(path, [BLOCK], into="landuse", height=["1"])
+        write(path, [HOUSE], into="Buildings", height=["2"])
+        write(path, [STREETS["primary"][0]], into="anything", highway=["primary"])
         assert buildings(path)[0]["height"].tolist() == ["2"] and streets(path)[1]["streets"] == 1
 
     def test_a_choice_that_nothing_makes_is_an_error(self, tmp_path):
         path = tmp_path / "city.gpkg"
-        write(path, [BLOCK], layer="a")
-        write(path, [HOUSE], layer="b")
+        write(path, [BLOCK], into="a")
+        write(path, [HOUSE], into="b")
         with pytest.raises(DataError, match=r"2 of its layers hold Polygons[\s\S]*a \(Polygon\), b \(Polygon\)"):
             buildings(path)
         with pytest.raises(DataError, match=r"0 of its layers hold LineStrings"):

@@ -87,7 +87,7 @@ def kept(data_root: Path) -> list[str]:
     return [path.name for path in data_root.glob("overpass/*")]
 
 
-def test_what_is_asked(tmp_path, server):
+def test_what_is_asked_and_that_a_kept_map_needs_no_server(tmp_path, server):
     path = get(server, tmp_path, margin=100.0)
     (asked,) = server.queries
     assert kept(tmp_path) == [path.name] and f'[date:"{DATE}"]' in asked and "['building']" in asked
@@ -95,13 +95,9 @@ def test_what_is_asked(tmp_path, server):
     x, y = FRAME.to_local([float(lat) for lat in places[::2]], [float(lon) for lon in places[1::2]])
     assert (y.min(), y.max()) == pytest.approx((-211.1, 211.1), abs=1.5)
     assert (x.min(), x.max()) == pytest.approx((-178.8, 178.8), abs=1.5)
-
-
-def test_a_kept_map_needs_no_server(tmp_path, server):
-    path = get(server, tmp_path)
     server.shutdown()
     server.server_close()
-    assert get(server, tmp_path) == path and len(server.queries) == 1
+    assert get(server, tmp_path, margin=100.0) == path and len(server.queries) == 1
 
 
 def test_no_two_boxes_dates_or_margins_share_a_map(tmp_path, server):

@@ -28,10 +28,12 @@ def part(**tags):
 OUTLINE = {"kind": "church", "height": "80"}
 
 
-def test_parts_stand_for_their_outline():
+def test_parts_stand_for_their_outline_and_drawn_inexactly_leave_no_thin_walls():
     got, facts = solids((CHURCH, OUTLINE), (NAVE, part(height="20")), (TOWER, part(height="80")))
     assert got == [(0, 20, 1000), (0, 80, 200)]
     assert (facts["parts"], facts["outlines_with_parts"], facts["floating"]) == (2, 1, 0)
+    got, _ = solids((CHURCH, OUTLINE), (box(0.3, 0, 50, 20), part(height="20")), (TOWER, part(height="80")))
+    assert [of[:2] for of in got] == [(0, 20), (0, 80)]
 
 
 @pytest.mark.parametrize(
@@ -72,12 +74,7 @@ def test_a_part_without_an_outline_stands_by_itself_and_one_beside_changes_nothi
     assert got == [(0, 9, 1000), (0, 30, 200)] and facts["outlines_with_parts"] == 0
 
 
-def test_parts_drawn_inexactly_leave_no_thin_walls():
-    got, _ = solids((CHURCH, OUTLINE), (box(0.3, 0, 50, 20), part(height="20")), (TOWER, part(height="80")))
-    assert [of[:2] for of in got] == [(0, 20), (0, 80)]
-
-
-def test_one_walks_under_what_floats(tmp_path):
+def test_one_walks_under_what_floats():
     parts = footprints(part(height="9"), part(height="30", min_height="20"), shapes=[NAVE, CHURCH])
     rows, _ = assign_heights(parts, None)
     streets = rows.iloc[:1].assign(width=8.0, tunnel=False).set_geometry([box(-10, 9, 70, 11).boundary], crs=rows.crs)

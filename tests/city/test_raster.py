@@ -39,10 +39,11 @@ def layers(buildings, streets):
 
 
 @given(x=st.integers(-50, 40), y=st.integers(-20, 30), width=st.integers(1, 10), depth=st.integers(1, 10))
-def test_cells_are_those_whose_centre_the_shape_holds(x, y, width, depth):
+def test_cells_are_those_whose_centre_the_shape_holds_and_row_0_is_south(x, y, width, depth):
     got = rasterize([(box(x, y, x + width, y + depth), 1)], GRID, "uint8") == 1
     xs, ys = np.meshgrid(GRID.x, GRID.y)
     assert np.array_equal(got, (xs > x) & (xs < x + width) & (ys > y) & (ys < y + depth))
+    assert GRID.y[0] < GRID.y[-1]
 
 
 millimetres = st.integers(-20_000, 20_000).map(lambda n: n / 1000)
@@ -70,7 +71,7 @@ def test_taller_building_wins_whatever_the_order():
         assert height[row, col].tolist() == [10.0, 25.0, 25.0]
 
 
-def test_street_strip_has_its_width_and_stops_at_buildings():
+def test_street_strip_has_its_width_and_stops_at_buildings_and_no_ue_stands_in_a_tunnel():
     got = layers([(box(0, 0, 20, 20), 10.0)], [(EAST_WEST, 4.0, False)])
     road = got["road"] == 1
     assert road[:, 10].sum() == 4 and road[:, 60].sum() == 0
@@ -79,9 +80,6 @@ def test_street_strip_has_its_width_and_stops_at_buildings():
         "building": "uint8", "road": "uint8", "height": "float32", "ground": "float32"
     }  # fmt: skip
     assert not got["ground"].any()
-
-
-def test_no_ue_stands_in_a_tunnel():
     north = LineString([(-40, -20), (-40, 40)])
     got = layers([(box(0, 30, 5, 35), 10.0)], [(EAST_WEST, 4.0, True), (north, 4.0, False)])
     assert got["road"].sum() == 4 * 60
@@ -146,13 +144,12 @@ def test_pooling_is_exact_at_any_offset_and_zero_outside(x, y, window):
     building[100:250, 50:320] = 1
     pooler = AreaPooler(make_raster(building, x0=-250, y0=-300), ["building"])
     got = pooler.window(x, y, size, pixels)[0]
-    edges_x = x - size / 2 + size / pixels * np.arange(pixels + 1)
-    edges_y = y - size / 2 + size / pixels * np.arange(pixels + 1)
 
-    def overlap(edges, low, high):
+    def overlap(centre, low, high):
+        edges = centre - size / 2 + size / pixels * np.arange(pixels + 1)
         return np.clip(np.minimum(edges[1:], high) - np.maximum(edges[:-1], low), 0, None) / (size / pixels)
 
-    want = np.outer(overlap(edges_y, -200, -50), overlap(edges_x, -200, 70))[::-1]
+    want = np.outer(overlap(y, -200, -50), overlap(x, -200, 70))[::-1]
     np.testing.assert_allclose(got, want, atol=1e-5)
     assert got.min() >= 0 and not got[want == 0].any()  # nothing where nothing is, not even rounding
 
@@ -168,11 +165,8 @@ def test_street_mask_keeps_streets_and_leaves_out_courtyards_and_the_outside():
     assert not (mask & building).any()
     assert ndimage.label(mask)[1] == 1
     assert mask[25:75, 70:80].all()
-
-
-def test_street_mask_of_nothing_is_empty():
-    assert not street_mask(np.zeros((20, 20), bool))[0].any()
-    assert not street_mask(np.ones((20, 20), bool))[0].any()
+    for nothing in (np.zeros, np.ones):
+        assert not street_mask(nothing((20, 20), bool))[0].any()
 
 
 @pytest.mark.parametrize(("width", "radius", "regions"), [(80, 50.0, 1), (400, 100.0, 2)])
@@ -186,22 +180,19 @@ def test_squares_and_fields_wider_than_the_hull_do_not_cost_half_of_the_streets(
     assert (facts["hull_radius_m"], facts["street_regions"]) == (radius, regions)
 
 
-def test_a_scene_on_a_slope_is_refused_when_it_is_built():
+def test_scenes_on_a_slope_and_unknown_ones_are_refused():
     with pytest.raises(DataError, match=r"'san_francisco' lie between[\s\S]*horizontal plane[\s\S]*flatter"):
         raster_of_scene("san_francisco")
+    with pytest.raises(DataError, match="munich"):
+        scene_file("atlantis")
+    with pytest.raises(DataError, match="no scene 'load_scene'"):
+        scene_file("load_scene")
 
 
 def test_the_place_and_both_halves_of_etoile_are_streets():
     _, layers, facts = raster_of_scene("etoile")
     assert (facts["hull_radius_m"], facts["street_regions"]) == (50.0, 1) and facts["other_share"] < 0.15
     assert layers["road"].mean() == pytest.approx(0.325, abs=0.01)
-
-
-def test_unknown_scene_names_the_known_ones():
-    with pytest.raises(DataError, match="munich"):
-        scene_file("atlantis")
-    with pytest.raises(DataError, match="no scene 'load_scene'"):
-        scene_file("load_scene")
 
 
 @pytest.mark.parametrize(
@@ -222,8 +213,3 @@ def test_rasters_of_the_demo_cities(name, size, built, landmark, height):
     near = layers["height"][row - 15 : row + 16, col - 15 : col + 16]
     assert near.max() == pytest.approx(height, abs=1.0)
     assert layers["height"].max() == pytest.approx(height, abs=1.0)
-
-
-def test_row_0_is_south():
-    got = rasterize([(box(-50, -20, 50, -18), 1)], GRID, "uint8")
-    assert got[:2].all() and not got[2:].any()

@@ -62,11 +62,18 @@ def test_a_building_over_the_180th_meridian_is_one_again(lon):
     assert count.tolist() == [2] and buildings.total_bounds[[0, 2]] == pytest.approx([lon - 1e-4, lon + 1e-4], abs=1e-9)
 
 
-def test_courtyards_across_a_border_come_back():
-    ring = box(-20, 5, 20, 45).difference(box(-10, 15, 10, 35))
-    buildings, count = united(cut([ring]))
-    assert count.tolist() == [2] and len(buildings.geometry[0].interiors) == 1
-    assert buildings.area[0] == pytest.approx(ring.area, rel=0.01)
+@pytest.mark.parametrize(
+    ("shape", "pieces", "courtyards"),
+    [
+        (box(-20, 5, 20, 45).difference(box(-10, 15, 10, 35)), 2, 1),
+        (Polygon([(-20, 0.5), (20, 0.5), (20, 10), (-5, 10), (-5, 30), (20, 30), (20, 40), (-20, 40)]), 3, 0),  # a U
+    ],
+)
+def test_courtyards_across_a_border_come_back_and_a_u_shape_is_one(shape, pieces, courtyards):
+    buildings, count = united(cut([shape]))
+    assert count.tolist() == [pieces] and buildings.geometry[0].geom_type == "Polygon"
+    assert len(buildings.geometry[0].interiors) == courtyards
+    assert buildings.area[0] == pytest.approx(shape.area, rel=0.01)
 
 
 def test_neighbours_stay_apart():
@@ -81,11 +88,10 @@ def test_neighbours_stay_apart():
 
 def test_pieces_with_other_tags_are_other_buildings():
     halves = [box(-10, 5, 0, 15), box(0, 5, 10, 15)]
-    assert united(cut(halves, height=["12", "12"]))[1].tolist() == [2]
-    assert united(cut(halves, height=[None, None]))[1].tolist() == [2]
-    assert united(cut(halves, height=["12", "13"]))[1].tolist() == [1, 1]
-    assert united(cut(halves, height=["12", None]))[1].tolist() == [1, 1]
-    assert united(cut(halves, height=[np.nan, None]))[1].tolist() == [2], "neither says anything"
+    for alike in (["12", "12"], [None, None], [np.nan, None]):  # where neither says anything, too
+        assert united(cut(halves, height=alike))[1].tolist() == [2]
+    for other in (["12", "13"], ["12", None]):
+        assert united(cut(halves, height=other))[1].tolist() == [1, 1]
 
 
 def test_borders_belong_to_a_zoom_level():
@@ -123,10 +129,3 @@ def test_rome_is_cut_at_zoom_14(rome_footprints):
     assert after.sum() == pytest.approx(before.sum(), rel=1e-4)
     assert unite_pieces(buildings.explode(ignore_index=True), ZOOM)[1].max() == 1, "nothing is left to unite"
     assert (unite_pieces(layer, 13)[1] > 1).sum() < (count > 1).sum()
-
-
-def test_a_u_shape_is_one_of_three_pieces():
-    u = Polygon([(-20, 0.5), (20, 0.5), (20, 10), (-5, 10), (-5, 30), (20, 30), (20, 40), (-20, 40)])
-    buildings, count = united(cut([u]))
-    assert count.tolist() == [3] and buildings.geometry[0].geom_type == "Polygon"
-    assert buildings.area[0] == pytest.approx(u.area, rel=0.01)
