@@ -12,7 +12,7 @@ from rfloc.datasets.build import links_from_gain
 from rfloc.datasets.statistical import StationEffects, StatisticalModel
 from rfloc.simulation.propagation import free_space_gain
 from rfloc.stations import Stations
-from tests.simulation.scenes import raster_city
+from tests.simulation.scenes import raster_city, row_of_stations
 
 #: Everything is heard.
 RADIO = RadioParams(load=0.0, sensitivity_dbm=-200.0, detection_db=-300.0, front_to_back_db=20.0)
@@ -23,9 +23,8 @@ SHADOWING_DB, SHADOWING_M = 6.0, 40.0
 def table(n: int, seed: int = 0) -> Stations:
     """`n` sectors, each on a mast of its own."""
     rng = np.random.default_rng(seed)
-    x, y = rng.uniform(-300.0, 300.0, (2, n))
-    names = np.array([f"s{k}" for k in range(n)])
-    return Stations(x, y, np.full(n, 35.0), rng.uniform(0.0, 360.0, n), np.full(n, 43.0), names)
+    stations = row_of_stations(*rng.uniform(-300.0, 300.0, (2, n)))
+    return stations.replace(azimuth=rng.uniform(0.0, 360.0, n))
 
 
 def measured(

@@ -77,12 +77,9 @@ def test_what_cannot_be_had_is_named_and_the_rest_is_fetched(tmp_path, server, p
     assert left(tmp_path) == ["file1.bin"]
 
 
-def test_a_file_without_an_address_says_where_to_get_it(tmp_path):
+def test_wrong_content_is_refused_leaves_nothing_and_a_file_without_an_address_says_where_to_get_it(tmp_path, server):
     with pytest.raises(DataError, match=r"not published at an address[\s\S]*RFLOC_DATA[\s\S]*OSM"):
         get(tmp_path, None)
-
-
-def test_wrong_content_is_refused_and_leaves_nothing(tmp_path, server):
     with pytest.raises(DataError, match=hashlib.sha256(BODY[::-1]).hexdigest()):
         get(tmp_path, f"{server}/lies")
     assert left(tmp_path) == []

@@ -42,7 +42,14 @@ def root(tmp_path: Path) -> Path:
     return write_crop(write_mat(tmp_path))
 
 
-def test_published_positions_reach_all_rows_of_their_cells(root):
+def test_published_positions_reach_all_rows_of_their_cells_and_those_without_stay_where_all_are_wanted(root):
+    every, _ = read(root, nbiot(positions="all"))
+    assert every["bs_position_source"].values.tolist() == ["published"] * 3 + ["unknown"]
+    assert np.isnan(every["bs_x"].values).tolist() == [False] * 3 + [True]
+    marked, report = read(root, nbiot(positions="all", interpolated=True))
+    assert marked["interpolated"].sum("ue").values.tolist() == [0, 0, 0, 0, 8]
+    assert (report["links"], report["links_interpolated"]) == (40, 8)
+    assert marked.sel(bs=slice(0, 4)).drop_vars("interpolated")["nrsrp"].equals(every["nrsrp"])
     crop = pd.read_csv(root / CROP)
     crop.iloc[6:].to_csv(root / CROP, index=False)  # two of eight locations are not in the crop
     links, report = read(root, nbiot())
@@ -66,16 +73,6 @@ def test_the_layout_of_oslo_with_its_cell_table(tmp_path):
     assert read(root, nbiot(cell_table=TABLE))[1]["position_sources"] == {"table": 2, "published": 1}
     x, y = FRAME.to_local(41.8712, 12.4643)
     assert [links["bs_x"].values[0], links["bs_y"].values[0]] == pytest.approx([float(x), float(y)], abs=0.01)
-
-
-def test_cells_without_position_stay_where_all_are_wanted(root):
-    links, _ = read(root, nbiot(positions="all"))
-    assert links["bs_position_source"].values.tolist() == ["published"] * 3 + ["unknown"]
-    assert np.isnan(links["bs_x"].values).tolist() == [False] * 3 + [True]
-    marked, report = read(root, nbiot(positions="all", interpolated=True))
-    assert marked["interpolated"].sum("ue").values.tolist() == [0, 0, 0, 0, 8]
-    assert (report["links"], report["links_interpolated"]) == (40, 8)
-    assert marked.sel(bs=slice(0, 4)).drop_vars("interpolated")["nrsrp"].equals(links["nrsrp"])
 
 
 def test_oslo_is_an_ordinary_campaign_with_the_positions_of_its_own_file(oslo_data, project_root, tmp_path):
@@ -141,9 +138,8 @@ def test_the_example_table_is_a_campaign_in_the_toy_city(project_root, toy_city,
     assert all(knob in said for knob in ("carrier_hz = 8e+08", "power_dbm", "resource_blocks = 84", "sensitivity_dbm"))
     own = pd.read_csv(project_root / "data/toy/campaign.csv")
     (tmp_path / "toy").mkdir()
-    own.assign(ue_lat=own["ue_lon"], ue_lon=own["ue_lat"]).to_csv(
-        tmp_path / "toy/campaign.csv", index=False
-    )  # what lies under data.root comes first
+    turned = own.assign(ue_lat=own["ue_lon"], ue_lon=own["ue_lat"])
+    turned.to_csv(tmp_path / "toy/campaign.csv", index=False)  # what lies under data.root comes first
     with pytest.raises(DataError, match="exchange ue_lat and ue_lon"):
         read_campaign(params, RADIO, tmp_path, project_root, toy_city)
 
@@ -212,18 +208,13 @@ def test_published_counts(rome_data, rome, project_root):
     assert int(filled["interpolated"].sum()) == 10198 - 7333 and filled.sizes["ue"] == 1843
 
 
-def test_nrsrq_follows_from_the_resource_blocks_of_the_scale(rome_data, rome, project_root, tmp_path):
-    """NRSRQ = N_RB * NRSRP / RSSI (TS 36.214): the measured features tell N_RB, and scale rome must have the same."""
-    params = config.read(compose(project_root, ["scale=rome_tiny"], tmp_path / "params.yaml"))
+@pytest.mark.parametrize("scale", ["rome", "rome_tiny"])
+def test_features_follow_from_resource_blocks_and_training_ues(scale, rome_data, rome, project_root, tmp_path):
+    """NRSRQ = N_RB * NRSRP / RSSI (TS 36.214): features tell N_RB; means and deviations are those of training UEs."""
+    params = config.read(compose(project_root, [f"scale={scale}"], tmp_path / "params.yaml"))
     links, _ = read_campaign(params.campaign, params.radio, rome_data, project_root, rome)
-    gap = (links["nrsrq"] - (links["nrsrp"] - links["rssi"])).values
-    blocks = 10 ** (np.nanmedian(gap) / 10)
+    blocks = 10 ** (np.nanmedian(links["nrsrq"] - (links["nrsrp"] - links["rssi"])) / 10)
     assert blocks == pytest.approx(params.radio.resource_blocks, rel=0.05)
-
-
-def test_means_and_deviations_of_features_are_those_of_training_ues(rome_data, rome, project_root, tmp_path):
-    params = config.read(compose(project_root, ["scale=rome"], tmp_path / "params.yaml"))
-    links, _ = read_campaign(params.campaign, params.radio, rome_data, project_root, rome)
     train = make_split(links, params.splits, params.seed)["role"].values == "train"
     boxes = yaml.safe_load((project_root / "conf/splits/rome_paper.yaml").read_text())
     assert links["ue_lat"].values.min() > max(boxes["test_box"][1], boxes["val_box"][1]) + 0.01  # a kilometre north

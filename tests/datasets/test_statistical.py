@@ -17,7 +17,7 @@ from rfloc.simulation.propagation import free_space_gain
 from rfloc.splits import make_split
 from rfloc.stations import Stations
 from tests.handmade import make_links
-from tests.simulation.scenes import blocks_city, one_station, raster_city
+from tests.simulation.scenes import blocks_city, one_station, raster_city, row_of_stations
 
 #: Everything is heard: fitting has no model of silence.
 RADIO = RadioParams(sensitivity_dbm=-200.0, detection_db=-300.0, front_to_back_db=12.0)
@@ -34,10 +34,7 @@ def city() -> City:
 
 @pytest.fixture(scope="module")
 def stations() -> Stations:
-    n = 8
-    rng = np.random.default_rng(4)
-    x, y = rng.uniform(-500, 500, (2, n))
-    return Stations(x, y, np.full(n, 35.0), np.full(n, np.nan), np.full(n, 43.0), np.array([f"s{k}" for k in range(n)]))
+    return row_of_stations(*np.random.default_rng(4).uniform(-500, 500, (2, 8)))
 
 
 @pytest.fixture(scope="module")
@@ -112,9 +109,9 @@ class TestModel:
     def test_antennas_inside_a_building_are_lifted_above_its_roof(self):
         roofs = np.zeros((60, 200))
         roofs[:, :50] = 40.0
-        low, high = (one_station(-80.0, 0.5, h=h) for h in (20.0, 42.0))
-        got = [FREE.path_gain_db(raster_city(roofs), station, [0.0], [0.5], OMNI) for station in (low, high)]
-        assert got[0] == got[1]
+        stations = (one_station(-80.0, 0.5, h=h) for h in (20.0, 42.0))
+        low, high = (FREE.path_gain_db(raster_city(roofs), station, [0.0], [0.5], OMNI) for station in stations)
+        assert low == high
 
 
 class TestFit:
@@ -142,13 +139,11 @@ class TestFit:
             assert again.shadowing_distance == pytest.approx(model.shadowing_distance, rel=1e-2)
             np.testing.assert_allclose(again.effects.level_db, model.effects.level_db, atol=1e-2)
 
-    def test_a_station_that_nobody_reports_is_average_and_omnidirectional(self, city, links):
+    def test_a_station_that_nobody_reports_is_average_too_little_and_another_frame_are_refused(self, city, links):
         silent = links.assign(nrsrp=links["nrsrp"].where(xr.DataArray(np.arange(8) > 0, dims="bs")))
         effects = fit(silent, np.ones(links.sizes["ue"], bool), city, RADIO).effects
         assert effects.level_db[0] == pytest.approx(0.0, abs=1e-9)
-        assert np.isnan(effects.azimuth[0]) and np.isfinite(effects.azimuth[1:]).all()
-
-    def test_too_little_and_another_frame_are_refused(self, city, links):
+        assert np.isnan(effects.azimuth[0]) and np.isfinite(effects.azimuth[1:]).all()  # and omnidirectional
         few = np.arange(links.sizes["ue"]) < 1
         with pytest.raises(SimulationError, match="squares of 100 m"):
             fit(links, few, city, RADIO)

@@ -1,5 +1,6 @@
 """Datasets B and C: what they draw, and that patches agree about it."""
 
+import dataclasses
 from pathlib import Path
 
 import numpy as np
@@ -55,14 +56,21 @@ def parts(build) -> list[synthetic.Part]:
     return parts_of_c(C, build)
 
 
-def test_every_patch_has_every_deployment(parts, build):
+def test_every_patch_has_every_deployment_clear_of_roofs_with_ues_on_streets(parts, build):
     keys = [patch.key for patch in cut("toy", TOY["toy"], [2, 2], 70.0)]
     assert [part.name for part in parts] == [f"{k}-{d}" for k in keys for d in ("0", "0-dense", "1", "1-dense")]
     assert sorted(path.name for path in (build / "patches").iterdir()) == keys
-    for part in parts:
-        assert part.x.size == 60
-        assert (np.char.startswith(part.stations.id, part.plane.city.key)).sum() == 3
     assert len({part.rays.seed for part in parts}) == len(parts)
+    for part in parts:
+        city, x, y = part.plane.city, part.x, part.y
+        table = part.stations.take(np.char.startswith(part.stations.id, city.key))
+        assert (x.size, table.n) == (60, 3)
+        roof = city.height_at(table.x, table.y)
+        assert (table.h >= roof + ROOF_CLEARANCE * (roof > 0)).all() and (table.h <= 30.0).all() and table.h.min() >= 25
+        x_min, y_min, x_max, y_max = city.bounds
+        assert (x >= x_min - 1).all() and (x <= x_max + 1).all() and (y >= y_min - 1).all() and (y <= y_max + 1).all()
+        row, col, inside = city.grid.index(x, y)
+        assert inside.all() and city.road[row, col].all()
 
 
 def test_patches_agree_about_the_stations_at_their_border(parts):
@@ -90,18 +98,6 @@ def test_a_patch_does_not_depend_on_which_others_are_taken(parts, tmp_path):
         (same,) = (other for other in parts if other.name == part.name)
         assert places(part) == places(same) and part.drawn == same.drawn and part.rays.seed == same.rays.seed
         np.testing.assert_array_equal([part.x, part.y], [same.x, same.y])
-
-
-def test_stations_are_clear_of_roofs_and_ues_on_streets(parts):
-    for part in parts:
-        table = part.stations.take(np.char.startswith(part.stations.id, part.plane.city.key))
-        roof = part.plane.city.height_at(table.x, table.y)
-        assert (table.h >= roof + ROOF_CLEARANCE * (roof > 0)).all() and (table.h <= 30.0).all() and table.h.min() >= 25
-        x_min, y_min, x_max, y_max = part.plane.city.bounds
-        x, y = part.x, part.y
-        assert (x >= x_min - 1).all() and (x <= x_max + 1).all() and (y >= y_min - 1).all() and (y <= y_max + 1).all()
-        row, col, inside = part.plane.city.grid.index(x, y)
-        assert inside.all() and part.plane.city.road[row, col].all()
 
 
 def test_masts_stand_where_roofs_have_no_room(toy_city, monkeypatch):
@@ -145,20 +141,16 @@ def test_links_are_read_off_kept_maps(parts, tmp_path):
     assert len(list(tmp_path.iterdir())) == sum(part.stations.n for part in some)
 
 
-def test_links_without_rays_are_the_simulators_with_stations_of_their_own(parts):
+def test_links_without_rays_are_the_simulators_with_stations_of_their_own_or_the_effects_fitted_to_them(parts):
     model = StatisticalModel(-6.0, 3.2, 18.0, 5.0, 45.0, 3.0, level_sd=3.0, exponent_sd=0.2, source="fitted")
     for part in parts[:2]:
         links, again = (part.links_without_rays(model) for _ in range(2))
         assert validate(links, "links").attrs["city"] == part.plane.city.key and "fitted" in links.attrs["source"]
         assert links.attrs["region"] == part.drawn["region"] and links.heard.any()
         xr.testing.assert_identical(links, again)
-
-
-def test_measured_stations_keep_the_effects_that_were_fitted_to_them(parts):
-    part = parts[0]
     n = part.stations.n
     effects = StationEffects(np.linspace(-9.0, 9.0, n), np.zeros(n), np.full(n, np.nan))
-    model = StatisticalModel(-6.0, 3.2, 18.0, 0.0, 45.0, 0.0, level_sd=3.0, exponent_sd=0.2, effects=effects)
+    model = dataclasses.replace(model, shadowing_sd=0.0, noise_sd=0.0, effects=effects)
     gain = model.path_gain_db(part.plane.city, part.stations, part.x, part.y, RADIO)
     links = part.links_without_rays(model, measured=True)
     level = links.nrsrp.values - gain - part.stations.power

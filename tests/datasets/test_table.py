@@ -15,18 +15,13 @@ from tests.datasets.files import FRAME
 
 
 def rows(**changes: object) -> pd.DataFrame:
-    table = pd.DataFrame(
-        {
-            "ue_lat": [41.8701, 41.8701, 41.8710, 41.8710],
-            "ue_lon": [12.4601, 12.4601, 12.4620, 12.4620],
-            "bs_id": ["007", "007", "007", "b"],
-            "bs_lat": [41.8690, 41.8690, 41.8690, 41.8720],
-            "bs_lon": [12.4590, 12.4590, 12.4590, 12.4610],
-            "nrsrp": [-80.0, -90.0, -85.0, np.nan],
-            "rssi": [-60.0, -60.0, np.nan, -70.0],
-        }
-    )
-    return table.assign(**changes)
+    table = {
+        "ue_lat": [41.8701, 41.8701, 41.8710, 41.8710], "ue_lon": [12.4601, 12.4601, 12.4620, 12.4620],
+        "bs_lat": [41.8690, 41.8690, 41.8690, 41.8720], "bs_lon": [12.4590, 12.4590, 12.4590, 12.4610],
+        "bs_id": ["007", "007", "007", "b"],
+        "nrsrp": [-80.0, -90.0, -85.0, np.nan], "rssi": [-60.0, -60.0, np.nan, -70.0],
+    }  # fmt: skip
+    return pd.DataFrame(table).assign(**changes)
 
 
 def written(tmp_path: Path, table: pd.DataFrame, suffix: str = ".csv") -> Path:
@@ -64,7 +59,7 @@ def test_reads_what_is_there(tmp_path, suffix):
     assert load(save(links, tmp_path / "links.zarr", "links"), "links").identical(links)
 
 
-def test_what_makes_a_ue(tmp_path):
+def test_what_makes_a_ue_and_what_is_said_of_several_carriers_and_distant_levels(tmp_path):
     first, _ = read(tmp_path, rows())
     assert first.identical(read(tmp_path, rows().iloc[::-1])[0])  # whatever the order of the rows
     west, east = (read_table(written(tmp_path, rows(ue_lon=lon)), 1).table["ue_lon"] for lon in (-179.9, 180.1))
@@ -73,6 +68,10 @@ def test_what_makes_a_ue(tmp_path):
     assert (report["ues"], report["rows_averaged_away"]) == (2, 1)
     links, _ = read(tmp_path, rows(campaign=[1, 2, 2, 2]))  # one place in two campaigns
     assert links["ue_campaign"].values.tolist() == [1, 2, 2]
+    said = read_table(written(tmp_path, rows(EARFCN=[1300, 6300, 1300, 6300], band=20)), 1)
+    assert said.report["values_of_EARFCN"] == 2 and "1300, 6300" in said.notes[0] and "1 cells" in said.notes[0]
+    assert len(said.notes) == 1  # one band
+    assert read(tmp_path, rows(nrsrp=[-65.0, -90.0, -85.0, np.nan]))[1]["links_averaged_over_20_dB"] == 1
 
 
 def test_names_of_other_tools_are_read_where_they_mean_the_same(tmp_path):
@@ -97,13 +96,6 @@ def test_cells_may_have_no_position_or_nearly_one(tmp_path):
     assert report["stations_at_a_median_position"] == 1 and abs(near["bs_y"] - first["bs_y"]).item() < 0.4
     with pytest.raises(DataError, match=r"one position: '007' has 41.869 12.459, 41.8691 12.459"):
         read(tmp_path, rows(bs_lat=[41.8690, 41.8691, 41.8690, 41.8720]))
-
-
-def test_several_carriers_and_distant_levels_are_said(tmp_path):
-    said = read_table(written(tmp_path, rows(EARFCN=[1300, 6300, 1300, 6300], band=20)), 1)
-    assert said.report["values_of_EARFCN"] == 2 and "1300, 6300" in said.notes[0] and "1 cells" in said.notes[0]
-    assert len(said.notes) == 1  # one band
-    assert read(tmp_path, rows(nrsrp=[-65.0, -90.0, -85.0, np.nan]))[1]["links_averaged_over_20_dB"] == 1
 
 
 @pytest.mark.parametrize(
@@ -150,17 +142,12 @@ def test_refuses_what_it_cannot_mean(tmp_path, table, message):
 @pytest.mark.parametrize(
     ("ids", "why"),
     [
-        (["2.6201E+14", "a", "b", "c"], "a number that a spreadsheet rounded"),
-        (["2,6201e+14", "a", "b", "c"], "a number that a spreadsheet rounded"),
+        *(([rounded, *"abc"], "a number that a spreadsheet rounded") for rounded in ("2.6201E+14", "2,6201e+14")),
+        *(([day, *"abc"], "date") for day in ("Jan 2", "01. Mrz", "1-Feb-24", "1/2/2024", "2024-02-01 00:00:00")),
         (["12.0", "13.0", "12.0", "14.0"], "with decimals"),
         (["26201000000000100", "26201000000000200", "1", "2"], "15 digits"),
-        (["Jan 2", "a", "b", "c"], "date"),
-        (["01. Mrz", "a", "b", "c"], "date"),
-        (["1-Feb-24", "a", "b", "c"], "date"),
-        (["1/2/2024", "a", "b", "c"], "date"),
-        (["2024-02-01 00:00:00", "a", "b", "c"], "date"),
-        (["#####", "a", "b", "c"], "could not show"),
-        (["2147483647", "a", "b", "c"], "'unknown'"),
+        (["#####", *"abc"], "could not show"),
+        (["2147483647", *"abc"], "'unknown'"),
         (["007", "7", "b", "c"], "leading zeros"),
     ],
 )

@@ -45,15 +45,10 @@ def raster_city(height: np.ndarray, folder: Path = Path()) -> City:
     ny, nx = height.shape
     grid = Grid(-nx / 2, -ny / 2, 1.0, nx, ny)
     building = (height > 0).astype(np.uint8)
-    raster = xr.Dataset(
-        {
-            "building": (("y", "x"), building),
-            "road": (("y", "x"), 1 - building),
-            "height": (("y", "x"), height.astype(np.float32)),
-            "ground": (("y", "x"), np.zeros(grid.shape, np.float32)),
-        },
-        attrs={**FRAME.to_attrs(), **grid.to_attrs()},
-    )
+    layers = {"building": building, "road": 1 - building, "height": height.astype(np.float32)}
+    layers["ground"] = np.zeros(grid.shape, np.float32)
+    raster = xr.Dataset({name: (("y", "x"), layer) for name, layer in layers.items()})
+    raster.attrs = {**FRAME.to_attrs(), **grid.to_attrs()}
     x_min, y_min, x_max, y_max = grid.bounds
     lat, lon = FRAME.to_geographic([x_min, x_max], [y_min, y_max])
     params = CityParams(
@@ -66,6 +61,12 @@ def raster_city(height: np.ndarray, folder: Path = Path()) -> City:
 def one_station(x: float = 0.0, y: float = 0.0, h: float = 30.0, azimuth: float = np.nan) -> Stations:
     """A table of one station of 43 dBm."""
     return Stations(x=[x], y=[y], h=[h], azimuth=[azimuth], power=[43.0], id=["s"])  # type: ignore[arg-type]
+
+
+def row_of_stations(x: np.ndarray, y: np.ndarray, h: float = 35.0) -> Stations:
+    """Stations s0, s1, … of 43 dBm whose azimuths nobody knows."""
+    n = len(x)
+    return Stations(x, y, np.full(n, h), np.full(n, np.nan), np.full(n, 43.0), np.array([f"s{k}" for k in range(n)]))
 
 
 def traced(

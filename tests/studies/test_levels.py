@@ -9,10 +9,9 @@ from rfloc.errors import EvaluationError, SimulationError
 from rfloc.frames import Grid
 from rfloc.simulation.propagation import correlated_shadowing
 from rfloc.splits import blocks_of
-from rfloc.stations import Stations
 from rfloc.studies import levels
 from rfloc.studies.level_models import BASELINE, RECIPES, LevelModels, level_columns, pose_tables
-from tests.simulation.scenes import FRAME, blocks_city
+from tests.simulation.scenes import FRAME, blocks_city, row_of_stations
 
 RADIO = RadioParams(sensitivity_dbm=-200.0, detection_db=-300.0)
 PARAMS = LevelParams(candidates=9, radius=150.0, height=[25.0, 45.0], samples=1, draws=1)
@@ -32,8 +31,7 @@ def at():
 
 @pytest.fixture(scope="module")
 def stations():
-    x, y = np.random.default_rng(4).uniform(-500, 500, (2, N))
-    return Stations(x, y, np.full(N, 35.0), np.full(N, np.nan), np.full(N, 43.0), np.array([f"s{k}" for k in range(N)]))
+    return row_of_stations(*np.random.default_rng(4).uniform(-500, 500, (2, N)))
 
 
 @pytest.fixture(scope="module")
@@ -122,8 +120,7 @@ class TestRatio:
         value, (low, high) = self.interval(equal, first, at)
         assert low < 1.0 < high and low < value < high
         value, (low, high) = self.interval(worse, first, at)
-        assert value == pytest.approx(1.5, abs=0.1)
-        assert 1.0 < low < value < high
+        assert value == pytest.approx(1.5, abs=0.1) and 1.0 < low < value < high
 
     def test_is_of_means_over_stations_of_the_same_links_with_no_interval_from_few_blocks(self):
         square, ones = np.full((1, 4, 2), np.nan), np.ones((1, 4, 2))
@@ -186,7 +183,9 @@ class TestModels:
 
 
 class TestRegressors:
-    def test_poses_begin_with_the_nominal_one(self, stations):
+    def test_poses_begin_with_the_nominal_one_and_give_one_finite_column_a_link(self, stations, poses):
+        assert {c.shape for p in poses for c in p.values()} == {(UES, N)}
+        assert all(np.isfinite(c).all() for p in poses for c in p.values())
         tables = pose_tables(stations, PARAMS, 0)
         np.testing.assert_array_equal(tables[0].h, stations.h)
         assert len(tables) == 9
@@ -203,7 +202,3 @@ class TestRegressors:
         assert (np.abs(found["street"] + 88.0) < 2.0).all() and found["decades"].shape == (2, 1)
         with pytest.raises(EvaluationError, match="1 maps are empty"):
             level_columns(city, stations.take([0]), 0 * maps, [0.0], [0.0], RADIO)
-
-    def test_are_one_a_link_and_finite(self, poses):
-        assert {c.shape for p in poses for c in p.values()} == {(UES, N)}
-        assert all(np.isfinite(c).all() for p in poses for c in p.values())

@@ -38,13 +38,18 @@ def gain_db(city, departure, azimuth=90.0, sim=SIM, radio=RADIO, x=X, y=Y, h=20.
     return np.nan_to_num(links["nrsrp"].values[:, 0], nan=-np.inf) - 43.0 + 10 * np.log10(1008)
 
 
-def test_without_a_departure_the_traced_sector_is_the_one_applied_to_isotropic_paths(space):
-    d = np.hypot(np.hypot(X, Y), 18.5)
-    off = wrap_degrees(np.degrees(np.arctan2(X, Y)) - 210.0)
-    elevation = -np.degrees(np.arctan2(18.5, np.hypot(X, Y)))
-    radio = RADIO.model_copy(update={"downtilt": 6.0, "front_to_back_db": 8.0})
+def free_line_db(east, north, up, azimuth, radio=RADIO):
+    """Path gain [dB] in free space to a UE that lies so far off a sector and `up` metres under it."""
+    far = np.hypot(east, north)
+    off = wrap_degrees(np.degrees(np.arctan2(east, north)) - azimuth)
+    elevation = -np.degrees(np.arctan2(up, far))
     pattern = pattern_gain_db(radio.pattern, off, elevation, radio.downtilt, radio.front_to_back_db)
-    want = pattern + 10 * np.log10(free_space_gain(d, radio.carrier_hz))
+    return pattern + 10 * np.log10(free_space_gain(np.hypot(far, up), radio.carrier_hz))
+
+
+def test_without_a_departure_the_traced_sector_is_the_one_applied_to_isotropic_paths(space):
+    radio = RADIO.model_copy(update={"downtilt": 6.0, "front_to_back_db": 8.0})
+    want = free_line_db(X, Y, 18.5, 210.0, radio)
     np.testing.assert_allclose(gain_db(space, PLAIN, 210.0, radio=radio), want, atol=0.02)
 
 
@@ -57,8 +62,7 @@ def test_in_the_roll_slot_an_azimuth_leaves_the_boresight_in_the_east(space, azi
     turned = np.array(rotation_matrix(mi.Point3f(*roll_orientation(azimuth))) @ mi.Vector3f(1, 0, 0))
     np.testing.assert_allclose(turned.ravel(), [1, 0, 0], atol=1e-6)
     ahead = gain_db(space, Departure("", roll=True), azimuth, x=[50.0], y=[0.0], h=RADIO.ue_height)
-    want = pattern_gain_db(RADIO.pattern, 0.0, 0.0) + 10 * np.log10(free_space_gain(50.0, RADIO.carrier_hz))
-    np.testing.assert_allclose(ahead, want, atol=0.02)
+    np.testing.assert_allclose(ahead, free_line_db(50.0, 0.0, 0.0, 90.0), atol=0.02)
 
 
 def test_the_ports_of_the_array_add_up_to_72_times_one(space):
@@ -140,10 +144,7 @@ def test_without_reflected_energy_only_straight_lines_remain(tmp_path: Path):
     x, y = np.array([40.0, -60.0, 90.0]), np.array([0.0, 10.0, 0.0])
     sim = SIM.model_copy(update=dict(DEPARTURES["reflection"].sim))
     traced = gain_db(city, DEPARTURES["reflection"], sim=sim, x=x, y=y, h=10.0)
-    d = np.hypot(np.hypot(x, y), 8.5)
-    elevation = -np.degrees(np.arctan2(8.5, np.hypot(x, y)))
-    pattern = pattern_gain_db("tr38901", np.degrees(np.arctan2(x, y)) - 90, elevation)
-    line = pattern + 10 * np.log10(free_space_gain(d, RADIO.carrier_hz))
+    line = free_line_db(x, y, 8.5, 90.0)
     np.testing.assert_allclose(traced[:2], line[:2], atol=0.02)
     assert line[2] - 60 < traced[2] < line[2] - 3
     no_way_through = gain_db(city, PLAIN, sim=SIM.model_copy(update={"specular": False}), x=x, y=y, h=10.0)
@@ -155,12 +156,8 @@ def test_far_from_all_buildings_every_link_is_one_free_line(walled):
     off = simulate(walled, dataclasses.replace(DEPARTURES["frames"], shift=3000.0))
     np.testing.assert_array_equal(off["ue_x"], x)
     assert off.attrs["paths"] == x.size * stations.n
-    distance = np.sqrt((x[:, None] - stations.x) ** 2 + (y[:, None] - stations.y) ** 2 + 8.5**2)
-    bearing = np.degrees(np.arctan2(x[:, None] - stations.x, y[:, None] - stations.y))
-    elevation = -np.degrees(np.arcsin(8.5 / distance))
-    off_boresight = wrap_degrees(bearing - stations.azimuth)
-    pattern = pattern_gain_db("tr38901", off_boresight, elevation, 0.0, RADIO.front_to_back_db)
-    line = pattern + 10 * np.log10(free_space_gain(distance, RADIO.carrier_hz)) + 43 - 10 * np.log10(1008)
+    line = free_line_db(x[:, None] - stations.x, y[:, None] - stations.y, 8.5, stations.azimuth)
+    line += 43 - 10 * np.log10(1008)
     heard = off["heard"].values
     assert heard.mean() > 0.5
     np.testing.assert_allclose(off["nrsrp"].values[heard], line[heard], atol=0.05)

@@ -52,6 +52,11 @@ def level(places):
     return 10 ** ((-30.0 - 35.0 * np.log10(distance) + np.random.default_rng(0).normal(0, 4.0, distance.shape)) / 10)
 
 
+@pytest.fixture(scope="module")
+def judge(toy_city, places, level):
+    return judge_of(toy_city, links_of(toy_city, level, places))
+
+
 def test_rank_correlation_is_spearmans_with_ties_weighs_blocks_and_is_0_of_what_does_not_vary():
     rng = np.random.default_rng(0)
     a = rng.integers(0, 9, 40).astype(float)
@@ -63,17 +68,15 @@ def test_rank_correlation_is_spearmans_with_ties_weighs_blocks_and_is_0_of_what_
 
 
 class TestJudge:
-    def test_a_simulation_that_is_the_measurement_is_perfect(self, toy_city, places, level):
-        judge = judge_of(toy_city, links_of(toy_city, level, places))
+    def test_a_simulation_that_is_the_measurement_is_perfect_ranks_know_no_level_and_levelling_restores_it(
+        self, judge, level
+    ):
         found = judge(level)
         assert all(rho == pytest.approx(1.0) for rho in found.rho.values())
         assert {found.score(name) for name in COMBINATIONS} == {float(judge.real.error.mean())}
         assert 0 < judge.real.error.mean() < judge.centre.error.mean()
         assert judge.against(found, found, "nrsrp") == (0.0, (0.0, 0.0))
         assert judge.against(found, found, "sr") == (0.0, (0.0, 0.0))
-
-    def test_ranks_know_no_level_and_levelling_restores_it(self, toy_city, places, level):
-        judge = judge_of(toy_city, links_of(toy_city, level, places))
         off = judge(level * 10 ** np.array([0.5, -0.7, 1.0]))
         assert all(rho == pytest.approx(1.0) for rho in off.rho.values())
         assert off.score("sr") > judge.real.error.mean() + 1.0
@@ -90,14 +93,12 @@ class TestJudge:
         assert {key for row in rows for key in row} == {"bs_id", "nrsrp_train", "nrsrp_held_out"}
         assert rows[-1]["nrsrp_held_out"]["it"]["rho"] == pytest.approx(1.0)
 
-    def test_silence_is_the_lowest_rank(self, toy_city, places, level):
-        judge = judge_of(toy_city, links_of(toy_city, level, places))
+    def test_silence_is_the_lowest_rank(self, judge, level):
         weak = level < np.quantile(level, 0.3, axis=0)
         assert judge(np.where(weak, 0.0, level)).score("nrsrp") < 1.0
         assert judge(np.where(weak, level, 0.0)).score("nrsrp") < 0.3
 
-    def test_every_station_gets_what_fits_its_training_ues(self, toy_city, places, level):
-        judge = judge_of(toy_city, links_of(toy_city, level, places))
+    def test_every_station_gets_what_fits_its_training_ues(self, judge, level):
         noise = np.random.default_rng(1).uniform(1e-12, 1e-9, level.shape)
         first, second = (np.where(np.array(own), level, noise) for own in ([1, 0, 0], [0, 1, 1]))
         assert np.array_equal(judge.chosen([first, second], [judge(first), judge(second)]), level)
@@ -181,7 +182,7 @@ class TestSimulator:
 
 
 class TestStudy:
-    def test_tables_every_setting_beside_the_base(self, toy_city, places, level):
+    def test_tables_every_setting_beside_the_base(self, judge, level):
         """Rays are level with noise; only turning the stations brings the truth."""
         rng = np.random.default_rng(2)
         found = [v for v in variants(PARAMS, SIM, RADIO, STATIONS, 7) if v.factor in ("rays", "depth", "azimuth")]
@@ -195,7 +196,7 @@ class TestStudy:
                     return level
                 return base * 10 ** np.random.default_rng(variant.seed).normal(0.0, 0.02, level.shape)
 
-        table = study(found, Fake(), judge_of(toy_city, links_of(toy_city, level, places)))
+        table = study(found, Fake(), judge)
         assert list(table["factors"]) == ["rays", "depth", "azimuth"]
         assert [(s["factor"], s["setting"]) for s in table["settings"]] == [(v.factor, v.setting) for v in found]
         assert [s["base"] for s in table["settings"]] == [v.key == found[0].key for v in found]
@@ -208,9 +209,8 @@ class TestStudy:
         assert table["factors"]["azimuth"]["nrsrp"] == [table["settings"][0]["nrsrp"], 1.0]
 
 
-def test_every_station_is_scored_by_role_and_gains_are_counted_from_the_base(toy_city, places, level):
+def test_every_station_is_scored_by_role_and_gains_are_counted_from_the_base(judge, toy_city, places, level):
     measured = links_of(toy_city, level, places)
-    judge = judge_of(toy_city, measured)
     noise = 10 ** (np.random.default_rng(5).normal(0, 6.0, level.shape) / 10)
     rows = judge.by_station({"nominal": level * noise, "right": level}, "nominal", [0, 1, 2])
     assert [row["bs_id"] for row in rows] == ["a", "b", "c", "mean"]
