@@ -48,7 +48,7 @@ from rfloc.config import (
     data_root,
     project_root,
 )
-from rfloc.datasets.hidden import HiddenCampaign, hidden_campaign
+from rfloc.datasets.synthetic import HiddenCampaign, hidden_campaign
 from rfloc.frames import wrap_degrees
 from rfloc.pipeline.record import revision_of
 from rfloc.simulation.maps import gain_at, read_maps, trace_maps

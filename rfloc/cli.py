@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from rfloc import __version__, config, doctor
-from rfloc.config.compose import compose
+from rfloc.config import compose
 from rfloc.errors import ConfigError, RFLocError, nearest
 from rfloc.pipeline import inputs, record
 
@@ -100,8 +100,7 @@ def _cost(args: argparse.Namespace) -> None:
     import pandas as pd
 
     from rfloc.city import open_city
-    from rfloc.studies.cost import estimate, probe_city, sizes
-    from rfloc.studies.network_cost import MFU, training_costs
+    from rfloc.studies.cost import MFU, estimate, probe_city, sizes, training_costs
 
     root, params = _project()
     city = open_city(root / "build/cities" / params.synthetic.b_cities[0])

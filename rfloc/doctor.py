@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from rfloc import backend, config
-from rfloc.config.compose import require_composed
+from rfloc.config import require_composed
 from rfloc.errors import ConfigError, RFLocError
 from rfloc.pipeline import inputs, record
 

@@ -7,7 +7,7 @@ import pytest
 
 from rfloc import config, doctor
 from rfloc.cli import compose, main
-from rfloc.studies import cost, network_cost
+from rfloc.studies import cost
 
 CONF = Path(__file__).resolve().parents[1] / "conf"
 
@@ -76,7 +76,7 @@ def probed(monkeypatch) -> list[Path]:
 
     monkeypatch.setattr(cost, "probe_city", probe)
     asked = ("GFLOP a crop", "state [GB]", "activations [MB a crop]")
-    monkeypatch.setattr(network_cost, "network_cost", lambda *_: dict.fromkeys(asked, 1.0))
+    monkeypatch.setattr(cost, "network_cost", lambda *_: dict.fromkeys(asked, 1.0))
     return folders
 
 

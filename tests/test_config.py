@@ -6,7 +6,7 @@ import pytest
 import yaml
 
 from rfloc import config
-from rfloc.config.compose import compose, require_composed
+from rfloc.config import compose, require_composed
 from rfloc.errors import ConfigError
 
 

@@ -18,8 +18,7 @@ from rfloc.config import Leak, SplitParams
 from rfloc.errors import FrameError, SplitError
 from rfloc.frames import LocalFrame
 from rfloc.schema import links_dataset, load, save
-from rfloc.splits.areas import blocks_of, crosses, held_out, unknown_area, val_area
-from rfloc.splits.leakage import LEAKS, leakage_report
+from rfloc.splits.areas import LEAKS, blocks_of, crosses, held_out, leakage_report, unknown_area, val_area
 from rfloc.splits.roles import all_train, folds, make_split, split_like
 
 FRAME = LocalFrame(41.87, 12.46)

@@ -10,8 +10,7 @@ from rfloc.city import City
 from rfloc.config import CampaignParams, RadioParams, input_file
 from rfloc.datasets import nbiot
 from rfloc.datasets.fetch import check_files
-from rfloc.datasets.rows import Rows, links_from_rows
-from rfloc.datasets.table import read_table
+from rfloc.datasets.rows import Rows, links_from_rows, read_table
 from rfloc.errors import DataError
 from rfloc.files import content_hash
 from rfloc.frames import Bounds

@@ -27,8 +27,16 @@ from rfloc.arrays import Floats
 from rfloc.city import City
 from rfloc.config import RadioParams
 from rfloc.datasets.build import SUBCARRIERS
-from rfloc.datasets.mixed import Design, MixedModel, declustered, mixed_model, own_effects
-from rfloc.datasets.shadowing import COMMON, Means, likeliest_shadowing
+from rfloc.datasets.mixed import (
+    COMMON,
+    Design,
+    Means,
+    MixedModel,
+    declustered,
+    likeliest_shadowing,
+    mixed_model,
+    own_effects,
+)
 from rfloc.frames import Grid, LocalFrame, bearing
 from rfloc.schema import validate, with_units
 from rfloc.simulation.maps import sector_gain_db

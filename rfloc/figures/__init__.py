@@ -4,7 +4,17 @@ Maps are in metres of the city's local frame; a method has one colour and line s
 Ito's palette. Legends stand outside the data: lay figures out with `layout="constrained"`.
 """
 
-from rfloc.figures.charts import diagram, error_cdf, feature_distributions
+from rfloc.figures.charts import (
+    OKABE_ITO,
+    ROLE_COLOURS,
+    ROLE_LABELS,
+    STYLE,
+    diagram,
+    error_cdf,
+    feature_distributions,
+    legend_outside,
+    method_style,
+)
 from rfloc.figures.maps import (
     ROOFS,
     SOURCE_COLOURS,
@@ -20,4 +30,3 @@ from rfloc.figures.maps import (
     station_positions,
     stations,
 )
-from rfloc.figures.style import OKABE_ITO, ROLE_COLOURS, ROLE_LABELS, STYLE, legend_outside, method_style

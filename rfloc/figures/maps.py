@@ -16,7 +16,7 @@ from matplotlib.patches import Circle, Rectangle
 from numpy.typing import NDArray
 
 from rfloc.city.city import Patch
-from rfloc.figures.style import OKABE_ITO, ROLE_COLOURS, ROLE_LABELS, STATION, legend_outside
+from rfloc.figures.charts import OKABE_ITO, ROLE_COLOURS, ROLE_LABELS, STATION, legend_outside
 from rfloc.frames import Grid, LocalFrame, toward
 from rfloc.schema import ROLES
 from rfloc.splits import unknown_area, val_area

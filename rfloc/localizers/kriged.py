@@ -2,7 +2,7 @@
 
 Of every cell and feature, training UEs give a Gaussian process over the city (Rasmussen and Williams 2006, ch. 2.7): a
 mixed model of distance, azimuth and obstruction with effects of the cell's own, shrunk (:mod:`rfloc.datasets.mixed`),
-plus correlated shadowing (:mod:`rfloc.datasets.shadowing`). Near training UEs shadowing carries and the variance is
+plus correlated shadowing (:mod:`rfloc.datasets.mixed`). Near training UEs shadowing carries and the variance is
 small; elsewhere the mean carries, as far as its coefficients are known. A cell without a position has a level and
 shadowing alone, which is a fingerprint. How often a cell is heard at a place is kriged in the same way. Residuals of
 one UE hang together across cells and features: their correlation is that of leave-one-out residuals of training UEs.
@@ -23,8 +23,16 @@ from rfloc.arrays import Bools, Floats, Ints, Singles
 from rfloc.city import Bounds, City
 from rfloc.config import CropParams, RadioParams
 from rfloc.crops import Batch, cell_centres
-from rfloc.datasets.mixed import Columns, Design, declustered, mixed_model
-from rfloc.datasets.shadowing import COMMON, Means, Shadowing, likeliest_shadowing
+from rfloc.datasets.mixed import (
+    COMMON,
+    Columns,
+    Design,
+    Means,
+    Shadowing,
+    declustered,
+    likeliest_shadowing,
+    mixed_model,
+)
 from rfloc.datasets.statistical import POINT, regressors
 from rfloc.errors import DataError
 from rfloc.frames import Grid

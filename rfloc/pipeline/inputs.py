@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from rfloc import config, files
-from rfloc.config.compose import require_composed
+from rfloc.config import require_composed
 from rfloc.errors import ConfigError, DataError, nearest
 
 FOLDER = "build/inputs"

@@ -20,7 +20,7 @@ from flatten_dict import flatten
 from pydantic_core import from_json
 
 from rfloc import backend, config, files
-from rfloc.config.compose import require_composed
+from rfloc.config import require_composed
 from rfloc.errors import DataError
 from rfloc.pipeline import inputs
 

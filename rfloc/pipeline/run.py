@@ -24,7 +24,7 @@ from papermill.exceptions import PapermillExecutionError
 from traitlets.config import Config
 
 from rfloc import config, files
-from rfloc.config.compose import require_composed
+from rfloc.config import require_composed
 from rfloc.errors import ConfigError, NotebookError, nearest
 from rfloc.pipeline import record
 

@@ -20,8 +20,16 @@ from rfloc.config import Leak, SplitParams
 from rfloc.errors import SplitError
 from rfloc.frames import LocalFrame
 from rfloc.schema import ROLES, SCHEMAS, validate, with_units
-from rfloc.splits.areas import area_of_blocks, area_of_box, blocks_of, held_out, near, unknown_area, val_area
-from rfloc.splits.leakage import leakage_report
+from rfloc.splits.areas import (
+    area_of_blocks,
+    area_of_box,
+    blocks_of,
+    held_out,
+    leakage_report,
+    near,
+    unknown_area,
+    val_area,
+)
 
 
 def make_split(links: xr.Dataset, params: SplitParams, seed: int) -> xr.Dataset:

@@ -12,7 +12,7 @@ from rfloc.config import ExperimentParams, Params
 from rfloc.crops import CropBatcher
 from rfloc.evaluation import evaluate, learned, ue_errors
 from rfloc.training import init_checkpoint, load_localizer, run_experiment
-from rfloc.training.sources import open_sources, open_targets, open_validation, told
+from rfloc.training.batches import open_sources, open_targets, open_validation, told
 
 #: By network, networks that lack a part of it, and what a row of theirs is called.
 WITHOUT = {

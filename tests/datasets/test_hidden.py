@@ -3,7 +3,7 @@ import pytest
 
 from rfloc.config import CampaignParams, RadioParams, SimulationParams
 from rfloc.datasets.build import features, links_from_gain, links_from_maps
-from rfloc.datasets.hidden import STRONGEST, HiddenCampaign, hidden_campaign, place_stations
+from rfloc.datasets.synthetic import STRONGEST, HiddenCampaign, hidden_campaign, place_stations
 from rfloc.errors import SimulationError
 from rfloc.schema import FEATURES, validate
 from rfloc.simulation.antennas import directivity

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from rfloc.datasets.shadowing import COMMON, Means, Shadowing, likeliest_shadowing
+from rfloc.datasets.mixed import COMMON, Means, Shadowing, likeliest_shadowing
 from rfloc.simulation.propagation import correlated_shadowing
 
 

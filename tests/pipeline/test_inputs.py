@@ -8,7 +8,7 @@ import pytest
 from rfloc import config
 from rfloc.city import osm
 from rfloc.cli import main
-from rfloc.config.compose import compose
+from rfloc.config import compose
 from rfloc.errors import ConfigError, DataError
 from rfloc.pipeline import inputs, record
 from tests.clone import make_clone, run

@@ -10,7 +10,7 @@ from rfloc.frames import Grid
 from rfloc.simulation.propagation import correlated_shadowing
 from rfloc.splits import blocks_of
 from rfloc.studies import levels
-from rfloc.studies.level_models import BASELINE, RECIPES, LevelModels, level_columns, pose_tables
+from rfloc.studies.levels import BASELINE, RECIPES, LevelModels, level_columns, pose_tables
 from tests.simulation.scenes import FRAME, blocks_city, row_of_stations
 
 RADIO = RadioParams(sensitivity_dbm=-200.0, detection_db=-300.0)

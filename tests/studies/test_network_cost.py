@@ -6,7 +6,7 @@ import torch
 from rfloc.config import CropParams, ExperimentParams, ModelParams, Params, TrainingParams
 from rfloc.localizers.mlp_unet import MLPUNet
 from rfloc.localizers.networks import build_network
-from rfloc.studies.network_cost import A100, MFU, network_cost, training_costs
+from rfloc.studies.cost import A100, MFU, network_cost, training_costs
 
 CROPS = CropParams(pixels=224, output=224, max_bs=10)
 
@@ -35,7 +35,7 @@ COST = {"GFLOP a crop": 2.0, "state [GB]": 3.0, "activations [MB a crop]": 500.0
 
 
 def test_a_row_pays_for_its_stages_and_for_the_crops_of_its_target(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("rfloc.studies.network_cost.network_cost", lambda *_: dict(COST))
+    monkeypatch.setattr("rfloc.studies.cost.network_cost", lambda *_: dict(COST))
     first = ExperimentParams(label="", start="init", data="Bp", samples=100)
     rows = {
         "Bp": first,

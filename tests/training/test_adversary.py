@@ -12,8 +12,7 @@ from rfloc.localizers.networks import INPUTS, build_network
 from rfloc.localizers.pair import Summarised
 from rfloc.training.adversary import Adversary, PairedSteps, reversed_gradient, strength
 from rfloc.training.batches import CropSource, TrainingSteps
-from rfloc.training.checkpoints import load_checkpoint
-from rfloc.training.experiment import run_experiment
+from rfloc.training.experiment import load_checkpoint, run_experiment
 from tests.training.plain import log_distance_links, same
 
 NETWORKS = ("map_radioformer", "mlp_unet")

@@ -8,7 +8,7 @@ from safetensors.torch import save_file
 
 from rfloc.config import CropParams, ModelParams
 from rfloc.errors import ConfigError, TrainingError
-from rfloc.training.checkpoints import init_checkpoint, load_checkpoint, load_localizer
+from rfloc.training.experiment import init_checkpoint, load_checkpoint, load_localizer
 from tests.training.plain import same
 
 
