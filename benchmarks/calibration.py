@@ -24,6 +24,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import xarray as xr
 import yaml
 from numpy.typing import NDArray
 from scipy.stats import spearmanr
@@ -48,7 +49,7 @@ from rfloc.config import (
     data_root,
     project_root,
 )
-from rfloc.datasets.synthetic import HiddenCampaign, hidden_campaign
+from rfloc.datasets.synthetic import hidden_campaign
 from rfloc.frames import wrap_degrees
 from rfloc.pipeline.record import revision_of
 from rfloc.simulation.maps import gain_at, read_maps, trace_maps
@@ -105,10 +106,11 @@ class World:
         self.sim = section(SimulationParams, samples=sizes.samples)
         self.params = section(CalibrationParams, traces=sizes.traces, samples=sizes.samples, min_ues=15)
 
-    def campaign(self, front_to_back: float) -> HiddenCampaign:
+    def campaign(self, front_to_back: float) -> tuple[xr.Dataset, Stations]:
         campaign = section(CampaignParams, stations=self.sizes.stations, ues=self.sizes.ues)
         radio = section(RadioParams, front_to_back_db=front_to_back)
-        return hidden_campaign(self.city, campaign, self.sim, radio, self.sizes.seed, self.cache, progress=False)
+        links, maps = hidden_campaign(self.city, campaign, self.sim, radio, self.sizes.seed, self.cache)
+        return links, Stations.from_dataset(maps)
 
     def rays(self, front_to_back: float) -> tuple[Plane, Rays]:
         radio = section(RadioParams, front_to_back_db=front_to_back)
@@ -124,10 +126,10 @@ def credibility(weights: Floats, truth: float) -> float:
 
 def azimuths(world: World, front_to_back: float, stated: str) -> dict[str, Any]:
     """One campaign's azimuths, `stated` within 25 degrees, not, or exactly, judged at the table's place."""
-    hidden, (plane, rays) = world.campaign(front_to_back), world.rays(front_to_back)
-    truth, table = hidden.true_stations.azimuth, hidden.links["bs_azimuth"].values
+    (links, true), (plane, rays) = world.campaign(front_to_back), world.rays(front_to_back)
+    truth, table = true.azimuth, links["bs_azimuth"].values
     table = {"stated": table, "not stated": table * np.nan, "stated exactly": truth}[stated]
-    links = hidden.links.assign_coords(bs_azimuth=("bs", table))
+    links = links.assign_coords(bs_azimuth=("bs", table))
     split = all_train(links, [], world.sizes.seed)
     start = time.perf_counter()
     found = calibration.calibrate(links, split, plane, rays, world.params, cache=world.cache)
@@ -157,19 +159,15 @@ def some(found: calibration.Calibration, n: int) -> calibration.Calibration:
 
 def positions(world: World) -> dict[str, Any]:
     """Masts moved by the second step; and where the table states them exactly."""
-    hidden, (plane, rays) = world.campaign(FRONT_TO_BACK[0]), world.rays(FRONT_TO_BACK[0])
-    truth, nominal, split = (
-        hidden.true_stations,
-        Stations.from_dataset(hidden.links),
-        all_train(hidden.links, [], world.sizes.seed),
-    )
+    (reports, truth), (plane, rays) = world.campaign(FRONT_TO_BACK[0]), world.rays(FRONT_TO_BACK[0])
+    nominal, split = Stations.from_dataset(reports), all_train(reports, [], world.sizes.seed)
 
     def moved(links: Any) -> calibration.Calibration:
         found = calibration.calibrate(links, split, plane, rays, world.params, cache=world.cache)
         return calibration.move(some(found, world.sizes.moved), links, rays, rays, world.params, cache=world.cache)
 
-    found = moved(hidden.links)
-    exact = hidden.links.assign_coords(
+    found = moved(reports)
+    exact = reports.assign_coords(
         bs_x=("bs", truth.x), bs_y=("bs", truth.y), bs_position_error=("bs", np.ones(truth.n))
     )
     stayed = moved(exact)
@@ -188,8 +186,7 @@ def positions(world: World) -> dict[str, Any]:
 
 def races(world: World) -> list[dict[str, Any]]:
     """The paper's search against ours, with blocks of UEs held out; ours stands at the table's place, then moves."""
-    hidden, (plane, rays) = world.campaign(FRONT_TO_BACK[0]), world.rays(FRONT_TO_BACK[0])
-    links = hidden.links
+    (links, truth), (plane, rays) = world.campaign(FRONT_TO_BACK[0]), world.rays(FRONT_TO_BACK[0])
     split = make_split(links, HELD_OUT, world.sizes.seed)
     held_out = split["role"].values == "unknown"
     x, y, rssi = links["ue_x"].values, links["ue_y"].values, links["rssi"].values.astype(float)
@@ -214,7 +211,7 @@ def races(world: World) -> list[dict[str, Any]]:
     moved = calibration.move(some(levels, world.sizes.raced), links, rays, rays, world.params)
     took = {int(b): search.seconds / len(search.members) for search in moved.searches for b in search.members}
     train, rows = levels.survey.ues, []
-    placed, found, true = ranks(levels), ranks(moved), hidden.true_stations
+    placed, found, true = ranks(levels), ranks(moved), truth
     for b in sorted(took):
         poses: list[Stations] = []
 
@@ -222,7 +219,7 @@ def races(world: World) -> list[dict[str, Any]]:
             poses.append(pose)
             return level_at(pose)[train]
 
-        of = Stations.from_dataset(hidden.links).take([b]), rssi[train, b], x[train], y[train]
+        of = Stations.from_dataset(links).take([b]), rssi[train, b], x[train], y[train]
         paper = paper_search(*of, recorded, rays.radio, world.sizes.calls, world.sizes.seed)
         ours = (placed[b], seconds, 1), (found[b], seconds + took[b], world.sizes.traces + 1)
         theirs, whole = rank(paper.pose, b), float(paper.seconds[-1])

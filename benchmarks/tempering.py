@@ -42,8 +42,8 @@ def judged(world: World, front_to_back: float, stated: bool) -> dict[float, tupl
 
     The share rules what answers are made of log-likelihoods of the last round; what stations share is learnt once.
     """
-    hidden, (plane, rays) = world.campaign(front_to_back), world.rays(front_to_back)
-    links, truth = hidden.links, hidden.true_stations.azimuth
+    (links, true), (plane, rays) = world.campaign(front_to_back), world.rays(front_to_back)
+    truth = true.azimuth
     links = links if stated else links.assign_coords(bs_azimuth=("bs", links["bs_azimuth"].values * np.nan))
     answer, last = Orientations.facing, dict[int, tuple[Orientations, Floats, float]]()
 

@@ -9,7 +9,7 @@ taken.
 import hashlib
 import itertools
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -21,7 +21,7 @@ from numpy.random import Generator
 
 from rfloc.arrays import Bools, Floats
 from rfloc.city import Bounds, City, build_patch, cut, neighbours
-from rfloc.config import CampaignParams, CityParams, EngineParams, RadioParams, SimulationParams, SyntheticParams
+from rfloc.config import CampaignParams, EngineParams, Params, RadioParams, SimulationParams, SyntheticParams
 from rfloc.datasets.build import links_from_gain, require_heard
 from rfloc.datasets.statistical import StatisticalModel
 from rfloc.errors import SimulationError, SplitError
@@ -39,15 +39,6 @@ ATTEMPTS = 4096
 OTHER_RAYS = 10_000
 #: Reports are quantised to this step [dB] and limited to this many stations, the strongest: what scanners do.
 STEP_DB, STRONGEST = 1.0, 10
-
-
-@dataclass(frozen=True)
-class HiddenCampaign:
-    """What a hidden campaign reports, and the truth behind it, which only evaluation may look at."""
-
-    links: xr.Dataset  #: the reports, with the *nominal* station table
-    true_stations: Stations  #: where they really are, look to, and how loud they are
-    true_maps: xr.Dataset  #: isotropic, of the true stations
 
 
 def rng_of(seed: int, *words: object) -> Generator:
@@ -97,19 +88,14 @@ def place_stations(
 
 
 def hidden_campaign(
-    city: City,
-    params: CampaignParams,
-    sim: SimulationParams,
-    radio: RadioParams,
-    seed: int,
-    cache: Path | None = None,
+    city: City, params: CampaignParams, sim: SimulationParams, radio: RadioParams, seed: int, cache: Path | None = None,
     engine: EngineParams | None = None,
-    progress: bool = True,
-) -> HiddenCampaign:
+) -> tuple[xr.Dataset, xr.Dataset]:  # fmt: skip
     """Simulate a measured campaign with parameters that calibration and localization are not told.
 
     Hidden: the stations' positions (the nominal ones are off by `position_sd` an axis), azimuths and powers, and
-    correlated shadowing. `cache`, `engine`, `progress` are :func:`~rfloc.simulation.maps.trace_maps`'s.
+    correlated shadowing. `cache` and `engine` are :func:`~rfloc.simulation.maps.trace_maps`'s. Gives the reports, links
+    with the *nominal* stations, and isotropic maps of the true ones, which only evaluation may look at.
     """
     placing, telling, walking, shading = (rng_of(seed, city.key, kind) for kind in ("place", "tell", "walk", "shade"))
     truth = place_stations(city, params.stations, params.height, radio.power_dbm, placing, city.bounds)
@@ -121,13 +107,13 @@ def hidden_campaign(
     truth = truth.replace(power=truth.power + params.gain_sd * louder)
     x, y = city.street_points(params.ues, walking)
     rays = Rays(sim, radio, sim.samples, seed + OTHER_RAYS)
-    maps = trace_maps(Plane(city, sim.cell, radio.ue_height), truth, rays, cache, engine, progress)
+    maps = trace_maps(Plane(city, sim.cell, radio.ue_height), truth, rays, cache, engine)
     how = params.shadowing_sd, params.shadowing_distance, shading, truth.n, city.grid.bounds
     gain = read_maps(maps, x, y, radio) * 10 ** (correlated_shadowing(x, y, *how) / 10)
     source = "simulated reality: ray-traced maps of hidden stations, shadowing, censoring, quantisation"
     reports = STEP_DB, STRONGEST, nominal, read_error_db(maps, x, y)
     links = require_heard(links_from_gain(city, gain, truth, x, y, radio, source, *reports), radio)
-    return HiddenCampaign(links.assign_attrs(cell=sim.cell), truth, maps)
+    return links.assign_attrs(cell=sim.cell), maps
 
 
 #: Stations that share a sub-region of a dense deployment: some more than the three that a crop must hold.
@@ -168,71 +154,57 @@ class Part:
         return require_heard(links, self.rays.radio).assign_attrs(self.drawn)
 
 
-def simulate(
-    parts: Sequence[Part], cache: Path, engine: EngineParams, progress: bool = True
-) -> Iterator[tuple[str, xr.Dataset]]:
+def simulate(parts: Sequence[Part], cache: Path, engine: EngineParams) -> Iterator[tuple[str, xr.Dataset]]:
     """Name and links of every part, once the maps of all are traced (:func:`~rfloc.simulation.maps.trace_ahead`)."""
-    trace_ahead([(part.plane, part.stations, part.rays) for part in parts], cache, engine, progress)
+    trace_ahead([(part.plane, part.stations, part.rays) for part in parts], cache, engine)
     for part in parts:
         yield part.name, part.links(cache)
 
 
-def part_of_b(
-    city: City,
-    stations: Stations,
-    params: SyntheticParams,
-    sim: SimulationParams,
-    radio: RadioParams,
-    seed: int,
-    splits: Sequence[xr.Dataset] = (),
-) -> Part:
+def part_of_b(city: City, stations: Stations, params: Params, splits: Sequence[xr.Dataset] = ()) -> Part:
     """Dataset B in a city: UEs in the stations' central box by `b_where`, none that other cities' `splits` hold out."""
-    rng, box = rng_of(seed, city.key, "B"), stations.central_box(0.8)
-    if params.b_where == "box":
-        x, y = rng.uniform(box[:2], box[2:], (params.b_ues, 2)).T
+    asked, sim, radio = params.synthetic, params.simulation, params.radio
+    rng, box = rng_of(params.seed, city.key, "B"), stations.central_box(0.8)
+    if asked.b_where == "box":
+        x, y = rng.uniform(box[:2], box[2:], (asked.b_ues, 2)).T
     else:
-        x, y = city.street_points(params.b_ues, rng, box, anywhere=params.b_where != "streets")
+        x, y = city.street_points(asked.b_ues, rng, box, anywhere=asked.b_where != "streets")
     kept = outside_held_out(city, x, y, splits)
-    plane, rays = Plane(city, sim.cell, radio.ue_height), Rays(sim, radio, sim.samples, seed)
+    plane, rays = Plane(city, sim.cell, radio.ue_height), Rays(sim, radio, sim.samples, params.seed)
     return Part(city.key, plane, stations, rays, x[kept], y[kept], "measured stations, simulated signals (B)")
 
 
-def parts_of_c(
-    cities: Mapping[str, CityParams],
-    params: SyntheticParams,
-    sim: SimulationParams,
-    radio: RadioParams,
-    seed: int,
-    data_root: str | Path,
-    build: Path,
-    splits: Sequence[xr.Dataset] = (),
-) -> list[Part]:
+def parts_of_c(params: Params, data_root: str | Path, build: Path, splits: Sequence[xr.Dataset] = ()) -> list[Part]:
     """Dataset C: build the patches that are taken, and draw their deployments.
 
-    With `c_border`, the neighbours of a patch are built too, for as long as it takes to place their stations. `cities`
-    are the regions by key, of files under `data_root`; cities and patches lie in `build`; `splits` as for B.
+    With `c_border`, the neighbours of a patch are built too, for as long as it takes to place their stations. Files of
+    regions lie under `data_root`, cities and patches in `build`; `splits` as for B.
     """
     parts: list[Part] = []
-    for region in params.c_regions:
-        patches = cut(region, cities[region], params.c_patches, params.c_margin)
-        drawn = rng_of(seed, region, "take").permutation(len(patches))[: params.c_take]  # more only adds to fewer
+    asked, sim, radio, seed = params.synthetic, params.simulation, params.radio, params.seed
+    for region in asked.c_regions:
+        patches = cut(region, params.cities[region], asked.c_patches, asked.c_margin)
+        drawn = rng_of(seed, region, "take").permutation(len(patches))[: asked.c_take]  # more only adds to fewer
         taken = [patches[k] for k in sorted(drawn)]
-        around = {patch.key: neighbours(patch, patches) if params.c_border else [] for patch in taken}
+        around = {patch.key: neighbours(patch, patches) if asked.c_border else [] for patch in taken}
         built, tables = {}, {}
         with tempfile.TemporaryDirectory() as elsewhere:
             for patch in {p.key: p for p in (*taken, *(q for of in around.values() for q in of))}.values():
                 city = build_patch(patch, data_root, build if patch.key in around else Path(elsewhere))
-                tables[patch.key] = {at: draw_stations(city, params, radio, seed, at) for at in deployments(params)}
+                tables[patch.key] = {at: draw_stations(city, params, at) for at in deployments(asked)}
                 built[patch.key] = city
         planes = {patch.key: Plane(built[patch.key], sim.cell, radio.ue_height) for patch in taken}
-        for patch, at in itertools.product(taken, deployments(params)):
+        for patch, at in itertools.product(taken, deployments(asked)):
             city, stations = built[patch.key], [tables[patch.key][at]]
-            for beside in around[patch.key]:
-                stations.append(across_border(tables[beside.key][at], built[beside.key], city, params.c_border))
-            x, y = draw_ues(city, params, seed, at)
+            for beside in around[patch.key]:  # what stands within reach, in the frame of this one
+                table, home = tables[beside.key][at], built[beside.key]
+                x, y = city.frame.to_local(*home.frame.to_geographic(table.x, table.y))
+                reached = near(shapely.box(*city.bounds), x, y, asked.c_border)
+                stations.append(table.replace(x=x, y=y).take(reached))
+            boxes = areas(city, params, at)
+            x, y = draw_ues(city, params, at)
             kept = outside_held_out(city, x, y, splits)
-            rays = Rays(sim, radio, params.c_samples, int(rng_of(seed, city.key, at, "rays").integers(2**31)))
-            boxes = areas(city, params, seed, at)
+            rays = Rays(sim, radio, asked.c_samples, int(rng_of(seed, city.key, at, "rays").integers(2**31)))
             about = {"region": region, "deployment": at.number, "dense": at.dense, "areas": boxes}
             plane, stood = planes[patch.key], Stations.join(stations).above_roofs(city)
             ues, source = (x[kept], y[kept]), "invented stations (C)"
@@ -279,14 +251,14 @@ def deployments(params: SyntheticParams) -> list[Deployment]:
     return [Deployment(number, dense) for number in range(params.c_deployments) for dense in variants]
 
 
-def areas(city: City, params: SyntheticParams, seed: int, at: Deployment) -> list[Bounds]:
+def areas(city: City, params: Params, at: Deployment) -> list[Bounds]:
     """The whole city, or sub-regions, apart and built up at least as on average (SimulationError: there is no room)."""
-    edge = params.c_dense
+    edge = params.synthetic.c_dense
     if not at.dense or edge is None:
         return [city.bounds]
     x_min, y_min, x_max, y_max = city.bounds
-    wanted = max(1, round(params.c_stations / STATIONS_A_SUBREGION))
-    rng, centres = rng_of(seed, city.key, at, "areas"), np.empty((0, 2))
+    wanted = max(1, round(params.synthetic.c_stations / STATIONS_A_SUBREGION))
+    rng, centres = rng_of(params.seed, city.key, at, "areas"), np.empty((0, 2))
     inner = x_min + edge / 2, y_min + edge / 2, x_max - edge / 2, y_max - edge / 2
     if inner[0] < inner[2] and inner[1] < inner[3]:
         for x, y in zip(*city.street_points(CENTRES, rng, within=inner), strict=True):
@@ -304,25 +276,18 @@ def areas(city: City, params: SyntheticParams, seed: int, at: Deployment) -> lis
     return [(x - edge / 2, y - edge / 2, x + edge / 2, y + edge / 2) for x, y in centres.tolist()]
 
 
-def draw_stations(city: City, params: SyntheticParams, radio: RadioParams, seed: int, at: Deployment) -> Stations:
+def draw_stations(city: City, params: Params, at: Deployment) -> Stations:
     """The stations of a patch: on its roofs, and where these have no room, on open ground; azimuths are random."""
-    rng, boxes = rng_of(seed, city.key, at, "stations"), areas(city, params, seed, at)
-    shares = map(len, np.array_split(range(params.c_stations), len(boxes)))
+    rng, boxes = rng_of(params.seed, city.key, at, "stations"), areas(city, params, at)
+    shares = map(len, np.array_split(range(params.synthetic.c_stations), len(boxes)))
     each = zip(shares, boxes, rng.spawn(len(boxes)), strict=True)
-    height, power = params.c_height, radio.power_dbm
+    height, power = params.synthetic.c_height, params.radio.power_dbm
     table = Stations.join([place_stations(city, n, height, power, own, box, masts=True) for n, box, own in each])
     return table.replace(id=[f"{city.key}-{k:02d}" for k in range(table.n)])
 
 
-def draw_ues(city: City, params: SyntheticParams, seed: int, at: Deployment) -> tuple[Floats, Floats]:
-    """UE positions x, y [m] on the streets of a patch or, dense, of its sub-regions; (c_ues,) each."""
-    rng, boxes = rng_of(seed, city.key, at, "UEs"), areas(city, params, seed, at)
-    shares = map(len, np.array_split(range(params.c_ues), len(boxes)))
-    x, y = np.concatenate(list(map(city.street_points, shares, rng.spawn(len(boxes)), boxes)), axis=1)
-    return x, y
-
-
-def across_border(stations: Stations, home: City, city: City, reach: float) -> Stations:
-    """The stations of one patch that stand within `reach` [m] of another, in the frame of the other."""
-    x, y = city.frame.to_local(*home.frame.to_geographic(stations.x, stations.y))
-    return stations.replace(x=x, y=y).take(near(shapely.box(*city.bounds), x, y, reach))
+def draw_ues(city: City, params: Params, at: Deployment) -> Floats:
+    """UE positions x, y [m] on the streets of a patch or, dense, of its sub-regions; (2, c_ues)."""
+    rng, boxes = rng_of(params.seed, city.key, at, "UEs"), areas(city, params, at)
+    shares = map(len, np.array_split(range(params.synthetic.c_ues), len(boxes)))
+    return np.concatenate(list(map(city.street_points, shares, rng.spawn(len(boxes)), boxes)), axis=1)

@@ -31,7 +31,7 @@ Campaign = tuple[xr.Dataset, xr.Dataset]
 @pytest.fixture(scope="module")
 def campaign(toy_city: City) -> Campaign:
     asked = CampaignParams(kind="hidden", cities=["toy"], stations=3, height=[20.0, 30.0], ues=160, position_sd=4.0)
-    links = hidden_campaign(toy_city, asked, SIM, RADIO, seed=3).links
+    links = hidden_campaign(toy_city, asked, SIM, RADIO, seed=3)[0]
     return links, make_split(links, SplitParams(block=60.0, buffer=5.0), 0)
 
 

@@ -1,9 +1,12 @@
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 
+from rfloc.city import City
 from rfloc.config import CampaignParams, RadioParams, SimulationParams
 from rfloc.datasets.build import features, links_from_gain, links_from_maps
-from rfloc.datasets.synthetic import STRONGEST, HiddenCampaign, hidden_campaign, place_stations
+from rfloc.datasets.synthetic import STRONGEST, hidden_campaign, place_stations
 from rfloc.errors import SimulationError
 from rfloc.schema import FEATURES, validate
 from rfloc.simulation.antennas import directivity
@@ -15,9 +18,14 @@ SIM = SimulationParams(cell=10.0, samples=20_000, max_depth=2)
 CAMPAIGN = CampaignParams(kind="hidden", cities=["toy"], stations=6, height=[22.0, 32.0], ues=150)
 
 
+def made(city: City, params: CampaignParams, seed: int = 3) -> SimpleNamespace:
+    links, maps = hidden_campaign(city, params, SIM, RADIO, seed)
+    return SimpleNamespace(links=links, true_maps=maps, true_stations=Stations.from_dataset(maps))
+
+
 @pytest.fixture(scope="module")
-def campaign(toy_city) -> HiddenCampaign:
-    return hidden_campaign(toy_city, CAMPAIGN, SIM, RADIO, seed=3, progress=False)
+def campaign(toy_city) -> SimpleNamespace:
+    return made(toy_city, CAMPAIGN)
 
 
 def test_stations_stand_apart_on_roofs_within_the_heights(toy_city):
@@ -34,16 +42,16 @@ def test_too_many_stations_and_a_reality_in_which_nothing_is_heard_are_refused(t
         place_stations(toy_city, 5, (5.0, 6.0), 43.0, np.random.default_rng(0), toy_city.bounds)
     deaf = RADIO.model_copy(update={"sensitivity_dbm": 0.0})
     with pytest.raises(SimulationError, match=r"nothing is heard in 'toy'(.|\n)*sensitivity_dbm 0,"):
-        hidden_campaign(toy_city, CAMPAIGN, SIM, deaf, seed=3, progress=False)
+        hidden_campaign(toy_city, CAMPAIGN, SIM, deaf, seed=3)
 
 
 def test_one_seed_one_campaign_and_more_ues_and_looser_tables_move_none(toy_city, campaign):
-    again, differing = (hidden_campaign(toy_city, CAMPAIGN, SIM, RADIO, seed, progress=False).links for seed in (3, 4))
+    again, differing = (made(toy_city, CAMPAIGN, seed).links for seed in (3, 4))
     assert (differing["bs_azimuth"] != campaign.links["bs_azimuth"]).all()
     for name in ("ue_x", "bs_azimuth", *FEATURES):
         np.testing.assert_array_equal(again[name], campaign.links[name])
     other = CAMPAIGN.model_copy(update={"ues": 160, "position_sd": 1.0})
-    more = hidden_campaign(toy_city, other, SIM, RADIO, seed=3, progress=False)
+    more = made(toy_city, other)
     np.testing.assert_array_equal(more.links["ue_x"][:150], campaign.links["ue_x"])
     for name in ("x", "y", "h", "azimuth", "power"):
         np.testing.assert_array_equal(getattr(more.true_stations, name), getattr(campaign.true_stations, name))

@@ -27,14 +27,20 @@ from tests.toy import city_params
 RADIO = RadioParams(sensitivity_dbm=-150.0, detection_db=-60.0)
 SIM = SimulationParams(cell=10.0, samples=20_000, max_depth=2, map_batches=2)
 TOY = {"toy": city_params("toy")}
+P = config.read(PROJECT / "params.yaml")
+P = P.model_copy(update={"cities": TOY, "radio": RADIO, "simulation": SIM, "seed": 3})
 C = SyntheticParams(
     c_regions=["toy"], c_patches=[2, 2], c_deployments=2, c_stations=3, c_ues=60, c_height=[25.0, 30.0],
     c_margin=70.0, c_border=70.0, c_dense=80.0, c_samples=5000,
 )  # fmt: skip
 
 
+def asking(params: SyntheticParams, seed: int = 3) -> config.Params:
+    return P.model_copy(update={"synthetic": params, "seed": seed})
+
+
 def parts_of_c(params: SyntheticParams, folder: Path, splits=(), seed: int = 3) -> list[synthetic.Part]:
-    return synthetic.parts_of_c(TOY, params, SIM, RADIO, seed, PROJECT / "data", folder, splits)
+    return synthetic.parts_of_c(asking(params, seed), PROJECT / "data", folder, splits)
 
 
 def places(part: synthetic.Part) -> dict[str, tuple[float, ...]]:
@@ -100,7 +106,7 @@ def test_a_patch_does_not_depend_on_which_others_are_taken(parts, tmp_path):
 
 
 def test_masts_stand_where_roofs_have_no_room(toy_city, monkeypatch):
-    low = draw_stations(toy_city, C.model_copy(update={"c_height": [8.0, 10.0]}), RADIO, 1, Deployment(0))
+    low = draw_stations(toy_city, asking(C.model_copy(update={"c_height": [8.0, 10.0]}), 1), Deployment(0))
     assert not toy_city.height_at(low.x, low.y).any(), "every roof is taller"
     monkeypatch.setattr(synthetic, "ATTEMPTS", 12)  # so few that not every station finds a roof
     table = place_stations(toy_city, 24, (20.0, 30.0), 43.0, np.random.default_rng(0), toy_city.bounds, masts=True)
@@ -114,18 +120,18 @@ def test_dense_areas_bring_stations_together(toy_city):
     params = C.model_copy(update={"c_stations": 10, "c_ues": 300, "c_dense": 120.0})
     share = {}
     for at in synthetic.deployments(params)[:2]:
-        boxes = shapely.box(*np.transpose(areas(toy_city, params, 5, at)))
+        boxes = shapely.box(*np.transpose(areas(toy_city, asking(params, 5), at)))
         assert len(boxes) == (2 if at.dense else 1)
         assert shapely.box(*toy_city.bounds).covers(boxes).all()
         assert shapely.area(shapely.intersection(boxes[0], boxes[-1])) == (0 if at.dense else boxes[0].area)
-        table, (x, y) = draw_stations(toy_city, params, RADIO, 5, at), draw_ues(toy_city, params, 5, at)
+        table, (x, y) = (draw(toy_city, asking(params, 5), at) for draw in (draw_stations, draw_ues))
         assert shapely.union_all(boxes).buffer(1.0).covers(shapely.points(table.x, table.y)).all()
         assert shapely.union_all(boxes).buffer(1.0).covers(shapely.points(x, y)).all()
         inside = (np.abs(x[:, None] - table.x) <= 50) & (np.abs(y[:, None] - table.y) <= 50)
         share[at.dense] = (inside.sum(axis=1) >= 3).mean()
     assert share[True] > 0.3 > 0.1 > share[False]
     with pytest.raises(SimulationError, match="has room for 0 sub-regions of 400 m"):
-        areas(toy_city, params.model_copy(update={"c_dense": 400.0}), 5, Deployment(0, True))
+        areas(toy_city, asking(params.model_copy(update={"c_dense": 400.0}), 5), Deployment(0, True))
 
 
 def test_links_are_read_off_kept_maps(parts, tmp_path):
@@ -161,7 +167,7 @@ def test_links_without_rays_are_the_simulators_with_stations_of_their_own_or_the
 def test_ues_of_b_stand_where_they_are_asked_to(toy_city, where):
     corners = np.array([-150.0, 150.0])
     stations = Stations(corners, corners, [30, 30], [np.nan] * 2, [43, 43], ["a", "b"])  # type: ignore[arg-type]
-    part = synthetic.part_of_b(toy_city, stations, SyntheticParams(b_ues=400, b_where=where), SIM, RADIO, 1)
+    part = synthetic.part_of_b(toy_city, stations, asking(SyntheticParams(b_ues=400, b_where=where), 1))
     assert part.x.size == 400 and (part.rays.seed, part.rays.samples) == (1, SIM.samples)
     assert max(abs(part.x).max(), abs(part.y).max()) <= 120.5
     row, col, _ = toy_city.grid.index(part.x, part.y)
