@@ -59,11 +59,6 @@ def test_a_scale_that_builds_on_another_names_itself(clone, capsys):
     assert "says that its scale is 'rome'" in capsys.readouterr().err
 
 
-def test_fetch_of_an_unknown_data_set_names_those_that_are_known(clone, capsys):
-    assert main(["fetch", "paris"]) == 2
-    assert "conf/data knows oslo, rome" in capsys.readouterr().err
-
-
 @pytest.fixture
 def probed(monkeypatch) -> list[Path]:
     """Folders of the cities that were probed, without a probe."""
@@ -81,6 +76,8 @@ def probed(monkeypatch) -> list[Path]:
 
 
 def test_cost_prints_both_datasets_at_this_scale_and_the_papers(clone, toy_city, probed, capsys):
+    assert main(["cost"]) == 2
+    assert "dvc repro" in capsys.readouterr().err and not probed, "which stage makes a city"
     built = clone / "build/cities/home"
     shutil.copytree(toy_city.folder, built)
     assert main(["cost"]) == 0
@@ -111,12 +108,11 @@ def test_a_study_over_seeds_keeps_what_was_found_of_other_experiments(clone, cap
 
 
 def test_doctor_reports_what_is_there(whole, capsys):
-    clone = whole
     assert main(["doctor"]) == 0
     out = capsys.readouterr().out
     names = "Python", "ray tracing", "torch", "sionna-rt", "jupyter-book", "dvc", "project", "Rome data", "weights"
     assert not [name for name in names if f" {name} " not in out]
-    assert f"nothing at {clone}/data/rome" in out and "rfloc fetch rome" in out
+    assert f"nothing at {whole}/data/rome" in out and "rfloc fetch rome" in out
     assert "The demo can run here." in out
 
 
@@ -152,12 +148,9 @@ def test_errors_made_on_purpose_print_what_why_mend_without_a_traceback(tmp_path
     assert error.startswith("ConfigError: ") and "why:" in error and "mend:" in error and "Traceback" not in error
 
 
-def test_cost_without_a_city_says_which_stage_makes_one(clone, probed, capsys):
-    assert main(["cost"]) == 2
-    assert "dvc repro" in capsys.readouterr().err and not probed
-
-
 def test_fetch_copies_from_the_named_folder_and_refuses_another_files_hash(clone, capsys, tmp_path_factory):
+    assert main(["fetch", "paris"]) == 2
+    assert "conf/data knows oslo, rome" in capsys.readouterr().err
     root, manifest = tmp_path_factory.mktemp("published"), clone / "conf/data/rome.json"
     content = json.loads(manifest.read_text())
     csv = next(entry for entry in content["files"] if entry["name"].endswith(".csv"))

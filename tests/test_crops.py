@@ -13,6 +13,11 @@ from rfloc.schema import FEATURES
 from tests.handmade import crop_params, make_links, make_raster, make_split, open_raster, scattered
 
 
+@pytest.fixture
+def links():
+    return scattered()[0]
+
+
 def test_north_is_up_and_east_is_right():
     road = np.zeros((1000, 1000))
     road[900:, :] = 1  # north
@@ -93,16 +98,18 @@ def test_one_turn_is_counter_clockwise_and_four_are_none(x, y):
     np.testing.assert_allclose(turn(turn(xy, mirrored, np.array([0])), mirrored, np.array([0])), xy)
 
 
-def test_frames_must_agree():
-    links, _ = scattered()
+def test_other_frames_a_foreign_split_and_a_ue_outside_its_crop_are_refused(links):
     raster = open_raster()
+    with pytest.raises(DataError, match="from the centre of its crop"):
+        CropBatcher(links, raster, crop_params()).batch([0], [2000.0], [0.0])
     raster.attrs.update(LocalFrame(41.0, 12.0).to_attrs())
     with pytest.raises(FrameError):
         CropBatcher(links, raster, crop_params())
+    with pytest.raises(SplitError, match="made for other links"):
+        evaluation_crops(links.isel(ue=slice(1, None)), make_split(links, _roles(60)), crop_params(), seed=0)
 
 
-def test_jitter_is_uniform_in_the_central_square():
-    links, _ = scattered()
+def test_jitter_is_uniform_in_the_central_square(links):
     batcher = CropBatcher(links, open_raster(), crop_params())
     ue = np.zeros(4000, int)
     x, y = batcher.jittered(ue, np.random.default_rng(0), 560.0)
@@ -137,8 +144,7 @@ def test_evaluation_crops_hold_enough_stations_and_repeat():
 
 
 @pytest.mark.parametrize("variable", [False, True])
-def test_another_ue_moves_no_crop(variable):
-    links, _ = scattered()
+def test_another_ue_moves_no_crop(links, variable):
     split = make_split(links, np.full(60, "known"))
     every = evaluation_crops(links, split, crop_params(per_ue=2), roles=["known"], seed=3, variable=variable)
     order = np.random.default_rng(0).permutation(60)[:40]
@@ -151,8 +157,7 @@ def test_another_ue_moves_no_crop(variable):
         np.testing.assert_array_equal(fewer[name], every[name][same])
 
 
-def test_ues_that_hear_too_little_are_counted_not_kept():
-    links, _ = scattered()
+def test_ues_that_hear_too_little_are_counted_not_kept(links):
     links["heard"][0] = False
     for name in FEATURES:
         links[name][0] = np.nan
@@ -162,8 +167,7 @@ def test_ues_that_hear_too_little_are_counted_not_kept():
         evaluation_crops(links, make_split(links, _roles(60)), crop_params(min_heard=9), seed=0)
 
 
-def test_a_crop_that_is_not_allowed_is_drawn_again():
-    links, _ = scattered()
+def test_a_crop_that_is_not_allowed_is_drawn_again(links):
     placer = CropPlacer(links, crop_params())
     x, y, size, found = placer.eligible(np.arange(60), np.random.default_rng(0), lambda x, y, size: x + size / 2 < 250)
     assert found.mean() > 0.5 and (x[found] + 280 < 250).all() and (size == 560).all()
@@ -173,8 +177,7 @@ def test_a_crop_that_is_not_allowed_is_drawn_again():
     assert not placer.eligible(np.arange(60), np.random.default_rng(0), lambda x, *_: np.zeros(len(x), bool))[3].any()
 
 
-def test_variable_sizes_follow_the_truncated_normal():
-    links, _ = scattered()
+def test_variable_sizes_follow_the_truncated_normal(links):
     half = CropPlacer(links, crop_params(), variable=True).sizes(20_000, np.random.default_rng(0)) / 2
     law = truncnorm(-2, 3, 300, 100)
     assert half.min() >= 100 and half.max() <= 600
@@ -204,8 +207,7 @@ def test_bins_of_200_m_from_200_to_1200(size):
     assert limits[index[0]] <= size <= limits[index[0] + 1] and (size < limits[index[0] + 1] or size == 1200)
 
 
-def test_a_batch_takes_a_size_a_crop():
-    links, _ = scattered()
+def test_a_batch_takes_a_size_a_crop(links):
     road = np.random.default_rng(0).random((1000, 1000)) < 0.5
     params = crop_params()
     batcher = CropBatcher(links, make_raster(road * 0, road), params)
@@ -220,16 +222,3 @@ def test_a_batch_takes_a_size_a_crop():
     assert mixed.take([2, 0]).size.tolist() == [1000, 200]
     with pytest.raises(DataError, match="a crop of 50 m reaches 25 m"):
         batcher.batch(ue, *(batcher.ue_xy[ue] + 30).T, size=[200.0, 50.0, 560.0])
-
-
-def test_a_ue_outside_its_crop_is_an_error():
-    links, _ = scattered()
-    with pytest.raises(DataError, match="from the centre of its crop"):
-        CropBatcher(links, open_raster(), crop_params()).batch([0], [2000.0], [0.0])
-
-
-def test_a_foreign_split_is_refused():
-    links, _ = scattered()
-    split = make_split(links, _roles(60))
-    with pytest.raises(SplitError, match="made for other links"):
-        evaluation_crops(links.isel(ue=slice(1, None)), split, crop_params(), seed=0)

@@ -16,22 +16,19 @@ from scipy.io import loadmat
 
 from rfloc.config import Leak, SplitParams
 from rfloc.errors import FrameError, SplitError
-from rfloc.frames import LocalFrame
-from rfloc.schema import links_dataset, load, save
+from rfloc.schema import load, save
 from rfloc.splits.areas import LEAKS, blocks_of, crosses, held_out, leakage_report, unknown_area, val_area
 from rfloc.splits.roles import all_train, folds, make_split, split_like
+from tests.handmade import FRAME, make_links
 
-FRAME = LocalFrame(41.87, 12.46)
 #: Two touching boxes round the frame's origin, 333 m x 497 m and 222 m x 497 m.
 TEST_BOX, VAL_BOX = [41.868, 41.871, 12.458, 12.464], [41.871, 41.873, 12.458, 12.464]
 BOXES = SplitParams(kind="boxes", test_box=TEST_BOX, val_box=VAL_BOX, buffer=30.0)
 BLOCKS = SplitParams()
 
 
-def links_at(x: np.ndarray, y: np.ndarray, frame: LocalFrame = FRAME) -> xr.Dataset:
-    bs = {"x": [0.0], "y": [0.0], "h": [30.0], "azimuth": [np.nan], "power": [43.0], "id": ["a"]}
-    features = {name: np.full((len(x), 1), -80.0) for name in ("rssi", "nsinr", "nrsrp", "nrsrq")}
-    return links_dataset(features, {"x": x, "y": y}, bs, frame, source="test", city="toy", carrier_hz=1e9)
+def links_at(x: np.ndarray, y: np.ndarray) -> xr.Dataset:
+    return make_links(np.column_stack([x, y]), np.zeros((1, 2)), np.full((len(x), 1), -80.0))
 
 
 def scattered(n: int, seed: int, extent: float = 1000.0) -> xr.Dataset:
@@ -49,7 +46,7 @@ def test_where_nothing_is_tested_all_train():
 
 def one_block() -> tuple[xr.Dataset, xr.Dataset]:
     """Four UEs on a line, the block [0, 100] m x [0, 100] m held out; the links and the split."""
-    links = links_at(np.array([10.0, 90.0, 210.0, 310.0]), np.array([10.0, 10.0, 10.0, 10.0]))
+    links = links_at(np.array([10.0, 90.0, 210.0, 310.0]), np.full(4, 10.0))
     split = make_split(links, SplitParams(block=100.0, unknown=0.3, known=0.0, val=0.0, buffer=0.0), 0)
     split["role"][:] = np.array(["unknown", "unknown", "train", "train"])
     split.attrs["unknown_area"] = shapely.box(0, 0, 100, 100).wkt
@@ -121,11 +118,6 @@ def test_folds_hold_every_block_out_once(seed, count):
         assert (mine == "known").sum() == round(0.1 * np.isin(mine, ("train", "known")).sum())
         assert unknown_area(split).intersection(val_area(split)).area == 0 and (mine == "val").any()
         assert (held_out(split, links["ue_x"], links["ue_y"]) == np.isin(mine, ("unknown", "buffer"))).all()
-
-
-def test_more_folds_than_blocks_are_refused():
-    with pytest.raises(SplitError, match="7 folds"):
-        folds(scattered(50, 1), SplitParams(block=1000.0), 7, 0)
 
 
 @settings(max_examples=15, deadline=None)
@@ -248,7 +240,9 @@ def test_an_allowed_leak_can_be_split():
     assert report["leaks"]["interpolated"] == 400 - report["counts"]["buffer"]
 
 
-def test_roles_areas_and_links_must_agree():
+def test_roles_areas_and_links_must_agree_and_folds_have_blocks_enough():
+    with pytest.raises(SplitError, match="7 folds"):
+        folds(scattered(50, 1), SplitParams(block=1000.0), 7, 0)
     links = scattered(400, 2)
     split = make_split(links, SplitParams(), 0)
     split["role"][np.flatnonzero(split["role"].values == "train")[0]] = "unknown"
@@ -290,7 +284,7 @@ def test_other_datasets_follow_the_same_areas(params):
     assert report["counts"]["known"] == 0
     assert report["nearest_train"]["unknown"]["min"] >= params.buffer
     with pytest.raises(FrameError):
-        split_like(split, links_at(np.array([0.0]), np.array([0.0]), LocalFrame(48.1, 11.6)))
+        split_like(split, links.assign_attrs(frame_lat0=48.1))
 
 
 def test_the_paper_boxes_in_rome(rome_data, project_root):
@@ -313,15 +307,11 @@ def test_the_paper_boxes_in_rome(rome_data, project_root):
     assert report["nearest_train"]["unknown"]["min"] > 500
 
 
-def test_boxes_are_geometry_in_the_frame() -> None:
-    split = make_split(scattered(500, 1), BOXES, 3)
+@pytest.mark.parametrize("gap", [None, 12.5])
+def test_boxes_are_geometry_in_the_frame_and_survive_the_disk(tmp_path: Path, gap: float | None) -> None:
+    split = make_split(scattered(500, 1), BOXES.model_copy(update={"crop_gap": gap}), 3)
+    back = load(save(split, tmp_path / "split.zarr", "split"), "split")
+    assert back.identical(split) and unknown_area(back) == unknown_area(split)
     for area, (lat_min, lat_max, lon_min, lon_max) in ((unknown_area(split), TEST_BOX), (val_area(split), VAL_BOX)):
         x, y = FRAME.to_local([lat_min, lat_max], [lon_min, lon_max])
         assert area.bounds == pytest.approx((x[0], y[0], x[1], y[1]), abs=0.05)  # meridians converge
-
-
-@pytest.mark.parametrize("gap", [None, 12.5])
-def test_split_survives_the_disk(tmp_path: Path, gap: float | None) -> None:
-    split = make_split(scattered(300, 4), BOXES.model_copy(update={"crop_gap": gap}), 0)
-    back = load(save(split, tmp_path / "split.zarr", "split"), "split")
-    assert back.identical(split) and unknown_area(back) == unknown_area(split)

@@ -26,9 +26,8 @@ def test_last_line_holds_what_is_promised(
     assert sum(line.endswith(("reached", "MISSED")) for line in printed) == len(calibration.GOALS)
     content = json.loads((tmp_path / "table.json").read_text())
     assert set(content) == {"revision", "sizes", "cities", "tables", "machine"}
-    assert set(content["tables"]["azimuths"]) == {
-        f"toy, 30 dB, {h}" for h in ("stated", "not stated", "stated exactly")
-    }
+    how = ("stated", "not stated", "stated exactly")
+    assert set(content["tables"]["azimuths"]) == {f"toy, 30 dB, {told}" for told in how}
     assert content["tables"]["held-out ρ with RSSI"]["toy"]["paper's search"] == last["heldout_spearman_paper"]
     assert len((tmp_path / "table.json").read_text().splitlines()) <= 100  # a person can read it
 
@@ -38,27 +37,16 @@ def test_shares_and_medians_are_of_what_they_name() -> None:
         return {"off_deg": off, "sd_deg": [sd] * len(off), "credibility": [0.4, 0.8, 0.95], "stated_deg": stated}
 
     race = {"levels": 0.5, "moved": 0.6, "paper": 0.55, "paper_at_our_time": 0.4, "truth": 0.7, "seconds": 1.0}
-    race |= {
-        "seconds_moved": 4.0,
-        "seconds_paper": 50.0,
-        "overhead_s": 0.1,
-        "paper_m": 30.0,
-        "paper_deg": 90.0,
-        "ours_m": 5.0,
-    }
-    race |= {"ours_deg": 3.0, "time_ratio": 10.0, "traces_ratio": 7.0}
+    race |= {"seconds_moved": 4.0, "seconds_paper": 50.0, "overhead_s": 0.1, "time_ratio": 10.0, "traces_ratio": 7.0}
+    race |= {"paper_m": 30.0, "paper_deg": 90.0, "ours_m": 5.0, "ours_deg": 3.0}
+    positions = {"stated_m": [10.0, 20.0], "off_m": [8.0, 16.0], "exact_moved_m": [0.0, 1.5]}
     city = {
         "azimuths": {
             "30 dB, stated": azimuths([2.0, 4.0, 6.0], 5.0, [20.0, 10.0, 30.0]),
             "30 dB, not stated": azimuths([20.0, 40.0, 60.0], 50.0, []),
             "30 dB, stated exactly": azimuths([1.0, 14.0, 16.0], 9.0, []),
         },
-        "positions": {
-            "stated_m": [10.0, 20.0],
-            "off_m": [8.0, 16.0],
-            "exact_moved_m": [0.0, 1.5],
-            "credibility": [0.3, 0.95],
-        },
+        "positions": positions | {"credibility": [0.3, 0.95]},
         "races": [race, race | {"moved": 0.3, "time_ratio": 0.0}],
     }
     found, tables = summary({"here": city})

@@ -124,10 +124,8 @@ def test_the_trials_numbers_on_the_rome_crop(published):
 
 
 def test_distance_is_divided_by_stations_that_both_hear():
-    bs = np.array([[0.0, 50.0], [50.0, 0.0], [-50.0, 0.0]])
-    at = np.array([[0.0, 0.0], [10.0, 0.0], [20.0, 0.0]])
-    nan = np.nan
-    level = np.array([[-80, -80, -95], [-70, nan, nan], [-80, -85, nan]])
+    bs, at = np.array([[0.0, 50.0], [50.0, 0.0], [-50.0, 0.0]]), np.array([[0.0, 0.0], [10.0, 0.0], [20.0, 0.0]])
+    level = np.array([[-80, -80, -95], [-70, np.nan, np.nan], [-80, -85, np.nan]])
     links = make_links(at, bs, level, rssi=level)
     knn = KNearest(links.isel(ue=[0, 1]), links, crop_params(), k=2, fill_db=-100.0)
     batch = _batch(links, [2])
@@ -136,13 +134,11 @@ def test_distance_is_divided_by_stations_that_both_hear():
     np.testing.assert_allclose(got / got[0], want / want[0])
 
 
-def test_square_uses_only_what_lies_inside():
-    bs = np.array([[0.0, 50.0], [600.0, 0.0]])
-    at = np.array([[0.0, 0.0], [100.0, 0.0], [700.0, 0.0]])
+def test_square_uses_only_what_lies_inside_and_without_fingerprints_answers_the_centre():
+    bs, at = np.array([[0.0, 50.0], [600.0, 0.0]]), np.array([[0.0, 0.0], [100.0, 0.0], [700.0, 0.0]])
     level = np.array([[-80.0, -60.0], [-70.0, -90.0], [-79.0, -60.0]])
     links = make_links(at, bs, level, rssi=level)
-    train = links.isel(ue=[1, 2])
-    batch = _batch(links, [0])
+    train, batch = links.isel(ue=[1, 2]), _batch(links, [0])
     city = KNearest(train, links, crop_params(), k=1)
     square = KNearest(train, links, crop_params(), k=1, within="square")
     np.testing.assert_allclose(city.estimate(batch), [[700, 0]])  # may leave the crop
@@ -151,6 +147,10 @@ def test_square_uses_only_what_lies_inside():
     np.testing.assert_allclose(edge.sum(), 1)
     assert edge[:, -1].sum() > 0.9
     np.testing.assert_allclose(geometric_median(square.posterior(batch), 560), [[100, 0]], atol=1)
+    batch = _batch(links, [0], (60.0, 60.0))
+    alone = KNearest(links.isel(ue=[2]), links, crop_params(), k=3, within="square")
+    np.testing.assert_array_equal(alone.estimate(batch), 0)
+    np.testing.assert_allclose(alone.posterior(batch)[0], jitter_prior(crop_params()))
 
 
 @pytest.mark.parametrize(("beyond", "answer"), [(False, 100.0), (True, -100.0)])
@@ -159,16 +159,6 @@ def test_stations_beyond_the_square_are_compared_where_asked(beyond, answer):
     links = make_links(at, bs, np.array([[-80.0, -60.0], [-79.0, -90.0], [-77.0, -61.0]]))
     square = KNearest(links.isel(ue=[1, 2]), links, crop_params(), k=1, within="square", beyond=beyond)
     np.testing.assert_allclose(square.estimate(_batch(links, [0])), [[answer, 0]])
-
-
-def test_square_without_fingerprints_answers_the_centre():
-    bs = np.array([[0.0, 50.0]])
-    at = np.array([[0.0, 0.0], [700.0, 0.0]])
-    links = make_links(at, bs, np.array([[-80.0], [-80.0]]))
-    square = KNearest(links.isel(ue=[1]), links, crop_params(), k=3, within="square")
-    batch = _batch(links, [0], (60.0, 60.0))
-    np.testing.assert_array_equal(square.estimate(batch), 0)
-    np.testing.assert_allclose(square.posterior(batch)[0], jitter_prior(crop_params()))
 
 
 def test_refusals(city):

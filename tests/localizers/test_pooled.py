@@ -22,17 +22,11 @@ class Bell:
         return normalised(-square / (2 * self.stated**2))
 
 
-def crops_of(n=300):
-    ue = np.random.default_rng(3).uniform(-100, 100, (n, 2))
-    links = make_links(ue, np.zeros((1, 2)), np.full((n, 1), -80.0))
-    tests = xr.Dataset(
-        {"ue": ("sample", np.arange(n)), "crop_x": ("sample", np.zeros(n)), "crop_y": ("sample", np.zeros(n))}
-    )
-    return CropBatcher(links, open_raster(), CROPS), tests
-
-
-def test_powers_say_what_a_part_is_worth():
-    batcher, tests = crops_of()
+def test_powers_say_what_a_part_is_worth_and_alone_to_the_power_one_it_stays():
+    ue = np.random.default_rng(3).uniform(-100, 100, (300, 2))
+    batcher = CropBatcher(make_links(ue, np.zeros((1, 2)), np.full((300, 1), -80.0)), open_raster(), CROPS)
+    columns = {"ue": np.arange(300), "crop_x": np.zeros(300), "crop_y": np.zeros(300)}
+    tests = xr.Dataset({name: ("sample", values) for name, values in columns.items()})
     honest, bold, blind = Bell("honest", 60, 60, 0), Bell("bold", 40, 80, 1), Bell("blind", 60, 5000, 2)
     pooled = Pooled.fit([honest, bold, blind], batcher, tests)
     # stated variance over the actual one, as a product of independent Gaussians demands; the blind one says nothing
@@ -42,12 +36,4 @@ def test_powers_say_what_a_part_is_worth():
     np.testing.assert_allclose(pooled.posterior(batch).sum(axis=(1, 2)), 1)
     got = Pooled([honest], [1.0]).posterior(batch)  # a part alone to the power one stays
     np.testing.assert_allclose(got, 0.99 * honest.posterior(batch) + 0.01 / CROPS.output**2, atol=1e-12)
-
-
-def test_a_part_alone_to_the_power_one_stays():
-    batcher, _ = crops_of(4)
-    batch = batcher.batch(np.arange(4), np.zeros(4), np.zeros(4))
-    bell = Bell("honest", 60, 60, 0)
-    got = Pooled([bell], [1.0]).posterior(batch)
-    np.testing.assert_allclose(got, 0.99 * bell.posterior(batch) + 0.01 / CROPS.output**2, atol=1e-12)
     assert jitter_prior(CROPS).shape == got.shape[1:]

@@ -17,8 +17,8 @@ GRID = Grid(-600.0, -600.0, 5.0, 240, 240)
 BS = np.array([[-150.0, -120.0], [180.0, -60.0], [20.0, 200.0], [-90.0, 90.0]])
 
 
-def _maps(bs=BS):
-    return np.moveaxis(path_loss(np.stack(np.meshgrid(GRID.x, GRID.y), axis=-1), bs), -1, 0)
+def _maps(grid=GRID):
+    return np.moveaxis(path_loss(np.stack(np.meshgrid(grid.x, grid.y), axis=-1), BS), -1, 0)
 
 
 def quiet(sensitivity):
@@ -40,25 +40,23 @@ def _localizer(level, sd=4.0, temper=1.0, missed=0.0, radio=None, grid=GRID, wit
     return MapPosterior(maps, links, radio or quiet(-118.0), crop_params(output=56, **crops), baselines, within=within)
 
 
-def _batch(level, ue=((0.0, 0.0),), centre=(0.0, 0.0), raster=None):
+def _batch(level, ue=((0.0, 0.0),), centre=(0.0, 0.0), raster=None, max_bs=6, **features):
     ue = np.array(ue, float)
-    links = make_links(ue, BS, np.atleast_2d(level))
-    batcher = CropBatcher(links, raster or open_raster(1400), crop_params(output=56))
+    links = make_links(ue, BS, np.atleast_2d(level), **features)
+    batcher = CropBatcher(links, raster or open_raster(1400), crop_params(output=56, max_bs=max_bs))
     return batcher.batch(np.arange(len(ue)), np.full(len(ue), centre[0]), np.full(len(ue), centre[1]))
 
 
 def test_equals_bayes_rule_written_out():
     """Three stations heard, one silent, on a grid as coarse as the output: product of densities, by hand."""
     grid = Grid(-600.0, -600.0, 10.0, 120, 120)
-    maps = np.moveaxis(path_loss(np.stack(np.meshgrid(grid.x, grid.y), axis=-1), BS), -1, 0)
     level = np.array([-85.0, -95.0, -90.0, np.nan])
-    params = crop_params(output=56)
-    batch = _batch(level)
-    got = _localizer(maps, sd=6.0, temper=0.5, radio=quiet(-100.0), grid=grid).posterior(batch)[0]
+    localizer = _localizer(_maps(grid), sd=6.0, temper=0.5, radio=quiet(-100.0), grid=grid)
+    got = localizer.posterior(_batch(level))[0]
     x, y = cell_centres(560, 56)
     predicted = np.maximum(path_loss(np.stack([x, y], axis=-1), BS), -112.0)
     want = t.pdf(level[:3], 4, predicted[..., :3], 6.0).prod(axis=-1) * t.cdf(-100.0, 4, predicted[..., 3], 6.0)
-    want = np.sqrt(want) * jitter_prior(params)
+    want = np.sqrt(want) * jitter_prior(crop_params(output=56))
     np.testing.assert_allclose(got, want / want.sum(), atol=1e-6)
 
 
@@ -76,10 +74,7 @@ def test_finds_ues_from_noiseless_levels():
 
 def test_full_slots_lower_the_bar_for_silence():
     """With every slot taken, a station left out was only weaker than the weakest listed."""
-    params = crop_params(output=56, max_bs=1)
-    level = np.array([[-70.0, -75.0, np.nan, np.nan]])
-    links = make_links(np.zeros((1, 2)), BS, level)
-    batch = CropBatcher(links, open_raster(1400), params).batch([0], [0.0], [0.0])
+    batch = _batch([-70.0, -75.0, np.nan, np.nan], max_bs=1)
     maps = np.full((4, *GRID.shape), -np.inf)
     maps[0] = -70.0
     maps[1] = np.where(GRID.x < 0, -75.0, -118.0)
@@ -90,8 +85,7 @@ def test_full_slots_lower_the_bar_for_silence():
 def test_silence_of_a_drowned_station_says_little():
     """Reports that put noise and interference at -75 dBm drown what lies 20 dB under them."""
     level = np.array([[-70.0, -72.0, -71.0, np.nan]])
-    links = make_links(np.zeros((1, 2)), BS, level, nsinr=level + 75.0)
-    batch = CropBatcher(links, open_raster(1400), crop_params(output=56)).batch([0], [0.0], [0.0])
+    batch = _batch(level, nsinr=level + 75.0)
     maps = np.broadcast_to(np.nan_to_num(level[0], nan=-90.0)[:, None, None], (4, *GRID.shape)).copy()
     maps[3] = np.where(GRID.x < 0, -105.0, -85.0)  # weak in the west, strong in the east
     drowned = RadioParams(pattern="isotropic", sensitivity_dbm=-118.0, load=0.0, detection_db=-20.0)
@@ -112,10 +106,9 @@ def test_no_ray_is_low_not_impossible():
 
 
 def test_streets_bound_the_answer():
-    road = np.zeros((1400, 1400))
-    road[700:730] = 1
     raster = open_raster(1400)
-    raster["road"] = (("y", "x"), road.astype(np.uint8))
+    raster["road"].values[:] = 0
+    raster["road"].values[700:730] = 1
     batch = _batch(path_loss(np.array([[50.0, 15.0]]), BS), [[50.0, 15.0]], raster=raster)
     posterior = _localizer(_maps()).posterior(batch)[0]
     rows = np.flatnonzero(posterior.sum(axis=1) > 1e-12)

@@ -35,6 +35,8 @@ def verdicts(root):
 
 
 def test_what_was_written_down_is_what_comes_out(tmp_path):
+    with pytest.raises(DataError, match=r"results/rome holds no numbers to expect"):
+        expect(tmp_path, "rome")
     write(tmp_path, ROWS)
     assert {row["verdict"] for row in compared(tmp_path, "rome")} == {"new"}
     assert expect(tmp_path, "rome") == tmp_path / "expected/rome.json"
@@ -74,8 +76,3 @@ def test_what_is_missing_or_off_is_named_and_what_is_new_is_counted(tmp_path):
         require_expected(compared(tmp_path, "rome"))
     write(tmp_path, [*ROWS, record("posterior", 90.0)])
     assert require_expected(compared(tmp_path, "rome")).endswith("2 of which nothing is expected")
-
-
-def test_without_results_there_is_nothing_to_expect(tmp_path):
-    with pytest.raises(DataError, match=r"results/rome holds no numbers to expect"):
-        expect(tmp_path, "rome")

@@ -42,6 +42,7 @@ def test_a_record_says_who_made_it_and_nothing_that_names_the_machine(repository
     assert {"python", "torch", "sionna-rt", "mitsuba", "drjit", "numpy", "xarray"} <= set(found["packages"])
     assert found["machine"]["cores"] >= 1 and socket.gethostname() not in json.dumps(found["machine"])
     assert str(repository) not in path.read_text()
+    assert verify(repository).startswith("1 checks: results/ is what the pipeline wrote")
 
 
 def test_parameters_are_what_the_page_reads_and_nothing_else(repository):
@@ -118,8 +119,3 @@ def test_what_moved_against_git_is_named_but_for_times(repository):
     assert record.moved(repository, "smoke") == ["results/smoke/found.json: error.1 (2.0 there, 2.5 here)"]
     made(repository, crops_size=300.0)
     assert record.moved(repository, "smoke") is None  # other parameters, other numbers
-
-
-def test_verify_accepts_what_a_stage_wrote(repository):
-    made(repository)
-    assert verify(repository).startswith("1 checks: results/ is what the pipeline wrote")

@@ -193,18 +193,12 @@ def test_users_own_ipython_and_jupyter_settings_do_not_matter(project, write, mo
     assert cells(project / OUT)[-1].execution_count == 3
 
 
-def test_an_experiment_that_is_none(write, project):
+def test_nothing_runs_with_parameters_that_cannot_be(project, write):
     with pytest.raises(NotebookError, match="no experiment 'Z'"):
         run(write("x", parameters='experiment = "A"'), OUT, given=["experiment=Z"], root=project)
-
-
-def test_nothing_runs_with_ill_typed_parameters(project, write):
     with pytest.raises(NotebookError):
         run(write("open('ran', 'w')"), OUT, root=project, given=["factor=[1]"])
     assert not (project / "ran").exists()
-
-
-def test_params_yaml_is_validated_first(project, write):
     text = (project / "params.yaml").read_text()
     (project / "params.yaml").write_text(text.replace("jitter:", "jiter:"))
     with pytest.raises(ConfigError, match=r"'crops\.jiter'(?s:.*)did you mean 'jitter'"):

@@ -47,15 +47,11 @@ def test_nothing_is_built_past_the_edge():
     assert got.ravel().tolist() == [pytest.approx(200.0 / 512.0), 0.0]
 
 
-boxes = st.lists(
-    st.tuples(st.integers(-90, 60), st.integers(-70, 40), st.integers(1, 30), st.integers(1, 30)),
-    min_size=1,
-    max_size=4,
-)
+box = st.tuples(st.integers(-90, 60), st.integers(-70, 40), st.integers(1, 30), st.integers(1, 30))
 
 
 @settings(max_examples=40)
-@given(boxes, st.floats(-99, 99), st.floats(-79, 79), st.floats(-99, 99), st.floats(-79, 79))
+@given(st.lists(box, min_size=1, max_size=4), *[st.floats(-99, 99), st.floats(-79, 79)] * 2)
 def test_share_under_tall_roofs_is_that_of_the_polygons(rectangles, x0, y0, x1, y1):
     roofs = np.zeros((160, 200))
     for x, y, width, depth in rectangles:

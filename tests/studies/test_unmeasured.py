@@ -47,24 +47,21 @@ def test_what_is_right_ranks_first_and_no_fold_is_shown_what_it_holds_out(toy_ci
     assert all(one is other for one, other in zip(shown, dealt, strict=True))
     assert found.measured.sizes["ue"] == links.sizes["ue"]  # each once
     row = found.over("wrong", range(3))
-    assert row["right"]["rho"]["value"] == pytest.approx(1.0, abs=0.01)
-    assert row["right"]["rms"]["value"] == pytest.approx(0.0, abs=0.05)
-    for measure, entry in row["right"].items():
+    right, worse = row["right"], row["wrong"]
+    assert right["rho"]["value"] == pytest.approx(1.0, abs=0.01)
+    assert right["rms"]["value"] == pytest.approx(0.0, abs=0.05)
+    for measure, entry in right.items():
         assert entry["gain"] > 0 and entry["interval"][0] <= entry["gain"] <= entry["interval"][1], measure
-        assert row["wrong"][measure]["gain"] == 0.0
-    assert row["right"]["rms"]["gain"] == pytest.approx(
-        1.0 - row["right"]["rms"]["value"] / row["wrong"]["rms"]["value"]
-    )
-    assert found.over("wrong", [0])["wrong"]["rho"]["value"] != row["wrong"]["rho"]["value"]
+        assert worse[measure]["gain"] == 0.0
+    assert right["rms"]["gain"] == pytest.approx(1.0 - right["rms"]["value"] / worse["rms"]["value"])
+    assert found.over("wrong", [0])["wrong"]["rho"]["value"] != worse["rho"]["value"]
 
 
 def test_maps_of_the_statistical_simulator_say_what_it_expects(toy_city, maps, links):
     split = all_train(links, [], 0)
     found = statistical_maps(links, split, maps, toy_city, RADIO)
-    model, there = (
-        fit(links, np.ones(links.sizes["ue"], bool), toy_city, RADIO),
-        np.argwhere((maps.path_gain.values > 0).all(0)),
-    )
-    x, y = maps.x.values[there[:, 1]], maps.y.values[there[:, 0]]
+    model = fit(links, np.ones(links.sizes["ue"], bool), toy_city, RADIO)
+    row, col = np.nonzero((maps.path_gain.values > 0).all(0))
+    x, y = maps.x.values[col], maps.y.values[row]
     expected = model.path_gain_db(toy_city, Stations.from_dataset(maps), x, y, RADIO)
     assert 10 * np.log10(read_maps(found, x, y, RADIO)) == pytest.approx(expected, abs=0.01)
