@@ -17,7 +17,7 @@ from rfloc.arrays import Bools, Floats, Ints
 from rfloc.city.raster import AreaPooler
 from rfloc.config import CropParams
 from rfloc.errors import DataError, SplitError
-from rfloc.frames import LocalFrame
+from rfloc.frames import LocalFrame, toward
 from rfloc.schema import FEATURES, validate, with_units
 from rfloc.splits import require_own
 
@@ -132,8 +132,7 @@ class CropBatcher(CropPlacer):
         LocalFrame.from_attrs(links.attrs).require_same(LocalFrame.from_attrs(raster.attrs), "the raster")
         super().__init__(links, crops)
         self._rf = np.stack([links[name].values for name in FEATURES], axis=2).astype(np.float32)
-        azimuth = np.radians(links["bs_azimuth"].values)
-        self._boresight = np.nan_to_num(np.stack([np.sin(azimuth), np.cos(azimuth)], axis=1))
+        self._boresight = np.nan_to_num(np.stack(toward(links["bs_azimuth"].values), axis=1))
         self._strength = np.where(self.heard, links["nrsrp"].values, -np.inf)
         self._pooler = AreaPooler(raster, ("building", "road"))
         self._held: dict[tuple[float, ...], NDArray[np.float32]] = {}
@@ -157,14 +156,9 @@ class CropBatcher(CropPlacer):
         return replace(batch, image=image, bs_xy=bs_xy, target_xy=target_xy, target=target, centre=centre, size=edge)
 
     def batch(
-        self,
-        ue: ArrayLike,
-        centre_x: ArrayLike,
-        centre_y: ArrayLike,
-        flip: ArrayLike | None = None,
-        turns: ArrayLike | None = None,
-        size: ArrayLike | None = None,
-    ) -> Batch:
+        self, ue: ArrayLike, centre_x: ArrayLike, centre_y: ArrayLike, flip: ArrayLike | None = None,
+        turns: ArrayLike | None = None, size: ArrayLike | None = None,
+    ) -> Batch:  # fmt: skip
         """Cut crops of UEs by index, (B,), with these centres and edges (default `crops.size`) in the local frame [m].
 
         `flip`, bool (B,), mirrors east to west; then `turns` turns quarters counter-clockwise; give both or none.
@@ -199,20 +193,11 @@ class CropBatcher(CropPlacer):
             images = [np.rot90(one, k, axes=(1, 2)) for one, k in zip(images, turns, strict=True)]
             bs_xy, boresight, target_xy = (turn(xy, flip, turns) for xy in (bs_xy, boresight, target_xy))
         return Batch(
-            image=np.stack(images),
-            bs_xy=bs_xy.astype(np.float32),
-            rf=np.where(rf_mask, rf, np.float32(0)),
-            rf_mask=rf_mask,
-            bs_mask=mask,
-            bs_boresight=boresight.astype(np.float32),
-            bs_index=index,
-            target_xy=target_xy.astype(np.float32),
-            target=cell_index(target_xy, edge, crops.output),
-            ue=ue,
-            centre=centre,
-            size=edge,
-            turned=flip is not None,
-        )
+            image=np.stack(images), bs_xy=bs_xy.astype(np.float32), rf=np.where(rf_mask, rf, np.float32(0)),
+            rf_mask=rf_mask, bs_mask=mask, bs_boresight=boresight.astype(np.float32), bs_index=index,
+            target_xy=target_xy.astype(np.float32), target=cell_index(target_xy, edge, crops.output), ue=ue,
+            centre=centre, size=edge, turned=flip is not None,
+        )  # fmt: skip
 
 
 def turn(xy: Floats, flip: Bools, turns: Ints) -> Floats:
@@ -225,14 +210,9 @@ def turn(xy: Floats, flip: Bools, turns: Ints) -> Floats:
 
 
 def evaluation_crops(
-    links: xr.Dataset,
-    split: xr.Dataset,
-    crops: CropParams,
-    roles: Sequence[str] = ("known", "unknown"),
-    *,
-    seed: int,
+    links: xr.Dataset, split: xr.Dataset, crops: CropParams, roles: Sequence[str] = ("known", "unknown"), *, seed: int,
     variable: bool = False,
-) -> xr.Dataset:
+) -> xr.Dataset:  # fmt: skip
     """Fixed crops of the UEs of some roles, ordered by role, then UE: `per_ue` each, with `min_heard` stations inside.
 
     A UE is dropped where one of its crops finds no eligible centre; the attributes `<role>_ues`, `<role>_dropped`

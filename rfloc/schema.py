@@ -149,17 +149,10 @@ def with_units(ds: xr.Dataset, kind: str) -> xr.Dataset:
 
 
 def links_dataset(
-    features: dict[str, np.ndarray],
-    ue: dict[str, np.ndarray],
-    bs: dict[str, np.ndarray],
-    frame: LocalFrame,
-    *,
-    source: str,
-    city: str,
-    carrier_hz: float,
-    interpolated: np.ndarray | None = None,
+    features: dict[str, np.ndarray], ue: dict[str, np.ndarray], bs: dict[str, np.ndarray], frame: LocalFrame, *,
+    source: str, city: str, carrier_hz: float, interpolated: np.ndarray | None = None,
     gain_error: ArrayLike | None = None,
-) -> xr.Dataset:
+) -> xr.Dataset:  # fmt: skip
     """Build a validated links dataset from arrays; a station is heard where its nrsrp is finite.
 
     `features` are all of :data:`FEATURES`, shape (n_ue, n_bs), NaN where missing. `ue` holds `x y` [m] and optionally

@@ -15,7 +15,7 @@ from typing import Any
 import yaml
 
 ROOT = Path(__file__).resolve().parents[1]
-LEFT_OUT = ("rfloc.errors", "rfloc.config", "rfloc.pipeline", "rfloc.cli", "rfloc.doctor")
+LEFT_OUT = ("rfloc.errors", "rfloc.config", "rfloc.pipeline", "rfloc.cli")
 
 
 def code_of(page: Path) -> str:

@@ -134,8 +134,6 @@ def build_city(key: str, params: CityParams, data_root: str | Path, folder: str 
         fresh.mkdir()
         if params.source == "sionna":
             grid, layers, facts = raster_of_scene(str(params.scene))
-        elif params.source == "none":
-            grid, layers, facts = _unmapped(params, frame, fresh)
         else:
             grid, layers, facts = _from_map(params, frame, data_root, fresh)
         facts |= layer_facts(layers)
@@ -154,24 +152,18 @@ def build_city(key: str, params: CityParams, data_root: str | Path, folder: str 
     return open_city(folder)
 
 
-def _unmapped(params: CityParams, frame: LocalFrame, folder: Path) -> Raster:
-    """The raster of a city without a map: flat open ground, an empty picture."""
-    from rfloc.city import mesh
-
-    grid = Grid.covering(*box_bounds(frame, params.box or [], params.margin), CELL)
-    mesh.write_city(None, grid, folder)
-    layers = {"building": np.uint8, "road": np.uint8, "height": np.float32, "ground": np.float32}
-    return grid, {name: np.zeros(grid.shape, kind) for name, kind in layers.items()}, {"warnings": ["it has no map"]}
-
-
 def _from_map(params: CityParams, frame: LocalFrame, data_root: str | Path, folder: Path) -> Raster:
-    """The raster of a city from a map, whose tables and scene are written into `folder`."""
+    """The raster of a city from a map, or without: flat ground. Its scene and tables are written into `folder`."""
     from rfloc.city import heights, mesh, osm
 
+    grid = Grid.covering(*box_bounds(frame, params.box or [], params.margin), CELL)
+    if params.source == "none":
+        mesh.write_city(None, grid, folder)
+        empty = {"building": np.uint8, "road": np.uint8, "height": np.float32, "ground": np.float32}
+        return grid, {name: np.zeros(grid.shape, kind) for name, kind in empty.items()}, {"warnings": ["it has no map"]}
     footprints, facts = osm.read_buildings(params, frame, data_root)
     streets, street_facts = osm.read_streets(params, frame, data_root)
     footprints, height_facts = heights.assign_heights(footprints, params.height_prior)
-    grid = Grid.covering(*box_bounds(frame, params.box or [], params.margin), CELL)
     base = footprints["base"].where(footprints["base"] > 0, -mesh.FOUNDATION)
     roofs = mesh.prisms(footprints.geometry, footprints["height"], base)
     mesh.write_city(roofs, grid, folder)

@@ -17,7 +17,7 @@ from rfloc import __version__
 from rfloc.city import formats
 from rfloc.city.city import box_bounds
 from rfloc.city.columns import BUILDINGS, KNOWN, STREETS, Kind, affirmed, along_flags, by_meaning, counted, standing
-from rfloc.city.tiles import unite_pieces
+from rfloc.city.formats import unite_pieces
 from rfloc.config import CityParams, data_folders, input_file
 from rfloc.errors import DataError
 from rfloc.files import digest, write

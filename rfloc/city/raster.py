@@ -74,13 +74,12 @@ def layer_facts(layers: Layers) -> dict[str, Any]:
 
 def cells(layer: NDArray[Any], row: int, col: int, rows: int, cols: int, dtype: Any = None) -> NDArray[Any]:
     """Cells [row, row + rows) x [col, col + cols) of a layer: (rows, cols), row 0 = south; 0 outside the raster."""
-    if 0 <= row <= layer.shape[0] - rows and 0 <= col <= layer.shape[1] - cols:
-        return layer[row : row + rows, col : col + cols].astype(dtype or layer.dtype)
-    out = np.zeros((rows, cols), dtype or layer.dtype)
-    south, north = max(row, 0), min(row + rows, layer.shape[0])
-    west, east = max(col, 0), min(col + cols, layer.shape[1])
-    if south < north and west < east:
-        out[south - row : north - row, west - col : east - col] = layer[south:north, west:east]
+    south, west = max(-row, 0), max(-col, 0)
+    part = layer[max(row, 0) : max(row + rows, 0), max(col, 0) : max(col + cols, 0)].astype(dtype or layer.dtype)
+    if part.shape == (rows, cols):
+        return part
+    out = np.zeros((rows, cols), part.dtype)
+    out[south : south + part.shape[0], west : west + part.shape[1]] = part
     return out
 
 

@@ -63,18 +63,10 @@ def reportable_dbm(nrsrp: ArrayLike, nsinr: ArrayLike, radio: RadioParams) -> Fl
 
 
 def links_from_gain(
-    city: City,
-    path_gain: ArrayLike,
-    stations: Stations,
-    ue_x: ArrayLike,
-    ue_y: ArrayLike,
-    radio: RadioParams,
-    source: str,
-    step: float = 0.0,
-    strongest: int | None = None,
-    table: Stations | None = None,
+    city: City, path_gain: ArrayLike, stations: Stations, ue_x: ArrayLike, ue_y: ArrayLike, radio: RadioParams,
+    source: str, step: float = 0.0, strongest: int | None = None, table: Stations | None = None,
     gain_error: ArrayLike | None = None,
-) -> xr.Dataset:
+) -> xr.Dataset:  # fmt: skip
     """Turn path gain, (ue, bs), linear, into links as UEs at x, y [m] would report them: censored, rounded.
 
     Features are rounded to `step` [dB], if any, and a UE reports the `strongest` so many stations, or all. Links have

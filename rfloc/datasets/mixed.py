@@ -58,13 +58,9 @@ class Design:
         by_shared, by_own = (
             np.stack([np.stack([p[c].T for c in names], -1) for p in places]) for names in (shared, own)
         )
-        return cls(
-            by_shared,
-            by_own,
-            shared_sd=np.array([SHARED_SD[name] for name in shared]),
-            spread_of=np.array([k for k, name in enumerate(effects) for _ in EFFECTS[name][0]]),
-            scales=np.array([EFFECTS[name][1] for name in effects]),
-        )
+        spread_of = np.array([k for k, name in enumerate(effects) for _ in EFFECTS[name][0]])
+        shared_sd = np.array([SHARED_SD[name] for name in shared])
+        return cls(by_shared, by_own, shared_sd, spread_of, np.array([EFFECTS[name][1] for name in effects]))
 
     def at(self, place: int) -> Self:
         """The design at one of the places."""

@@ -83,11 +83,10 @@ class StatisticalModel:
         own = self.effects or StationEffects(np.zeros(stations.n), np.zeros(stations.n), stations.azimuth)
         stations = stations.above_roofs(city).replace(azimuth=own.azimuth)
         gain = 10 * np.log10(free_space_gain(REFERENCE, radio.carrier_hz)) + self.level_db + own.level_db
-        gain = gain + (self.exponent + own.exponent) * decades_db(stations, x, y, radio.ue_height)
+        columns = regressors(city, stations, x, y, radio)
+        gain = gain + (self.exponent + own.exponent) * columns["decades"]
         gain += sector_gain_db(stations, x, y, radio).T
-        if self.obstruction_db:
-            gain -= self.obstruction_db * obstructed_fraction(city, stations, x, y, radio.ue_height)
-        return gain
+        return gain + self.obstruction_db * columns["obstructed"]
 
     def path_gain(
         self, city: City, stations: Stations, x: ArrayLike, y: ArrayLike, radio: RadioParams, seed: int
@@ -106,12 +105,6 @@ class StatisticalModel:
         return dataclasses.replace(self, effects=StationEffects(level, exponent, azimuth))
 
 
-def decades_db(stations: Stations, x: Floats, y: Floats, ue_height: float) -> Floats:
-    """-10 log10(d / 300 m) with the distance d between antenna and UE: what one of the exponent is worth (ue, bs)."""
-    d = np.hypot(np.hypot(x[:, None] - stations.x, y[:, None] - stations.y), stations.h - ue_height)
-    return -10 * np.log10(np.maximum(d, NEAREST) / REFERENCE)
-
-
 def regressors(city: City, stations: Stations, x: ArrayLike, y: ArrayLike, radio: RadioParams) -> dict[str, Floats]:
     """:func:`flat_regressors`, (ue, bs) each, of stations above roofs; `obstructed`, minus that share of the line."""
     x, y = np.asarray(x, float), np.asarray(y, float)
@@ -121,10 +114,14 @@ def regressors(city: City, stations: Stations, x: ArrayLike, y: ArrayLike, radio
 
 
 def flat_regressors(stations: Stations, x: Floats, y: Floats, radio: RadioParams) -> dict[str, Floats]:
-    """`one`; `decades`, worth one of the exponent; azimuth harmonics `north east north2 east2`; (ue, bs) each."""
-    angle = np.radians(bearing(x[:, None] - stations.x, y[:, None] - stations.y))
+    """Those of open ground, (ue, bs) each: `one`; `decades`, worth one of the exponent; `north east north2 east2`.
+
+    The second is -10 log10(d / 300 m) with the distance d between antenna and UE, the last are azimuth harmonics.
+    """
+    dx, dy = x[:, None] - stations.x, y[:, None] - stations.y
+    d, angle = np.hypot(np.hypot(dx, dy), stations.h - radio.ue_height), np.radians(bearing(dx, dy))
     sides = {"north": np.cos(angle), "east": np.sin(angle), "north2": np.cos(2 * angle), "east2": np.sin(2 * angle)}
-    return {"one": np.ones_like(angle), "decades": decades_db(stations, x, y, radio.ue_height), **sides}
+    return {"one": np.ones_like(d), "decades": -10 * np.log10(np.maximum(d, NEAREST) / REFERENCE), **sides}
 
 
 def fit(links: xr.Dataset, train: ArrayLike, city: City, radio: RadioParams) -> StatisticalModel:

@@ -95,13 +95,9 @@ NEAR = 1.0
 
 
 def leakage_report(
-    split: xr.Dataset,
-    links: xr.Dataset,
-    *,
-    crops: tuple[ArrayLike, ArrayLike, ArrayLike] | None = None,
-    test_crops: xr.Dataset | None = None,
-    calibration_ues: Bools | None = None,
-) -> dict[str, Any]:
+    split: xr.Dataset, links: xr.Dataset, *, crops: tuple[ArrayLike, ArrayLike, ArrayLike] | None = None,
+    test_crops: xr.Dataset | None = None, calibration_ues: Bools | None = None,
+) -> dict[str, Any]:  # fmt: skip
     """Count roles and leaks (:data:`LEAKS`), and measure how far test UEs (`known`, `unknown`) are from training.
 
     `crops` are training crops (centre_x, centre_y, size) [m], all or a sample; `test_crops` are those of the test UEs

@@ -227,22 +227,12 @@ def _fit(module: LocalizerModule, folder: Path) -> None:
     if module.val is not None:  # first, so that the last state knows which was best
         keep.insert(0, ModelCheckpoint(filename="best", monitor="val_error", save_weights_only=True, **options))
     trainer = pl.Trainer(
-        accelerator="auto",
-        devices=plan.devices,
-        strategy="auto" if plan.devices == 1 else "ddp_notebook",
-        precision="bf16-mixed" if module.training_params.bf16 else "32-true",
-        max_epochs=plan.passes,
-        gradient_clip_val=1.0,
-        callbacks=keep,
-        reload_dataloaders_every_n_epochs=1,
-        use_distributed_sampler=False,
-        num_sanity_val_steps=0,
-        limit_val_batches=0 if module.val is None else None,
-        logger=False,
-        enable_progress_bar=False,
-        enable_model_summary=False,
-        default_root_dir=folder,
-    )
+        accelerator="auto", devices=plan.devices, strategy="auto" if plan.devices == 1 else "ddp_notebook",
+        precision="bf16-mixed" if module.training_params.bf16 else "32-true", max_epochs=plan.passes,
+        gradient_clip_val=1.0, callbacks=keep, reload_dataloaders_every_n_epochs=1, use_distributed_sampler=False,
+        num_sanity_val_steps=0, limit_val_batches=0 if module.val is None else None, logger=False,
+        enable_progress_bar=False, enable_model_summary=False, default_root_dir=folder,
+    )  # fmt: skip
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", ".*(does not have many workers|LeafSpec|exists and is not empty)")
         handler = signal.getsignal(signal.SIGINT)

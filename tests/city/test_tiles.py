@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from shapely.affinity import rotate, translate
 from shapely.geometry import LineString, Polygon, box
 
-from rfloc.city.tiles import TOLERANCE, unite_pieces
+from rfloc.city.formats import TOLERANCE, unite_pieces
 from rfloc.frames import LocalFrame
 
 ZOOM = 14

@@ -10,9 +10,9 @@ from rfloc.config import CropParams, ExperimentParams, ModelParams, TrainingPara
 from rfloc.errors import ConfigError, TrainingError
 from rfloc.localizers.networks import INPUTS, build_network
 from rfloc.localizers.pair import Summarised
-from rfloc.training.adversary import Adversary, PairedSteps, reversed_gradient, strength
 from rfloc.training.batches import CropSource, TrainingSteps
 from rfloc.training.experiment import load_checkpoint, run_experiment
+from rfloc.training.module import Adversary, PairedSteps, reversed_gradient, strength
 from tests.training.plain import log_distance_links, same
 
 NETWORKS = ("map_radioformer", "mlp_unet")
