@@ -13,7 +13,7 @@ import numpy as np
 from rfloc_tables import made, markdown, printed_table, verdict_table
 
 from rfloc import files
-from rfloc.evaluation.tables import TRIVIAL, Row, error_records, metres
+from rfloc.evaluation.tables import Row, error_records, metres
 from rfloc.figures.charts import ROLE_COLOURS, ROLE_LABELS
 
 #: Files of results/<scale>, the stage that makes each, and what they hold.
@@ -58,17 +58,15 @@ class City:
         return f"*Not made yet at scale {self.results.name}: {FILES[name][1]}.*"
 
     def best(self, street: str) -> tuple[dict[str, Any], dict[str, Any]] | None:
-        """Of the home city, folds before the fixed split: the best row that is not trivial, and the trivial one."""
-        mine = [
-            row for row in self.rows if (row["city"], row["street"], row["positions"]) == ("home", street, "stated")
-        ]
-        folds = [row for row in mine if row["split"] == "folds"]
-        rows = [row for row in folds or mine if not row["oracle"]]
-        learners = [row for row in rows if row["localizer"] not in TRIVIAL]
-        if not learners or rows[0]["trivial"] is None:
-            return None
-        trivial = next(row for row in rows if row["localizer"] == rows[0]["trivial"]["key"])
-        return min(learners, key=lambda row: row["mean"]), trivial
+        """Of the home city, by folds where there are: the localizer and the trivial row that validation chose."""
+        split = "folds" if "folds" in self.held else "fixed"
+        said = self.held.get("folds", {}).get("headline") or self.held.get("headline")
+        mine = {
+            row["experiment"] or row["localizer"]: row
+            for row in self.rows
+            if (row["city"], row["split"], row["street"], row["positions"]) == ("home", split, street, "stated")
+        }
+        return (mine[said[f"learned_{street}"]["key"]], mine[said["trivial_key"]]) if said else None
 
     def findings(self) -> str:
         """The front page's sentences on the real city."""
@@ -78,8 +76,8 @@ class City:
                 best, trivial = (f"{_mean(row)} m" for row in found)
                 names = [row["label"] for row in found]
                 said.append(
-                    f"**On {street} streets** the best localizer errs by {best} ({names[0]}); learning nothing, "
-                    f"it is {trivial} ({names[1]}), over {found[0]['n_ue']} places."
+                    f"**On {street} streets** the localizer that validation chose errs by {best} ({names[0]}); "
+                    f"learning nothing, it is {trivial} ({names[1]}), over {found[0]['n_ue']} places."
                 )
         if gains := self.held.get("calibration", {}).get("mean"):
             seen, out = (gains[name].get("paper", {"gain": None}) for name in ("rssi_train", "rssi_held_out"))

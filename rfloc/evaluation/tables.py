@@ -56,7 +56,7 @@ METHODS = {
     "kriged_square": Method("posterior on kriged levels, in the square", "green", "-.", "H"),
     "kriged": Method("posterior on kriged levels, every cell heard", "green", "-", "H"),
     "kriged_plain": Method("posterior on kriged levels, nothing chosen for coverage", "green", ":", "H"),
-    "pooled": Method("kriged, maps and centroid, pooled", "blue", ":", "8"),
+    "pooled": Method("all posteriors, pooled", "blue", ":", "8"),
     "pair_A": Method("A, pair score", "purple", "-.", "D"),
     "pair_B": Method("B zero-shot, pair score", "sky", "-.", "D"),
     "pair_Bp": Method("B′ zero-shot, pair score", "blue", "-.", "D"),
@@ -239,25 +239,34 @@ def headline(
 ) -> dict[str, Any]:
     """The numbers that summaries quote of a table and of the predictions that it scores.
 
-    `trivial` is the row of :data:`TRIVIAL` with the least error on validation crops. By street, `best_*` is the best
-    row, oracles left out, and `learned_*` says what the best of those that are not trivial gains over it: `gain` [m],
-    paired, its `interval` (None: too few blocks), and `learned`, whether there is one and it lies above 0.
+    Validation crops choose two rows by their mean error: `trivial`, one of :data:`TRIVIAL`, and one that is neither
+    that nor an oracle. By street, `gains` has what each row gains over the trivial one [m], paired on the same crops,
+    and the `interval` of it (None: too few blocks); `learned_*` has the gain of the other chosen row, its `key` and
+    `label`, and whether the interval lies above 0.
     """
     by_key = {row.key: row for row in rows}
-    here = [key for key in TRIVIAL if key in predictions]
-    trivial = min(here, key=lambda key: ue_errors(predictions[key], "val").error.mean())
+    val = {key: ue_errors(predictions[key], "val").error.mean() for key, row in by_key.items() if not row.oracle}
+    trivial = min((key for key in TRIVIAL if key in val), key=val.__getitem__)
+    chosen = min((key for key in val if key not in TRIVIAL), key=val.__getitem__, default=trivial)
     found: dict[str, Any] = {"trivial": by_key[trivial].label, "trivial_key": trivial}
-    for street in STREETS:
-        contest = sorted((row for row in rows if not row.oracle), key=lambda row: row.on(street).mean)
-        learner = next((row for row in contest if row.key not in TRIVIAL), by_key[trivial])
-        before, after = (ue_errors(predictions[key], street) for key in (trivial, learner.key))
+    gains: dict[str, dict[str, dict[str, Any]]] = {key: {} for key in by_key}
+    for street, key in ((street, key) for street in STREETS for key in by_key):
+        before, after = (ue_errors(predictions[which], street) for which in (trivial, key))
         gain, interval = paired_difference(before, after, params, seed)
-        learned = interval is not None and interval[0] > 0
-        found[f"learned_{street}"] = {"label": learner.label, "gain": gain, "interval": interval, "learned": learned}
-        found |= {f"best_{street}": contest[0].label, f"best_{street}_mean": contest[0].on(street).mean}
+        gains[key][street] = {"gain": gain, "interval": interval}
+    for street in STREETS:
+        mine = {"key": chosen, "label": by_key[chosen].label, **gains[chosen][street]}
+        found[f"learned_{street}"] = mine | {"learned": mine["interval"] is not None and mine["interval"][0] > 0}
         for name, key in {"centre": REFERENCE, "trivial": trivial}.items():
             found[f"{name}_{street}_mean"] = by_key[key].on(street).mean
-    return found
+    return found | {"gains": gains}
+
+
+def gain_frame(found: Mapping[str, Any], rows: Sequence[Row]) -> pd.DataFrame:
+    """Gains of a :func:`headline` to read, a line a row, a column a kind of street."""
+    table = {row.label: found["gains"][row.key] for row in rows}
+    said = {label: {s: metres(g["gain"], *(g["interval"] or ())) for s, g in by.items()} for label, by in table.items()}
+    return pd.DataFrame(said).T.rename_axis(f"gain over {found['trivial']} [m]")
 
 
 def error_records(

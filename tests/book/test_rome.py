@@ -46,14 +46,19 @@ def test_what_is_not_there_is_said_to_be_missing(city):
     assert picture.count("<rect") > 300 and picture.count('class="mast"') == 12
 
 
-def test_findings_name_the_best_row_and_the_trivial_one_of_the_folds(city):
+def test_findings_name_what_validation_chose_on_the_folds_and_the_trivial_row(city):
     rows = [record(k, "unknown", m) for k, m in (("centre", 200.0), ("centroid", 150.0), ("knn_square", 190.0))]
-    rows += [record(k, "unknown", m, split="folds") for k, m in (("centroid", 160.0), ("posterior", 130.0))]
-    rows += [record("told", "unknown", 1.0, split="folds", oracle=True)]
-    blocks = city("measurements", errors={"rows": rows})
+    folds = (("centroid", 160.0), ("posterior", 130.0), ("knn", 120.0))
+    rows += [record(k, "unknown", m, split="folds") for k, m in folds]
+    learned = {f"learned_{street}": {"key": "posterior"} for street in ("known", "unknown")}
+    rows += [record(row["localizer"], "known", row["mean"], split="folds") for row in rows[3:]]
+    held = {"rows": [], "headline": {"trivial_key": "centroid"} | learned}
+    blocks = city("measurements", errors={"rows": rows}, folds=held)
     said = blocks["rome_findings"]
     assert "130 [120, 140] m (posterior)" in said and "160 [150, 170] m (centroid)" in said and "99 places" in said
-    assert re.search(r"\| posterior \| – \| 130 \[120, 140\] \| 70\.0 \[60\.0, 80\.0\] \|", blocks["rome_errors"])
+    assert re.search(
+        r"\| posterior \| 130 \[120, 140\] \| 130 \[120, 140\] \| 70\.0 \[60\.0, 80\.0\] \|", blocks["rome_errors"]
+    )
     assert "every block held out once" in blocks["rome_errors"] and "one fixed split" in blocks["rome_errors"]
     assert "not testable here" in blocks["rome_verdicts"] and "not run" in blocks["rome_table1"]
 
