@@ -55,22 +55,23 @@ def toy_city(tmp_path_factory: pytest.TempPathFactory) -> City:
     return build_city("toy", city_params("toy"), PROJECT / "data", tmp_path_factory.mktemp("cities") / "toy")
 
 
+def _published(name: str) -> Path:
+    root = Path(os.environ.get("RFLOC_DATA") or PROJECT / "data")
+    if not (root / name).is_file():
+        pytest.skip(f"no {name} in {root}: `rfloc fetch`, or set RFLOC_DATA to the folder that holds it")
+    return root
+
+
 @pytest.fixture(scope="session")
 def rome_data() -> Path:
     """Folder that holds `rome/`, the published measurements and the OSM extract; skips where there is none."""
-    root = Path(os.environ.get("RFLOC_DATA") or PROJECT / "data")
-    if not (root / "rome" / "buildings.parquet").is_file():
-        pytest.skip(f"no Rome data in {root}/rome: set RFLOC_DATA to the folder that holds rome/")
-    return root
+    return _published("rome/buildings.parquet")
 
 
 @pytest.fixture(scope="session")
 def oslo_data() -> Path:
     """Folder that holds `oslo/`, the published measurements; skips where there is none."""
-    root = Path(os.environ.get("RFLOC_DATA") or PROJECT / "data")
-    if not (root / "oslo/Oslo_NBIoT_data.mat").is_file():
-        pytest.skip(f"no Oslo data in {root}/oslo: `rfloc fetch oslo`, or set RFLOC_DATA")
-    return root
+    return _published("oslo/Oslo_NBIoT_data.mat")
 
 
 @pytest.fixture(scope="session")

@@ -83,9 +83,8 @@ def test_cost_prints_both_datasets_at_this_scale_and_the_papers(clone, toy_city,
     assert main(["cost"]) == 0
     out = capsys.readouterr().out
     assert probed == [built]
-    assert [line.split()[:2] for line in out.splitlines() if " B " in line or " C " in line][:4] == [
-        ["smoke", "B"], ["smoke", "C"], ["paper", "B"], ["paper", "C"],
-    ]  # fmt: skip
+    named = [line.split()[:2] for line in out.splitlines() if " B " in line or " C " in line][:4]
+    assert named == [[scale, name] for scale in ("smoke", "paper") for name in "BC"]
     assert next(line.split()[2] for line in out.splitlines() if line.startswith("smoke B")) == "6"  # maps
     training = out.partition("training")[2]
     assert "smoke S " in " ".join(training.split()) and "paper C_Bp_A" in " ".join(training.split())

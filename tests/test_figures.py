@@ -117,10 +117,8 @@ def test_deployments_and_patches_show_the_areas_of_dense_twins(ax, raster):
 
 def test_station_positions_draw_a_circle_of_one_error_by_source(ax, raster):
     links, bs = scattered(5, 3)
-    links = links.assign_coords(
-        bs_position_source=("bs", ["published", "estimated", "estimated"]),
-        bs_position_error=("bs", [np.nan, 40.0, 60.0]),
-    )
+    links = links.assign_coords(bs_position_error=("bs", [np.nan, 40.0, 60.0]))
+    links = links.assign_coords(bs_position_source=("bs", ["published", "estimated", "estimated"]))
     links["bs_x"][2] = 5000.0
     figures.station_positions(ax, raster, links)
     np.testing.assert_allclose(ax.patches[0].center, bs[1])

@@ -100,8 +100,9 @@ def test_importing_rfloc_is_cheap():
     assert not heavy & set(loaded)
 
 
-def test_modules_are_small():
+def test_modules_are_small_and_the_house_keeps_to_its_budget():
     lengths = {p.relative_to(ROOT).as_posix(): len(p.read_text().splitlines()) for p in MODULES}
+    assert sum(lengths.values()) <= BUDGET, "a new capability displaces something"
     assert not {name: n for name, n in lengths.items() if n > 400}
     assert sum(n <= 250 for n in lengths.values()) >= 0.8 * len(lengths), "most modules stay under 250 lines"
 
@@ -135,9 +136,13 @@ def test_what_is_installed_is_what_is_pinned():
         assert "index-url" not in (ROOT / name).read_text()
 
 
-def test_there_is_a_notebook_for_every_stage_and_a_stage_for_every_notebook():
+def test_there_is_a_notebook_for_every_stage_a_stage_for_every_notebook_and_both_are_in_the_book():
     named = {match for stage in deps.stages().values() for match in re.findall(r"notebooks/(\S+\.ipynb)", stage["cmd"])}
     assert named == {path.name for path in NOTEBOOKS}
+    listed = (ROOT / "book/_toc.yml").read_text()
+    missing = {path.stem for path in NOTEBOOKS if path.stem not in listed}
+    assert not missing, "a page that _toc.yml does not name is left out of the book"
+    assert deps.stated() == deps.wanted(), "stages depend on the files that their pages use: `python -m tests.deps`"
 
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda p: p.stem)
@@ -187,25 +192,11 @@ def test_cells_of_parameters_have_at_most_250_lines_in_all():
     assert sum(len(c.source.splitlines()) for c in cells if "parameters" in c.metadata.get("tags", [])) <= 250
 
 
-def test_every_page_is_in_the_table_of_contents():
-    listed = (ROOT / "book/_toc.yml").read_text()
-    missing = {path.stem for path in NOTEBOOKS if path.stem not in listed}
-    assert not missing, "a page that _toc.yml does not name is left out of the book"
-
-
 def test_params_yaml_is_what_conf_composes():
     command = ["git", "diff", "--quiet", "HEAD", "--", "params.yaml"]
     if subprocess.run(command, cwd=ROOT, capture_output=True, check=False).returncode:
         pytest.skip("params.yaml is not the committed one: it was composed for a run")
     assert yaml.safe_load((ROOT / "params.yaml").read_text()) == raw(), "run `rfloc params --scale demo` and commit it"
-
-
-def test_the_house_keeps_to_its_budget():
-    assert sum(len(path.read_text().splitlines()) for path in MODULES) <= BUDGET, "a new capability displaces something"
-
-
-def test_stages_depend_on_the_files_that_their_pages_use():
-    assert deps.stated() == deps.wanted(), "run `python -m tests.deps`"
 
 
 def definitions(path: Path) -> Iterator[tuple[str, ast.AST]]:

@@ -86,17 +86,15 @@ def test_boxes_hold_what_they_promise(seed, buffer):
     split = make_split(links, BOXES.model_copy(update={"buffer": buffer}), seed)
     role, lat, lon = split["role"].values, links["ue_lat"].values, links["ue_lon"].values
     # independently of the module: in degrees, and along the geodesic to the nearest point of the box
-    inside = {
-        name: (lat >= box[0]) & (lat <= box[1]) & (lon >= box[2]) & (lon <= box[3])
-        for name, box in (("unknown", TEST_BOX), ("val", VAL_BOX))
-    }
+    inside, in_val = (
+        (lat >= box[0]) & (lat <= box[1]) & (lon >= box[2]) & (lon <= box[3]) for box in (TEST_BOX, VAL_BOX)
+    )
     nearest = np.clip(lon, *TEST_BOX[2:]), np.clip(lat, *TEST_BOX[:2])
     _, _, gap = Geod(ellps="WGS84").inv(lon, lat, *nearest)
-    assert (inside["unknown"] == (role == "unknown")).all()
+    assert (inside == (role == "unknown")).all()
     assert (gap[np.isin(role, ("train", "val", "known"))] > buffer - 0.01).all()
     assert (gap[role == "buffer"] < buffer + 0.01).all()
-    assert (inside["val"] & (gap > buffer + 0.01) <= (role == "val")).all()
-    assert (inside["val"] >= (role == "val")).all()
+    assert (in_val & (gap > buffer + 0.01) <= (role == "val")).all() and (in_val >= (role == "val")).all()
     assert (role == "known").sum() == round(0.1 * np.isin(role, ("train", "known")).sum())
 
 

@@ -28,10 +28,8 @@ def params(project_root: Path) -> config.Params:
 
 
 def cells(table: str) -> dict[str, list[str]]:
-    rows = [
-        [cell.strip() for cell in line.strip("| ").split("|")] for line in table.splitlines() if line.startswith("|")
-    ]
-    return {label: told for label, *told in rows}
+    lines = (line.strip("| ").split("|") for line in table.splitlines() if line.startswith("|"))
+    return {label.strip(): [cell.strip() for cell in told] for label, *told in lines}
 
 
 def test_a_row_says_what_it_trains_on_what_that_cost_and_whether_it_has_learned(extension, params, tmp_path):
@@ -40,9 +38,8 @@ def test_a_row_says_what_it_trains_on_what_that_cost_and_whether_it_has_learned(
     unvalidated = RUN | {"curves": [CURVE | {"val_errors": [None, None]}], "left_plateau": [None], "plateau": {}}
     stuck = RUN | {"left_plateau": [False]}
     for key, run in {"B": stuck, "Bp_A": RUN, "C": unvalidated}.items():
-        (tmp_path / "experiments" / f"{key}.json").write_text(
-            json.dumps(run | {"label": params.experiments[key].label})
-        )
+        text = json.dumps(run | {"label": params.experiments[key].label})
+        (tmp_path / "experiments" / f"{key}.json").write_text(text)
     found = tables.runs(tmp_path, params)
     told = cells(tables.experiments_table(params, found))
     samples = {key: f"{row.samples:,}" for key, row in params.experiments.items()}

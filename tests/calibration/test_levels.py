@@ -131,9 +131,8 @@ def test_a_station_that_cannot_be_calibrated_stays_nominal_and_says_why(toy_city
     skipped = Survey.of(links, split, plane_of(toy_city), RADIO, PARAMS.min_ues, 0).skipped
     assert skipped[0] == "heard by 3 training UEs, fewer than 8" and list(skipped) == [0, 1]
     assert "its level is the same at all" in skipped[1]
-    few = campaign[0].assign(
-        {name: links[name].where(links.bs_id != links.bs_id[1], campaign[0][name]) for name in links}
-    )
+    others = links.bs_id != links.bs_id[1]
+    few = campaign[0].assign({name: links[name].where(others, campaign[0][name]) for name in links})
     found, nominal = calibrate(few, split, plane_of(toy_city), RAYS, PARAMS), Stations.from_dataset(links)
     assert [pose.reason for pose in found.poses] == [skipped[0], "", ""] and list(found.facings) == [1, 2]
     assert found.stations.azimuth[0] == nominal.azimuth[0]

@@ -25,17 +25,11 @@ GRID = Grid(-50.0, -20.0, 1.0, 100, 60)
 EAST_WEST = LineString([(-50, 10), (50, 10)])
 
 
-def features(buildings, streets):
+def layers(buildings, streets):
     geometry, height = zip(*buildings, strict=True)
     lines, width, tunnel = zip(*streets, strict=True)
-    return (
-        gpd.GeoDataFrame({"height": height, "base": 0.0}, geometry=list(geometry)),
-        gpd.GeoDataFrame({"width": width, "tunnel": tunnel}, geometry=list(lines)),
-    )
-
-
-def layers(buildings, streets):
-    return city_layers(*features(buildings, streets), GRID)
+    buildings = gpd.GeoDataFrame({"height": height, "base": 0.0}, geometry=list(geometry))
+    return city_layers(buildings, gpd.GeoDataFrame({"width": width, "tunnel": tunnel}, geometry=list(lines)), GRID)
 
 
 @given(x=st.integers(-50, 40), y=st.integers(-20, 30), width=st.integers(1, 10), depth=st.integers(1, 10))
@@ -76,9 +70,8 @@ def test_street_strip_has_its_width_and_stops_at_buildings_and_no_ue_stands_in_a
     road = got["road"] == 1
     assert road[:, 10].sum() == 4 and road[:, 60].sum() == 0
     assert not (road & (got["building"] == 1)).any()
-    assert {name: str(v.dtype) for name, v in got.items()} == {
-        "building": "uint8", "road": "uint8", "height": "float32", "ground": "float32"
-    }  # fmt: skip
+    kinds = {"building": "uint8", "road": "uint8", "height": "float32", "ground": "float32"}
+    assert {name: str(v.dtype) for name, v in got.items()} == kinds
     assert not got["ground"].any()
     north = LineString([(-40, -20), (-40, 40)])
     got = layers([(box(0, 30, 5, 35), 10.0)], [(EAST_WEST, 4.0, True), (north, 4.0, False)])

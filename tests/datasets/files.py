@@ -69,9 +69,7 @@ def write_mat(root: Path, n: int = 8, *, interpolated: bool = True, places: list
 def write_crop(root: Path, n: int = 8) -> Path:
     """`root` with the crop that belongs to :func:`write_mat`: the rows of the three cells, with their positions."""
     places, levels = matrices(n)
-    rows = [
-        [*levels[i][k, 2:6], *CELLS[k][3:], *places[i]] for i in range(n) for k in range(len(CELLS))
-    ]  # fmt: skip
+    rows = [[*levels[i][k, 2:6], *cell[3:], *places[i]] for i in range(n) for k, cell in enumerate(CELLS)]
     names = ["RSSI", "NSINR", "NRSRP", "NRSRQ", "BSLatitude", "BSLongitude", "UELatitude", "UELongitude"]
     pd.DataFrame(rows, columns=names).to_csv(root / CROP, index=False)
     return root
@@ -79,8 +77,6 @@ def write_crop(root: Path, n: int = 8) -> Path:
 
 def cell_table(enodeb: str = "eNodeBID") -> pd.DataFrame:
     """A cell table of the three cells, ellipses 30 m x 40 m, in the columns of Rome's or Oslo's."""
-    rows = [
-        [f"cell NPCI:{npci} of it", e, lat, lon, 10.0, 30.0, 40.0, mnc, 1] for npci, e, mnc, lat, lon in CELLS
-    ]  # fmt: skip
+    rows = [[f"NPCI:{npci} of it", e, lat, lon, 10.0, 30.0, 40.0, mnc, 1] for npci, e, mnc, lat, lon in CELLS]
     errors = ["PosErrorDirection", "PosErrorLambda1", "PosErrorLambda2"]
     return pd.DataFrame(rows, columns=["Name", enodeb, "Latitude", "Longitude", *errors, "MNC", "TowerID"])

@@ -43,11 +43,8 @@ def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
 
 
 def get(target: Path, *origins: str | None, data_root: Path | None = None, retries: int = 0) -> dict[str, str]:
-    digest = hashlib.sha256(BODY).hexdigest()
-    files = [
-        {"name": f"file{i}.bin", "bytes": len(BODY), "sha256": digest, "origin": origin, "licence": "ours"}
-        for i, origin in enumerate(origins)
-    ]
+    about = {"bytes": len(BODY), "sha256": hashlib.sha256(BODY).hexdigest(), "licence": "ours"}
+    files = [{"name": f"file{i}.bin", "origin": origin, **about} for i, origin in enumerate(origins)]
     return fetch("rome", data_root, target, {"folder": "rome", "files": files}, retries=retries)
 
 

@@ -80,10 +80,8 @@ def test_the_report_hides_the_truth_and_is_censored_quantised_and_short(campaign
 def test_strongest_are_kept(toy_city, campaign):
     x, y = campaign.links["ue_x"].values, campaign.links["ue_y"].values
     gain = read_maps(campaign.true_maps, x, y, RADIO)
-    everything, two = (
-        links_from_gain(toy_city, gain, campaign.true_stations, x, y, RADIO, "test", strongest=n)["nrsrp"].values
-        for n in (None, 2)
-    )
+    about = (toy_city, gain, campaign.true_stations, x, y, RADIO, "test")
+    everything, two = (links_from_gain(*about, strongest=n)["nrsrp"].values for n in (None, 2))
     assert (np.isfinite(two).sum(1) == np.minimum(np.isfinite(everything).sum(1), 2)).all()
     best = [np.fmax.reduce(levels, axis=1, initial=-np.inf) for levels in (two, everything)]
     np.testing.assert_array_equal(*best)

@@ -22,10 +22,9 @@ def study(unknown, left=True, **more):
     return base | {"left_plateau": [left] * n} | more
 
 
-NETWORKS = [
-    record(key, street, 150.0, experiment=True) for key in ("A", "C", "Bp", "C_A") for street in ("known", "unknown")
-]
-CENTRE = [record("centre", street, 200.0) for street in ("known", "unknown")]
+STREETS = ("known", "unknown")
+NETWORKS = [record(key, street, 150.0, experiment=True) for key in ("A", "C", "Bp", "C_A") for street in STREETS]
+CENTRE = [record("centre", street, 200.0) for street in STREETS]
 
 
 def judge(folder, rows, seeds=None, calibration=None):
@@ -42,9 +41,8 @@ def judge(folder, rows, seeds=None, calibration=None):
     [((20.0, 60.0), "reproduced"), ((-5.0, 60.0), "not reproduced"), ((None, None), "not testable here")],
 )
 def test_what_does_not_train_is_judged_by_its_gain_over_the_centre(tmp_path, gain, verdict):
-    found = judge(
-        tmp_path, [*CENTRE, record("knn", "known", 160.0, gain), record("knn", "unknown", 500.0, (-400, -200))]
-    )
+    knn = record("knn", "known", 160.0, gain), record("knn", "unknown", 500.0, (-400, -200))
+    found = judge(tmp_path, [*CENTRE, *knn])
     mine = found["k-NN performs well where data exists"]
     assert (mine.verdict, mine.scale, mine.paper) == (verdict, "demo", "35.0 m")
     assert mine.ours == ("–" if gain[0] is None else "160 against 200 m")

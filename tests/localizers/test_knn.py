@@ -58,10 +58,11 @@ def test_several_features_equal_scikit_learn_on_scaled_ones(city, features):
     batch = _batch(links, test, (30.0, -80.0))
     ours = KNearest(train, links, crop_params(), k=4, features=features, per_station=False).estimate(batch)
     weakest, spread = ({f: getattr(np, do)(train[f].values) for f in features} for do in ("nanmin", "nanstd"))
-    at, sought = (
-        np.hstack([np.where(np.isnan(ds[f]), weakest[f], ds[f]) / (spread[f] or 1) for f in features])
-        for ds in (train, links.isel(ue=test))
-    )
+
+    def scaled(ds):
+        return np.hstack([np.where(np.isnan(ds[f]), weakest[f], ds[f]) / (spread[f] or 1) for f in features])
+
+    at, sought = scaled(train), scaled(links.isel(ue=test))
     reference = KNeighborsRegressor(4, weights="distance").fit(at, np.stack([train.ue_x, train.ue_y], axis=1))
     np.testing.assert_allclose(ours + batch.centre, reference.predict(sought), atol=1e-3)
 

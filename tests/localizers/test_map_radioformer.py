@@ -44,9 +44,8 @@ def test_parity_with_the_reference_transformer_on_image_tokens(stations: int) ->
     from transformers import Dinov2Config, Dinov2Model
 
     torch.manual_seed(1)
-    reference = Dinov2Model(
-        Dinov2Config(hidden_size=24, num_hidden_layers=3, num_attention_heads=3, image_size=42, patch_size=14)
-    ).eval()
+    three = Dinov2Config(hidden_size=24, num_hidden_layers=3, num_attention_heads=3, image_size=42, patch_size=14)
+    reference = Dinov2Model(three).eval()
     net = MapRadioFormer(copy.deepcopy(reference), [8], 28, 14, 14).eval()
     seen: list[Tensor] = []
     net.head.register_forward_pre_hook(lambda _, args: seen.extend(args[0]))

@@ -32,9 +32,8 @@ def write_campaign(folder: Path, n: int = 700) -> tuple[pd.DataFrame, np.ndarray
     for i, (lat, lon) in enumerate(ues.itertuples(index=False)):
         far = np.hypot((masts[:, 1] - lat) * 111e3, (masts[:, 2] - lon) * 56e3)
         level = -60.0 - 30.0 * np.log10((far + 20.0) / 100.0) + rng.normal(0, 4.0, 12)
-        heard = [
-            [k, masts[k, 0], level[k] + 11, 5.0, level[k], -11.0, 100.0, MNC, 1] for k in range(12) if far[k] < 600
-        ]
+        near = np.flatnonzero(far < 600)
+        heard = [[k, masts[k, 0], level[k] + 11, 5.0, level[k], -11.0, 100.0, MNC, 1] for k in near]
         heard.append([99, 6000, -70.0, 5.0, -90.0, -20.0, 100.0, MNC, 1])  # an eNodeB that the table does not list
         heard.append([98, 0, -70.0, 5.0, -90.0, -20.0, 100.0, MNC, 1])  # not decoded
         rows[i, :] = [np.zeros((1, 1))] * 12

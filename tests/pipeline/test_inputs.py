@@ -47,9 +47,8 @@ def test_every_input_is_linked_and_hashed_under_its_name(mine, monkeypatch):
     assert link.is_symlink() and link.read_text() == (mine / "data/mine/walk.csv").read_text()
     shutil.move(mine / "data", mine / "elsewhere")  # the same files under another folder are the same inputs
     monkeypatch.setenv("RFLOC_DATA", str(mine / "elsewhere"))
-    assert inputs.told(mine, ["build/inputs/maps", "build/inputs/campaign.json"]) == {
-        name: held for one in ("home", "other", "campaign") for name, held in read[one].items()
-    }
+    told = inputs.told(mine, ["build/inputs/maps", "build/inputs/campaign.json"])
+    assert told == read["home"] | read["other"] | read["campaign"]
 
 
 def test_a_stage_refuses_files_of_which_the_pipeline_was_not_told(mine):
@@ -100,9 +99,8 @@ def test_weights_are_inputs_where_they_are_used(mine, tmp_path, monkeypatch):
     for name in ("config.json", "model.safetensors"):
         (tmp_path / "weights/dinov2-small" / name).write_text(name)
     inputs.gather(mine, ["weights"])
-    assert set(inputs.told(mine, ["build/inputs/weights.json"])) == {
-        "dinov2-small/config.json", "dinov2-small/model.safetensors",
-    }  # fmt: skip
+    names = {"dinov2-small/config.json", "dinov2-small/model.safetensors"}
+    assert set(inputs.told(mine, ["build/inputs/weights.json"])) == names
 
 
 def test_verify_refuses_results_of_another_file(mine, write, capsys):  # noqa: F811

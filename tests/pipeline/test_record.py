@@ -46,11 +46,9 @@ def test_a_record_says_who_made_it_and_nothing_that_names_the_machine(repository
 
 
 def test_parameters_are_what_the_page_reads_and_nothing_else(repository):
-    first, other_lr, other_size = (
-        json.loads(made(repository, **given).read_text())["parameters"]
-        for given in ({}, {"training_lr": 1.0}, {"crops_size": 300.0})
-    )
-    assert first == other_lr != other_size
+    changes = ({}, {"training_lr": 1.0}, {"crops_size": 300.0})
+    first, lr, size = (json.loads(made(repository, **given).read_text())["parameters"] for given in changes)
+    assert first == lr != size
 
 
 def test_a_page_that_runs_one_experiment_depends_on_that_one(repository):

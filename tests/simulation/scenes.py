@@ -51,10 +51,8 @@ def raster_city(height: np.ndarray, folder: Path = Path()) -> City:
     raster.attrs = {**FRAME.to_attrs(), **grid.to_attrs()}
     x_min, y_min, x_max, y_max = grid.bounds
     lat, lon = FRAME.to_geographic([x_min, x_max], [y_min, y_max])
-    params = CityParams(
-        name="Small", source="file", buildings="-", streets="-", origin=[45.0, 10.0],
-        box=[float(lat[0]), float(lat[1]), float(lon[0]), float(lon[1])],
-    )  # fmt: skip
+    box = [*lat.tolist(), *lon.tolist()]
+    params = CityParams(name="Small", source="file", buildings="-", streets="-", origin=[45.0, 10.0], box=box)
     return City("small", params, FRAME, grid, with_units(raster, "raster"), folder)
 
 

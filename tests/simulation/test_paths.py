@@ -63,9 +63,8 @@ def test_in_free_space_the_sector_in_the_scene_is_the_pattern_applied_to_maps(tm
     city, station = small_city(tmp_path), one_station(h=20.0, azimuth=210.0)
     radio = RadioParams(pattern=pattern, downtilt=6.0, front_to_back_db=8.0)
     gain, _ = trace_gain(city, station, X, Y, Rays(SIM, radio, 2_000, 1))
-    want = free_space_gain(np.hypot(np.hypot(X, Y), 18.5), radio.carrier_hz) * 10 ** (
-        sector_gain_db(station, X, Y, radio)[0] / 10
-    )
+    pattern = 10 ** (sector_gain_db(station, X, Y, radio)[0] / 10)
+    want = free_space_gain(np.hypot(np.hypot(X, Y), 18.5), radio.carrier_hz) * pattern
     np.testing.assert_allclose(gain[:, 0], want, rtol=2e-3)  # Sionna's dipole has 1.643 at boresight, not 1.641
 
 
@@ -85,9 +84,8 @@ def test_power_sum_is_the_mean_of_sionnas_own_response_over_a_wide_band(walled):
     scene.add(Transmitter("bs", position=mi.Point3f(-10, 0, 20), orientation=turned))
     for i in range(x.size):
         scene.add(Receiver(f"ue{i}", position=mi.Point3f(float(x[i]), float(y[i]), RADIO.ue_height)))
-    found = PathSolver(deterministic=True)(
-        scene, max_depth=3, samples_per_src=3_000, diffuse_reflection=True, refraction=False, seed=1
-    )
+    how = {"max_depth": 3, "samples_per_src": 3_000, "diffuse_reflection": True, "refraction": False, "seed": 1}
+    found = PathSolver(deterministic=True)(scene, **how)
     f = mi.Float(np.linspace(-5e9, 5e9, 20_001).astype(np.float32))  # coefficients stay the carrier's
     response = np.asarray(found.cfr(f, normalize_delays=False, out_type="numpy"))  # (ue, port, bs, port, time, f)
     boresight = directivity("tr38901") / 10**0.8
@@ -113,20 +111,14 @@ def test_paths_do_not_depend_on_the_other_ues(walled, monkeypatch: pytest.Monkey
     monkeypatch.setattr(paths, "LARGEST_TABLE", 16)  # so small that chains do collide
 
     def gains(order: np.ndarray, call: int) -> np.ndarray:
-        found = np.full(x.size, np.nan)
-        found[order] = trace_gain(
-            walled, one_station(x=-10.0, h=20.0), x[order], y[order], Rays(DIFFUSE, ISOTROPIC, 2_000, 1),
-            ues=call,
-        )[0][:, 0]  # fmt: skip
-        return found
+        rays = Rays(DIFFUSE, ISOTROPIC, 2_000, 1)
+        return trace_gain(walled, one_station(x=-10.0, h=20.0), x[order], y[order], rays, ues=call)[0][:, 0]
 
     everyone = np.arange(x.size)
     one = gains(everyone, 12)
     assert (one > 0).all()
-    np.testing.assert_allclose(gains(everyone, 12), one, rtol=1e-5)
-    np.testing.assert_allclose(gains(everyone, 6), one, rtol=1e-5)
-    np.testing.assert_allclose(gains(everyone[::-1], 12), one, rtol=1e-5)
-    np.testing.assert_allclose(gains(everyone[3:9], 12)[3:9], one[3:9], rtol=1e-5)
+    for order, call in ((everyone, 12), (everyone, 6), (everyone[::-1], 12), (everyone[3:9], 12)):
+        np.testing.assert_allclose(gains(order, call), one[order], rtol=1e-5)
 
 
 def test_what_cannot_be_traced(tmp_path: Path):

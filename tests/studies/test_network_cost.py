@@ -24,9 +24,8 @@ def test_what_is_counted_in_outline_is_what_a_real_network_has() -> None:
     crops = CropParams(pixels=28, output=14)
     net = build_network("mlp_unet", ModelParams(unet_divisor=16), crops)
     assert isinstance(net, MLPUNet)
-    assert network_cost("mlp_unet", ModelParams(unet_divisor=16), crops)["parameters"] == sum(
-        p.numel() for p in net.parameters()
-    )
+    counted = network_cost("mlp_unet", ModelParams(unet_divisor=16), crops)["parameters"]
+    assert counted == sum(p.numel() for p in net.parameters())
     assert not any(p.is_meta for p in net.parameters()) and torch.get_default_device().type == "cpu"
 
 
@@ -43,9 +42,8 @@ def test_a_row_pays_for_its_stages_and_for_the_crops_of_its_target(monkeypatch: 
         "Bp_A_adapt": first.model_copy(update={"start": "Bp", "samples": 50, "adapt": "A"}),
         "pair_A": first.model_copy(update={"model": "pair"}),
     }
-    found = training_costs(
-        Params.model_construct(experiments=rows, model=None, crops=None, training=TrainingParams(batch_size=8))
-    )
+    training = TrainingParams(batch_size=8)
+    found = training_costs(Params.model_construct(experiments=rows, model=None, crops=None, training=training))
     assert found.crops.to_dict() == {"Bp": 100, "Bp_A": 150, "Bp_A_adapt": 200}
     assert found.EFLOP["Bp_A"] == pytest.approx(3e-7)
     assert found["A100 h at peak"]["Bp_A"] == pytest.approx(3e11 / A100 / 3600)

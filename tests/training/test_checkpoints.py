@@ -25,10 +25,8 @@ def test_round_trip(tmp_path: Path, tiny: ModelParams, crops: CropParams) -> Non
 
 def test_seed_decides_the_weights_and_the_global_state_is_left_alone(tmp_path, tiny, crops):
     before = torch.random.get_rng_state()
-    a, b, c = (
-        load_checkpoint(init_checkpoint(tmp_path / f"{k}.pt", tiny, crops, None, seed)).state
-        for k, seed in enumerate((1, 1, 2))
-    )
+    paths = (init_checkpoint(tmp_path / f"{k}.pt", tiny, crops, None, seed) for k, seed in enumerate((1, 1, 2)))
+    a, b, c = (load_checkpoint(path).state for path in paths)
     assert same(a, b) and not same(a, c)
     assert torch.equal(torch.random.get_rng_state(), before)
 
