@@ -65,14 +65,14 @@ def test_city_map_is_in_metres_and_north_up(ax, raster):
 
 
 def test_a_large_city_is_thinned_and_keeps_its_place(ax):
-    building = np.zeros((4, 4 * figures.maps.MOST_PIXELS))
-    building[:, : 2 * figures.maps.MOST_PIXELS] = 1
+    building = np.zeros((4, 4 * figures.MOST_PIXELS))
+    building[:, : 2 * figures.MOST_PIXELS] = 1
     figures.city_map(ax, make_raster(building), roofs=True, bar=False)
     tone, roofs = (image.get_array() for image in ax.images)
-    assert tone.shape == (1, figures.maps.MOST_PIXELS)
-    assert ax.images[0].get_extent() == [-500, -500 + 4 * figures.maps.MOST_PIXELS, -500, -496]
+    assert tone.shape == (1, figures.MOST_PIXELS)
+    assert ax.images[0].get_extent() == [-500, -500 + 4 * figures.MOST_PIXELS, -500, -496]
     assert (tone[0] == 2).mean() == 0.5 and (roofs.mask == (tone != 2)).all()
-    assert roofs.compressed().tolist() == [15.0] * (figures.maps.MOST_PIXELS // 2)
+    assert roofs.compressed().tolist() == [15.0] * (figures.MOST_PIXELS // 2)
 
 
 def test_box_outline_is_in_the_metres_of_the_frame(ax):

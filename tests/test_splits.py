@@ -17,8 +17,19 @@ from scipy.io import loadmat
 from rfloc.config import Leak, SplitParams
 from rfloc.errors import FrameError, SplitError
 from rfloc.schema import load, save
-from rfloc.splits.areas import LEAKS, blocks_of, crosses, held_out, leakage_report, unknown_area, val_area
-from rfloc.splits.roles import all_train, folds, make_split, split_like
+from rfloc.splits import (
+    LEAKS,
+    all_train,
+    blocks_of,
+    crosses,
+    folds,
+    held_out,
+    leakage_report,
+    make_split,
+    split_like,
+    unknown_area,
+    val_area,
+)
 from tests.handmade import FRAME, make_links
 
 #: Two touching boxes round the frame's origin, 333 m x 497 m and 222 m x 497 m.

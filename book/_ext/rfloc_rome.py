@@ -14,7 +14,7 @@ from rfloc_tables import made, markdown, printed_table, verdict_table
 
 from rfloc import files
 from rfloc.evaluation.tables import Row, error_records, metres
-from rfloc.figures.charts import ROLE_COLOURS, ROLE_LABELS
+from rfloc.figures import ROLE_COLOURS, ROLE_LABELS
 
 #: Files of results/<scale>, the stage that makes each, and what they hold.
 FILES = {

@@ -26,17 +26,9 @@ from scipy.special import logsumexp
 from rfloc.arrays import Floats
 from rfloc.city import City
 from rfloc.config import RadioParams
+from rfloc.datasets import mixed
 from rfloc.datasets.build import SUBCARRIERS
-from rfloc.datasets.mixed import (
-    COMMON,
-    Design,
-    Means,
-    MixedModel,
-    declustered,
-    likeliest_shadowing,
-    mixed_model,
-    own_effects,
-)
+from rfloc.datasets.mixed import COMMON, Design, Means, declustered, likeliest_shadowing, mixed_model
 from rfloc.frames import Grid, LocalFrame, bearing
 from rfloc.schema import validate, with_units
 from rfloc.simulation.maps import sector_gain_db
@@ -148,7 +140,7 @@ def fit(links: xr.Dataset, train: ArrayLike, city: City, radio: RadioParams) -> 
 
 def fitter(
     city: City, stations: Stations, x: Floats, y: Floats, radio: RadioParams
-) -> Callable[[Floats], tuple[MixedModel, Floats, Floats]]:
+) -> Callable[[Floats], tuple[mixed.MixedModel, Floats, Floats]]:
     """What fits all but shadowing to gains [dB], (ue, bs), NaN where missing: the model, azimuths, fitted gains."""
     stations = stations.above_roofs(city)
     columns = regressors(city, stations, x, y, radio)
@@ -163,7 +155,7 @@ def fitter(
     turns = np.append(np.arange(0.0, 360.0, AZIMUTH_STEP), np.nan)
     patterns = np.array([pattern(turn) for turn in turns])
 
-    def fitted(gain: Floats) -> tuple[MixedModel, Floats, Floats]:
+    def fitted(gain: Floats) -> tuple[mixed.MixedModel, Floats, Floats]:
         gain = gain - space
         weight = declustered(x, y, np.isfinite(gain))
         north, east = mixed_model(gain, whole, weight).effects[:, 2:].T
@@ -172,7 +164,7 @@ def fitter(
         for _ in range(ROUNDS):
             precision = weight.T / found.residual_sd**2
             rest = np.nan_to_num(gain).T - design.shared @ found.shared  # (bs, ue); where missing, the weight is 0
-            log = np.array([own_effects(rest - of, design.own, precision, found.spread)[1] for of in patterns])
+            log = np.array([mixed.own_effects(rest - of, design.own, precision, found.spread)[1] for of in patterns])
             sides = log[:-1] - log[-1]
             azimuth = np.where(logsumexp(sides, axis=0) > np.log(len(sides)), turns[sides.argmax(axis=0)], np.nan)
             found = mixed_model(gain - pattern(azimuth).T, design, weight)

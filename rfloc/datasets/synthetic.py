@@ -29,8 +29,7 @@ from rfloc.frames import LocalFrame
 from rfloc.simulation.maps import gain_at, read_error_db, read_maps, sector_gain_db, trace_ahead, trace_maps
 from rfloc.simulation.plane import Plane, Rays
 from rfloc.simulation.propagation import correlated_shadowing
-from rfloc.splits import held_out, roles_by_area
-from rfloc.splits.areas import near
+from rfloc.splits import held_out, near, roles_by_area
 from rfloc.stations import ROOF_CLEARANCE, Stations
 
 #: Places that a station tries.

@@ -23,16 +23,7 @@ from rfloc.arrays import Bools, Floats, Ints, Singles
 from rfloc.city import Bounds, City
 from rfloc.config import CropParams, RadioParams
 from rfloc.crops import Batch, cell_centres
-from rfloc.datasets.mixed import (
-    COMMON,
-    Columns,
-    Design,
-    Means,
-    Shadowing,
-    declustered,
-    likeliest_shadowing,
-    mixed_model,
-)
+from rfloc.datasets.mixed import COMMON, Columns, Design, Means, declustered, likeliest_shadowing, mixed_model
 from rfloc.datasets.statistical import POINT, regressors
 from rfloc.errors import DataError
 from rfloc.frames import Grid
@@ -176,7 +167,7 @@ def _hearing(heard: Bools, at: Floats, away: Singles) -> Singles:
     """Share of UEs that hear each cell, (bs, points), kriged from who does, (ue, bs), `away` from points [m]."""
     share = heard.mean(0)
     percent = 10 * (heard - share)  # of the size of decibels, which the search of a process starts from
-    process: Shadowing = likeliest_shadowing([Means.of(at[:, 0], at[:, 1], of) for of in percent.T])
+    process = likeliest_shadowing([Means.of(at[:, 0], at[:, 1], of) for of in percent.T])
     covariance = process.sd**2 * np.exp(-cdist(at, at) / process.length)
     pull = np.linalg.solve(covariance + process.noise**2 * (1 + COMMON) * np.eye(len(at)), percent)
     found = process.sd**2 * np.exp(away / np.float32(-process.length)) @ pull / 10

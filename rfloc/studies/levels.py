@@ -28,7 +28,7 @@ from rfloc.datasets.statistical import fitter, regressors
 from rfloc.errors import EvaluationError
 from rfloc.evaluation.errors import MIN_BLOCKS, block_weights, percentiles
 from rfloc.frames import Grid
-from rfloc.splits.areas import area_of_blocks, blocks_of, near
+from rfloc.splits import area_of_blocks, blocks_of, near
 from rfloc.stations import Stations
 
 Names = tuple[tuple[str, ...], tuple[str, ...]]

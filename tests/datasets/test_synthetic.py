@@ -18,8 +18,7 @@ from rfloc.datasets.synthetic import Deployment, areas, draw_stations, draw_ues,
 from rfloc.errors import ConfigError, SimulationError, SplitError
 from rfloc.schema import FEATURES, validate
 from rfloc.simulation.maps import trace_maps
-from rfloc.splits import held_out, make_split, val_area
-from rfloc.splits.areas import near
+from rfloc.splits import held_out, make_split, near, val_area
 from rfloc.stations import ROOF_CLEARANCE, Stations
 from tests.conftest import PROJECT
 from tests.toy import city_params
