@@ -7,16 +7,8 @@ from hypothesis import strategies as st
 from scipy import ndimage
 from shapely.geometry import LineString, Polygon, box
 
-from rfloc.city.raster import (
-    AreaPooler,
-    cells,
-    city_layers,
-    layer_facts,
-    raster_of_scene,
-    rasterize,
-    scene_file,
-    street_mask,
-)
+from rfloc.city import raster
+from rfloc.city.raster import AreaPooler, city_layers, raster_of_scene, rasterize, scene_file, street_mask
 from rfloc.errors import DataError
 from rfloc.frames import Grid
 from tests.handmade import make_raster
@@ -83,12 +75,12 @@ def test_counts_are_those_of_the_arrays():
     height = np.where(rng.random(GRID.shape) < 0.3, rng.uniform(3, 60, GRID.shape), 0).astype(np.float32)
     building = height > 0
     road = ~building & (rng.random(GRID.shape) < 0.5)
-    facts = layer_facts({"building": building.astype("u1"), "road": road.astype("u1"), "height": height})
+    facts = raster.layer_facts({"building": building.astype("u1"), "road": road.astype("u1"), "height": height})
     assert facts["cells"] == [100, 60]
     assert facts["built_share"] == round(float(building.mean()), 4)
     assert facts["road_share"] == round(float(road.mean()), 4)
     assert facts["median_height"] == pytest.approx(np.median(height[building]), abs=0.006)
-    nothing = layer_facts({name: np.zeros(GRID.shape) for name in ("building", "road", "height")})
+    nothing = raster.layer_facts({name: np.zeros(GRID.shape) for name in ("building", "road", "height")})
     assert nothing["median_height"] == nothing["built_share"] == 0.0
 
 
@@ -104,9 +96,9 @@ def random_layers():
 def test_cells_are_the_slice_padded_with_zeros(random_layers, row, col, rows, cols):
     layer = random_layers["building"]
     want = np.pad(layer, 2300)[2300 + row :, 2300 + col :][:rows, :cols]
-    got = cells(layer, row, col, rows, cols)
+    got = raster.cells(layer, row, col, rows, cols)
     assert np.array_equal(got, want) and got.dtype == np.uint8
-    assert cells(layer, row, col, rows, cols, np.float32).dtype == np.float32
+    assert raster.cells(layer, row, col, rows, cols, np.float32).dtype == np.float32
 
 
 def cumulative(building: np.ndarray, x0: float, y0: float, x: float, y: float, size: float, pixels: int) -> np.ndarray:

@@ -7,14 +7,8 @@ import pandas as pd
 import pytest
 from scipy.io import savemat
 
-from rfloc.datasets.nbiot import (
-    CELL,
-    allocated_tests,
-    positions_by_crop,
-    positions_by_enodeb,
-    read_cell_table,
-    read_mat,
-)
+from rfloc.datasets import nbiot
+from rfloc.datasets.nbiot import allocated_tests, positions_by_crop, positions_by_enodeb, read_cell_table, read_mat
 from rfloc.errors import DataError
 from tests.datasets.files import CELLS, CROP, MAT, cell_array, cell_table, matrices, write_crop, write_mat
 
@@ -186,8 +180,12 @@ def test_all_cells_of_an_enodeb_stand_where_its_table_says(tmp_path):
     path = write_mat(tmp_path, places=listed) / MAT
     rows = read_mat(path).table
     cells, report = positions_by_enodeb(path, rows)
-    heard = rows.loc[rows["enodeb"] == 300064, CELL].drop_duplicates()
-    assert len(heard.merge(cells[(cells["bs_lat"] == 41.87) & (cells["bs_lon"] == 12.46)], on=CELL)) == len(cells) == 3
+    heard = rows.loc[rows["enodeb"] == 300064, nbiot.CELL].drop_duplicates()
+    assert (
+        len(heard.merge(cells[(cells["bs_lat"] == 41.87) & (cells["bs_lon"] == 12.46)], on=nbiot.CELL))
+        == len(cells)
+        == 3
+    )
     assert set(cells["bs_position_source"]) == {"published"} and cells["bs_position_error"].isna().all()
     own = int((rows["enodeb"] == 300064).sum())
     assert report == {"listed": 2, "enodebs_heard": 2, "enodebs": 1, "cells": 3, "rows_of_these_cells": own}

@@ -2,18 +2,22 @@ from dataclasses import dataclass
 
 import numpy as np
 import pytest
+import xarray as xr
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.optimize import minimize
 
-from rfloc.config import EvaluationParams
+from rfloc.config import EvaluationParams, SplitParams
 from rfloc.crops import CropBatcher, cell_centres, evaluation_crops, size_bins
 from rfloc.errors import DataError
-from rfloc.evaluation import Learned, as_json, evaluate, geometric_median, learned, table1
+from rfloc.evaluation import Learned, as_json, choose, evaluate, geometric_median, learned, table1
 from rfloc.evaluation.tables import PLATEAU
+from rfloc.localizers import trivial_rows
+from rfloc.localizers.base import normalised
 from rfloc.localizers.trivial import Centre, Centroid, StreetMedian
 from rfloc.schema import load, save
-from tests.handmade import crop_params, make_split, open_raster, predictions, scattered
+from rfloc.splits import folds
+from tests.handmade import crop_params, make_links, make_split, open_raster, path_loss, predictions, scattered
 
 PARAMS = EvaluationParams(bootstrap=200, block=100.0)
 
@@ -139,3 +143,82 @@ def test_a_row_on_the_plateau_says_so(left, said):
     found = centre.assign_attrs({} if left is None else {"left_plateau": left})
     rows = table1({"centre": centre, "A": found}, PARAMS, seed=1, labels={"A": "ours"})
     assert (rows[1].label, as_json(rows)[1]["left_plateau"]) == (said, left)
+
+
+@dataclass(frozen=True)
+class Answer:
+    """A Gaussian so wide, so far east of the UE [m]."""
+
+    east: float = 100.0
+    wide: float = 60.0
+    name: str = "answer"
+
+    def posterior(self, batch):
+        cells = crop_params().output
+        x = ((np.arange(cells) + 0.5) / cells - 0.5) * batch.size[0]
+        at = batch.target_xy + np.array([self.east, 0.0])
+        away = (x - at[:, :1])[:, None, :] ** 2 + (-x - at[:, 1:])[:, :, None] ** 2
+        return normalised(-away / (2 * self.wide**2))
+
+
+@pytest.fixture(scope="module")
+def batch():
+    ue = np.random.default_rng(0).uniform(-100, 100, (6, 2))
+    links = make_links(ue, np.zeros((3, 2)), np.full((6, 3), -80.0))
+    return CropBatcher(links, open_raster(1400), crop_params()).batch(np.arange(6), *np.zeros((2, 6)))
+
+
+def test_errors_choose_the_nearer_and_density_the_honest_one(batch):
+    folds = [(lambda options: options, {"known": batch, "unknown": batch})]
+    tried = {"east": (100.0, 40.0, 70.0), "wide": (5.0, 10.0, 40.0)}
+    best, attempts = choose(Answer(), tried, folds, by_density=("wide",))
+    assert (best.east, best.wide) == (40.0, 40.0)
+    assert [a["value"] for a in attempts if a["chosen"]] == [40.0, 40.0] and len(attempts) == 6
+    by_option = {(a["option"], a["value"]): a for a in attempts}
+    assert by_option["east", 40.0]["known"] == pytest.approx(40.0, abs=3.0)
+    assert by_option["wide", 5.0]["unknown_nll"] > by_option["wide", 40.0]["unknown_nll"]
+    assert by_option["wide", 5.0]["known_inside90"] == 0.0 and by_option["wide", 40.0]["known_inside90"] == 1.0
+
+
+def test_the_first_of_equals_is_taken(batch):
+    best, _ = choose(Answer(), {"name": ("one", "other")}, [(lambda options: options, {"val": batch})])
+    assert best.name == "one"
+
+
+BS = np.array([[-150.0, -120.0], [180.0, -60.0], [20.0, 200.0]])
+
+
+def test_two_rows_over_folds_are_what_numpy_says():
+    rng = np.random.default_rng(4)
+    ue = rng.uniform(-300, 300, (160, 2))
+    level = path_loss(ue, BS) + rng.normal(0, 4, (160, 3))
+    links, crops = make_links(ue, BS, level), crop_params(per_ue=2)
+    batcher = CropBatcher(links, open_raster(1800), crops)
+    made = folds(links, SplitParams(block=150.0, buffer=20.0, val=0.1, known=0.1), 3, 1)
+    drawn = [evaluation_crops(links, split, crops, ("val", "known", "unknown"), seed=1) for split in made]
+    found = {}
+    for split, tests in zip(made, drawn, strict=True):
+        rows = trivial_rows(batcher, split, seed=1)
+        for name in ("centre", "centroid"):
+            found.setdefault(name, []).append(evaluate(rows[name], batcher, tests))
+    together = {name: xr.concat(of, "sample", combine_attrs="drop_conflicts") for name, of in found.items()}
+    scored = {row.key: row for row in table1(together, EvaluationParams(), seed=1, paper=False, split="folds")}
+
+    for street in ("known", "unknown"):  # by hand: crops of all folds, by UE, then over UEs
+        errors = {"centre": [[] for _ in ue], "centroid": [[] for _ in ue]}
+        for tests in drawn:
+            for k, role, x, y in zip(*(tests[c].values for c in ("ue", "role", "crop_x", "crop_y")), strict=True):
+                if role == street:
+                    inside = np.maximum(abs(BS[:, 0] - x), abs(BS[:, 1] - y)) <= 280
+                    weight = 10 ** (level[k] / 20) * inside
+                    guess = weight @ BS / weight.sum()
+                    errors["centre"][k].append(np.hypot(x - ue[k, 0], y - ue[k, 1]))
+                    errors["centroid"][k].append(np.hypot(*(guess - ue[k])))
+        for name, by_ue in errors.items():
+            each = [np.mean(e) for e in by_ue if e]
+            got = getattr(scored[name], street)
+            assert got.n == len(each) and got.crops == sum(map(len, by_ue))
+            np.testing.assert_allclose(got.mean, np.mean(each), rtol=1e-5)
+            np.testing.assert_allclose(got.median, np.median(each), rtol=0.05)
+    assert scored["centre"].unknown.n == 160 and scored["centre"].unknown.crops == 320
+    assert scored["centroid"].split == "folds"

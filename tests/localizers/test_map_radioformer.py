@@ -13,15 +13,7 @@ from torch import Tensor
 
 from rfloc.config import CropParams, ModelParams
 from rfloc.errors import ConfigError, TrainingError
-from rfloc.localizers.map_radioformer import (
-    BLOB,
-    Head,
-    MapRadioFormer,
-    build_model,
-    draw_stations,
-    sinusoids,
-    unpatch,
-)
+from rfloc.localizers.map_radioformer import BLOB, Head, MapRadioFormer, build_model, draw_stations, sinusoids, unpatch
 from rfloc.localizers.networks import predict, to_posterior
 from rfloc.schema import FEATURES
 from tests.localizers.test_networks import CROPS, inputs, seasoned

@@ -5,13 +5,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rfloc.simulation.propagation import (
-    correlated_shadowing,
-    free_space_gain,
-    multiscreen_db,
-    rooftop_gain,
-    rooftop_to_street_db,
-)
+from rfloc.simulation import propagation
+from rfloc.simulation.propagation import free_space_gain, multiscreen_db, rooftop_gain, rooftop_to_street_db
 from tests.simulation.scenes import one_station, raster_city, small_city
 
 CARRIER = 0.8e9
@@ -24,7 +19,7 @@ def test_friis_in_decibels():
 
 def test_shadowing_has_the_variance_and_correlation_asked_for():
     x, y = np.meshgrid(np.arange(0, 4000, 40.0), np.arange(0, 4000, 40.0))
-    field = correlated_shadowing(x.ravel(), y.ravel(), 6.0, 40.0, np.random.default_rng(1), n=3)
+    field = propagation.correlated_shadowing(x.ravel(), y.ravel(), 6.0, 40.0, np.random.default_rng(1), n=3)
     assert field.std(axis=0) == pytest.approx(6.0, rel=0.05)
     assert field.mean(axis=0) == pytest.approx(0.0, abs=0.4)
     grids = field.T.reshape(3, *x.shape) / 6.0
@@ -37,10 +32,12 @@ def test_shadowing_has_the_variance_and_correlation_asked_for():
 
 def test_shadowing_repeats_with_its_seed_and_is_shared_at_one_place():
     x, y = np.array([0.0, 0.0, 500.0]), np.zeros(3)
-    first = correlated_shadowing(x, y, 6.0, 40.0, np.random.default_rng(3), n=2)
-    np.testing.assert_array_equal(first, correlated_shadowing(x, y, 6.0, 40.0, np.random.default_rng(3), n=2))
+    first = propagation.correlated_shadowing(x, y, 6.0, 40.0, np.random.default_rng(3), n=2)
+    np.testing.assert_array_equal(
+        first, propagation.correlated_shadowing(x, y, 6.0, 40.0, np.random.default_rng(3), n=2)
+    )
     assert (first[0] == first[1]).all() and (first[0] != first[2]).all()
-    assert not correlated_shadowing(x, y, 0.0, 40.0, np.random.default_rng(3)).any()
+    assert not propagation.correlated_shadowing(x, y, 0.0, 40.0, np.random.default_rng(3)).any()
 
 
 def test_worked_example_by_hand():

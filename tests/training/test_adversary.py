@@ -13,7 +13,7 @@ from rfloc.localizers.pair import Summarised
 from rfloc.training.batches import CropSource, TrainingSteps
 from rfloc.training.experiment import load_checkpoint, run_experiment
 from rfloc.training.module import Adversary, PairedSteps, reversed_gradient, strength
-from tests.training.plain import log_distance_links, same
+from tests.training.conftest import log_distance_links, same
 
 NETWORKS = ("map_radioformer", "mlp_unet")
 

@@ -9,7 +9,7 @@ from rfloc.config import CropParams, SplitParams, TrainingParams
 from rfloc.frames import LocalFrame
 from rfloc.splits import held_out, make_split, unknown_area
 from rfloc.training.batches import CropSource, TrainingSteps, ValidationSteps, augment, training_ues
-from tests.training.plain import log_distance_links
+from tests.training.conftest import log_distance_links
 
 SPLIT = SplitParams(block=50.0, buffer=10.0)
 

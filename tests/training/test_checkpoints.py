@@ -9,7 +9,7 @@ from safetensors.torch import save_file
 from rfloc.config import CropParams, ModelParams
 from rfloc.errors import ConfigError, TrainingError
 from rfloc.training.experiment import init_checkpoint, load_checkpoint, load_localizer
-from tests.training.plain import same
+from tests.training.conftest import same
 
 
 def test_round_trip(tmp_path: Path, tiny: ModelParams, crops: CropParams) -> None:

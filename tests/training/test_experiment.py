@@ -21,7 +21,7 @@ from rfloc.localizers.networks import NETWORKS, NetLocalizer
 from rfloc.splits import make_split
 from rfloc.training import init_checkpoint, load_checkpoint, load_localizer, run_experiment
 from rfloc.training.module import Plan
-from tests.training.plain import log_distance_links, same
+from tests.training.conftest import log_distance_links, same
 
 TRAINING = TrainingParams(batch_size=16, max_epochs=3, lr=2e-3, noise_db=2.0)
 
