@@ -61,7 +61,8 @@ def _parser() -> argparse.ArgumentParser:
     cost = command("cost", _cost, "say what B, C and training would cost at two scales")
     cost.add_argument("--scale", default="paper", help="beside that of params.yaml, one of conf/scale (default: paper)")
     cost.add_argument("--samples", type=_many, default=1_000_000, help="rays a station of the probe (default: 1000000)")
-    gather = command("inputs", _inputs, "link and hash the files outside of git that params.yaml names, for dvc")
+    asked = "link and hash the files outside of git that params.yaml names, for dvc"
+    gather = command("inputs", lambda args: inputs.gather(config.project_root(), args.names), asked)
     gather.add_argument("names", nargs="*", metavar="name", help="maps/<city>, campaign, weights, oslo (default: all)")
     seeds = command("seeds", _seeds, "train the experiments from several seeds: how much of Table 1 is luck")
     of = "keys in `experiments`, or of an ablation (default: all)"
@@ -86,11 +87,10 @@ def _project() -> tuple[Path, config.Params]:
 
 
 def _fetch(args: argparse.Namespace) -> None:
-    from rfloc.datasets.fetch import fetch
+    from rfloc.datasets.measured import fetch
 
     root, params = _project()
-    published = args.data_root or config.data_root(params.data, root)
-    fetch(args.name, published, root / "data")
+    fetch(args.name, args.data_root or config.data_root(params.data, root), root / "data")
 
 
 def _params(args: argparse.Namespace) -> None:
@@ -125,10 +125,6 @@ def _cost(args: argparse.Namespace) -> None:
     training = pd.concat({scale: training_costs(asked) for scale, asked in scales.items()})
     said = training.to_string(float_format="{:,.3g}".format, sparsify=False)
     print(f"\ntraining, hours of A100s at their peak and at {MFU:.0%} of it:\n{said}")
-
-
-def _inputs(args: argparse.Namespace) -> None:
-    inputs.gather(config.project_root(), args.names)
 
 
 def _seeds(args: argparse.Namespace) -> None:

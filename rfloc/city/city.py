@@ -5,7 +5,6 @@ A region too large to trace at once is cut into patches, cities with frames of t
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
 from typing import Any
 from weakref import WeakValueDictionary
@@ -43,6 +42,7 @@ class City:
     grid: Grid  #: of the raster, row 0 = south
     raster: xr.Dataset
     folder: Path
+    facts: dict[str, Any]  #: taken while it was built: polygons read, repaired, height sources, built-up share, ...
 
     @property
     def outdoor(self) -> Bools:
@@ -58,11 +58,6 @@ class City:
     def bounds(self) -> Bounds:
         """(x_min, y_min, x_max, y_max) [m] of the city proper: the box without its margin, or the whole scene."""
         return self.grid.bounds if self.params.box is None else box_bounds(self.frame, self.params.box)
-
-    @cached_property
-    def facts(self) -> dict[str, Any]:
-        """Counts taken while the city was built (polygons read, repaired, height sources, built-up share, ...)."""
-        return dict(load_json(self.folder / "city.json")["facts"])
 
     def ground_at(self, x: ArrayLike, y: ArrayLike) -> Floats:
         """z of the ground in the scene [m] at x, y [m]; past the edge, that of the nearest cell."""
@@ -111,9 +106,8 @@ class City:
     @property
     def scene_path(self) -> Path:
         """The Mitsuba scene file (Sionna's own, or the one in the city folder)."""
-        if self.params.source == "sionna":
-            return scene_file(str(self.params.scene))
-        return self.folder / "scene.xml"
+        ready_made = self.params.source == "sionna"
+        return scene_file(str(self.params.scene)) if ready_made else self.folder / "scene.xml"
 
 
 def box_bounds(frame: LocalFrame, box: list[float], margin: float = 0.0) -> Bounds:
@@ -195,7 +189,7 @@ def open_city(folder: str | Path) -> City:
     if raster is None:
         raster = _open[version] = load(folder / "raster.zarr", "raster", lazy=True)
     frame, grid = LocalFrame.from_attrs(raster.attrs), Grid.from_attrs(raster.attrs)
-    return City(about["key"], params, frame, grid, raster, folder)
+    return City(about["key"], params, frame, grid, raster, folder, about["facts"])
 
 
 @dataclass(frozen=True)

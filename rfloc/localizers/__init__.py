@@ -3,8 +3,7 @@
 One evaluator decodes, scores and draws them all. Networks are in :mod:`rfloc.localizers.networks`, which loads PyTorch.
 """
 
-from rfloc.localizers.base import Estimator, Localizer, Pooled
+from rfloc.localizers.base import Centre, Estimator, Localizer, Pooled, StreetMedian, trivial_rows
 from rfloc.localizers.knn import KNearest, fingerprinting
 from rfloc.localizers.kriged import CellFields, Ground, KrigedOptions, KrigedPosterior
 from rfloc.localizers.posterior import MapPosterior
-from rfloc.localizers.trivial import Centre, StreetMedian, trivial_rows

@@ -24,7 +24,7 @@ def city(box: tuple[float, float, float, float] = (41.86, 41.88, 12.45, 12.473),
     params = CityParams(name="Rome", source="file", buildings="-", streets="-", box=list(box), margin=margin)
     x, y = FRAME.to_local([box[0], box[1]], [box[2], box[3]])
     grid = Grid.covering(x[0] - margin, y[0] - margin, x[1] + margin, y[1] + margin, 1.0)
-    return City("home", params, FRAME, grid, xr.Dataset(), Path("nowhere"))
+    return City("home", params, FRAME, grid, xr.Dataset(), Path("nowhere"), {})
 
 
 def matrices(n: int) -> tuple[list[np.ndarray], list[np.ndarray]]:

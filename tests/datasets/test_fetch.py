@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from rfloc.datasets.fetch import check_files, fetch, read_manifest
+from rfloc.datasets.measured import check_files, fetch, read_manifest
 from rfloc.errors import ConfigError, DataError
 
 BODY = bytes(range(256)) * 1000

@@ -5,8 +5,16 @@ from rfloc.crops import CropBatcher, cell_centres
 from rfloc.evaluation.score import geometric_median
 from rfloc.evaluation.tables import TRIVIAL
 from rfloc.localizers import KNearest
-from rfloc.localizers.base import Estimator, Localizer, jitter_prior
-from rfloc.localizers.trivial import Centre, Centroid, StreetMedian, Strongest, trivial_rows
+from rfloc.localizers.base import (
+    Centre,
+    Centroid,
+    Estimator,
+    Localizer,
+    StreetMedian,
+    Strongest,
+    jitter_prior,
+    trivial_rows,
+)
 from tests.handmade import crop_params, make_links, make_raster, make_split, open_raster, path_loss, scattered
 from tests.localizers import test_posterior
 

@@ -53,7 +53,7 @@ def raster_city(height: np.ndarray, folder: Path = Path()) -> City:
     lat, lon = FRAME.to_geographic([x_min, x_max], [y_min, y_max])
     box = [*lat.tolist(), *lon.tolist()]
     params = CityParams(name="Small", source="file", buildings="-", streets="-", origin=[45.0, 10.0], box=box)
-    return City("small", params, FRAME, grid, with_units(raster, "raster"), folder)
+    return City("small", params, FRAME, grid, with_units(raster, "raster"), folder, {})
 
 
 def one_station(x: float = 0.0, y: float = 0.0, h: float = 30.0, azimuth: float = np.nan) -> Stations:

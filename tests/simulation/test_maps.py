@@ -10,9 +10,8 @@ from rfloc.frames import Grid
 from rfloc.simulation import maps
 from rfloc.simulation.maps import coverage, gain_at, joined, nrsrp_map, place_transmitter, read_error_db, read_maps
 from rfloc.simulation.paths import beyond_errors
-from rfloc.simulation.plane import Plane, Rays
+from rfloc.simulation.plane import Plane, Rays, load_scene
 from rfloc.simulation.propagation import free_space_gain
-from rfloc.simulation.scene import load_scene
 from tests.simulation.scenes import one_station, small_city, traced
 
 RADIO = RadioParams(front_to_back_db=30.0)

@@ -2,7 +2,7 @@ import pytest
 
 from rfloc.city.raster import scene_file
 from rfloc.errors import DataError
-from rfloc.simulation.scene import HALF_SPACE, itu_parameters, load_radio_scene, load_scene
+from rfloc.simulation.plane import HALF_SPACE, itu_parameters, load_radio_scene, load_scene
 
 
 @pytest.mark.parametrize("carrier", [1e9, 2.6e9, 10e9])
