@@ -29,10 +29,13 @@ def test_every_scale_and_variant_composes_and_validates(clone, group):
         assert getattr(config.read(clone / "params.yaml"), group) == path.stem
 
 
-def test_params_are_composed_where_there_are_none_yet(clone):
+def test_params_are_composed_where_there_are_none_yet_and_a_scale_that_builds_on_another_names_itself(clone, capsys):
     (clone / "params.yaml").unlink()
     assert main(["params", "--scale", "smoke", "training.lr=5e-4"]) == 0
     assert config.read(clone / "params.yaml").training.lr == 5e-4
+    (clone / "conf/scale/mine.yaml").write_text("# @package _global_\ndefaults: [rome, _self_]\nseed: 3\n")
+    assert main(["params", "--scale", "mine"]) == 2
+    assert "says that its scale is 'rome'" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
@@ -51,12 +54,6 @@ def test_params_that_cannot_be_leave_the_file_alone(clone, capsys, args, said):
     assert said in error and str(clone) not in error
     assert (clone / "params.yaml").read_text() == before
     assert not list(clone.glob(".params-*"))
-
-
-def test_a_scale_that_builds_on_another_names_itself(clone, capsys):
-    (clone / "conf/scale/mine.yaml").write_text("# @package _global_\ndefaults: [rome, _self_]\nseed: 3\n")
-    assert main(["params", "--scale", "mine"]) == 2
-    assert "says that its scale is 'rome'" in capsys.readouterr().err
 
 
 @pytest.fixture

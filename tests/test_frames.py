@@ -57,11 +57,6 @@ def test_a_cells_centre_is_at_plus_a_half(grid, data):
     assert grid.index(grid.x[j], grid.y[i]) == (i, j, True)
 
 
-def test_points_outside_are_clipped_and_said_to_be_outside():
-    found = Grid(0, 0, 10, 3, 2).index([-1, 29.9, 30, 5], [5, 19.9, 5, 20])
-    assert np.array_equal(found, [[0, 1, 0, 1], [0, 2, 2, 0], [False, True, False, False]])
-
-
 centimetres = st.integers(-100_000, 100_000).map(lambda n: n / 100)
 lengths = st.integers(1, 50_000).map(lambda n: n / 100)
 
@@ -74,7 +69,9 @@ def test_covering_covers_with_corners_on_multiples_and_no_cell_to_spare(x, y, wi
     assert (x_min / cell, y_min / cell) == (round(x_min / cell), round(y_min / cell))
 
 
-def test_shape_extent_and_attributes_agree():
+def test_shape_extent_and_attributes_agree_and_points_outside_are_clipped():
+    found = Grid(0, 0, 10, 3, 2).index([-1, 29.9, 30, 5], [5, 19.9, 5, 20])
+    assert np.array_equal(found, [[0, 1, 0, 1], [0, 2, 2, 0], [False, True, False, False]])
     grid = Grid(-5.0, 10.0, 2.0, 4, 3)
     assert grid.shape == (3, 4) == (len(grid.y), len(grid.x))
     assert (grid.bounds, grid.extent) == ((-5.0, 10.0, 3.0, 16.0), (-5.0, 3.0, 10.0, 16.0))
@@ -83,11 +80,6 @@ def test_shape_extent_and_attributes_agree():
         Grid.from_attrs({})
     with pytest.raises(FrameError, match="empty grid"):
         Grid.covering(0, 0, 0, 10, 1.0)
-
-
-def test_azimuth_runs_clockwise_from_north():
-    assert bearing([0, 1, 0, -1], [1, 0, -1, 0]).tolist() == [0, 90, 180, 270]
-    assert np.allclose(toward([0, 90, 180, 270]), ([0, 1, 0, -1], [1, 0, -1, 0]))
 
 
 @given(st.floats(-1e4, 1e4))
@@ -106,7 +98,9 @@ def rotation(yaw: float, pitch: float, roll: float) -> np.ndarray:
     return z @ y @ x
 
 
-def test_an_antenna_of_azimuth_90_looks_east():
+def test_azimuth_runs_clockwise_from_north_and_an_antenna_of_azimuth_90_looks_east():
+    assert bearing([0, 1, 0, -1], [1, 0, -1, 0]).tolist() == [0, 90, 180, 270]
+    assert np.allclose(toward([0, 90, 180, 270]), ([0, 1, 0, -1], [1, 0, -1, 0]))
     for azimuth, direction in ((90, (1, 0, 0)), (0, (0, 1, 0)), (270, (-1, 0, 0)), (180, (0, -1, 0))):
         assert np.allclose(rotation(*sionna_orientation(azimuth)) @ (1, 0, 0), direction, atol=1e-12)
 

@@ -20,12 +20,9 @@ from tests.toy import FRAME, city_params
 CARRIER = 0.8e9
 
 
-def test_toy_files_are_what_their_generator_makes(project_root):
+def test_toy_files_are_what_their_generator_makes_and_every_city_configuration_is_valid(project_root):
     for name, content in toy.files().items():
         assert (project_root / "data" / "toy" / name).read_text() == content, f"run `python -m tests.toy` for {name}"
-
-
-def test_every_city_configuration_is_valid(project_root):
     files = sorted((project_root / "conf" / "city").glob("*.yaml"))
     assert {"toy", "munich", "florence", "rome"} <= {file.stem for file in files}
     for file in files:

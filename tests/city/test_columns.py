@@ -84,15 +84,12 @@ def test_flags_in_every_spelling(words, yes):
     assert affirmed(pd.Series(words, dtype=object)).eq(yes).all()
 
 
-def test_microsoft_says_minus_one_for_unknown_and_google_no_height(tmp_path):
+def test_microsoft_says_minus_one_for_unknown_google_no_height_and_openmaptiles_hides_outlines(tmp_path):
     rows, facts = built(squares(tmp_path / "b.geojson", height=[-1.0, 12.5], confidence=[-1.0, 0.9]))
     assert rows["height"].tolist() == [13.0, 12.5] and rows["height_source"].tolist() == ["area", "height"]
     assert facts["tags_unused"] == {"height: no number": {"count": 1, "examples": ["-1.0"]}}
     _, facts = built(squares(tmp_path / "g.geojson", confidence=[0.7], area_in_meters=[400.0], full_plus_code=["8F"]))
     assert not facts["unused_columns"] and facts["height_sources"] == {"area": 1}
-
-
-def test_openmaptiles_hides_outlines_and_fills_heights(tmp_path):
     columns = {"render_height": [40.0, 40.0, 5.0], "render_min_height": [0, 12, 0], "hide_3d": [True, None, None]}
     rows, facts = built(squares(tmp_path / "b.parquet", **columns))
     assert rows["base"].tolist() == [12.0, 0.0] and rows["height_source"].tolist() == ["render_height", "area"]
@@ -114,19 +111,16 @@ def test_columns_that_look_like_heights_are_named_until_the_city_says_what_they_
     assert built(path, columns={"height_ft": "hoehe"})[0]["height"].tolist() == pytest.approx([8.382, 13.0, 2.4384])
 
 
-def test_a_column_that_is_not_there_or_a_meaning_that_none_has_is_an_error(tmp_path):
+def test_names_in_other_cases_and_cut_are_read_and_one_that_is_not_there_is_an_error(tmp_path):
+    columns = {"Height": [9.0, None, None], "building_l": [None, "6", None], "BUILDING": ["yes", "yes", "office"]}
+    rows, facts = built(squares(tmp_path / "c.geojson", **columns))
+    assert rows["height"].tolist() == [9.0, 18.0, 15.0]
+    assert facts["buildings_columns"]["levels"] == ["building_l"]
     path = squares(tmp_path / "b.geojson", height_med=[27.5])
     with pytest.raises(DataError, match=r"no such column[\s\S]*did you mean 'height_med'"):
         built(path, columns={"height": "height_mde"})
     with pytest.raises(ConfigError, match="heigth"):
         check(CityParams, {"name": "a", "source": "overpass", "columns": {"heigth": "h"}})
-
-
-def test_names_in_other_cases_and_cut_to_ten_characters(tmp_path):
-    columns = {"Height": [9.0, None, None], "building_l": [None, "6", None], "BUILDING": ["yes", "yes", "office"]}
-    rows, facts = built(squares(tmp_path / "b.geojson", **columns))
-    assert rows["height"].tolist() == [9.0, 18.0, 15.0]
-    assert facts["buildings_columns"]["levels"] == ["building_l"]
 
 
 def test_of_a_map_of_openstreetmap_parts_that_are_closed_ways_are_read(tmp_path):

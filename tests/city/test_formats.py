@@ -172,13 +172,10 @@ def test_holes_in_a_map_are_said(tmp_path):
     assert re.search(r"no building or street within 2\d\d m", holes[1])
 
 
-def test_exchanged_coordinates_are_named(tmp_path, reference):
+def test_exchanged_coordinates_and_a_city_without_a_place_to_stand_are_errors(tmp_path, reference):
     params = city(buildings="town.osm", streets="town.osm", box=BOX[2:] + BOX[:2])
     with pytest.raises(DataError, match=r"covers lat 44\.9[\s\S]*are exchanged, in the box or in the file"):
         build_city("town", params, reference.folder.parents[1], tmp_path)
-
-
-def test_a_city_without_a_place_to_stand_is_an_error(tmp_path):
     osm = OsmMap()
     osm.way(HOUSE.exterior, building="house")
     osm.way(LineString([(0, -80), (0, 80)]), highway="primary", tunnel="yes")

@@ -28,16 +28,13 @@ def campaign(toy_city) -> SimpleNamespace:
     return made(toy_city, CAMPAIGN)
 
 
-def test_stations_stand_apart_on_roofs_within_the_heights(toy_city):
+def test_stations_stand_apart_on_roofs_and_what_has_no_room_or_is_not_heard_is_refused(toy_city):
     table = place_stations(toy_city, 8, (20.0, 30.0), 43.0, np.random.default_rng(0), toy_city.bounds)
     roof = toy_city.height_at(table.x, table.y)
     assert (roof > 0).all() and (table.h >= np.maximum(roof + 2.0, 20.0)).all() and (table.h <= 30.0).all()
     apart = np.hypot(table.x[:, None] - table.x, table.y[:, None] - table.y)[~np.eye(8, dtype=bool)]
     assert apart.min() >= 30.0
     assert len(set(table.id)) == 8
-
-
-def test_too_many_stations_and_a_reality_in_which_nothing_is_heard_are_refused(toy_city):
     with pytest.raises(SimulationError, match="has room for"):
         place_stations(toy_city, 5, (5.0, 6.0), 43.0, np.random.default_rng(0), toy_city.bounds)
     deaf = RADIO.model_copy(update={"sensitivity_dbm": 0.0})

@@ -67,13 +67,10 @@ def test_noise_is_told_from_shadowing():
     assert found.noise * np.sqrt(1 + mixed.COMMON) == pytest.approx(3.0, rel=0.15)
 
 
-def test_squares_hold_means_of_what_was_measured():
+def test_squares_hold_means_of_what_was_measured_which_kriging_meets_and_forgets_far_away():
     means = Means.of(np.array([1.0, 3.0, 60.0, 70.0]), np.zeros(4), np.array([2.0, 4.0, np.nan, 7.0]))
     assert means.at.tolist() == [[2.0, 0.0], [70.0, 0.0]]
     assert means.mean.tolist() == [3.0, 7.0] and means.ues.tolist() == [2.0, 1.0]
-
-
-def test_kriging_meets_the_measurements_and_forgets_them_far_away():
     means = Means.of(np.array([0.0, 400.0]), np.zeros(2), np.array([5.0, -3.0]))
     found = Shadowing(6.0, 50.0, 0.1).kriged(means, np.array([0.0, 400.0, 2000.0]), np.zeros(3))
     np.testing.assert_allclose(found, [5.0, -3.0, 0.0], atol=0.02)

@@ -81,7 +81,9 @@ def test_credibility_of_draws_from_the_posterior_itself_is_uniform(seed, sharp):
     assert np.abs(found - (np.arange(4000) + 0.5) / 4000).max() < 2.2 / np.sqrt(4000)  # Kolmogorov, p = 1e-4
 
 
-def test_a_region_of_unequal_cells_is_cut_to_a_share_of_a_cell():
+def test_a_region_of_unequal_cells_is_cut_to_a_share_of_a_cell_and_ruled_out_stays_ruled_out():
+    softened = to_power(np.array([[[0.9, 0.1], [0.0, 0.0]]]), 0.5)
+    np.testing.assert_allclose(softened, [[[0.75, 0.25], [0, 0]]])
     p = np.array([[[0.5, 0.3], [0.15, 0.05]]])
     assert region(p, 0.9)[0] == pytest.approx((2 + 0.1 / 0.15) / 4)
     assert region(p, 0.8)[0] == pytest.approx(0.5)
@@ -100,8 +102,3 @@ def test_the_power_undoes_what_made_posteriors_too_sure(power):
     assert fit_power(answered, target, 1500) == pytest.approx(power, rel=0.12)
     few = fit_power(answered, target, 1)
     assert abs(np.log(few)) <= abs(np.log(power)) + 0.05  # one block of streets alone moves it less
-
-
-def test_ruled_out_stays_ruled_out():
-    p = to_power(np.array([[[0.9, 0.1], [0.0, 0.0]]]), 0.5)
-    np.testing.assert_allclose(p, [[[0.75, 0.25], [0, 0]]])

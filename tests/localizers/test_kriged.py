@@ -55,6 +55,8 @@ def test_fields_are_sure_where_measured_and_say_so(kriged):
         assert 0.5 < np.sqrt(np.nanmean(z[those] ** 2)) < 1.6
     assert np.linalg.eigvalsh(fields.correlation).min() > 0
     np.testing.assert_allclose(np.diag(fields.correlation), 1)
+    with pytest.raises(DataError, match="10 training UEs"):
+        CellFields.fit(cells, np.arange(len(ue)) < 5, ground_of(ue))
 
 
 def test_interpolation_is_bilinear_and_stays_on_the_edge(kriged):
@@ -82,12 +84,6 @@ def test_ues_are_found_from_cells_of_unknown_position(kriged):
     assert (near.max(axis=(1, 2)) > 2 * square.max(axis=(1, 2))).all()
 
 
-def test_without_reports_nothing_is_kriged(kriged):
-    ue, cells = kriged[0], kriged[3]
-    with pytest.raises(DataError, match="10 training UEs"):
-        CellFields.fit(cells, np.arange(len(ue)) < 5, ground_of(ue))
-
-
 def posterior_of(kriged, **options):
     """Posterior of a few test UEs, on crops round them, with these options, and the batch."""
     ue, _, links, cells, train, fields = kriged
@@ -95,12 +91,6 @@ def posterior_of(kriged, **options):
     centre = ue[test] - np.random.default_rng(2).uniform(-150, 150, (len(test), 2))
     batch = CropBatcher(links, open_raster(1400), crop_params()).batch(test, *centre.T)
     return KrigedPosterior(fields, cells, crop_params(), KrigedOptions(**options)).posterior(batch), batch
-
-
-def test_what_is_mixed_in_is_the_prior(kriged):
-    pure, batch = posterior_of(kriged)
-    mixed, _ = posterior_of(kriged, lapse=0.2)
-    np.testing.assert_allclose(mixed, 0.8 * pure + 0.2 * street_prior(batch, crop_params()), atol=1e-9)
 
 
 def test_off_the_streets_nothing_is_ruled_out(kriged):
@@ -116,9 +106,11 @@ def test_off_the_streets_nothing_is_ruled_out(kriged):
         assert ((posterior.reshape(len(test), -1)[there] > 0) == low).all()
 
 
-def test_a_common_scale_makes_a_surprised_posterior_less_sure(kriged):
+def test_what_is_mixed_in_is_the_prior_and_a_common_scale_makes_a_surprised_posterior_less_sure(kriged):
     cells, fields = kriged[3], kriged[-1]
     normal, batch = posterior_of(kriged)
+    mixed, _ = posterior_of(kriged, lapse=0.2)
+    np.testing.assert_allclose(mixed, 0.8 * normal + 0.2 * street_prior(batch, crop_params()), atol=1e-9)
     almost, _ = posterior_of(kriged, freedom=1e7)
     np.testing.assert_allclose(almost, normal, atol=1e-3)
     off = cells.copy(deep=True)

@@ -75,7 +75,7 @@ def test_unpatch_is_the_appendix_formula() -> None:
         torch.testing.assert_close(image[:, c, r::3, s::3], tokens[:, c * 9 + r * 3 + s])
 
 
-def test_station_mark_is_seven_pixels_wide_and_holds_row_column_level() -> None:
+def test_station_mark_is_seven_pixels_wide_holds_row_column_level_and_covers_that_of_a_weaker_one() -> None:
     xy = torch.tensor([[[0.25, -0.25], [0.5, 0.5]]])  # south-east quarter, and the north-east corner
     image = draw_stations(torch.zeros(1, 3, 40, 40), xy, torch.tensor([[2.0, 3.0]]), torch.ones(1, 2, dtype=torch.bool))
     marked = (image[0, 2] == 2.0).nonzero()
@@ -84,6 +84,9 @@ def test_station_mark_is_seven_pixels_wide_and_holds_row_column_level() -> None:
     assert image[0, :, 30, 30].tolist() == [0.75, 0.75, 2.0]
     corner = (image[0, 2] == 3.0).nonzero()
     assert corner.tolist() == [[i, j] for i in range(4) for j in range(37, 40)]
+    level, there = torch.tensor([[5.0, 6.0, 7.0]]), torch.tensor([[True, True, False]])  # the last is absent
+    image = draw_stations(torch.zeros(1, 3, 20, 20), torch.zeros(1, 3, 2), level, there)
+    assert set(image[0, 2].unique().tolist()) == {0.0, 5.0}
 
 
 def test_station_marks_hold_nrsrp_where_no_rssi_was_measured() -> None:
@@ -92,13 +95,6 @@ def test_station_marks_hold_nrsrp_where_no_rssi_was_measured() -> None:
     image = MapRadioFormer.encode_image(*(x[name] for name in ("image", "bs_xy", "rf", "rf_mask", "bs_mask", "size")))
     nrsrp = (x["rf"][0, 0, 2] - FEATURES["nrsrp"].mean) / FEATURES["nrsrp"].sd
     assert image[0, 2].unique().tolist() == pytest.approx(sorted([28 / 400, float(nrsrp)]))
-
-
-def test_stronger_station_covers_weaker_and_absent_ones_leave_no_mark() -> None:
-    xy = torch.zeros(1, 3, 2)
-    mask = torch.tensor([[True, True, False]])
-    image = draw_stations(torch.zeros(1, 3, 20, 20), xy, torch.tensor([[5.0, 6.0, 7.0]]), mask)
-    assert set(image[0, 2].unique().tolist()) == {0.0, 5.0}
 
 
 @settings(max_examples=30, deadline=None)

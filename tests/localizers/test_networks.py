@@ -64,14 +64,11 @@ def test_every_parameter_is_trained(kind: str) -> None:
     assert [name for name, p in net.named_parameters() if p.grad is None] == []
 
 
-def test_posterior_as_the_loss_means_it() -> None:
+def test_posterior_as_the_loss_means_it_and_a_network_that_nobody_wrote_is_named() -> None:
     logits = torch.tensor([[[0.0, np.log(3.0)], [-np.inf, 0.0]]])
     torch.testing.assert_close(to_posterior(logits, "softmax").flatten(), torch.tensor([0.2, 0.6, 0.0, 0.2]).double())
     cells = torch.tensor([0.5, 0.75, 0.0, 0.5]).double()
     torch.testing.assert_close(to_posterior(logits, "bce").flatten(), cells / cells.sum())
-
-
-def test_a_network_that_nobody_wrote_is_named() -> None:
     with pytest.raises(ConfigError, match="there is no network 'unet'"):
         build_network("unet", TINY, CROPS)
 

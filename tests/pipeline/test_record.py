@@ -45,13 +45,10 @@ def test_a_record_says_who_made_it_and_nothing_that_names_the_machine(repository
     assert verify(repository).startswith("1 checks: results/ is what the pipeline wrote")
 
 
-def test_parameters_are_what_the_page_reads_and_nothing_else(repository):
+def test_parameters_are_what_the_page_reads_the_one_experiment_and_nothing_else(repository):
     changes = ({}, {"training_lr": 1.0}, {"crops_size": 300.0})
     first, lr, size = (json.loads(made(repository, **given).read_text())["parameters"] for given in changes)
     assert first == lr != size
-
-
-def test_a_page_that_runs_one_experiment_depends_on_that_one(repository):
     page = repository / "notebooks/tiny.ipynb"
     page.write_text(page.read_text().replace("P.crops.size", "P.experiments[experiment]"))
     found = record.parameters_of(page, config.read(repository / "params.yaml"), {"experiment": "A"})

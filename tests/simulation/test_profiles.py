@@ -17,11 +17,14 @@ def walled(height: float, x0: int = 20, x1: int = 40, shape: tuple[int, int] = (
     return raster_city(roofs)
 
 
-def test_a_high_wall_across_the_line_gives_exactly_its_share():
+def test_a_high_wall_across_the_line_gives_exactly_its_share_and_nothing_is_built_past_the_edge():
     city = walled(100.0)
     there = obstructed_fraction(city, one_station(-64.0, 0.5), [64.0], [0.5], UE)
     back = obstructed_fraction(city, one_station(64.0, 0.5), [-64.0], [0.5], UE)
     assert there.tolist() == back.tolist() == [[20.0 / 128.0]]
+    city = walled(100.0, -100, 100)  # all of it
+    got = obstructed_fraction(city, one_station(-256.0, 0.5), [256.0, -400.0], [0.5, 800.0], UE)
+    assert got.ravel().tolist() == [pytest.approx(200.0 / 512.0), 0.0]
 
 
 def test_the_line_passes_over_low_roofs():
@@ -39,12 +42,6 @@ def test_roofs_stand_on_the_ground_and_so_do_antennas():
     want = obstructed_fraction(flat, one_station(-64.0, 0.5), x, y, UE)
     np.testing.assert_array_equal(obstructed_fraction(hilly, one_station(-64.0, 0.5), x, y, UE), want)
     assert (want > 0).all()
-
-
-def test_nothing_is_built_past_the_edge():
-    city = walled(100.0, -100, 100)  # all of it
-    got = obstructed_fraction(city, one_station(-256.0, 0.5), [256.0, -400.0], [0.5, 800.0], UE)
-    assert got.ravel().tolist() == [pytest.approx(200.0 / 512.0), 0.0]
 
 
 box = st.tuples(st.integers(-90, 60), st.integers(-70, 40), st.integers(1, 30), st.integers(1, 30))

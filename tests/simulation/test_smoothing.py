@@ -20,12 +20,15 @@ def test_one_ray_is_shared_by_the_window_round_it():
     assert smooth[window, window] == pytest.approx(1.0) and smooth.sum() == pytest.approx(gain.sum())
 
 
-def test_many_rays_need_a_small_window():
+def test_many_rays_need_a_small_window_and_what_is_known_well_stays_and_leaks_nowhere():
     """Errors of n cells add as squares: 1 over 3 x 3 equal cells is a third, enough, over 1 it is not."""
     steps = np.tile(np.repeat([1.0, 3.0], 6), (12, 1))
     smooth = pooled(steps, np.ones(steps.shape), np.ones(steps.shape))
     assert smooth[5, :5] == pytest.approx(1.0) and smooth[5, 7:] == pytest.approx(3.0)
     assert smooth[5, 5:7] == pytest.approx([5 / 3, 7 / 3])
+    gain, error = np.zeros(SHAPE), NONE.copy()
+    gain[:, :5], error[:, :5] = 1.0, POOR_ERROR
+    np.testing.assert_array_equal(pooled(gain, error, np.ones(SHAPE)), gain)
 
 
 def test_a_dark_yard_takes_from_a_poorly_lit_street_and_no_further_than_half_a_window():
@@ -34,12 +37,6 @@ def test_a_dark_yard_takes_from_a_poorly_lit_street_and_no_further_than_half_a_w
     smooth = pooled(gain, error, share)
     assert (smooth[:, 4] > 0).all() and smooth.max() <= 1.0
     assert (smooth[:, 2 + WINDOWS[-1] // 2 :] == 0).all()
-
-
-def test_what_is_known_well_stays_and_leaks_nowhere():
-    gain, error = np.zeros(SHAPE), NONE.copy()
-    gain[:, :5], error[:, :5] = 1.0, POOR_ERROR
-    np.testing.assert_array_equal(pooled(gain, error, np.ones(SHAPE)), gain)
 
 
 @given(arrays(float, SHAPE, elements=st.floats(0, 1)), arrays(float, SHAPE, elements=st.sampled_from([0.0, 0.5, 1.0])))

@@ -72,12 +72,6 @@ def test_a_study_has_an_entry_a_seed_and_is_continued(build, params, project_roo
     assert "B → A" in shown and " of 2 |" in shown
 
 
-def test_a_dataset_that_was_not_made_is_named(build: Path, params: Params) -> None:
-    params.experiments["one"] = params.experiments["one"].model_copy(update={"data": "Bp"})
-    with pytest.raises(TrainingError, match="there is no dataset Bp"):
-        open_sources(build, params, "one")
-
-
 def test_an_ablation_is_a_row_of_the_study(build: Path, params: Params) -> None:
     assert list(ablations(params.experiments)) == ["one-pair_no_azimuth", "one-pair_no_obstruction"]
     (row,) = seeds_study(build, params, ["one-pair_no_obstruction"], 1).values()
@@ -97,7 +91,7 @@ def test_calibrated_azimuths_are_told_to_those_who_train_on_them(build: Path, pa
     assert np.isnan(told(build, params, "one", elsewhere)["bs_azimuth"]).all()
 
 
-def test_the_second_city_is_trained_on_like_the_first(build: Path, params: Params) -> None:
+def test_a_dataset_that_was_not_made_is_named_and_the_second_city_is_trained_on_like_the_first(build, params):
     params.experiments["two"] = params.experiments["two"].model_copy(update={"data": "oslo"})
     with pytest.raises(DataError, match="no links dataset at"):
         open_sources(build, params, "two")
@@ -110,3 +104,6 @@ def test_the_second_city_is_trained_on_like_the_first(build: Path, params: Param
     assert source[3] is False and val is not None and all(a.equals(b) for a, b in zip(val, source[:3], strict=True))
     (row,) = seeds_study(build, params, ["two"], 1).values()
     assert row["curves"][0]["samples"] == [16] and row["left_plateau"] != [None]
+    params.experiments["one"] = params.experiments["one"].model_copy(update={"data": "Bp"})
+    with pytest.raises(TrainingError, match="there is no dataset Bp"):
+        open_sources(build, params, "one")

@@ -93,12 +93,10 @@ class TestJudge:
         assert {key for row in rows for key in row} == {"bs_id", "nrsrp_train", "nrsrp_held_out"}
         assert rows[-1]["nrsrp_held_out"]["it"]["rho"] == pytest.approx(1.0)
 
-    def test_silence_is_the_lowest_rank(self, judge, level):
+    def test_silence_is_the_lowest_rank_and_every_station_gets_what_fits_its_training_ues(self, judge, level):
         weak = level < np.quantile(level, 0.3, axis=0)
         assert judge(np.where(weak, 0.0, level)).score("nrsrp") < 1.0
         assert judge(np.where(weak, level, 0.0)).score("nrsrp") < 0.3
-
-    def test_every_station_gets_what_fits_its_training_ues(self, judge, level):
         noise = np.random.default_rng(1).uniform(1e-12, 1e-9, level.shape)
         first, second = (np.where(np.array(own), level, noise) for own in ([1, 0, 0], [0, 1, 1]))
         assert np.array_equal(judge.chosen([first, second], [judge(first), judge(second)]), level)

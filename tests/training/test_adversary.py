@@ -6,7 +6,7 @@ import torch
 import xarray as xr
 from torch import nn
 
-from rfloc.config import CropParams, ExperimentParams, ModelParams, TrainingParams
+from rfloc.config import CropParams, ExperimentParams, TrainingParams
 from rfloc.errors import ConfigError, TrainingError
 from rfloc.localizers.networks import INPUTS, build_network
 from rfloc.localizers.pair import Summarised
@@ -91,17 +91,14 @@ def test_an_encoder_that_works_against_it_forgets_what_tells_the_domain() -> Non
     assert of_domain < 0.2 * of_signal
 
 
-def test_of_a_target_nothing_but_inputs_is_seen(plain: xr.Dataset, crops: CropParams) -> None:
+def test_of_a_target_nothing_but_inputs_is_seen_and_the_pair_score_has_nothing_to_align(plain, tiny, crops):
+    with pytest.raises(ConfigError, match="PairScore cannot be adapted"):
+        Adversary(build_network("pair", tiny, crops), 0)
     steps = paired(plain, crops, 0.0)
     batch, source = steps[3], steps.sources[3]
     assert {name: len(batch[name]) for name in batch} == {n: 64 if n in INPUTS else 32 for n in batch}
     assert torch.equal(batch["target"], source["target"]) and torch.equal(batch["target_xy"], source["target_xy"])
     assert not torch.equal(batch["rf"][32:], batch["rf"][:32])
-
-
-def test_the_pair_score_has_nothing_to_align(tiny: ModelParams, crops: CropParams) -> None:
-    with pytest.raises(ConfigError, match="PairScore cannot be adapted"):
-        Adversary(build_network("pair", tiny, crops), 0)
 
 
 @pytest.mark.parametrize("name", NETWORKS)
