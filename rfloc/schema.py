@@ -26,8 +26,7 @@ class Feature(NamedTuple):
 
 
 #: The radio features (3GPP TS 36.214). Mean and standard deviation are those of Rome's training UEs, none of which the
-#: split of scale `rome` or the paper's boxes hold out. The same for every dataset and checkpoint: other values,
-#: or another order, are another format.
+#: split of scale `rome` or the paper's boxes hold out. Other values, or another order, are another format of all data.
 FEATURES = {
     "rssi": Feature("dBm", -62.1, 6.9),
     "nsinr": Feature("dB", -2.8, 9.5),

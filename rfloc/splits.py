@@ -131,13 +131,10 @@ def leakage_report(
     leaks["positions"] = len(np.intersect1d(at[used], at[test]))
     leaks["buffer"] = int((used & held).sum())
     report: dict[str, Any] = {
-        "counts": {name: int((role == name).sum()) for name in ROLES},
-        "held_out_m2": float(area.area),
-        "buffer": float(buffer),
-        "crop_gap": gap,
-        "nearest_train": {},
+        "counts": {name: int((role == name).sum()) for name in ROLES}, "nearest_train": {},
+        "held_out_m2": float(area.area), "buffer": float(buffer), "crop_gap": gap,
         **dict.fromkeys(("beside_train", "same_cell", "crops", "calibration_ues", "placed_ues", "interpolated_links")),
-    }
+    }  # fmt: skip
     if train.any():
         away = cKDTree(np.column_stack([x, y])[train]).query(np.column_stack([x, y]))[0]
         report["nearest_train"] = _by_role(away[~train], role[~train])
@@ -148,12 +145,9 @@ def leakage_report(
     if crops is not None:
         drawn = squares(*crops)
         over = shapely.dwithin(area, drawn, 0.0)
-        report["crops"] = {
-            "drawn": len(over),
-            "overlapping": int(over.sum()),
-            "share": float(over.mean()) if len(over) else 0.0,
-            "test_area_shown": None if test_crops is None else _shown(drawn, test_crops),
-        }
+        shown = None if test_crops is None else _shown(drawn, test_crops)
+        counts = {"drawn": len(over), "overlapping": int(over.sum())}
+        report["crops"] = counts | {"share": float(over.mean()) if len(over) else 0.0, "test_area_shown": shown}
         leaks["crops"] = int(shapely.dwithin(area, drawn, gap or 0.0).sum())
     if calibration_ues is not None:
         report["calibration_ues"] = int(calibration_ues.sum())

@@ -108,8 +108,7 @@ class Calibration:
         """Radio maps traced at :attr:`stations`, with what was solved for each station worked in.
 
         Readers turn the antenna by the scenario's downtilt: `path_gain` takes the ratio to the station's own along the
-        straight line. `ray_gain` and `ray_error` stay what rays brought. Skipped stations keep their maps, and cells
-        where nothing arrives stay so.
+        straight line. `ray_gain`, `ray_error`, maps of skipped stations and cells where nothing arrives stay the same.
         """
         grid, stations = Grid.from_attrs(traced.attrs), Stations.from_dataset(traced)
         x, y = (axis.ravel() for axis in np.meshgrid(grid.x, grid.y))

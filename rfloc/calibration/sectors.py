@@ -41,8 +41,7 @@ PIVOT_DB, FLOOR_DB = -95.0, -140.0
 #: A station that arrives this far above the weakest report is strong enough to be reported [dB], and so near it [m].
 #: Where at least this share of UEs reports the greatest number of stations, that number is a limit.
 STRONG_DB, NEAR, FULL = 20.0, 25.0, 0.02
-#: Neighbours on a street repeat each other: of a station at most so many reports count, drawn at random, and of silent
-#: UEs one in a square of this edge [m].
+#: Neighbours repeat each other: of a station so many reports count, at random, of silent UEs one a square so wide [m].
 MOST, SQUARE = 400, 50.0
 #: Downtilts tried, in standard deviations from the scenario's.
 TILTS = np.array([-1.5, 0.0, 1.5])

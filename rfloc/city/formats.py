@@ -193,8 +193,7 @@ def unite_pieces(pieces: gpd.GeoDataFrame, zoom: int) -> tuple[gpd.GeoDataFrame,
 
     Two pieces belong together where each has an edge on the same border, one on either side, the edges overlap, and all
     their other columns agree. Neighbours that only touch elsewhere stay apart. Takes valid Polygons, EPSG:4326, with
-    columns of tags; gives what no border cut, then what was united (MultiPolygons where rounding parts one), and each
-    one's pieces.
+    columns of tags; gives what no border cut, what was united (MultiPolygons where rounding parts one), their pieces.
     """
     tags = pieces.drop(columns="geometry")
     said = tags.astype(str).where(tags.notna(), "")  # None and NaN are both silence

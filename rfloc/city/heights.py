@@ -22,8 +22,7 @@ import shapely
 from rfloc.city.columns import KNOWN, affirmed, counted
 from rfloc.city.raster import CLEARANCE
 
-#: Heights [m] and numbers of levels outside are the mapper's errors. The tallest building has 828 m and 163 levels, the
-#: tallest that is being built 1,008 m.
+#: Heights [m] and levels outside are mappers' errors: the tallest building has 828 m, 163 levels, one begun 1,008 m.
 HEIGHT_RANGE = (2.0, 1100.0)
 LEVEL_RANGE = (1.0, 250.0)
 ROOF_DEPTH = 0.5  #: of a roof on posts, which one can walk under [m]

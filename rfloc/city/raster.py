@@ -52,24 +52,18 @@ def city_layers(buildings: gpd.GeoDataFrame, streets: gpd.GeoDataFrame, grid: Gr
     open_air = streets[~streets["tunnel"].astype(bool)]
     strips = shapely.buffer(open_air.geometry.to_numpy(), open_air["width"].to_numpy(float) / 2)
     road = rasterize([(strip, 1) for strip in strips], grid, "uint8")
-    return {
-        "building": (height > 0).astype(np.uint8),
-        "road": np.where(height > 0, np.uint8(0), road),
-        "height": height,
-        "ground": np.zeros(grid.shape, np.float32),
-    }
+    road, ground = np.where(height > 0, np.uint8(0), road), np.zeros(grid.shape, np.float32)
+    return {"building": (height > 0).astype(np.uint8), "road": road, "height": height, "ground": ground}
 
 
 def layer_facts(layers: Layers) -> dict[str, Any]:
     """`cells` (nx, ny), `built_share`, `road_share` of all cells, `median_height` of the built ones [m]."""
     building = layers["building"] == 1
     roofs = layers["height"][building]
-    return {
-        "cells": list(building.shape[::-1]),
-        "built_share": round(int(building.sum()) / building.size, 4),
-        "road_share": round(int(layers["road"].sum()) / building.size, 4),
-        "median_height": round(float(np.median(roofs)), 2) if roofs.size else 0.0,
-    }
+    counts = {"built_share": building.sum(), "road_share": layers["road"].sum()}
+    shares = {name: round(int(count) / building.size, 4) for name, count in counts.items()}
+    median = round(float(np.median(roofs)), 2) if roofs.size else 0.0
+    return {"cells": list(building.shape[::-1]), **shares, "median_height": median}
 
 
 def cells(layer: NDArray[Any], row: int, col: int, rows: int, cols: int, dtype: Any = None) -> NDArray[Any]:

@@ -70,8 +70,7 @@ def links_from_gain(
     """Turn path gain, (ue, bs), linear, into links as UEs at x, y [m] would report them: censored, rounded.
 
     Features are rounded to `step` [dB], if any, and a UE reports the `strongest` so many stations, or all. Links have
-    the stations of `table`, by default `stations`, which transmit, and the standard error of `path_gain`, (ue, bs)
-    [dB], NaN where unknown.
+    the stations of `table`, by default `stations`, which transmit, and `gain_error`, (ue, bs) [dB], NaN where unknown.
     """
     values = features(path_gain, stations.power, radio)
     if strongest is not None:

@@ -118,8 +118,7 @@ def own_effects(rest: Floats, own: Floats, precision: ArrayLike, spread: ArrayLi
     """Expected effects of single stations, (..., q), and the log-likelihood with effects integrated out, (...).
 
     `rest`, (..., ue) [dB], is what shared coefficients leave, `own`, (..., ue, q), the effects' regressors, `precision`
-    weight over variance [dB^-2], 0 where missing, `spread`, (q,), sd of each effect. Left out is what these two alone
-    determine.
+    weight over variance [dB^-2], 0 where missing, `spread`, (q,), sd of each effect. Terms of these alone are left out.
     """
     scaled = own * np.broadcast_to(precision, own.shape[:-1])[..., None]
     cov = np.linalg.inv(scaled.swapaxes(-1, -2) @ own + np.diag(np.asarray(spread, float) ** -2.0))

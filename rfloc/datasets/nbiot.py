@@ -156,12 +156,11 @@ def read_cell_table(path: Path) -> tuple[pd.DataFrame, dict[str, Any]]:
     rows.require(path.name, "an entry has its cell as NPCI:<digits> in Name, eNodeB, MNC, and decimal degrees")
     rows.table = rows.table.astype(dict.fromkeys(CELL, int))
     ranked = rows.table.sort_values([*CELL, "bs_position_error"], na_position="last", kind="stable")
-    best = ranked.drop_duplicates(CELL)
-    tied = ranked.merge(best, on=CELL, suffixes=("", "_best"))
-    tied = tied[(tied["bs_position_error"] == tied["bs_position_error_best"]) | tied["bs_position_error_best"].isna()]
-    apart = tied[(tied["bs_lat"] != tied["bs_lat_best"]) | (tied["bs_lon"] != tied["bs_lon_best"])]
+    smallest = ranked.groupby(CELL)["bs_position_error"].rank(method="min", na_option="bottom") == 1
+    places = ranked[smallest].groupby(CELL)[["bs_lat", "bs_lon"]].nunique()
+    best, apart = ranked.drop_duplicates(CELL), places.index[(places > 1).any(axis=1)]
     if len(apart):
-        mnc, enodeb, npci = apart[CELL].iloc[0]
+        mnc, enodeb, npci = apart[0]
         what = f"{path.name} lists the cell with MNC {mnc}, eNodeB {enodeb}, NPCI {npci} at two places"
         raise DataError(what, "neither entry has the smaller error ellipse", "keep one of them")
     rows.rejected["listed again with a larger error ellipse"] = len(ranked) - len(best)

@@ -41,8 +41,7 @@ NOMINAL_HEIGHT = 40.0
 OPTIONAL = {"rssi", "nsinr", "nrsrq", "bs_lat", "bs_lon", "bs_h", "bs_azimuth", "bs_power"}
 #: What makes two rows measurements of the same link.
 LINK = ["campaign", "ue_lat", "ue_lon", "bs_id"]
-#: Two measurements of one link that differ by this much [dB] are hardly of one cell; positions of one cell that differ
-#: by less than this [m] are one.
+#: Measurements of a link so far apart [dB] are hardly of one cell; positions of a cell nearer than this [m] are one.
 FAR_APART, SAME_MAST = 20.0, 1.0
 #: What readers raise at files that are damaged, or no tables.
 BROKEN = (ValueError, OSError, EOFError, KeyError, NotImplementedError, BadZipFile, ParseError, zlib.error, LZMAError)

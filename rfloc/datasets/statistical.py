@@ -9,8 +9,7 @@ with F free space (Friis) at the carrier, d the distance from antenna to UE, S t
 (:func:`~rfloc.simulation.profiles.obstructed_fraction`), X correlated shadowing, e white noise; a_b, n_b and the
 azimuth are the station's own. Its numbers are fitted to training UEs (:func:`fit`).
 
-Declustering squares, reference distance and sector were chosen by errors on held-out blocks of Rome: those are
-optimistic by that choice.
+Declustering squares, reference distance, sector were chosen on held-out blocks of Rome: errors there are optimistic.
 """
 
 import dataclasses

@@ -2,8 +2,7 @@
 
 B has the stations of measured campaigns and new UEs; S is B with levels of the statistical simulator. C invents the
 stations as well, in patches of a region; stations of other patches near the border are heard, and stand where their own
-patch puts them. Every draw of C has a generator of its own, by seed, patch and deployment, whatever other patches are
-taken.
+patch puts them. Every draw of C has a generator of its own, by seed, patch, deployment, whatever others are taken.
 """
 
 import hashlib

@@ -2,8 +2,7 @@
 
 Trivial ones are reported next to every result on the same crops. A pool takes each posterior of one place to a power
 that validation crops choose. The powers maximise the likelihood of the true cells, which is concave in their logarithms
-(Genest and Zidek 1986, Statistical Science 1; Hinton 2002, Neural Computation 14). A part that adds nothing gets the
-power 0.
+(Genest and Zidek 1986, Statistical Science 1; Hinton 2002, Neural Computation 14). What adds nothing gets the power 0.
 """
 
 from collections.abc import Sequence

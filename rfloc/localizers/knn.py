@@ -30,8 +30,7 @@ class KNearest:
     `links` are those that batches index, of the same stations. A missing feature is filled with `fill_db`; None: with
     its weakest value among the fingerprints. Several `features` are scaled by their standard deviation among them.
     `within` the "square" only fingerprints inside the crop count, and unless `beyond`, as a model would, only stations
-    inside it; a crop without fingerprints is answered with its centre. `per_station` divides distances by the count of
-    stations that both hear.
+    inside it; a crop without any is answered with its centre. `per_station` divides by how many stations both hear.
     """
 
     def __init__(

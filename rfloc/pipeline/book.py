@@ -72,18 +72,13 @@ def substitutions(root: Path) -> dict[str, Any]:
     benchmarks = sorted((root / "results/benchmarks").glob("*.json"))
     study = files.load_json(results / "seeds.json") if (results / "seeds.json").is_file() else {}
     return {
-        "scale": params.scale,
-        "params": params.model_dump(),
-        "home": params.cities[params.campaign.cities[0]].name,
-        "reality": REALITY[params.campaign.kind],
-        "rows": rows,
+        "scale": params.scale, "params": params.model_dump(), "home": params.cities[params.campaign.cities[0]].name,
+        "reality": REALITY[params.campaign.kind], "rows": rows, "study": study, "records": records,
         "best": {s: min(contest, key=lambda row: row.on(s).mean) for s in STREETS},
         "headline": files.load_json(results / "headline.json"),
         "departures": files.load_json(results / "departures.json"),
         "benchmarks": {path.stem: files.load_json(path) for path in benchmarks},
-        "study": study,
-        "records": records,
-    }
+    }  # fmt: skip
 
 
 def _toc(book: Path, experiments: list[str]) -> dict[str, Any]:

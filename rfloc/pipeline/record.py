@@ -72,19 +72,12 @@ def begin(root: Path, stage: str, notebook: Path, params: config.Params, values:
     packages = {name: installed[name] for name in PACKAGES if name in installed}
     parameters, name = parameters_of(notebook, params, values), notebook.relative_to(root).as_posix()
     return {
-        "stage": stage,
-        "scale": params.scale,
-        "notebook": name,
-        "parameters": parameters,
-        "revision": revision,
-        "dirty": dirty,
-        "inputs": {name: _md5(notebook)} | _inputs(root),
+        "stage": stage, "scale": params.scale, "notebook": name, "parameters": parameters, "revision": revision,
+        "dirty": dirty, "inputs": {name: _md5(notebook)} | _inputs(root),
         "packages": {"python": platform.python_version()} | packages,
-        "backend": {k: v for k, v in backend.describe().items() if k in ("backend", "llvm")},
-        "machine": _machine(),
-        "started_at": datetime.now(UTC).isoformat(timespec="seconds"),
-        "wall_time_s": time.monotonic(),
-    }
+        "backend": {k: v for k, v in backend.describe().items() if k in ("backend", "llvm")}, "machine": _machine(),
+        "started_at": datetime.now(UTC).isoformat(timespec="seconds"), "wall_time_s": time.monotonic(),
+    }  # fmt: skip
 
 
 def finish(root: Path, content: dict[str, Any]) -> dict[str, Any]:

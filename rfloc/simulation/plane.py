@@ -1,9 +1,8 @@
 """Where radio maps lie and how their rays are traced, as two values; and a city's scene, at any carrier.
 
 Radio materials are by ITU-R P.2040: eps_r = a f^b and sigma = c f^d [S/m] with f in GHz (Recommendation ITU-R P.2040-3,
-Table 3). The table's fits start at 1 GHz for most materials, and Sionna RT refuses a carrier below that. Here the
-formula is extrapolated: to 0.8 GHz, the carrier of NB-IoT in LTE band 20, permittivity stays as at 1 GHz where b = 0
-and conductivity falls by 0.8^d.
+Table 3). The table's fits start at 1 GHz for most materials, and Sionna RT refuses a carrier below that. Here they are
+extrapolated: to 0.8 GHz, NB-IoT's in LTE band 20, permittivity stays where b = 0 and conductivity falls by 0.8^d.
 
 Sionna RT takes every surface for a slab in air, in all its scenes 10 cm thick. That suits walls. The ground has nothing
 under it: it becomes so thick that no wave comes back from its other side, which is the half space of Fresnel's
@@ -130,8 +129,7 @@ def itu_parameters(name: str, carrier_hz: float) -> tuple[float, float]:
 def load_radio_scene(path: str | Path, carrier_hz: float, scattering: float) -> Scene:
     """Load a Mitsuba scene file (or raise DataError) and set its ITU materials for a carrier [Hz], also below 1 GHz.
 
-    Shapes that share a material are merged; all get the scattering coefficient S, 0 to 1 (Lambertian). The ground is a
-    half space of what it is made of.
+    Shapes of one material are merged; all get the scattering coefficient S, 0 to 1 (Lambertian); ground: a half space.
     """
     if not Path(path).is_file():
         raise DataError(f"there is no scene at {path}", "the city was not built here", "run `dvc repro`")

@@ -1,8 +1,7 @@
 """What datasets and training would cost: maps, links, disk, and the time that a measured probe predicts; operations.
 
 A network is not run: PyTorch's meta device knows shapes alone, so that a training step of DINOv2-L/14 at the paper's
-size is gone through in seconds and no memory. Operations are counted as PyTorch counts them: two a multiply-add, in
-matrix products and convolutions.
+size is gone through in seconds and no memory. Operations are PyTorch's: two a multiply-add, in products, convolutions.
 """
 
 import itertools

@@ -100,8 +100,7 @@ class LevelModels:
 
     Spreads, shared coefficients and the residual come from the nominal pose. Under them every candidate pose of a
     station has a likelihood with the station's own effects integrated out, not too sharp for declustered weights; all
-    are alike beforehand. Kriging adds the expected shadowing (:mod:`rfloc.datasets.mixed`). What recipes have in
-    common is fitted once.
+    are alike beforehand. Kriging adds the expected shadowing. What recipes have in common is fitted once.
     """
 
     x: Floats  #: (ue,) [m]
@@ -207,8 +206,7 @@ def held_out(
 ) -> tuple[dict[str, dict[str, Floats]], list[str]]:
     """Held-out errors of every predictor by every way, and of :data:`CHOSEN` by the first way.
 
-    Squared errors [dB^2] by way and predictor, (allocation, ue, bs), NaN where not measured; and which predictor each
-    fold of the first way got.
+    Squared errors [dB^2] by way and predictor, (allocation, ue, bs), NaN where not measured; the choice of each fold.
     """
     squares: dict[str, dict[str, Floats]] = {}
     for way, draws in ways.items():

@@ -1,8 +1,7 @@
 """What the released code chose otherwise than this project, each choice on its own.
 
 Nothing else uses these: they exist so that the effect of each can be measured. Choices that parameters can express are
-parameters here too (`conf/variant/released_code.yaml` has them together). Rays are traced path by path, with the
-antennas in the scene.
+parameters here too (`conf/variant/released_code.yaml` has them together). Paths are traced, antennas in the scene.
 """
 
 import dataclasses

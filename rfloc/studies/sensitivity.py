@@ -6,7 +6,7 @@ line between station and UE, and the rooftop term is computed for the UEs alone:
 
 import itertools
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,7 @@ from numpy.typing import ArrayLike
 
 from rfloc.arrays import Floats, Singles
 from rfloc.config import EngineParams, RadioParams, SensitivityParams, SimulationParams
+from rfloc.files import digest
 from rfloc.simulation import Plane, Rays, gain_at, sector_gain_db
 from rfloc.simulation.antennas import Pattern, pattern_gain_db
 from rfloc.simulation.maps import trace_ahead
@@ -58,10 +59,9 @@ class Variant:
     ue_pattern: Pattern = "isotropic"  #: antenna of the UEs, upright; of a directive one the boresight's vertical cut
 
     @property
-    def key(self) -> tuple[Any, ...]:
+    def key(self) -> str:
         """What is simulated, whatever it is called."""
-        columns = (getattr(self.stations, f.name).tobytes() for f in fields(Stations))
-        return self.sim.model_dump_json(), self.radio.model_dump_json(), self.seed, self.ue_pattern, *columns
+        return digest(self.sim, self.radio, self.seed, self.ue_pattern, self.stations)
 
     @property
     def rays(self) -> Rays:
@@ -137,7 +137,7 @@ class Simulator:
     def gain(self, variant: Variant) -> Floats:
         """Path gain with the antennas of both ends, linear, shape (ue, bs); 0 where nothing arrives."""
         s, radio = variant.stations, variant.radio
-        key = variant.sim.model_dump_json(), variant.seed, radio.carrier_hz, s.x.tobytes(), s.y.tobytes(), s.h.tobytes()
+        key = digest(variant.sim, variant.seed, radio.carrier_hz, s.x, s.y, s.h)
         if key not in self._kept:
             gain = gain_at(self.plane, s, variant.rays, self.x, self.y, self.cache)[0]
             self._kept[key] = gain.T.astype(np.float32)

@@ -157,8 +157,7 @@ def run_experiment(
 
     Returns :data:`~rfloc.training.module.SERIES` a pass (lists), `chosen_pass`, `val_error` [m] of the posterior mean
     there (None without `val`), `val_crops`, `train_ues`, `parameters`, `wall_s`, `resumed_at` (passes done before).
-    Raises TrainingError or SplitError if there is no dataset, `start` does not fit the model, a dataset or `val` has no
-    usable UE, or training diverges.
+    Raises TrainingError or SplitError: there is no dataset or no usable UE, `start` does not fit, training diverges.
     """
     began = time.perf_counter()
     if not sources:
@@ -188,12 +187,11 @@ def run_experiment(
     state = {name: value for (part, _, name), value in weights if part == "network"}
     history, chosen = record["history"], kept["epoch"] + 1
     summary = {
-        "chosen_pass": chosen,
-        "val_error": history["val_errors"][chosen - 1],
+        "chosen_pass": chosen, "val_error": history["val_errors"][chosen - 1],
         "val_crops": 0 if fixed is None else fixed.crops.sizes["sample"],
         "train_ues": sum(len(source.ues) for source in ready),
         "parameters": sum(p.numel() for p in network.parameters()),
-    }
+    }  # fmt: skip
     made = {"loss": training.loss, "samples": history["samples"][-1], "torch": str(torch.__version__)}
     save_checkpoint(Checkpoint(state, experiment.model, model, crops, setting | summary | made), out)
     for left in out.parent.glob(f".{key}-*"):

@@ -132,9 +132,7 @@ class Plan:
 class LocalizerModule(pl.LightningModule):
     """Trains a network in place on `sources`; the fixed crops of `val` choose the pass to keep.
 
-    With `targets`, what the network knows of a crop as a whole comes to look alike there and here
-    (:mod:`rfloc.training.module`).
-
+    With `targets`, what the network knows of a crop as a whole comes to look alike there and here (:class:`Adversary`).
     Batches are numbered, so a resumed run or another number of workers draws the same ones. `log` prints a line a pass.
     """
 
