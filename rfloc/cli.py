@@ -21,9 +21,6 @@ from rfloc.config import compose, require_composed
 from rfloc.errors import ConfigError, RFLocError, nearest
 from rfloc.pipeline import inputs, record
 
-#: Stations a city of B where they are measured, of which `rfloc cost` reads nothing: the paper's.
-MEASURED_STATIONS = 19.0
-
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; an error made on purpose prints what, why and mend and gives exit status 2."""
@@ -118,7 +115,8 @@ def _cost(args: argparse.Namespace) -> None:
     probe = probe_city(city.folder, params.simulation, params.radio, args.samples, params.seed)
     costs, scales = {}, {params.scale: params, args.scale: other}
     for scale, asked in scales.items():
-        stations = asked.campaign.stations if asked.campaign.kind == "hidden" else MEASURED_STATIONS
+        # Of measured stations nothing is read: the paper's number.
+        stations = asked.campaign.stations if asked.campaign.kind == "hidden" else 19.0
         costs[scale] = estimate(sizes(asked, stations), asked.engine, probe)
     print(f"one worker in {probe.name}:\n{probe.round(3).to_string()}\n")
     print(pd.concat(costs).to_string(float_format="{:,.1f}".format, sparsify=False))
@@ -148,16 +146,16 @@ def _book(args: argparse.Namespace) -> None:
 
 
 def _verify(args: argparse.Namespace) -> None:
-    from rfloc.pipeline import expected
+    from rfloc.pipeline import book
 
     root, params = _project()
     if args.expect:
-        print(expected.expect(root, params.scale))
+        print(book.expect(root, params.scale))
         return
-    rows = expected.compared(root, params.scale)
+    rows = book.compared(root, params.scale)
     if args.json:
         print(json.dumps(rows, ensure_ascii=False))
-    said = [expected.require_expected(rows), record.verify(root)]
+    said = [book.require_expected(rows), record.verify(root)]
     print("\n".join(said), file=sys.stderr if args.json else sys.stdout)
 
 

@@ -9,14 +9,12 @@ under it: it becomes so thick that no wave comes back from its other side, which
 formulas (P.2040-3, eq. 31). A slab of 10 cm reflects up to 7 dB less at 0.8 GHz.
 """
 
-from __future__ import annotations
-
 import re
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import cached_property, lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -89,7 +87,7 @@ class Plane:
         """Hash of the files of the scene that rays are traced in."""
         return digest(self.city.scene_path, self.city.scene_path.parent / "meshes")
 
-    def __reduce__(self) -> tuple[Callable[..., Plane], tuple[Any, ...]]:
+    def __reduce__(self) -> tuple[Callable[..., "Plane"], tuple[Any, ...]]:
         folder = self.city.folder.resolve()
         return open_plane, (folder, self.cell, self.ue_height, content_hash(folder))
 
@@ -108,9 +106,6 @@ def _held(folder: Path, cell: float, ue_height: float, _content: str) -> Plane:
     return Plane(open_city(folder), cell, ue_height)
 
 
-if TYPE_CHECKING:
-    from sionna.rt import Scene
-
 #: Ids of shapes that are ground, in our scenes and Sionna's, and how thick it is [m]: very dry ground at 0.8 GHz damps
 #: a wave by 160 dB on the way down and back; of ten times as much metal Dr.Jit makes NaN.
 GROUND, HALF_SPACE = r"^mesh-(ground|[Pp]lane|[Tt]errain|[Ff]loor)$", 1e3
@@ -126,7 +121,7 @@ def itu_parameters(name: str, carrier_hz: float) -> tuple[float, float]:
     return a * f**b, c * f**d
 
 
-def load_radio_scene(path: str | Path, carrier_hz: float, scattering: float) -> Scene:
+def load_radio_scene(path: str | Path, carrier_hz: float, scattering: float) -> Any:
     """Load a Mitsuba scene file (or raise DataError) and set its ITU materials for a carrier [Hz], also below 1 GHz.
 
     Shapes of one material are merged; all get the scattering coefficient S, 0 to 1 (Lambertian); ground: a half space.
@@ -154,7 +149,7 @@ def load_radio_scene(path: str | Path, carrier_hz: float, scattering: float) -> 
 _last: tuple[object, Any] = (None, None)
 
 
-def load_scene(city: City, carrier_hz: float, scattering: float) -> Scene:
+def load_scene(city: City, carrier_hz: float, scattering: float) -> Any:
     """A city's scene, ready to trace at a carrier [Hz]; x, y, z [m] in the city's frame, ground at `City.ground_at`.
 
     The last one is held, since loading costs as much as a small trace; it comes without stations and UEs in it.
