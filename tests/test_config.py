@@ -89,14 +89,11 @@ def project(raw, project_root, tmp_path, monkeypatch) -> Path:
     return tmp_path
 
 
-def test_a_page_declares_some_knobs_and_loads_the_rest(project, raw):
+def test_a_page_declares_some_knobs_and_loads_the_rest_and_as_written_takes_the_scale_of_params(project, raw):
     assert config.load({"P": None, "np": config}) == config.check(config.Params, raw)
     P = config.load({"crops_size": 400.0, "seed": 3, "rays": 10, "splits": config, "radio": 1.0})
     assert (P.crops.size, P.seed) == (400.0, 3)
     assert P.crops.jitter == raw["crops"]["jitter"]
-
-
-def test_a_page_as_written_takes_the_scale_of_params(project, raw):
     (project / "params.yaml").write_text(yaml.safe_dump(changed(raw, "crops.size", 600.0)))
     default = raw["crops"]["size"]
     assert config.load({"crops_size": default}).crops.size == 600.0

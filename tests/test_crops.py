@@ -167,7 +167,7 @@ def test_ues_that_hear_too_little_are_counted_not_kept(links):
         evaluation_crops(links, make_split(links, _roles(60)), crop_params(min_heard=9), seed=0)
 
 
-def test_a_crop_that_is_not_allowed_is_drawn_again(links):
+def test_a_crop_that_is_not_allowed_is_drawn_again_and_sizes_follow_the_truncated_normal(links):
     placer = CropPlacer(links, crop_params())
     x, y, size, found = placer.eligible(np.arange(60), np.random.default_rng(0), lambda x, y, size: x + size / 2 < 250)
     assert found.mean() > 0.5 and (x[found] + 280 < 250).all() and (size == 560).all()
@@ -175,9 +175,6 @@ def test_a_crop_that_is_not_allowed_is_drawn_again(links):
     free = placer.eligible(np.arange(60), np.random.default_rng(0))
     assert free[3].all() and (free[0] + 280 >= 250).any()
     assert not placer.eligible(np.arange(60), np.random.default_rng(0), lambda x, *_: np.zeros(len(x), bool))[3].any()
-
-
-def test_variable_sizes_follow_the_truncated_normal(links):
     half = CropPlacer(links, crop_params(), variable=True).sizes(20_000, np.random.default_rng(0)) / 2
     law = truncnorm(-2, 3, 300, 100)
     assert half.min() >= 100 and half.max() <= 600

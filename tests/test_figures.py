@@ -54,7 +54,7 @@ def test_every_method_has_a_look_of_its_own_that_is_legible_on_white():
         assert contrast > 2
 
 
-def test_city_map_is_in_metres_and_north_up(ax, raster):
+def test_city_map_and_box_outline_are_in_metres_and_north_up(ax, raster):
     figures.city_map(ax, raster)
     assert ax.images[0].get_extent() == [-300, 300, -250, 250] and ax.images[0].origin == "lower"
     assert ax.images[0].get_array()[150, 400] == 2
@@ -62,6 +62,10 @@ def test_city_map_is_in_metres_and_north_up(ax, raster):
     assert [t.get_text() for t in ax.texts] == ["100 m"]
     xs = ax.lines[-1].get_xdata()
     assert xs[1] - xs[0] == pytest.approx(100)
+    figures.box_outline(ax, FRAME, [FRAME.lat0, FRAME.lat0 + 0.001, FRAME.lon0, FRAME.lon0 + 0.001])
+    x, y = ax.lines[-1].get_data()
+    assert (x[0], y[0]) == (x[-1], y[-1]) == pytest.approx((0, 0), abs=1e-6)
+    assert (x.max(), y.max()) == pytest.approx((83.0, 111.1), abs=0.3)
 
 
 def test_a_large_city_is_thinned_and_keeps_its_place(ax):
@@ -73,13 +77,6 @@ def test_a_large_city_is_thinned_and_keeps_its_place(ax):
     assert ax.images[0].get_extent() == [-500, -500 + 4 * figures.MOST_PIXELS, -500, -496]
     assert (tone[0] == 2).mean() == 0.5 and (roofs.mask == (tone != 2)).all()
     assert roofs.compressed().tolist() == [15.0] * (figures.MOST_PIXELS // 2)
-
-
-def test_box_outline_is_in_the_metres_of_the_frame(ax):
-    figures.box_outline(ax, FRAME, [FRAME.lat0, FRAME.lat0 + 0.001, FRAME.lon0, FRAME.lon0 + 0.001])
-    x, y = ax.lines[0].get_data()
-    assert (x[0], y[0]) == (x[-1], y[-1]) == pytest.approx((0, 0), abs=1e-6)
-    assert (x.max(), y.max()) == pytest.approx((83.0, 111.1), abs=0.3)
 
 
 def test_split_map_shows_each_role_with_its_count_outside_the_data_and_outlines_what_is_held_out(ax, raster):

@@ -9,7 +9,7 @@ from rfloc import files
 from rfloc.errors import DataError
 
 
-def test_a_file_or_folder_is_written_whole_or_stays_as_it_was(tmp_path):
+def test_a_file_or_folder_is_written_whole_or_stays_as_it_was_and_a_place_that_refuses_is_named(tmp_path):
     path = tmp_path / "a/b.txt"
     for text in ("old", "new"):
         with files.write(path) as part:
@@ -21,9 +21,6 @@ def test_a_file_or_folder_is_written_whole_or_stays_as_it_was(tmp_path):
         (part / "x").write_text("1")
     assert path.read_text() == "new"
     assert sorted(p.name for p in path.parent.iterdir()) == ["b.txt", "folder"]
-
-
-def test_a_place_that_refuses_is_named_and_what_is_missing_keeps_its_own_error(tmp_path):
     (tmp_path / "file").touch()
     with pytest.raises(DataError, match="cannot be written"), files.write(tmp_path / "file/x"):
         pass

@@ -97,16 +97,13 @@ def test_measured_links_say_where_positions_come_from(links, tmp_path):
             schema.validate(spoilt, "links")
 
 
-def test_a_raster_has_the_shape_of_its_grid(raster):
+def test_a_raster_has_the_shape_of_its_grid_and_roles_are_a_closed_set(raster, links):
     assert schema.validate(raster, "raster") is raster
     with pytest.raises(SchemaError, match=r"is 2 x 4"):
         schema.validate(raster.isel(y=slice(2)), "raster")
     del raster.attrs["grid_cell"]
     with pytest.raises(FrameError, match="grid_cell"):
         schema.validate(raster, "raster")
-
-
-def test_roles_are_a_closed_set(links):
     split = links[["ue_x", "ue_y", "ue_lat", "ue_lon", "ue_campaign"]].assign(role=("ue", ["train"] * 5))
     split.attrs = {"seed": 1, **FRAME.to_attrs()}
     schema.validate(split, "split")

@@ -105,7 +105,7 @@ def test_every_vertex_of_an_outline_is_one_of_the_roof():
     assert len(roof) == len(U_SHAPE.exterior.coords) - 1
 
 
-def test_buildings_are_one_mesh_that_others_read(tmp_path):
+def test_buildings_are_one_mesh_that_others_read_and_a_scene_names_each_material_once(tmp_path):
     shapes = [box(0, 0, 10, 10), box(20, 0, 25, 10), affinity.translate(U_SHAPE, 0, 50)]
     rows = gpd.GeoDataFrame({"height": [5.0, 8.0, 3.0]}, geometry=shapes)
     mesh = prisms(rows.geometry, rows["height"])
@@ -114,6 +114,12 @@ def test_buildings_are_one_mesh_that_others_read(tmp_path):
     read = trimesh.load_mesh(tmp_path / "m.ply")
     assert read.is_watertight and read.volume == pytest.approx(volume(mesh))
     assert sorted(part.bounds[1, 2] for part in read.split()) == [3.0, 5.0, 8.0]
+    cube = prisms(box(0, 0, 1, 1), 1.0)
+    path = write_scene({"a": (cube, "brick"), "b": (cube, "brick"), "g": (plane(0, 0, 9, 9), "wet_ground")}, tmp_path)
+    text = path.read_text()
+    assert text.count('<bsdf type="itu-radio-material" id="brick">') == 1
+    assert text.count('<ref id="brick" name="bsdf"/>') == 2
+    assert (tmp_path / "meshes" / "g.ply").is_file()
 
 
 @pytest.fixture(scope="module")
@@ -174,12 +180,3 @@ def test_rays_at_edges_between_triangles_do_not_slip_through(tmp_path):
     origin, down = mi.Point3f(mi.Float(x), mi.Float(y), mi.Float(100.0)), mi.Vector3f(0.0, 0.0, -1.0)
     hit = 100.0 - np.array(scene.ray_intersect_preliminary(mi.Ray3f(origin, down)).t, dtype=float)
     assert (hit > 9.99).all()
-
-
-def test_scene_file_names_each_material_once(tmp_path):
-    cube = prisms(box(0, 0, 1, 1), 1.0)
-    path = write_scene({"a": (cube, "brick"), "b": (cube, "brick"), "g": (plane(0, 0, 9, 9), "wet_ground")}, tmp_path)
-    text = path.read_text()
-    assert text.count('<bsdf type="itu-radio-material" id="brick">') == 1
-    assert text.count('<ref id="brick" name="bsdf"/>') == 2
-    assert (tmp_path / "meshes" / "g.ply").is_file()

@@ -183,15 +183,13 @@ class TestStreets:
 
 
 class TestLayers:
-    def test_geometry_and_then_the_name_choose(self, tmp_path):
+    def test_geometry_and_then_the_name_choose_and_a_choice_that_nothing_makes_is_an_error(self, tmp_path):
         path = tmp_path / "city.gpkg"
         write(path, [BLOCK], into="landuse", height=["1"])
         write(path, [HOUSE], into="Buildings", height=["2"])
         write(path, [STREETS["primary"][0]], into="anything", highway=["primary"])
         assert buildings(path)[0]["height"].tolist() == ["2"] and streets(path)[1]["streets"] == 1
-
-    def test_a_choice_that_nothing_makes_is_an_error(self, tmp_path):
-        path = tmp_path / "city.gpkg"
+        path = tmp_path / "town.gpkg"
         write(path, [BLOCK], into="a")
         write(path, [HOUSE], into="b")
         with pytest.raises(DataError, match=r"2 of its layers hold Polygons[\s\S]*a \(Polygon\), b \(Polygon\)"):

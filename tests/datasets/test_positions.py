@@ -70,7 +70,7 @@ def test_a_sector_seen_from_one_side_is_not_put_among_its_ues():
     assert np.hypot(placed["bs_x"].item(), placed["bs_y"].item()) < np.hypot(*centroid)
 
 
-def test_test_ues_change_nothing():
+def test_test_ues_and_interpolated_levels_change_nothing():
     links, _ = campaign()
     train = np.random.default_rng(2).random(600) < 0.6
     first, report = estimate_positions(forget(links, [0, 1]), train, bounds=WIDE)
@@ -84,10 +84,6 @@ def test_test_ues_change_nothing():
     assert not first["ue_placed"].values[~train].any() and first["ue_placed"].values[train].mean() > 0.9
     nobody, _ = estimate_positions(forget(links, []), train, bounds=WIDE)  # nothing to place: no UE was used for it
     assert not nobody["ue_placed"].any()
-
-
-def test_interpolated_levels_are_not_used():
-    links, _ = campaign()
     rng = np.random.default_rng(3)
     extra = ~links["heard"].values & (rng.random(links["heard"].shape) < 0.3)
     filled = links.copy(deep=True)

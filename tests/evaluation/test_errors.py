@@ -41,11 +41,17 @@ def test_statistics_of_a_centre_guess_quantiles_and_weights():
     assert errors_of([1.0, 2.0, 30.0]).mean(np.array([3.0, 1.0, 1.0])) == pytest.approx(7)
 
 
-def test_block_weights_move_blocks_as_a_whole():
+def test_block_weights_move_blocks_as_a_whole_and_ues_of_one_block_count_once():
+    """Ten copies of every UE in its block leave the interval as wide as it was."""
     weights = block_weights(np.array([0, 0, 1, 2]), 500, np.random.default_rng(0))
     np.testing.assert_array_equal(weights[:, 0], weights[:, 1])
     np.testing.assert_allclose(weights[:, [0, 2, 3]].sum(axis=1), 3)
     np.testing.assert_allclose(weights.mean(axis=0), 1, atol=0.1)
+    error = np.random.default_rng(0).normal(100, 20, 30)
+    xy = np.stack([1000.0 * np.arange(30), np.zeros(30)], axis=1) + 75
+    one = block_interval(errors_of(error, xy), scoring(1500), 3)
+    ten = block_interval(errors_of(np.repeat(error, 10), np.repeat(xy, 10, axis=0)), scoring(1500), 3)
+    np.testing.assert_allclose(one, ten)
 
 
 def test_interval_of_the_mean_matches_theory():
@@ -54,16 +60,6 @@ def test_interval_of_the_mean_matches_theory():
     low, high = block_interval(errors_of(error), scoring(4000, 500.0), 1)
     half = 1.96 * error.std() / np.sqrt(200)
     assert low == pytest.approx(error.mean() - half, abs=0.4) and high == pytest.approx(error.mean() + half, abs=0.4)
-
-
-def test_ues_of_one_block_count_once():
-    """Ten copies of every UE in its block leave the interval as wide as it was."""
-    rng = np.random.default_rng(0)
-    error = rng.normal(100, 20, 30)
-    xy = np.stack([1000.0 * np.arange(30), np.zeros(30)], axis=1) + 75
-    one = block_interval(errors_of(error, xy), scoring(1500), 3)
-    ten = block_interval(errors_of(np.repeat(error, 10), np.repeat(xy, 10, axis=0)), scoring(1500), 3)
-    np.testing.assert_allclose(one, ten)
 
 
 @pytest.mark.parametrize("blocks", [1, MIN_BLOCKS - 1, MIN_BLOCKS])

@@ -103,17 +103,13 @@ def test_answers_on_the_grid_of_the_crops_whatever_the_image_halves_to(pixels: i
     assert logits.shape == (2, output, output) and torch.isfinite(logits).all()
 
 
-def test_listens_to_everything_that_it_is_given(unet: MLPUNet) -> None:
+def test_listens_to_everything_and_its_mlp_is_told_of_the_strongest_three_stations_alone(unet: MLPUNet) -> None:
     x = inputs(stations=5)
     for name in ("image", "bs_xy", "rf", "size"):
         other = x[name] * 1.1
         assert (predict(unet, x | {name: other}) - predict(unet, x)).abs().amax((1, 2)).min() > 1e-6, name
-
-
-def test_its_mlp_is_told_of_the_strongest_three_stations_alone(unet: MLPUNet) -> None:
     told: list[Tensor] = []
     unet.radio.register_forward_pre_hook(lambda _, args: told.append(args[0]))
-    x = inputs(stations=5)
     predict(unet, x)
     predict(unet, {name: value if name in ("image", "size") else value[:, :3] for name, value in x.items()})
     torch.testing.assert_close(told[0], told[1])

@@ -120,7 +120,7 @@ def test_features_have_rank_three_here_and_one_there_and_the_same_links(walled, 
     assert found["bias_db"] == pytest.approx(30.0, abs=0.01) and found["rms_db"] < 1e-4
 
 
-def test_the_sentinel_is_a_level_of_what_is_not_heard(walled, right):
+def test_the_sentinel_is_a_level_of_what_is_not_heard_and_a_cap_loses_paths_of_some_ues(walled, right):
     sentinel, heard = simulate(walled, DEPARTURES["sentinel"]), right["heard"].values
     assert sentinel["heard"].values.all()
     for name in FEATURES:
@@ -129,9 +129,6 @@ def test_the_sentinel_is_a_level_of_what_is_not_heard(walled, right):
     found = released.compare(sentinel, right)
     assert found["lost"] == 0.0 and abs(found["bias_db"]) < 1e-4
     assert found["invented"] == pytest.approx((~heard).mean())
-
-
-def test_a_cap_loses_paths_of_some_ues(walled, right):
     capped = simulate(walled, DEPARTURES["cap"])
     assert 0 < capped.attrs["paths"] <= 20 * right.sizes["bs"] < right.attrs["paths"]  # 2,000 rays: room for 20 paths
     found = released.compare(capped, right)
@@ -163,13 +160,6 @@ def test_far_from_all_buildings_every_link_is_one_free_line(walled):
     np.testing.assert_allclose(off["nrsrp"].values[heard], line[heard], atol=0.05)
 
 
-def test_carrier_and_height_are_parameters(walled, right):
-    fast = simulate(walled, DEPARTURES["carrier"])
-    assert fast.attrs["carrier_hz"] == 3.5e9
-    assert released.compare(fast, right)["bias_db"] == pytest.approx(-20 * np.log10(3.5 / 0.8), abs=1.5)
-    assert DEPARTURES["height"].radio == {"ue_height": 1.0}
-
-
 def test_fans_fill_courtyards(toy_city, tmp_path, monkeypatch):
     written: dict[str, Mesh] = {}
     monkeypatch.setattr("rfloc.city.mesh.write_ply", lambda mesh, path: written.update({path.stem: mesh}))
@@ -187,7 +177,11 @@ def test_fans_fill_courtyards(toy_city, tmp_path, monkeypatch):
     assert (0.5 * (u[:, 0] * v[:, 1] - u[:, 1] * v[:, 0])).sum() == pytest.approx(filled, rel=1e-6)
 
 
-def test_all_together_and_what_cannot_be_asked(space, walled, right):
+def test_carrier_and_height_are_parameters_all_together_and_what_cannot_be_asked(space, walled, right):
+    fast = simulate(walled, DEPARTURES["carrier"])
+    assert fast.attrs["carrier_hz"] == 3.5e9
+    assert released.compare(fast, right)["bias_db"] == pytest.approx(-20 * np.log10(3.5 / 0.8), abs=1.5)
+    assert DEPARTURES["height"].radio == {"ue_height": 1.0}
     everything = released.together(DEPARTURES.values(), "all")
     assert all(getattr(everything, k) for k in ("dipoles", "roll", "capped", "fans", "one_feature", "sentinel"))
     assert (everything.array, everything.shift) == ("explicit", 1100.0)

@@ -14,12 +14,16 @@ from tests.training.conftest import log_distance_links
 SPLIT = SplitParams(block=50.0, buffer=10.0)
 
 
-def test_only_training_ues_of_the_split_are_drawn(links: xr.Dataset, plain: xr.Dataset, crops: CropParams) -> None:
+def test_only_training_ues_of_the_split_are_drawn_and_validation_crops_are_fixed_and_complete(links, plain, crops):
     split = make_split(links, SPLIT, 1)
     source = CropSource((links, plain, split, False), crops, 0)
     drawn = source.draw(300, True, np.random.default_rng(0))
     assert set(split["role"].values[drawn.ue]) == {"train"}
     assert (drawn.bs_mask.sum(1) >= crops.min_heard).all()
+    a, b = (ValidationSteps(links, plain, split, crops, 7, 3) for _ in range(2))
+    count = sum(len(a[i]["target"]) for i in range(len(a)))
+    assert count == (split["role"] == "val").sum()
+    np.testing.assert_array_equal(a[0]["target_xy"], b[0]["target_xy"])
 
 
 def test_training_crops_keep_their_distance_from_held_out_areas(links, plain, crops):
@@ -102,11 +106,3 @@ def test_dropped_stations_vanish_but_the_strongest_stay(links, plain, crops):
     share = 1 - after.bs_mask[:, 2:].sum() / batch.bs_mask[:, 2:].sum()
     assert share == pytest.approx(0.5, abs=0.05)
     assert not after.rf_mask[~after.bs_mask].any()
-
-
-def test_validation_crops_are_fixed_and_complete(links: xr.Dataset, plain: xr.Dataset, crops: CropParams) -> None:
-    split = make_split(links, SPLIT, 1)
-    a, b = (ValidationSteps(links, plain, split, crops, 7, 3) for _ in range(2))
-    count = sum(len(a[i]["target"]) for i in range(len(a)))
-    assert count == (split["role"] == "val").sum()
-    np.testing.assert_array_equal(a[0]["target_xy"], b[0]["target_xy"])

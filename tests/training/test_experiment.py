@@ -166,7 +166,7 @@ def test_a_network_learns_the_log_distance_law(plain: xr.Dataset, tmp_path: Path
     model = ModelParams(width=48, depth=2, heads=4, mlp=[64])
     training = TrainingParams(lr=3e-3, max_epochs=4, noise_db=2.0)
     run_experiment(
-        key="B", experiment=experiment(5000), sources=[(simulated, plain, split, True)], val=None, model=model,
+        key="B", experiment=experiment(2000), sources=[(simulated, plain, split, True)], val=None, model=model,
         crops=crops, training=training, start=None, out=tmp_path / "B.pt", seed=3, log=lambda _: None,
     )  # fmt: skip
     test = evaluation_crops(measured, split, crops, seed=5)
@@ -177,7 +177,7 @@ def test_a_network_learns_the_log_distance_law(plain: xr.Dataset, tmp_path: Path
     estimate = np.stack([posterior.sum(1) @ at, -posterior.sum(2) @ at], 1)
     error = np.linalg.norm(estimate - batch.target_xy, axis=1).mean()
     centre = np.linalg.norm(batch.target_xy, axis=1).mean()
-    assert error < 0.5 * centre
+    assert error < 0.25 * centre
 
 
 class Flat(nn.Module):
@@ -235,7 +235,7 @@ def test_another_network_or_version_of_it_does_not_fit(tmp_path: Path, tiny: Mod
         checkpoint.build()
 
 
-def test_what_is_no_checkpoint_is_refused(tmp_path: Path) -> None:
+def test_what_is_no_checkpoint_is_refused_and_pretrained_needs_weights_and_a_trunk_that_has_some(tmp_path, tiny, crops):
     torch.save({"weights": torch.zeros(3)}, tmp_path / "pickle.pt")
     save_file({"weights": torch.zeros(3)}, tmp_path / "other.pt")
     for name in ("pickle", "other"):
@@ -243,9 +243,6 @@ def test_what_is_no_checkpoint_is_refused(tmp_path: Path) -> None:
             load_checkpoint(tmp_path / f"{name}.pt")
     with pytest.raises(TrainingError, match="there is no checkpoint"):
         load_checkpoint(tmp_path / "absent.pt")
-
-
-def test_pretrained_needs_weights_and_a_trunk_that_has_some(tmp_path, tiny, crops):
     with pytest.raises(ConfigError, match="small"):
         init_checkpoint(tmp_path / "x.pt", tiny.model_copy(update={"pretrained": True}), crops, tmp_path, 0)
     dino = ModelParams(backbone="dinov2-small", pretrained=True)

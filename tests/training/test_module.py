@@ -19,16 +19,13 @@ from rfloc.training.module import PAIR_RATE, Adversary, LocalizerModule, PairedS
 from tests.training.conftest import log_distance_links, same
 
 
-def test_losses_vanish_at_the_truth_and_grow_elsewhere() -> None:
+def test_losses_vanish_at_the_truth_and_grow_elsewhere_and_a_point_mass_has_its_cells_centre() -> None:
     logits = torch.full((1, 4, 4), -30.0)
     logits[0, 1, 2] = 30.0
     for loss, cells in (("softmax", 16), ("bce", 2)):
         assert heatmap_loss(0 * logits, torch.tensor([6]), loss).item() == pytest.approx(np.log(cells))
         assert heatmap_loss(logits, torch.tensor([6]), loss) < 1e-6
         assert heatmap_loss(logits, torch.tensor([9]), loss) > 1.0
-
-
-def test_posterior_mean_of_a_point_mass_is_the_cell_centre() -> None:
     x, y = cell_centres(80.0, 4)
     found = posterior_mean(torch.eye(16, dtype=torch.float64).view(16, 4, 4), torch.full((16,), 80.0))
     np.testing.assert_array_equal(found, np.stack([x.ravel(), y.ravel()], axis=1))
