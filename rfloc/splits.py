@@ -35,6 +35,11 @@ def blocks_of(x: ArrayLike, y: ArrayLike, block: float) -> Ints:
     return np.floor(np.column_stack([x, y]) / block).astype(np.int64)
 
 
+def block_index(xy: Floats, edge: float) -> Ints:
+    """Index 0, 1, ... of the spatial block of `edge` metres that holds each UE at `xy` (U, 2) [m], (U,)."""
+    return np.unique(blocks_of(xy[:, 0], xy[:, 1], edge), axis=0, return_inverse=True)[1].ravel()
+
+
 def area_of_blocks(blocks: Ints, edge: float) -> BaseGeometry:
     """The union of blocks, shape (n, 2), of `edge` metres."""
     return shapely.union_all(shapely.box(*(blocks * edge).T, *(blocks * edge + edge).T))

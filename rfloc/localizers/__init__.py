@@ -4,6 +4,5 @@ One evaluator decodes, scores and draws them all. Networks are in :mod:`rfloc.lo
 """
 
 from rfloc.localizers.base import Centre, Estimator, Localizer, Pooled, StreetMedian, trivial_rows
-from rfloc.localizers.knn import KNearest, fingerprinting
+from rfloc.localizers.baselines import KNearest, MapPosterior, fingerprinting
 from rfloc.localizers.kriged import CellFields, Ground, KrigedOptions, KrigedPosterior
-from rfloc.localizers.posterior import MapPosterior
