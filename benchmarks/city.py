@@ -35,7 +35,7 @@ from rfloc.city.raster import CELL
 from rfloc.config import CityParams, DataParams, check, data_root, project_root
 from rfloc.files import save_json
 from rfloc.frames import Grid, LocalFrame
-from rfloc.simulation.plane import load_radio_scene
+from rfloc.simulation.scene import load_radio_scene
 
 #: Edge of a crop [cells].
 CROP = 601

@@ -5,7 +5,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from rfloc import cli, config
+from rfloc import config, doctor
 from rfloc.cli import compose, main
 from rfloc.studies import cost
 
@@ -130,7 +130,7 @@ def test_doctor_asks_what_the_commands_will_ask(whole, capsys):
     [("no usable LLVM\n  why:  too old\n  mend: install one", "install one"), ("no mitsuba", "make setup")],
 )
 def test_doctor_gives_the_mend_and_fails_where_the_demo_cannot_run(whole, capsys, monkeypatch, problem, mend):
-    monkeypatch.setattr(cli.backend, "describe", lambda: {"problem": problem})
+    monkeypatch.setattr(doctor.backend, "describe", lambda: {"problem": problem})
     assert main(["doctor"]) == 1
     out = capsys.readouterr().out
     assert problem.splitlines()[0] in out and f"-> {mend}" in out

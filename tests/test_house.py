@@ -33,12 +33,12 @@ MODULES = sorted((ROOT / "rfloc").rglob("*.py"))
 ROOMS = (
     ("errors", "arrays", "files", "config", "schema", "frames", "backend"), ("city",), ("stations",), ("splits",),
     ("simulation",), ("datasets",), ("calibration",), ("crops",), ("localizers",), ("training",), ("evaluation",),
-    ("studies",), ("figures",), ("pipeline",), ("cli", "__main__"),
+    ("studies",), ("figures",), ("pipeline",), ("cli", "doctor", "__main__"),
 )  # fmt: skip
 RANK = {room: rank for rank, rooms in enumerate(ROOMS) for room in rooms}
 
 #: Most lines of rfloc, docstrings and blank ones included: what stands. The architecture asks for 12,300.
-BUDGET = 12_499
+BUDGET = 12_688
 
 #: Knobs that no file in conf/ and no page turns: they say what a user's own files, receiver and machine are.
 THE_USERS_OWN = {

@@ -14,7 +14,8 @@ from benchmarks.tracing.scene import OTHER_SEED, RADIO, SEED, SIM, Bench
 from benchmarks.tracing.side_by_side import clock, distance, in_turns, time_at
 from rfloc.config import project_root
 from rfloc.simulation.maps import read_maps, trace_maps
-from rfloc.simulation.plane import Rays, load_scene
+from rfloc.simulation.plane import Rays
+from rfloc.simulation.scene import load_scene
 
 #: Azimuths that are asked for.
 AZIMUTHS = 180

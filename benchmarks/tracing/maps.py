@@ -11,7 +11,8 @@ from benchmarks.tracing.scene import OTHER_SEED, RADIO, SEED, SIM, Array, Bench
 from benchmarks.tracing.side_by_side import distance, in_turns, time_at
 from rfloc.simulation.maps import read_maps, trace_maps
 from rfloc.simulation.paths import trace_gain
-from rfloc.simulation.plane import Rays, load_scene
+from rfloc.simulation.plane import Rays
+from rfloc.simulation.scene import load_scene
 from rfloc.simulation.sionna_patch import ABOVE, flatness
 
 #: UEs a station that are asked for.

@@ -11,7 +11,8 @@ from rfloc.config import RadioParams, SimulationParams
 from rfloc.frames import sionna_orientation
 from rfloc.simulation.maps import place_transmitter, sector_gain_db
 from rfloc.simulation.paths import sector
-from rfloc.simulation.plane import Plane, load_scene
+from rfloc.simulation.plane import Plane
+from rfloc.simulation.scene import load_scene
 from rfloc.simulation.sionna_patch import interactions
 from rfloc.stations import Stations
 from rfloc.studies.released import ARRAY, BATCH, DIPOLES

@@ -9,7 +9,7 @@ import numpy as np
 from scipy.stats import ttest_1samp
 
 from rfloc import config, files
-from rfloc.evaluation.errors import Cell, paper_says, printed_cells
+from rfloc.evaluation.paper import Cell, paper_says, printed_cells
 from rfloc.evaluation.tables import STREETS, Row, metres
 from rfloc.evaluation.verdicts import verdicts
 from rfloc.pipeline import book

@@ -18,7 +18,8 @@ import xarray as xr
 from rfloc.city import City
 from rfloc.config import CampaignParams, RadioParams, input_file, project_root
 from rfloc.datasets import nbiot
-from rfloc.datasets.rows import Rows, links_from_rows, read_table
+from rfloc.datasets.rows import Rows, links_from_rows
+from rfloc.datasets.table import read_table
 from rfloc.errors import ConfigError, DataError
 from rfloc.files import content_hash, load_json, write
 from rfloc.frames import Bounds

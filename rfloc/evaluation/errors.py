@@ -1,14 +1,10 @@
-"""Errors of predictions, averaged within a UE over its crops first, then over UEs; how sure such a mean is; the paper.
+"""Errors of predictions, averaged within a UE over its crops first, then over UEs; and how sure such a mean is.
 
-Intervals resample spatial blocks: neighbouring UEs share streets, shadowing and fate. Of the paper is here every number
-that it printed in Tables 1 to 4, by the row of ours that answers the same question.
+Intervals resample spatial blocks: neighbouring UEs share streets, shadowing and fate.
 """
 
-import json
 from dataclasses import dataclass, replace
-from functools import cache
-from importlib.resources import files
-from typing import Any, NamedTuple, Self
+from typing import Self
 
 import numpy as np
 import xarray as xr
@@ -17,7 +13,7 @@ from numpy.typing import NDArray
 from rfloc.arrays import Floats, Ints
 from rfloc.config import EvaluationParams
 from rfloc.errors import DataError
-from rfloc.splits import block_index
+from rfloc.splits import blocks_of
 
 Interval = tuple[float, float] | None
 #: From fewer blocks no interval is stated: a percentile bootstrap of so few clusters is far too narrow.
@@ -59,6 +55,12 @@ class UEErrors:
         return {"mean": self.mean(ones), "rmse": float(np.sqrt(ones @ self.square / n))} | quantiles | shares
 
 
+def distances(predictions: xr.Dataset) -> Floats:
+    """Euclidean error of each sample [m]."""
+    x, y, x_hat, y_hat = (predictions[name].values for name in ("x", "y", "x_hat", "y_hat"))
+    return np.hypot(x_hat - x, y_hat - y)
+
+
 def per_ue(predictions: xr.Dataset, values: NDArray[np.floating]) -> Floats:
     """Values of samples averaged within each UE, in ascending order of `ue`."""
     _, index, count = np.unique(predictions["ue"].values, return_inverse=True, return_counts=True)
@@ -71,11 +73,15 @@ def ue_errors(predictions: xr.Dataset, role: str) -> UEErrors:
     if role not in roles:
         raise DataError(f"no prediction has the role {role!r}", f"roles here are {', '.join(sorted(set(roles)))}")
     predictions = predictions.isel(sample=roles == role)
-    x, y, x_hat, y_hat = (predictions[name].values for name in ("x", "y", "x_hat", "y_hat"))
-    error = np.hypot(x_hat - x, y_hat - y)
+    error = distances(predictions)
     ue, first, count = np.unique(predictions["ue"].values, return_index=True, return_counts=True)
-    xy = np.stack([x[first], y[first]], axis=1)
+    xy = np.stack([predictions["x"].values[first], predictions["y"].values[first]], axis=1)
     return UEErrors(ue, xy, per_ue(predictions, error), per_ue(predictions, error**2), count)
+
+
+def block_index(xy: Floats, edge: float) -> Ints:
+    """Index 0, 1, ... of the spatial block of `edge` metres that holds each UE at `xy` (U, 2) [m], (U,)."""
+    return np.unique(blocks_of(xy[:, 0], xy[:, 1], edge), axis=0, return_inverse=True)[1].ravel()
 
 
 def block_weights(blocks: Ints, draws: int, rng: np.random.Generator) -> Floats:
@@ -109,37 +115,3 @@ def paired_difference(a: UEErrors, b: UEErrors, params: EvaluationParams, seed: 
         raise DataError("the two sets of errors are of different UEs", why, "evaluate both on one crops dataset")
     gap = replace(a, error=a.error - b.error)
     return float(gap.error.mean()), block_interval(gap, params, seed)
-
-
-class Cell(NamedTuple):
-    """A printed error [m]."""
-
-    table: str
-    row: str
-    column: str
-    key: str  #: of our row
-    city: str  #: home or oslo
-    street: str | None  #: kind of street; None: the table does not say
-    error: float
-
-
-@cache
-def paper_says() -> dict[str, Any]:
-    """Tables as printed: `captions` by table, sizes of `training` sets, `cells`; and what the text alone says.
-
-    That is `hours` on an A100 (Appendix F), errors of C on `synthetic` streets (8.1) [m], the `calibration_gain` in
-    Spearman's correlation (5.2).
-    """
-    return json.loads(files("rfloc.evaluation").joinpath("paper_tables.json").read_text())
-
-
-@cache
-def printed_cells() -> tuple[Cell, ...]:
-    """All cells in the paper's order."""
-    return tuple(Cell(**cell) for cell in paper_says()["cells"])
-
-
-def printed(key: str, city: str, street: str) -> float | None:
-    """The error that the paper prints for a row on one kind of street [m], home being Rome; None where it has none."""
-    city = "home" if city == "rome" else city
-    return next((c.error for c in printed_cells() if (c.key, c.city, c.street) == (key, city, street)), None)

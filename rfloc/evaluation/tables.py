@@ -10,7 +10,8 @@ import xarray as xr
 
 from rfloc.config import EvaluationParams
 from rfloc.errors import DataError
-from rfloc.evaluation.errors import block_interval, paired_difference, per_ue, printed, ue_errors
+from rfloc.evaluation.errors import block_interval, paired_difference, per_ue, ue_errors
+from rfloc.evaluation.paper import printed
 from rfloc.evaluation.uncertainty import certainties
 
 STREETS = ("known", "unknown")

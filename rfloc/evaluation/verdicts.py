@@ -17,7 +17,7 @@ from scipy.stats import ttest_1samp
 
 from rfloc import files
 from rfloc.arrays import Floats
-from rfloc.evaluation.errors import paper_says, printed, printed_cells
+from rfloc.evaluation.paper import paper_says, printed, printed_cells
 from rfloc.evaluation.tables import METHODS, REFERENCE, metres
 
 #: From fewer seeds nothing is said of a network.

@@ -3,6 +3,9 @@
 One evaluator decodes, scores and draws them all. Networks are in :mod:`rfloc.localizers.networks`, which loads PyTorch.
 """
 
-from rfloc.localizers.base import Centre, Estimator, Localizer, Pooled, StreetMedian, trivial_rows
-from rfloc.localizers.baselines import KNearest, MapPosterior, fingerprinting
+from rfloc.localizers.base import Estimator, Localizer
+from rfloc.localizers.knn import KNearest, fingerprinting
 from rfloc.localizers.kriged import CellFields, Ground, KrigedOptions, KrigedPosterior
+from rfloc.localizers.pooled import Pooled
+from rfloc.localizers.posterior import MapPosterior
+from rfloc.localizers.trivial import Centre, StreetMedian, trivial_rows

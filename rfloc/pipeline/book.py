@@ -1,23 +1,21 @@
-"""Numbers of results/<scale>: those that the book's prose shows, and how far another machine may end from them.
+"""The book: the numbers that its prose shows, and the build with warnings as errors.
 
 Prose holds no number of ours: it writes `{{ rows.C_A.unknown.text }}`, and `substitutions` fills that in from
-results/<scale>/. A key that does not exist there stops the build, which takes warnings as errors. What results/<scale>
-is expected to say stands in expected/<scale>.json.
+results/<scale>/. A key that does not exist there stops the build.
 """
 
 import re
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import yaml
 
 from rfloc import config, files
-from rfloc.errors import BookError, DataError
-from rfloc.evaluation.tables import STREETS, TRIVIAL, Row
+from rfloc.errors import BookError
+from rfloc.evaluation.tables import STREETS, Row
 
 #: The page whose sub-pages are the experiments of params.yaml.
 TRAINING = "07-2-training"
@@ -115,67 +113,3 @@ def build_book(root: str | Path) -> Path:
         lines = [line for line in said.splitlines() if re.search(r"WARNING|ERROR|CRITICAL", line)]
         raise BookError("the book did not build", "\n        ".join(lines or [said[-2000:]]), "mend the pages named")
     return build / "html"
-
-
-#: Share of an error by which it may differ, by what made it. What is looked up in measurements is exact but for
-#: rounding; levels that rays made move lookups a little, posteriors more; training ends elsewhere on other processors.
-SHARE = {"measured": 1e-6, "lookup": 0.01, "model": 0.05, "network": 0.2}
-#: By how much a correlation, or a ratio of residuals, may differ.
-CORRELATION = 0.03
-
-
-#: A number of results, what the paper prints for it, and by how much it may differ.
-Number = tuple[float, float | None, float]
-
-
-def _numbers(results: Path) -> Iterator[tuple[str, Number]]:
-    """Mean errors and UEs of errors.json, correlations of calibration.json, ratios of levels.json, as far as made."""
-    made = {path.stem: files.load_json(path) for path in results.glob("*.json")}
-    cities = made.get("measurements", {})
-    measured = {"oslo", "rome"} | {key for key, city in cities.items() if city["source"].startswith("measured")}
-    for row in made.get("errors", {"rows": []})["rows"]:
-        key = row["experiment"] or row["localizer"]
-        lookup = "measured" if row["city"] in measured else "lookup"
-        kind = "network" if row["experiment"] else lookup if key in TRIVIAL or key.startswith("knn") else "model"
-        name = "/".join([*(row[part] for part in ("city", "split", "positions", "street")), key])
-        yield name, (row["mean"], row["paper"], SHARE[kind] * row["mean"])
-        yield f"{name}/UEs", (row["n_ue"], None, 0.0)
-    for file, groups, value in (("calibration", "mean", "rho"), ("levels", "models", "ratio")):
-        held = made.get(file, {groups: {}})[groups]
-        for name, found in ((f"{file}/{k}", v) for k, v in held.items() if isinstance(v, dict)):
-            told = {k: v[value] for k, v in found.items() if v[value] is not None}
-            yield from ((f"{name}/{k}", (number, None, CORRELATION)) for k, number in told.items())
-
-
-def expect(root: Path, scale: str) -> Path:
-    """Write down what results/<scale> says now (raises DataError where it says nothing)."""
-    found = {k: {"expected": n[0], "tolerance": n[2]} for k, n in _numbers(root / "results" / scale)}
-    if not found:
-        raise DataError(f"results/{scale} holds no numbers to expect", "no stage has run at this scale", "`dvc repro`")
-    return files.save_json(found, root / "expected" / f"{scale}.json")
-
-
-def compared(root: Path, scale: str) -> list[dict[str, Any]]:
-    """Every number: `name scale paper expected ours tolerance verdict`, which is within, off, missing here, or new."""
-    path = root / "expected" / f"{scale}.json"
-    wanted, rows = files.load_json(path) if path.is_file() else {}, []
-    found = dict(_numbers(root / "results" / scale))
-    for name in wanted | found:
-        ours, paper, _ = found.get(name, (None, None, None))
-        want = wanted.get(name, {"expected": None, "tolerance": None})
-        verdict = "missing" if ours is None else "new"
-        if ours is not None and name in wanted:
-            verdict = "within" if abs(ours - want["expected"]) <= want["tolerance"] else "off"
-        rows.append({"name": name, "scale": scale, "paper": paper, "ours": ours, **want, "verdict": verdict})
-    return rows
-
-
-def require_expected(rows: list[dict[str, Any]]) -> str:
-    """How many numbers are as expected, in words (else a DataError names those that are off or missing)."""
-    wrong = [row for row in rows if row["verdict"] in ("off", "missing")]
-    if wrong:
-        text = "{name} {ours}, expected {expected} ± {tolerance}, paper {paper}"
-        said, mend = "; ".join(text.format(**row) for row in wrong[:10]), "if that is meant, `rfloc verify --expect`"
-        raise DataError(f"{len(wrong)} of {len(rows)} numbers are not as expected: {said}", "", mend)
-    new = sum(row["verdict"] == "new" for row in rows)
-    return f"{len(rows) - new} numbers within their tolerance; {new} of which nothing is expected"

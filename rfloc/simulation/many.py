@@ -4,17 +4,22 @@ Dask runs processes of this machine by default, SLURM's jobs as Dask's own confi
 (`~/.config/dask/jobqueue.yaml`), or whatever workers a scheduler at an address has.
 """
 
+from __future__ import annotations
+
 import atexit
 import contextlib
 import functools
 import logging
 import os
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from rfloc.backend import cuda_devices, one_thread
 from rfloc.config import EngineParams
 from rfloc.errors import RFLocError, SimulationError
+
+if TYPE_CHECKING:
+    from distributed import Client
 
 Result = TypeVar("Result")
 #: Time that a scheduler at an address has to answer, and its first worker to join [s].
@@ -58,7 +63,7 @@ def _on_worker(task: Callable[..., Result], *job: Any) -> Result:
 
 
 @contextlib.contextmanager
-def connect(engine: EngineParams) -> Iterator[Any]:
+def connect(engine: EngineParams) -> Iterator[Client]:
     """A Dask client on the scheduler that `engine` names.
 
     "local": processes of one thread each, `workers` of them (None: one a core, or one in all on a GPU), held until this
@@ -93,8 +98,8 @@ def _workers(engine: EngineParams) -> int:
 
 
 @functools.cache
-def _local(workers: int) -> Any:
-    """A client of processes of this machine; futures tell what goes wrong in them, and Dask logs nothing of its own."""
+def _local(workers: int) -> Client:
+    """Processes of this machine; what goes wrong in them futures tell, so that Dask logs nothing of its own."""
     from distributed import Client, LocalCluster
 
     cluster = LocalCluster(

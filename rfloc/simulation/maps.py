@@ -29,8 +29,9 @@ from rfloc.frames import Grid, bearing, wrap_degrees
 from rfloc.schema import validate, with_units
 from rfloc.simulation.antennas import pattern_gain_db
 from rfloc.simulation.many import each
-from rfloc.simulation.plane import Plane, Rays, load_scene
+from rfloc.simulation.plane import Plane, Rays
 from rfloc.simulation.propagation import not_above_sent, rooftop_gain
+from rfloc.simulation.scene import load_scene
 from rfloc.simulation.sionna_patch import flatness, interactions, map_solver
 from rfloc.simulation.smoothing import pooled
 from rfloc.stations import Stations

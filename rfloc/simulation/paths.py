@@ -22,8 +22,9 @@ from rfloc.errors import SimulationError
 from rfloc.frames import sionna_orientation
 from rfloc.simulation.antennas import BEAMWIDTH, directivity
 from rfloc.simulation.maps import read_maps
-from rfloc.simulation.plane import Rays, load_scene
+from rfloc.simulation.plane import Rays
 from rfloc.simulation.propagation import not_above_sent
+from rfloc.simulation.scene import load_scene
 from rfloc.simulation.sionna_patch import candidate_generator, interactions
 from rfloc.stations import Stations
 

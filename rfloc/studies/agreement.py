@@ -25,11 +25,11 @@ from rfloc.datasets.build import links_from_gain
 from rfloc.datasets.statistical import fit
 from rfloc.errors import DataError
 from rfloc.evaluation import UEErrors, evaluate, paired_difference, ue_errors
-from rfloc.evaluation.errors import MIN_BLOCKS, Interval, block_weights, percentiles
+from rfloc.evaluation.errors import MIN_BLOCKS, Interval, block_index, block_weights, percentiles
 from rfloc.frames import Grid
 from rfloc.localizers import KNearest, MapPosterior
 from rfloc.simulation import read_maps
-from rfloc.splits import block_index, require_own
+from rfloc.splits import require_own
 from rfloc.stations import Stations
 from rfloc.studies.levels import ratio, rms
 

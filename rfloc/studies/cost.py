@@ -27,7 +27,8 @@ from rfloc.localizers.networks import build_network, predict
 from rfloc.schema import FEATURES
 from rfloc.simulation.many import connect
 from rfloc.simulation.maps import read_maps, trace_maps
-from rfloc.simulation.plane import Plane, Rays, load_radio_scene
+from rfloc.simulation.plane import Plane, Rays
+from rfloc.simulation.scene import load_radio_scene
 from rfloc.stations import Stations
 
 #: Height of a probe's stations [m], and bytes a link has on disk, before compression.

@@ -50,4 +50,5 @@ def free_space(_plane: Any, stations: Stations, _rays: Any, x: Any, y: Any, _cac
 
 def without_rays(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let calibration ask free space instead of a tracer."""
-    monkeypatch.setattr("rfloc.calibration.levels.gain_at", free_space)
+    for module in ("levels", "moving"):
+        monkeypatch.setattr(f"rfloc.calibration.{module}.gain_at", free_space)

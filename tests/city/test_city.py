@@ -12,7 +12,7 @@ from shapely import Polygon
 from rfloc.city import build_city, build_patch, cut, neighbours, open_any, open_city
 from rfloc.config import CityParams, check
 from rfloc.errors import ConfigError, DataError
-from rfloc.simulation.plane import load_scene
+from rfloc.simulation.scene import load_scene
 from tests import toy
 from tests.conftest import PROJECT
 from tests.toy import FRAME, city_params

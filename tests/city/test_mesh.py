@@ -10,7 +10,7 @@ from shapely.geometry import box
 
 from rfloc.city.mesh import FOUNDATION, Mesh, plane, prisms, write_ply, write_scene
 from rfloc.frames import LocalFrame
-from rfloc.simulation.plane import load_radio_scene
+from rfloc.simulation.scene import load_radio_scene
 
 #: Two wings and a bar between them, a vertex in the middle of the bar's edges.
 U_SHAPE = Polygon([(0, 0), (30, 0), (30, 20), (20, 20), (20, 10), (15, 10), (10, 10), (10, 20), (0, 20)])

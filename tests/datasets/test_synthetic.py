@@ -1,8 +1,7 @@
-"""Datasets B and C: what they draw, and that patches agree about it; and the campaign of a hidden reality."""
+"""Datasets B and C: what they draw, and that patches agree about it."""
 
 import dataclasses
 from pathlib import Path
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -10,16 +9,15 @@ import shapely
 import xarray as xr
 
 from rfloc import config
-from rfloc.city import City, cut
-from rfloc.config import CampaignParams, EngineParams, RadioParams, SimulationParams, SplitParams, SyntheticParams
+from rfloc.city import cut
+from rfloc.config import EngineParams, RadioParams, SimulationParams, SplitParams, SyntheticParams
 from rfloc.datasets import synthetic
-from rfloc.datasets.build import features, links_from_gain, links_from_maps
+from rfloc.datasets.build import links_from_gain, links_from_maps
 from rfloc.datasets.statistical import StationEffects, StatisticalModel
-from rfloc.datasets.synthetic import Deployment, areas, draw_stations, draw_ues, hidden_campaign
+from rfloc.datasets.synthetic import Deployment, areas, draw_stations, draw_ues, place_stations
 from rfloc.errors import ConfigError, SimulationError, SplitError
 from rfloc.schema import FEATURES, validate
-from rfloc.simulation.antennas import directivity
-from rfloc.simulation.maps import read_error_db, read_maps, trace_maps
+from rfloc.simulation.maps import trace_maps
 from rfloc.splits import held_out, make_split, near, val_area
 from rfloc.stations import ROOF_CLEARANCE, Stations
 from tests.conftest import PROJECT
@@ -110,9 +108,7 @@ def test_masts_stand_where_roofs_have_no_room(toy_city, monkeypatch):
     low = draw_stations(toy_city, asking(C.model_copy(update={"c_height": [8.0, 10.0]}), 1), Deployment(0))
     assert not toy_city.height_at(low.x, low.y).any(), "every roof is taller"
     monkeypatch.setattr(synthetic, "ATTEMPTS", 12)  # so few that not every station finds a roof
-    table = synthetic.place_stations(
-        toy_city, 24, (20.0, 30.0), 43.0, np.random.default_rng(0), toy_city.bounds, masts=True
-    )
+    table = place_stations(toy_city, 24, (20.0, 30.0), 43.0, np.random.default_rng(0), toy_city.bounds, masts=True)
     roof = toy_city.height_at(table.x, table.y)
     assert 10 <= (roof > 0).sum() < 24 and (roof[:10] > 0).all(), "roofs come first"
     apart = np.hypot(table.x[:, None] - table.x, table.y[:, None] - table.y)[~np.eye(24, dtype=bool)]
@@ -208,101 +204,3 @@ def test_parameters_that_contradict_each_other_are_refused():
     params["cities"]["home"]["patches_only"] = True
     with pytest.raises(ConfigError, match="of which only patches are built"):
         config.check(config.Params, params)
-
-
-PLAIN_RADIO = RadioParams()
-FEW_RAYS = SimulationParams(cell=10.0, samples=20_000, max_depth=2)
-CAMPAIGN = CampaignParams(kind="hidden", cities=["toy"], stations=6, height=[22.0, 32.0], ues=150)
-
-
-def made(city: City, params: CampaignParams, seed: int = 3) -> SimpleNamespace:
-    links, maps = hidden_campaign(city, params, FEW_RAYS, PLAIN_RADIO, seed)
-    return SimpleNamespace(links=links, true_maps=maps, true_stations=Stations.from_dataset(maps))
-
-
-@pytest.fixture(scope="module")
-def campaign(toy_city) -> SimpleNamespace:
-    return made(toy_city, CAMPAIGN)
-
-
-def test_stations_stand_apart_on_roofs_and_what_has_no_room_or_is_not_heard_is_refused(toy_city):
-    table = synthetic.place_stations(toy_city, 8, (20.0, 30.0), 43.0, np.random.default_rng(0), toy_city.bounds)
-    roof = toy_city.height_at(table.x, table.y)
-    assert (roof > 0).all() and (table.h >= np.maximum(roof + 2.0, 20.0)).all() and (table.h <= 30.0).all()
-    apart = np.hypot(table.x[:, None] - table.x, table.y[:, None] - table.y)[~np.eye(8, dtype=bool)]
-    assert apart.min() >= 30.0
-    assert len(set(table.id)) == 8
-    with pytest.raises(SimulationError, match="has room for"):
-        synthetic.place_stations(toy_city, 5, (5.0, 6.0), 43.0, np.random.default_rng(0), toy_city.bounds)
-    deaf = PLAIN_RADIO.model_copy(update={"sensitivity_dbm": 0.0})
-    with pytest.raises(SimulationError, match=r"nothing is heard in 'toy'(.|\n)*sensitivity_dbm 0,"):
-        hidden_campaign(toy_city, CAMPAIGN, FEW_RAYS, deaf, seed=3)
-
-
-def test_one_seed_one_campaign_and_more_ues_and_looser_tables_move_none(toy_city, campaign):
-    again, differing = (made(toy_city, CAMPAIGN, seed).links for seed in (3, 4))
-    assert (differing["bs_azimuth"] != campaign.links["bs_azimuth"]).all()
-    for name in ("ue_x", "bs_azimuth", *FEATURES):
-        np.testing.assert_array_equal(again[name], campaign.links[name])
-    other = CAMPAIGN.model_copy(update={"ues": 160, "position_sd": 1.0})
-    more = made(toy_city, other)
-    np.testing.assert_array_equal(more.links["ue_x"][:150], campaign.links["ue_x"])
-    for name in ("x", "y", "h", "azimuth", "power"):
-        np.testing.assert_array_equal(getattr(more.true_stations, name), getattr(campaign.true_stations, name))
-    for name in FEATURES:
-        np.testing.assert_array_equal(more.links[name][:150], campaign.links[name])
-
-
-def test_the_report_hides_the_truth_and_is_censored_quantised_and_short(campaign):
-    nominal, truth = Stations.from_dataset(campaign.links), campaign.true_stations
-    assert validate(campaign.links, "links") is campaign.links
-    assert validate(campaign.true_maps, "maps") is campaign.true_maps
-    assert nominal.id.tolist() == truth.id.tolist()
-    assert (nominal.power == PLAIN_RADIO.power_dbm).all() and truth.power.std() > 0
-    assert (np.hypot(nominal.x - truth.x, nominal.y - truth.y) > 0).all()
-    assert (nominal.azimuth != truth.azimuth).all()
-    assert campaign.links.attrs["source"].startswith("simulated reality")
-    links, heard = campaign.links, campaign.links["heard"].values
-    assert np.median(heard.sum(1)) >= 1 and heard.sum(1).max() <= synthetic.STRONGEST
-    for name in FEATURES:
-        values = links[name].values[heard]
-        np.testing.assert_array_equal(values, np.round(values))
-    assert links["nrsrp"].values[heard].min() >= PLAIN_RADIO.sensitivity_dbm - 0.5
-    assert links["nsinr"].values[heard].min() >= PLAIN_RADIO.detection_db - 0.5
-
-
-def test_strongest_are_kept(toy_city, campaign):
-    x, y = campaign.links["ue_x"].values, campaign.links["ue_y"].values
-    gain = read_maps(campaign.true_maps, x, y, PLAIN_RADIO)
-    about = (toy_city, gain, campaign.true_stations, x, y, PLAIN_RADIO, "test")
-    everything, two = (links_from_gain(*about, strongest=n)["nrsrp"].values for n in (None, 2))
-    assert (np.isfinite(two).sum(1) == np.minimum(np.isfinite(everything).sum(1), 2)).all()
-    best = [np.fmax.reduce(levels, axis=1, initial=-np.inf) for levels in (two, everything)]
-    np.testing.assert_array_equal(*best)
-
-
-def test_links_without_shadowing_are_the_maps(toy_city, campaign):
-    maps = campaign.true_maps
-    x, y = toy_city.street_points(40, np.random.default_rng(1))
-    links = links_from_maps(toy_city, maps, x, y, PLAIN_RADIO, "test")
-    want = features(read_maps(maps, x, y, PLAIN_RADIO), Stations.from_dataset(maps).power, PLAIN_RADIO)
-    for name in FEATURES:
-        np.testing.assert_allclose(links[name].values, want[name], rtol=1e-5)
-    heard, error = links["heard"].values, links["gain_error"]
-    assert error.attrs["units"] == "dB" and np.isnan(error.values[~heard]).all()
-    np.testing.assert_allclose(error.values[heard], read_error_db(maps, x, y)[heard], rtol=1e-5)
-    assert "gain_error" not in links_from_maps(toy_city, maps.drop_vars("ray_error"), x, y, PLAIN_RADIO, "test")
-
-
-def test_a_scene_gives_three_features_and_no_more_power_than_was_sent(toy_city, campaign):
-    x, y = toy_city.street_points(400, np.random.default_rng(4))
-    links = links_from_maps(toy_city, campaign.true_maps, x, y, PLAIN_RADIO, "a test")
-    heard = links["heard"].values
-    assert heard.sum() > 400 and (heard.sum(1) > 1).any()
-    table = np.stack([links[name].values[heard] for name in FEATURES])
-    singular = np.linalg.svd(table - table.mean(1, keepdims=True), compute_uv=False)
-    assert (singular > 0.01 * singular[0]).sum() >= 3  # and not four: NRSRQ follows from NRSRP and RSSI
-    strongest = campaign.true_stations.power.max() + 10 * np.log10(
-        directivity(PLAIN_RADIO.pattern, PLAIN_RADIO.front_to_back_db)
-    )
-    assert links["rssi"].max() <= strongest and links["nrsrp"].max() <= strongest - 10 * np.log10(1008)

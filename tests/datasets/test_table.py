@@ -7,7 +7,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from rfloc.datasets.rows import links_from_rows, read_table
+from rfloc.datasets.rows import links_from_rows
+from rfloc.datasets.table import read_table
 from rfloc.errors import DataError
 from rfloc.schema import load, save
 from tests.datasets.files import FRAME

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from rfloc.evaluation.errors import paper_says, printed, printed_cells
+from rfloc.evaluation.paper import paper_says, printed, printed_cells
 
 #: Heads of the printed tables and what their rows are called there; a MLP+UNet row comes before one of the same name.
 HEADS = {"1": "Experiment\tModel", "2": "Experiment\t# of UEs", "3": "No real data\tRome", "4": "Source→Target"}

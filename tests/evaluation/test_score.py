@@ -13,7 +13,8 @@ from rfloc.errors import DataError
 from rfloc.evaluation import Learned, as_json, choose, evaluate, geometric_median, learned, table1
 from rfloc.evaluation.tables import PLATEAU
 from rfloc.localizers import trivial_rows
-from rfloc.localizers.base import Centre, Centroid, StreetMedian, normalised
+from rfloc.localizers.base import normalised
+from rfloc.localizers.trivial import Centre, Centroid, StreetMedian
 from rfloc.schema import load, save
 from rfloc.splits import folds
 from tests.handmade import crop_params, make_links, make_split, open_raster, path_loss, predictions, scattered

@@ -13,7 +13,7 @@ from rfloc.errors import DataError, SchemaError
 from rfloc.evaluation.score import geometric_median
 from rfloc.files import load_json
 from rfloc.localizers.base import jitter_prior
-from rfloc.localizers.baselines import KNearest, fingerprinting
+from rfloc.localizers.knn import KNearest, fingerprinting
 from tests.handmade import FRAME, crop_params, make_links, make_split, open_raster, path_loss, scattered
 
 FEATURES_4 = ("rssi", "nsinr", "nrsrp", "nrsrq")

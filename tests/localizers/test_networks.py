@@ -8,7 +8,8 @@ from torch import Tensor, nn
 from rfloc.config import CropParams, ModelParams
 from rfloc.errors import ConfigError
 from rfloc.localizers.map_radioformer import build_model
-from rfloc.localizers.networks import MLPUNet, build_network, predict, to_posterior
+from rfloc.localizers.mlp_unet import MLPUNet
+from rfloc.localizers.networks import build_network, predict, to_posterior
 from rfloc.localizers.pair import RF_MEAN, PairScore, obstructed
 
 CROPS = CropParams(size=400.0, pixels=28, output=14, max_bs=5)

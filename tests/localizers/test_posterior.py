@@ -9,7 +9,7 @@ from rfloc.errors import SchemaError
 from rfloc.evaluation.score import geometric_median
 from rfloc.frames import Grid
 from rfloc.localizers.base import jitter_prior
-from rfloc.localizers.baselines import MapPosterior
+from rfloc.localizers.posterior import MapPosterior
 from rfloc.schema import validate, with_units
 from tests.handmade import FRAME, crop_params, make_links, open_raster, path_loss
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from rfloc.errors import DataError
-from rfloc.pipeline.book import compared, expect, require_expected
+from rfloc.pipeline.expected import compared, expect, require_expected
 
 KEYS = {"name", "scale", "paper", "expected", "ours", "tolerance", "verdict"}
 

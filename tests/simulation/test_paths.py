@@ -12,8 +12,9 @@ from rfloc.simulation import paths, sionna_patch
 from rfloc.simulation.antennas import directivity
 from rfloc.simulation.maps import read_error_db, read_maps, sector_gain_db, trace_maps
 from rfloc.simulation.paths import Ends, compare_with_maps, sector, trace_gain
-from rfloc.simulation.plane import Plane, Rays, itu_parameters, load_scene
+from rfloc.simulation.plane import Plane, Rays
 from rfloc.simulation.propagation import free_space_gain
+from rfloc.simulation.scene import itu_parameters, load_scene
 from tests.simulation.scenes import one_station, small_city, traced
 
 RADIO = RadioParams()

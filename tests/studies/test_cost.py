@@ -8,7 +8,8 @@ import torch
 from rfloc import config
 from rfloc.cli import compose
 from rfloc.frames import LocalFrame
-from rfloc.localizers.networks import MLPUNet, build_network
+from rfloc.localizers.mlp_unet import MLPUNet
+from rfloc.localizers.networks import build_network
 from rfloc.studies.cost import A100, MFU, estimate, network_cost, probe_city, sizes, training_costs
 
 PROBE = pd.Series({"city [s]": 2.0, "map [s]": 3.0, "million rays [s]": 1.0, "1000 UEs [s]": 0.5, "map [MB]": 0.001})

@@ -1,0 +1,63 @@
+"""Checkpoints: what is written is read back, and nothing else is."""
+
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import save_file
+
+from rfloc.config import CropParams, ModelParams
+from rfloc.errors import ConfigError, TrainingError
+from rfloc.training.checkpoints import init_checkpoint, load_checkpoint, load_localizer
+from tests.training.conftest import same
+
+
+def test_round_trip(tmp_path: Path, tiny: ModelParams, crops: CropParams) -> None:
+    path = init_checkpoint(tmp_path / "deep" / "init.pt", tiny, crops, None, seed=4)
+    checkpoint = load_checkpoint(path)
+    assert (checkpoint.model, checkpoint.crops) == (tiny, crops)
+    assert same(checkpoint.build().state_dict(), checkpoint.state)
+    assert [p.name for p in path.parent.iterdir()] == ["init.pt"]
+    localizer = load_localizer(path)
+    assert localizer.name == "init"
+    assert not localizer.network.training
+
+
+def test_seed_decides_the_weights_and_the_global_state_is_left_alone(tmp_path, tiny, crops):
+    before = torch.random.get_rng_state()
+    paths = (init_checkpoint(tmp_path / f"{k}.pt", tiny, crops, None, seed) for k, seed in enumerate((1, 1, 2)))
+    a, b, c = (load_checkpoint(path).state for path in paths)
+    assert same(a, b) and not same(a, c)
+    assert torch.equal(torch.random.get_rng_state(), before)
+
+
+def test_another_network_or_version_of_it_does_not_fit(tmp_path: Path, tiny: ModelParams, crops: CropParams) -> None:
+    checkpoint = load_checkpoint(init_checkpoint(tmp_path / "init.pt", tiny, crops, None, seed=4))
+    with pytest.raises(TrainingError, match=r"model\.width is 16 there, 32 here"):
+        checkpoint.require_fit("map_radioformer", tiny.model_copy(update={"width": 32}), crops)
+    with pytest.raises(TrainingError, match=r"crops\.output is 14 there, 28 here"):
+        checkpoint.require_fit("map_radioformer", tiny, crops.model_copy(update={"output": 28}))
+    with pytest.raises(TrainingError, match="the network is map_radioformer there, other here"):
+        checkpoint.require_fit("other", tiny, crops)
+    checkpoint.require_fit("map_radioformer", tiny, crops.model_copy(update={"min_heard": 1}))
+    checkpoint.state.popitem()
+    with pytest.raises(TrainingError, match="'init' is of another version of map_radioformer"):
+        checkpoint.build()
+
+
+def test_what_is_no_checkpoint_is_refused(tmp_path: Path) -> None:
+    torch.save({"weights": torch.zeros(3)}, tmp_path / "pickle.pt")
+    save_file({"weights": torch.zeros(3)}, tmp_path / "other.pt")
+    for name in ("pickle", "other"):
+        with pytest.raises(TrainingError, match=rf"{name}\.pt"):
+            load_checkpoint(tmp_path / f"{name}.pt")
+    with pytest.raises(TrainingError, match="there is no checkpoint"):
+        load_checkpoint(tmp_path / "absent.pt")
+
+
+def test_pretrained_needs_weights_and_a_trunk_that_has_some(tmp_path, tiny, crops):
+    with pytest.raises(ConfigError, match="small"):
+        init_checkpoint(tmp_path / "x.pt", tiny.model_copy(update={"pretrained": True}), crops, tmp_path, 0)
+    dino = ModelParams(backbone="dinov2-small", pretrained=True)
+    with pytest.raises(TrainingError, match="RFLOC_WEIGHTS"):
+        init_checkpoint(tmp_path / "x.pt", dino, crops, None, 0)
