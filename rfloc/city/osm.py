@@ -94,17 +94,14 @@ def read_streets(params: CityParams, frame: LocalFrame, data_root: str | Path) -
             f"known classes are {', '.join(KNOWN['street_width'])}; the city's `columns` may name another column",
         )
     said = layer[["tunnel", "bridge"]].add_suffix(": -1 is no yes")
+    counts = {"squares": square & ~double, "duplicate_streets": walked & double, "lines_without_ues": ~walked}
+    counts |= {"tunnels": kept["tunnel"], "bridges": kept["bridge"]}
+    facts |= {name: int(which.sum()) for name, which in counts.items()}
     facts |= {
-        "streets": len(kept),
-        "squares": int((square & ~double).sum()),
-        "street_classes": kept["class"].value_counts().to_dict(),
-        "tunnels": int(kept["tunnel"].sum()),
-        "bridges": int(kept["bridge"].sum()),
-        "duplicate_streets": int((walked & double).sum()),
-        "lines_without_ues": int((~walked).sum()),
+        "streets": len(kept), "street_classes": kept["class"].value_counts().to_dict(),
         "classes_without_ues": out.loc[~walked, "class"].value_counts().head(20).to_dict(),
         "tags_unused": counted(said.where(said.astype(str) == "-1")),
-    }
+    }  # fmt: skip
     return kept, facts
 
 

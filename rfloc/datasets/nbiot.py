@@ -180,13 +180,8 @@ def positions_by_enodeb(path: Path, rows: pd.DataFrame) -> tuple[pd.DataFrame, d
     if twice := listed["enodeb"][listed["enodeb"].duplicated()].tolist():
         raise DataError(f"{where} lists eNodeB {twice[0]} at two places", f"and {len(twice) - 1} more", "keep one each")
     cells = rows[CELL].drop_duplicates().merge(listed, on="enodeb")
-    report = {
-        "listed": len(listed),
-        "enodebs_heard": rows["enodeb"].nunique(),
-        "enodebs": cells["enodeb"].nunique(),
-        "cells": len(cells),
-        "rows_of_these_cells": len(rows.merge(cells[CELL], on=CELL)),
-    }
+    report = {"listed": len(listed), "enodebs_heard": rows["enodeb"].nunique(), "enodebs": cells["enodeb"].nunique()}
+    report |= {"cells": len(cells), "rows_of_these_cells": len(rows.merge(cells[CELL], on=CELL))}
     return cells.assign(bs_position_source="published", bs_position_error=np.nan)[PLACED], report
 
 
@@ -214,11 +209,7 @@ def positions_by_crop(path: Path, rows: pd.DataFrame) -> tuple[pd.DataFrame, dic
         why = f"of {len(crop)} rows: " + "; ".join(f"{count} {fault}" for fault, count in faults.items() if count)
         raise DataError(f"{path.name} and the .mat file do not belong together", why, "run `rfloc fetch rome`")
     cells = cells.astype(dict.fromkeys(CELL, int)).assign(bs_position_source="published", bs_position_error=np.nan)
-    report = {
-        "rows": len(crop),
-        "locations": int(crop.groupby(["ue_lat", "ue_lon"]).ngroups),
-        "positions": int(crop.groupby(["bs_lat", "bs_lon"]).ngroups),
-        "cells": len(cells),
-        "rows_of_these_cells": len(rows.merge(cells[CELL], on=CELL)),
-    }
+    places = {"locations": ["ue_lat", "ue_lon"], "positions": ["bs_lat", "bs_lon"]}
+    report = {"rows": len(crop)} | {name: int(crop.groupby(at).ngroups) for name, at in places.items()}
+    report |= {"cells": len(cells), "rows_of_these_cells": len(rows.merge(cells[CELL], on=CELL))}
     return cells[PLACED].reset_index(drop=True), report

@@ -62,20 +62,14 @@ def train_seed(build: Path, params: Params, key: str, seed: int) -> tuple[Path, 
     own = None if val is None else learned(localizer, *val, params.crops, params.seed)
     judge = open_validation(build, "B", home) if row.data in ("A", "oslo") else None
     judged = own if judge is None else learned(localizer, *judge, params.crops, params.seed)
-    files.save_json(
-        {
-            **{street: float(ue_errors(found, street).error.mean()) for street in ("known", "unknown")},
-            "val_error": None if judged is None else judged.error,
-            "streets": None if judged is None else judged.streets,
-            "left_plateau": None if judged is None else judged.left_plateau,
-            "curve": {  # for the eye: four digits
-                name: [None if value is None else float(f"{value:.4g}") for value in history[name]]
-                for name in ("samples", "losses", "val_errors")
-            }
-            | {"streets": None if own is None else own.streets},
-        },
-        record,
-    )
+    curve: dict[str, Any] = {  # for the eye: four digits
+        name: [None if value is None else float(f"{value:.4g}") for value in history[name]]
+        for name in ("samples", "losses", "val_errors")
+    }
+    said: dict[str, Any] = {street: float(ue_errors(found, street).error.mean()) for street in ("known", "unknown")}
+    told_of = {"val_error": "error", "streets": "streets", "left_plateau": "left_plateau"}
+    said |= {name: getattr(judged, of, None) for name, of in told_of.items()}
+    files.save_json(said | {"curve": curve | {"streets": None if own is None else own.streets}}, record)
     return out, files.load_json(record)
 
 
