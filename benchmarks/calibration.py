@@ -49,7 +49,7 @@ from rfloc.config import (
     data_root,
     project_root,
 )
-from rfloc.datasets.synthetic import hidden_campaign
+from rfloc.datasets.hidden import hidden_campaign
 from rfloc.frames import wrap_degrees
 from rfloc.pipeline.record import revision_of
 from rfloc.simulation.maps import gain_at, read_maps, trace_maps

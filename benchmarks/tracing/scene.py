@@ -13,7 +13,7 @@ from benchmarks.defaults import section
 from benchmarks.tracing import released
 from rfloc.city import City
 from rfloc.config import RadioParams, SimulationParams
-from rfloc.datasets.synthetic import place_stations
+from rfloc.datasets.hidden import place_stations
 from rfloc.simulation.paths import Ends, sector, trace_gain
 from rfloc.simulation.plane import Plane, Rays
 from rfloc.stations import Stations

@@ -15,7 +15,8 @@ from rfloc.arrays import Floats
 from rfloc.calibration.poses import Calibration, SectorPose
 from rfloc.calibration.sectors import OWN, SHARED, SILENCE, Facing, Likelihood, Orientations, Regression, Survey
 from rfloc.config import CalibrationParams, EngineParams
-from rfloc.datasets.mixed import TYPICAL, Columns, Design, Means, declustered, likeliest_shadowing, mixed_model
+from rfloc.datasets.mixed import Columns, Design, declustered, mixed_model
+from rfloc.datasets.shadowing import TYPICAL, Means, likeliest_shadowing
 from rfloc.datasets.statistical import POINT
 from rfloc.frames import bearing
 from rfloc.simulation.maps import gain_at, trace_ahead

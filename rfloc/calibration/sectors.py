@@ -25,7 +25,8 @@ from scipy.special import log_ndtr, logsumexp, softmax
 from rfloc.arrays import Bools, Floats
 from rfloc.config import CalibrationParams, RadioParams
 from rfloc.datasets.build import SUBCARRIERS, reportable_dbm
-from rfloc.datasets.mixed import Columns, Design, Shadowing, own_effects
+from rfloc.datasets.mixed import Columns, Design, own_effects
+from rfloc.datasets.shadowing import Shadowing
 from rfloc.datasets.statistical import regressors
 from rfloc.errors import CalibrationError
 from rfloc.frames import bearing, wrap_degrees

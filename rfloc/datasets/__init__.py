@@ -2,8 +2,9 @@
 
 from rfloc.datasets import statistical
 from rfloc.datasets.build import links_from_gain, links_from_maps
+from rfloc.datasets.hidden import OTHER_RAYS, hidden_campaign
 from rfloc.datasets.measured import read_campaign
 from rfloc.datasets.nbiot import allocated_tests
 from rfloc.datasets.positions import estimate_positions
 from rfloc.datasets.statistical import distance_maps
-from rfloc.datasets.synthetic import OTHER_RAYS, hidden_campaign, part_of_b, parts_of_c, require_unseen, simulate
+from rfloc.datasets.synthetic import part_of_b, parts_of_c, require_unseen, simulate

@@ -18,7 +18,8 @@ import xarray as xr
 from scipy.special import logsumexp, softmax
 
 from rfloc.arrays import Bools, Floats
-from rfloc.datasets.mixed import Means, own_effects
+from rfloc.datasets.mixed import own_effects
+from rfloc.datasets.shadowing import Means
 from rfloc.errors import DataError
 from rfloc.frames import Bounds
 from rfloc.schema import validate

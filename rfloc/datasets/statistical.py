@@ -27,7 +27,8 @@ from rfloc.city import City
 from rfloc.config import RadioParams
 from rfloc.datasets import mixed
 from rfloc.datasets.build import SUBCARRIERS
-from rfloc.datasets.mixed import COMMON, Design, Means, declustered, likeliest_shadowing, mixed_model
+from rfloc.datasets.mixed import Design, declustered, mixed_model
+from rfloc.datasets.shadowing import COMMON, Means, likeliest_shadowing
 from rfloc.frames import Grid, LocalFrame, bearing
 from rfloc.schema import validate, with_units
 from rfloc.simulation.maps import sector_gain_db

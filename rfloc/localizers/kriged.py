@@ -23,7 +23,8 @@ from rfloc.arrays import Bools, Floats, Ints, Singles
 from rfloc.city import Bounds, City
 from rfloc.config import CropParams, RadioParams
 from rfloc.crops import Batch, cell_centres
-from rfloc.datasets.mixed import COMMON, Columns, Design, Means, declustered, likeliest_shadowing, mixed_model
+from rfloc.datasets.mixed import Columns, Design, declustered, mixed_model
+from rfloc.datasets.shadowing import COMMON, Means, likeliest_shadowing
 from rfloc.datasets.statistical import POINT, regressors
 from rfloc.errors import DataError
 from rfloc.frames import Grid

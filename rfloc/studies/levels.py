@@ -23,7 +23,8 @@ from rfloc.arrays import Bools, Floats, Ints
 from rfloc.city import City
 from rfloc.config import EvaluationParams, LevelParams, RadioParams, SplitParams
 from rfloc.datasets.build import SUBCARRIERS
-from rfloc.datasets.mixed import Columns, Design, Means, declustered, likeliest_shadowing, mixed_model, own_effects
+from rfloc.datasets.mixed import Columns, Design, declustered, mixed_model, own_effects
+from rfloc.datasets.shadowing import Means, likeliest_shadowing
 from rfloc.datasets.statistical import fitter, regressors
 from rfloc.errors import EvaluationError
 from rfloc.evaluation.errors import MIN_BLOCKS, block_weights, percentiles

@@ -13,8 +13,8 @@ from rfloc.calibration import Calibration, calibrate, levelled_maps, move, paper
 from rfloc.calibration.sectors import Survey, missed_share
 from rfloc.city import City
 from rfloc.config import CalibrationParams, CampaignParams, RadioParams, SimulationParams, SplitParams
+from rfloc.datasets.hidden import hidden_campaign
 from rfloc.datasets.statistical import regressors
-from rfloc.datasets.synthetic import hidden_campaign
 from rfloc.errors import CalibrationError, DataError
 from rfloc.frames import LocalFrame
 from rfloc.simulation.maps import nrsrp_map, read_maps, sector_gain_db

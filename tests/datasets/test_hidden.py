@@ -6,7 +6,7 @@ import pytest
 from rfloc.city import City
 from rfloc.config import CampaignParams, RadioParams, SimulationParams
 from rfloc.datasets.build import features, links_from_gain, links_from_maps
-from rfloc.datasets.synthetic import STRONGEST, hidden_campaign, place_stations
+from rfloc.datasets.hidden import STRONGEST, hidden_campaign, place_stations
 from rfloc.errors import SimulationError
 from rfloc.schema import FEATURES, validate
 from rfloc.simulation.antennas import directivity

@@ -3,9 +3,8 @@ import pytest
 from scipy.stats import multivariate_normal
 
 from rfloc.datasets import mixed
-from rfloc.datasets.mixed import Design, Means, Shadowing, declustered, likeliest_shadowing, mixed_model, own_effects
+from rfloc.datasets.mixed import Design, declustered, mixed_model, own_effects
 from rfloc.errors import SimulationError
-from rfloc.simulation.propagation import correlated_shadowing
 
 
 def columns(shape, seed=0):
@@ -56,21 +55,3 @@ def test_measurements_of_one_square_count_as_one():
     assert ((weight > 0) == used).all()
     with pytest.raises(SimulationError, match="squares of 100 m"):
         declustered(x, y, used & (np.arange(500) < 5)[:, None])
-
-
-def test_noise_is_told_from_shadowing():
-    x, y = np.random.default_rng(0).uniform(0, 1500, (2, 1200))
-    rng = np.random.default_rng(1)
-    field = correlated_shadowing(x, y, 6.0, 40.0, rng, 6) + rng.normal(0, 3.0, (1200, 6))
-    found = likeliest_shadowing([Means.of(x, y, residual, square=10.0) for residual in field.T])
-    assert found.sd == pytest.approx(6.0, rel=0.1) and found.length == pytest.approx(40.0, rel=0.25)
-    assert found.noise * np.sqrt(1 + mixed.COMMON) == pytest.approx(3.0, rel=0.15)
-
-
-def test_squares_hold_means_of_what_was_measured_which_kriging_meets_and_forgets_far_away():
-    means = Means.of(np.array([1.0, 3.0, 60.0, 70.0]), np.zeros(4), np.array([2.0, 4.0, np.nan, 7.0]))
-    assert means.at.tolist() == [[2.0, 0.0], [70.0, 0.0]]
-    assert means.mean.tolist() == [3.0, 7.0] and means.ues.tolist() == [2.0, 1.0]
-    means = Means.of(np.array([0.0, 400.0]), np.zeros(2), np.array([5.0, -3.0]))
-    found = Shadowing(6.0, 50.0, 0.1).kriged(means, np.array([0.0, 400.0, 2000.0]), np.zeros(3))
-    np.testing.assert_allclose(found, [5.0, -3.0, 0.0], atol=0.02)

@@ -13,8 +13,9 @@ from rfloc.city import cut
 from rfloc.config import EngineParams, RadioParams, SimulationParams, SplitParams, SyntheticParams
 from rfloc.datasets import synthetic
 from rfloc.datasets.build import links_from_gain, links_from_maps
+from rfloc.datasets.hidden import place_stations
 from rfloc.datasets.statistical import StationEffects, StatisticalModel
-from rfloc.datasets.synthetic import Deployment, areas, draw_stations, draw_ues, place_stations
+from rfloc.datasets.synthetic import Deployment, areas, draw_stations, draw_ues
 from rfloc.errors import ConfigError, SimulationError, SplitError
 from rfloc.schema import FEATURES, validate
 from rfloc.simulation.maps import trace_maps
