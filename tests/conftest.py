@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -72,6 +73,26 @@ def rome_data() -> Path:
 def oslo_data() -> Path:
     """Folder that holds `oslo/`, the published measurements; skips where there is none."""
     return _published("oslo/Oslo_NBIoT_data.mat")
+
+
+@pytest.fixture(scope="session")
+def smoke_params(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """params.yaml of scale smoke."""
+    from rfloc.cli import compose
+
+    target = tmp_path_factory.mktemp("params") / "params.yaml"
+    return compose(PROJECT, ["scale=smoke"], target).read_text()
+
+
+@pytest.fixture
+def project(tmp_path: Path, smoke_params: str, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An otherwise empty project folder, in which pages run as a stage that DVC does not know."""
+    monkeypatch.setenv("DVC_ROOT", "/nowhere")
+    monkeypatch.setenv("DVC_STAGE", "tiny")
+    shutil.copytree(PROJECT / "conf", tmp_path / "conf")
+    (tmp_path / "params.yaml").write_text(smoke_params)
+    (tmp_path / "dvc.yaml").write_text("stages: {}\n")
+    return tmp_path
 
 
 @pytest.fixture(scope="session")

@@ -6,25 +6,19 @@ import pandas as pd
 import pytest
 
 from rfloc import config, doctor
-from rfloc.cli import compose, main
+from rfloc.cli import main
 from rfloc.studies import cost
-
-CONF = Path(__file__).resolve().parents[1] / "conf"
 
 
 @pytest.fixture
-def clone(project_root, tmp_path, monkeypatch) -> Path:
-    """A folder with conf/ and the two files that make it a project."""
-    shutil.copytree(project_root / "conf", tmp_path / "conf")
-    (tmp_path / "dvc.yaml").write_text("stages: {}\n")
-    compose(tmp_path, ["scale=smoke"])
-    monkeypatch.chdir(tmp_path)
-    return tmp_path
+def clone(project, monkeypatch) -> Path:
+    monkeypatch.chdir(project)
+    return project
 
 
 @pytest.mark.parametrize("group", ["scale", "variant"])
 def test_every_scale_and_variant_composes_and_validates(clone, group):
-    for path in (CONF / group).glob("*.yaml"):
+    for path in (clone / "conf" / group).glob("*.yaml"):
         assert main(["params", f"{group}={path.stem}"]) == 0
         assert getattr(config.read(clone / "params.yaml"), group) == path.stem
 

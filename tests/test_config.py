@@ -1,5 +1,4 @@
 import copy
-import shutil
 from pathlib import Path
 
 import pytest
@@ -80,13 +79,10 @@ def test_a_city_must_be_complete(city, said):
 
 
 @pytest.fixture
-def project(raw, project_root, tmp_path, monkeypatch) -> Path:
-    shutil.copytree(project_root / "conf", tmp_path / "conf")
-    (tmp_path / "params.yaml").write_text(yaml.safe_dump(raw))
-    (tmp_path / "dvc.yaml").touch()
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("DVC_STAGE", "any")
-    return tmp_path
+def project(project, raw, monkeypatch) -> Path:
+    (project / "params.yaml").write_text(yaml.safe_dump(raw))
+    monkeypatch.chdir(project)
+    return project
 
 
 def test_a_page_declares_some_knobs_and_loads_the_rest_and_as_written_takes_the_scale_of_params(project, raw):

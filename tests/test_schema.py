@@ -4,9 +4,7 @@ import xarray as xr
 
 from rfloc import files, schema
 from rfloc.errors import DataError, FrameError, SchemaError
-from rfloc.frames import Grid, LocalFrame
-
-FRAME = LocalFrame(41.87, 12.46)
+from tests.handmade import FRAME, make_raster
 
 
 @pytest.fixture
@@ -23,10 +21,7 @@ def links() -> xr.Dataset:
 
 @pytest.fixture
 def raster() -> xr.Dataset:
-    grid = Grid(0.0, 0.0, 1.0, 4, 3)
-    layers = {name: (("y", "x"), np.zeros(grid.shape, np.uint8)) for name in ("building", "road")}
-    ds = xr.Dataset(layers | {"height": (("y", "x"), np.zeros(grid.shape, np.float32))})
-    return schema.with_units(ds.assign_attrs(grid.to_attrs() | FRAME.to_attrs()), "raster")
+    return make_raster(np.zeros((3, 4)), x0=0.0, y0=0.0)
 
 
 def test_links_know_where_and_in_what_unit(links):

@@ -46,18 +46,13 @@ def write_campaign(folder: Path, n: int = 700) -> tuple[pd.DataFrame, np.ndarray
 
 
 @pytest.fixture
-def project(tmp_path: Path, project_root: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def project(project: Path, project_root: Path) -> Path:
     """A project of this notebook alone, which runs as a stage."""
-    monkeypatch.setenv("DVC_STAGE", "oslo")
-    monkeypatch.setenv("DVC_ROOT", "/nowhere")
-    shutil.copytree(project_root / "conf", tmp_path / "conf")
-    (tmp_path / "notebooks").mkdir()
-    for name in ("notebooks/A-oslo.ipynb", "params.yaml"):
-        shutil.copy(project_root / name, tmp_path / name)
-    params = (tmp_path / "params.yaml").read_text()
-    (tmp_path / "params.yaml").write_text(params.replace("scale: demo", "scale: rome"))  # where every row is made
-    (tmp_path / "dvc.yaml").write_text("stages: {}\n")
-    return tmp_path
+    (project / "notebooks").mkdir()
+    shutil.copy(project_root / "notebooks/A-oslo.ipynb", project / "notebooks")
+    params = (project_root / "params.yaml").read_text()
+    (project / "params.yaml").write_text(params.replace("scale: demo", "scale: rome"))  # where every row is made
+    return project
 
 
 def test_the_page_reads_divides_and_scores_the_measurements(project):
