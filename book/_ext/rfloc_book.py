@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import html
 import re
+import textwrap
 from pathlib import Path
 from typing import Any
 
@@ -77,18 +78,19 @@ def curves(study: dict[str, Any]) -> str:
     found = {key: row for key, row in study.items() if row["curves"][0]["val_errors"][0] is not None}
     if not found:
         return ""
-    across, wide, high = 4, WIDTH // 4, 120
+    across, wide, high, between = 4, WIDTH // 4, 120, 64
     drawn = [curve for row in found.values() for curve in row["curves"]]
     top = 1.2 * max(curve["streets"] or max(curve["val_errors"]) for curve in drawn)
     parts = []
     for k, row in enumerate(found.values()):
-        left, foot = wide * (k % across) + 30, (high + 46) * (k // across) + high + 18
+        left, foot = wide * (k % across) + 30, (high + between) * (k // across) + high + between - 28
         span = max(curve["samples"][-1] for curve in row["curves"])
 
         def at(crops: float, metres: float, left: float = left, foot: float = foot, span: float = span) -> str:
             return f"{left + (wide - 40) * crops / span:.1f},{foot - high * min(metres / top, 1):.1f}"
 
-        parts.append(f'<text class="key" x="{left}" y="{foot - high - 4}">{html.escape(row["label"])}</text>')
+        for up, said in enumerate(reversed(textwrap.wrap(row["label"], 26))):
+            parts.append(f'<text class="key" x="{left}" y="{foot - high - 4 - 13 * up}">{html.escape(said)}</text>')
         for tick in range(0, int(top), 50):
             start, end = at(0, tick), at(span, tick)
             parts.append(f'<path class="grid" d="M{start} L{end}"/>')
@@ -99,8 +101,8 @@ def curves(study: dict[str, Any]) -> str:
         plateau = row["curves"][0]["streets"]
         if plateau is not None:
             parts.append(f'<path class="guess" d="M{at(0, plateau)} L{at(span, plateau)}"/>')
-        parts.append(f'<text class="tick" x="{left + wide - 66}" y="{foot + 14}">{span:,} crops</text>')
-    height = (high + 46) * -(-len(found) // across)
+        parts.append(f'<text class="tick" x="{left + wide - 66}" y="{foot + 14}">{span:,.0f} crops</text>')
+    height = (high + between) * -(-len(found) // across)
     title = "Mean error on validation crops by crops drawn, a line a seed; dashed: the middle of the streets [m]"
     svg = f'<svg class="errors" viewBox="0 0 {WIDTH} {height}" role="img" aria-label="{title}">{"".join(parts)}</svg>'
     return f'<div class="errors">{svg}<p>{title}</p></div>'
