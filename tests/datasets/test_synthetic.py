@@ -11,7 +11,7 @@ import xarray as xr
 from rfloc import config
 from rfloc.city import cut
 from rfloc.config import EngineParams, RadioParams, SimulationParams, SplitParams, SyntheticParams
-from rfloc.datasets import synthetic
+from rfloc.datasets import hidden, synthetic
 from rfloc.datasets.build import links_from_gain, links_from_maps
 from rfloc.datasets.hidden import place_stations
 from rfloc.datasets.statistical import StationEffects, StatisticalModel
@@ -108,7 +108,7 @@ def test_a_patch_does_not_depend_on_which_others_are_taken(parts, tmp_path):
 def test_masts_stand_where_roofs_have_no_room(toy_city, monkeypatch):
     low = draw_stations(toy_city, asking(C.model_copy(update={"c_height": [8.0, 10.0]}), 1), Deployment(0))
     assert not toy_city.height_at(low.x, low.y).any(), "every roof is taller"
-    monkeypatch.setattr(synthetic, "ATTEMPTS", 12)  # so few that not every station finds a roof
+    monkeypatch.setattr(hidden, "ATTEMPTS", 12)  # so few that not every station finds a roof
     table = place_stations(toy_city, 24, (20.0, 30.0), 43.0, np.random.default_rng(0), toy_city.bounds, masts=True)
     roof = toy_city.height_at(table.x, table.y)
     assert 10 <= (roof > 0).sum() < 24 and (roof[:10] > 0).all(), "roofs come first"
