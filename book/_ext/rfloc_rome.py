@@ -60,7 +60,7 @@ class City:
     def best(self, street: str) -> tuple[dict[str, Any], dict[str, Any]] | None:
         """Of the home city, by folds where there are: the localizer and the trivial row that validation chose."""
         split = "folds" if "folds" in self.held else "fixed"
-        said = self.held.get("folds", {}).get("headline") or self.held.get("headline")
+        said = self.held["folds"]["headline"] if split == "folds" else self.held.get("headline")
         mine = {
             row["experiment"] or row["localizer"]: row
             for row in self.rows

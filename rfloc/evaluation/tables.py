@@ -22,7 +22,7 @@ REFERENCE = "centre"
 #: Predictors that learn nothing, or one number: what is not better than these has learned nothing.
 TRIVIAL = ("centre", "street_median", "centroid", "centroid_mix", "strongest")
 #: What the label of a network says that has not left the plateau (:class:`~rfloc.evaluation.score.Learned`).
-PLATEAU = " (not learned: streets alone)"
+PLATEAU = " (plateau not left)"
 
 
 class Method(NamedTuple):
@@ -148,7 +148,7 @@ class Row:
     known: Score | None = None
     unknown: Score | None = None
     oracle: bool = False
-    left_plateau: bool | None = None  #: a network's: it learned from signals, not streets alone
+    left_plateau: bool | None = None  #: a network's, see :class:`~rfloc.evaluation.score.Learned`
     paper_known: float | None = None
     paper_unknown: float | None = None
 

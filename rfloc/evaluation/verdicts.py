@@ -73,7 +73,7 @@ class _Evidence:
         if len(study.get("seeds", ())) < MIN_SEEDS:
             raise _Untestable("one seed: no verdict")
         if stuck := study["left_plateau"].count(False):
-            raise _Untestable(f"{stuck} of {len(study['seeds'])} runs of {row['label']} learned nothing from signals")
+            raise _Untestable(f"{stuck} of {len(study['seeds'])} runs of {row['label']} have not left the plateau")
         return np.array(study["val_error" if side.street == "synthetic" else side.street]), True
 
     def compare(self, rule: str, left: _Side, right: _Side) -> tuple[str, bool, str]:

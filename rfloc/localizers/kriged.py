@@ -2,7 +2,7 @@
 
 Of every cell and feature, training UEs give a Gaussian process over the city (Rasmussen and Williams 2006, ch. 2.7): a
 mixed model of distance, azimuth and obstruction with effects of the cell's own, shrunk (:mod:`rfloc.datasets.mixed`),
-plus correlated shadowing (:mod:`rfloc.datasets.mixed`). Near training UEs shadowing carries and the variance is
+plus correlated shadowing (:mod:`rfloc.datasets.shadowing`). Near training UEs shadowing carries and the variance is
 small; elsewhere the mean carries, as far as its coefficients are known. A cell without a position has a level and
 shadowing alone, which is a fingerprint. How often a cell is heard at a place is kriged in the same way. Residuals of
 one UE hang together across cells and features: their correlation is that of leave-one-out residuals of training UEs.

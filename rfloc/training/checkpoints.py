@@ -1,7 +1,6 @@
 """Checkpoints: weights as safetensors; what describes the network, and where they come from, as JSON in the header."""
 
 import json
-import logging
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -119,6 +118,3 @@ def load_localizer(path: Path) -> NetLocalizer:
     """A checkpoint as a localizer, named after its experiment (raises TrainingError)."""
     checkpoint = load_checkpoint(path)
     return NetLocalizer(checkpoint.build(), checkpoint.provenance["key"], checkpoint.provenance["loss"])
-
-
-logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)  # its hints do not belong on pages

@@ -4,6 +4,7 @@ Lightning keeps the state of a run after every pass in a folder named by all tha
 interrupted run continues, bit for bit, and none is continued with other parameters or data.
 """
 
+import logging
 import shutil
 import signal
 import time
@@ -25,6 +26,8 @@ from rfloc.schema import FEATURES
 from rfloc.training.batches import CropSource, Source, ValidationSteps
 from rfloc.training.checkpoints import Checkpoint, initial, load_checkpoint, save_checkpoint
 from rfloc.training.module import LocalizerModule
+
+logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)  # its hints do not belong on pages
 
 
 def run_experiment(
