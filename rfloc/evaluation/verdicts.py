@@ -18,7 +18,7 @@ from scipy.stats import ttest_1samp
 from rfloc import files
 from rfloc.arrays import Floats
 from rfloc.evaluation.paper import paper_says, printed, printed_cells
-from rfloc.evaluation.tables import METHODS, REFERENCE, metres
+from rfloc.evaluation.tables import METHODS, PLATEAU, REFERENCE, metres
 
 #: From fewer seeds nothing is said of a network.
 MIN_SEEDS = 3
@@ -73,7 +73,8 @@ class _Evidence:
         if len(study.get("seeds", ())) < MIN_SEEDS:
             raise _Untestable("one seed: no verdict")
         if stuck := study["left_plateau"].count(False):
-            raise _Untestable(f"{stuck} of {len(study['seeds'])} runs of {row['label']} have not left the plateau")
+            label = row["label"].removesuffix(PLATEAU)
+            raise _Untestable(f"{stuck} of {len(study['seeds'])} runs of {label} have not left the plateau")
         return np.array(study["val_error" if side.street == "synthetic" else side.street]), True
 
     def compare(self, rule: str, left: _Side, right: _Side) -> tuple[str, bool, str]:
