@@ -322,7 +322,7 @@ class ExperimentParams(Section):
     start: str  #: experiment whose checkpoint it starts from; init: the untrained model
     #: dataset it trains on; S: of the statistical simulator, without rays; oslo: the paper's second city, measured
     data: Literal["A", "B", "Bp", "C", "S", "oslo"]
-    adapt: Literal["A"] | None = None  #: unlabelled dataset to which it adapts, by an adversary (appendix D)
+    adapt: Literal["A", "oslo"] | None = None  #: unlabelled dataset to which it adapts, by an adversary (appendix D)
     samples: Count  #: crops drawn in all
     model: str = "map_radioformer"  #: network, as rfloc.localizers.networks names it
     lr_scale: Positive = 1.0  #: factor on training.lr

@@ -76,6 +76,8 @@ def open_targets(build: Path, params: Params, key: str) -> list[Source]:
     home, data = params.campaign.cities[0], params.experiments[key].adapt
     if data is None:
         return []
+    if data == "oslo":
+        return [(*open_oslo(build), False)]
     split = schema.load(build / "splits" / f"{home}.zarr", "split")
     return [(told(build, params, key, links), raster, split, False) for links, raster in _open(build, data, home)]
 
