@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
+from itertools import product
 from typing import Any, Literal, NamedTuple, Self
 
 import numpy as np
@@ -35,7 +36,26 @@ class Method(NamedTuple):
     oracle: bool = False  #: knows what no localizer can: it wins no comparison
 
 
-#: All methods by key. Colour says what a network was pretrained on, a solid line that it has seen measurements.
+def _networks() -> dict[str, Method]:
+    """Experiments by key, as `pair_C_Bp_A`: network, simulated datasets (their colour), measured ones (their marker).
+
+    A solid line is of a network that has seen measurements.
+    """
+    colours = {"": "purple", "B": "sky", "Bp": "blue", "C": "green", "C_Bp": "black", "S": "orange"}
+    models = {"": ("", "-", "so^v"), "pair_": (", pair score", "-.", "Dd<>"), "unet_": (", MLP+UNet", ":", "*Xhp")}
+    names, found = {"Bp": "B′", "oslo": "Oslo"}, {}
+    for (model, (ending, line, markers)), (before, colour) in product(models.items(), colours.items()):
+        for after, marker in zip(("", "A", "oslo", "A_oslo"), markers, strict=True):
+            stages = [stage for stage in (*before.split("_"), *after.split("_")) if stage]
+            key, label = model + "_".join(stages), " → ".join(names.get(stage, stage) for stage in stages)
+            shown = "--" if line == "-" and not after else line
+            found[key] = Method(label + ("" if after else " zero-shot") + ending, colour, shown, marker)
+            if after and not model:
+                found[f"{key}_adapt"] = Method(f"{label}, adapted", colour, "-.", marker)
+    return {key: method for key, method in found.items() if key and key[-1] != "_"}
+
+
+#: All methods by key.
 METHODS = {
     "centre": Method("crop centre", "grey", ":", "+"),
     "street_median": Method("middle of the streets", "grey", "--", "x"),
@@ -57,37 +77,7 @@ METHODS = {
     "kriged": Method("posterior on kriged levels, every cell heard", "green", "-", "H"),
     "kriged_plain": Method("posterior on kriged levels, nothing chosen for coverage", "green", ":", "H"),
     "pooled": Method("all posteriors, pooled", "blue", ":", "8"),
-    "pair_A": Method("A, pair score", "purple", "-.", "D"),
-    "pair_B": Method("B zero-shot, pair score", "sky", "-.", "D"),
-    "pair_Bp": Method("B′ zero-shot, pair score", "blue", "-.", "D"),
-    "pair_C": Method("C zero-shot, pair score", "green", "-.", "D"),
-    "A": Method("A", "purple", "-", "o"),
-    "B": Method("B zero-shot", "sky", "--", "s"),
-    "Bp": Method("B′ zero-shot", "blue", "--", "s"),
-    "C": Method("C zero-shot", "green", "--", "s"),
-    "C_Bp": Method("C → B′ zero-shot", "black", "--", "s"),
-    "B_A": Method("B → A", "sky", "-", "o"),
-    "Bp_A": Method("B′ → A", "blue", "-", "o"),
-    "C_A": Method("C → A", "green", "-", "o"),
-    "C_Bp_A": Method("C → B′ → A", "black", "-", "o"),
-    "pair_C_Bp": Method("C → B′ zero-shot, pair score", "black", "-.", "D"),
-    "pair_Bp_A": Method("B′ → A, pair score", "blue", "-.", "d"),
-    "pair_C_A": Method("C → A, pair score", "green", "-.", "d"),
-    "pair_C_Bp_A": Method("C → B′ → A, pair score", "black", "-.", "d"),
-    "Bp_A_adapt": Method("B′ → A, adapted", "blue", "-.", "o"),
-    "S": Method("S zero-shot", "orange", "--", "s"),
-    "S_A": Method("S → A", "orange", "-", "o"),
-    "pair_S": Method("S zero-shot, pair score", "orange", "-.", "D"),
-    "pair_S_A": Method("S → A, pair score", "orange", "-.", "d"),
-    "unet_A": Method("A, MLP+UNet", "purple", ":", "*"),
-    "unet_B": Method("B zero-shot, MLP+UNet", "sky", ":", "*"),
-    "unet_Bp": Method("B′ zero-shot, MLP+UNet", "blue", ":", "*"),
-    "unet_C": Method("C zero-shot, MLP+UNet", "green", ":", "*"),
-    "unet_C_Bp": Method("C → B′ zero-shot, MLP+UNet", "black", ":", "*"),
-    "unet_Bp_A": Method("B′ → A, MLP+UNet", "blue", ":", "X"),
-    "unet_C_A": Method("C → A, MLP+UNet", "green", ":", "X"),
-    "unet_C_Bp_A": Method("C → B′ → A, MLP+UNet", "black", ":", "X"),
-}
+} | _networks()
 
 
 def metres(value: float | None, low: float | None = None, high: float | None = None) -> str:

@@ -15,7 +15,7 @@ from rfloc.errors import DataError, TrainingError
 from rfloc.splits import make_split
 from rfloc.studies import seeds_study
 from rfloc.studies.seeds import ablations
-from rfloc.training import open_sources, told
+from rfloc.training import open_sources, open_targets, told
 from tests.handmade import path_loss
 
 SMALL = {
@@ -104,6 +104,9 @@ def test_a_dataset_that_was_not_made_is_named_and_the_second_city_is_trained_on_
     assert source[3] is False and val is not None and all(a.equals(b) for a, b in zip(val, source[:3], strict=True))
     (row,) = seeds_study(build, params, ["two"], 1).values()
     assert row["curves"][0]["samples"] == [16] and row["left_plateau"] != [None]
+    params.experiments["two"] = params.experiments["two"].model_copy(update={"data": "B", "adapt": "oslo"})
+    (target,) = open_targets(build, params, "two")
+    assert target[0].equals(source[0]) and target[2].equals(source[2]) and target[3] is False
     params.experiments["one"] = params.experiments["one"].model_copy(update={"data": "Bp"})
     with pytest.raises(TrainingError, match="there is no dataset Bp"):
         open_sources(build, params, "one")
