@@ -55,7 +55,7 @@ class City:
 
     def missing(self, name: str) -> str:
         """What stands where a results file does not."""
-        return f"*Not made yet at scale {self.results.name}: {FILES[name][1]}.*"
+        return f"*Not made yet at scale {self.results.name}: {FILES[name][1] if name in FILES else name}.*"
 
     def best(self, street: str) -> tuple[dict[str, Any], dict[str, Any]] | None:
         """Of the home city, by folds where there are: the localizer and the trivial row that validation chose."""
@@ -161,6 +161,24 @@ class City:
             tables += [markdown(header, lines, caption, f"tab-rome-{city}-{split}")] if lines else []
         return "\n\n".join(tables) or self.missing("errors")
 
+    def trunk(self) -> str:
+        """Rows that were also trained with DINOv2's smallest trunk, at the scale beside this one."""
+        scales, lines = {"small": self.results, "DINOv2-S/14": self.results.with_name("rome_dinov2")}, []
+        for path in sorted(scales["DINOv2-S/14"].glob("experiments/*.json")):
+            for trunk, results in scales.items():
+                run = files.load_json(results / "experiments" / path.name)
+                scored = Row.from_json(next(row for row in run["rows"]["home"] if row["key"] == path.stem))
+                spent = [f"{run['history']['samples'][-1]:,.0f}", f"{run['history']['wall_s'] / 60:.0f}"]
+                means = [metres(at.mean, at.lo, at.hi) for at in map(scored.on, ("known", "unknown"))]
+                lines.append([scored.label, trunk, *spent, *means])
+        header = ["experiment", "trunk", "crops", "time [min]", "known [m]", "unknown [m]"]
+        caption = f"Mean errors on the fixed split, one seed; {made(scales['DINOv2-S/14'], 'train-A')}"
+        return (
+            markdown(header, lines, caption, "tab-rome-trunk", left=2)
+            if lines
+            else self.missing("rows with a larger trunk")
+        )
+
     def files(self) -> str:
         """What is there, by whom and of when."""
         lines = []
@@ -224,10 +242,16 @@ def _levels(held: dict[str, Any]) -> list[tuple[str, tuple[str, dict[str, float]
 def substitutions(root: Path) -> dict[str, str]:
     """Blocks of the pages of the real city, by the name that prose calls them."""
     city = City(root / "results/rome")
-    names = ("findings", "campaign", "levels", "calibration", "errors", "files", "picture")
+    names = ("findings", "campaign", "levels", "calibration", "errors", "trunk", "files", "picture")
     blocks = {f"rome_{name}": getattr(city, name)() for name in names}
     whole = "errors" in city.held
-    return blocks | {
-        "rome_verdicts": verdict_table(city.results, "tab-rome-verdicts") if whole else city.missing("errors"),
-        "rome_table1": printed_table(city.results, "1", "tab-rome-table1") if whole else city.missing("table1"),
-    }
+    return (
+        blocks
+        | {
+            "rome_verdicts": verdict_table(city.results, "tab-rome-verdicts") if whole else city.missing("errors"),
+        }
+        | {
+            f"rome_table{n}": printed_table(city.results, n, f"tab-rome-table{n}") if whole else city.missing("table1")
+            for n in ("1", "2", "3a", "3b", "4")
+        }
+    )

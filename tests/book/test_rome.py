@@ -21,7 +21,9 @@ def city(project_root, tmp_path, monkeypatch):
         for name in names:
             shutil.copy(project_root / f"results/rome/{name}.json", results)
         for name, content in more.items():
-            (results / f"{name}.json").write_text(json.dumps(content))
+            path = results.parent / f"{name}.json" if "/" in name else results / f"{name}.json"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(json.dumps(content))
         return rome.substitutions(tmp_path)
 
     yield make
@@ -40,7 +42,10 @@ def record(key, street, mean, **more):
 def test_what_is_not_there_is_said_to_be_missing(city):
     blocks = city("measurements", "map")
     missing = {name for name, text in blocks.items() if "Not made yet at scale rome" in text}
-    assert missing == {f"rome_{name}" for name in ("findings", "levels", "calibration", "errors", "verdicts", "table1")}
+    tables = [f"table{n}" for n in ("1", "2", "3a", "3b", "4")]
+    assert missing == {
+        f"rome_{name}" for name in ("findings", "levels", "calibration", "errors", "trunk", "verdicts", *tables)
+    }
     assert "| places | 1,682 |" in blocks["rome_campaign"] and "`folds.json` | every block" in blocks["rome_files"]
     picture = blocks["rome_picture"]
     assert picture.count("<rect") > 300 and picture.count('class="mast"') == 12
@@ -82,3 +87,20 @@ def test_rows_of_the_folds_stand_before_any_network_is_trained(city, project_roo
     assert "**On unknown streets**" in blocks["rome_findings"] and "Not made yet" in blocks["rome_verdicts"]
     oslo = blocks["rome_errors"].partition("Oslo's boxes without a map")[2]
     assert "every cell heard, stations placed |" in oslo and "| NRSRP centroid of heard stations |" in oslo
+
+
+def test_rows_with_a_larger_trunk_stand_beside_the_same_with_a_small_one(city, project_root):
+    run = json.loads((project_root / "results/rome/experiments/A.json").read_text())
+    larger = run | {"history": run["history"] | {"wall_s": 1800.0, "samples": [6000.0]}}
+    blocks = city("errors", **{"rome/experiments/A": run, "rome_dinov2/experiments/A": larger})
+    row = next(row for row in run["rows"]["home"] if row["key"] == "A")
+    lines = [line for line in blocks["rome_trunk"].splitlines() if line.startswith("| A")]
+    assert len(lines) == 2 and "| small |" in lines[0] and "| DINOv2-S/14 | 6,000 | 30 |" in lines[1]
+    assert all(f"{row['unknown']['mean']:.0f}" in line.split("|")[6] for line in lines)
+
+
+def test_a_network_that_was_asked_in_oslo_stands_in_the_tables_of_oslo(city):
+    rows = [record("map_radioformer", s, m, experiment="C_A", city="oslo") for s, m in (("known", 90), ("unknown", 80))]
+    blocks = city("measurements", errors={"rows": rows})
+    assert "80.0 [70.0, 90.0]" in blocks["rome_table2"] and "80.0 [70.0, 90.0]" in blocks["rome_table3a"]
+    assert "90.0 [80.0, 100]" in blocks["rome_table3b"] and "not run" in blocks["rome_table4"]
