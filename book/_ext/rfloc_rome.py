@@ -161,6 +161,19 @@ class City:
             tables += [markdown(header, lines, caption, f"tab-rome-{city}-{split}")] if lines else []
         return "\n\n".join(tables) or self.missing("errors")
 
+    def oslo(self) -> str:
+        """Networks that trained on Oslo beside what has learned nothing there, in a sentence."""
+        at = {"city": "oslo", "split": "fixed", "street": "unknown", "positions": "stated"}
+        rows = {row["experiment"] or row["localizer"]: row["mean"] for row in self.rows if at.items() <= row.items()}
+        found = sorted(mean for key, mean in rows.items() if key.split("_")[-1] == "oslo")
+        if not found or "centroid" not in rows:
+            return self.missing("networks in Oslo")
+        return (
+            f"On the unknown street of Oslo the {len(found)} networks that trained on its other streets err by "
+            f"{metres(found[0])} to {metres(found[-1])} m, the centroid of the stations that a UE hears, which has "
+            f"learned nothing, by {metres(rows['centroid'])} m, and the crop's centre by {metres(rows['centre'])} m."
+        )
+
     def trunk(self) -> str:
         """Rows that were also trained with DINOv2's smallest trunk, at the scale beside this one."""
         scales, lines = {"small": self.results, "DINOv2-S/14": self.results.with_name("rome_dinov2")}, []
@@ -242,7 +255,7 @@ def _levels(held: dict[str, Any]) -> list[tuple[str, tuple[str, dict[str, float]
 def substitutions(root: Path) -> dict[str, str]:
     """Blocks of the pages of the real city, by the name that prose calls them."""
     city = City(root / "results/rome")
-    names = ("findings", "campaign", "levels", "calibration", "errors", "trunk", "files", "picture")
+    names = ("findings", "campaign", "levels", "calibration", "errors", "trunk", "oslo", "files", "picture")
     blocks = {f"rome_{name}": getattr(city, name)() for name in names}
     whole = "errors" in city.held
     return (

@@ -44,7 +44,7 @@ def test_what_is_not_there_is_said_to_be_missing(city):
     missing = {name for name, text in blocks.items() if "Not made yet at scale rome" in text}
     tables = [f"table{n}" for n in ("1", "2", "3a", "3b", "4")]
     assert missing == {
-        f"rome_{name}" for name in ("findings", "levels", "calibration", "errors", "trunk", "verdicts", *tables)
+        f"rome_{name}" for name in ("findings", "levels", "calibration", "errors", "trunk", "oslo", "verdicts", *tables)
     }
     assert "| places | 1,682 |" in blocks["rome_campaign"] and "`folds.json` | every block" in blocks["rome_files"]
     picture = blocks["rome_picture"]
@@ -101,6 +101,10 @@ def test_rows_with_a_larger_trunk_stand_beside_the_same_with_a_small_one(city, p
 
 def test_a_network_that_was_asked_in_oslo_stands_in_the_tables_of_oslo(city):
     rows = [record("map_radioformer", s, m, experiment="C_A", city="oslo") for s, m in (("known", 90), ("unknown", 80))]
+    rows += [record("pair", "unknown", m, experiment=k, city="oslo") for k, m in (("A_oslo", 70), ("C_A_oslo", 75))]
+    rows += [record(key, "unknown", mean, city="oslo") for key, mean in (("centroid", 72), ("centre", 206))]
     blocks = city("measurements", errors={"rows": rows})
+    assert "the 2 networks" in blocks["rome_oslo"] and "70.0 to 75.0 m" in blocks["rome_oslo"]
+    assert "nothing, by 72.0 m, and the crop's centre by 206 m" in blocks["rome_oslo"]
     assert "80.0 [70.0, 90.0]" in blocks["rome_table2"] and "80.0 [70.0, 90.0]" in blocks["rome_table3a"]
     assert "90.0 [80.0, 100]" in blocks["rome_table3b"] and "not run" in blocks["rome_table4"]
