@@ -37,10 +37,7 @@ class Method(NamedTuple):
 
 
 def _networks() -> dict[str, Method]:
-    """Experiments by key, as `pair_C_Bp_A`: network, simulated datasets (their colour), measured ones (their marker).
-
-    A solid line is of a network that has seen measurements.
-    """
+    """Experiments by key, `pair_C_Bp_A`: network, simulated datasets (colour), measured ones (marker, solid line)."""
     colours = {"": "purple", "B": "sky", "Bp": "blue", "C": "green", "C_Bp": "black", "S": "orange"}
     models = {"": ("", "-", "so^v"), "pair_": (", pair score", "-.", "Dd<>"), "unet_": (", MLP+UNet", ":", "*Xhp")}
     names, found = {"Bp": "B′", "oslo": "Oslo"}, {}

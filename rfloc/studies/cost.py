@@ -115,19 +115,16 @@ def _measure(folder: Path, sim: SimulationParams, radio: RadioParams, samples: i
 
 #: Peak of an NVIDIA A100 in bfloat16, dense, as its data sheet states it [FLOP/s].
 A100 = 312e12
-
 #: Share of it that large transformers compute at (model FLOPs utilization): 0.44 to 0.52 (Narayanan et al. 2021), 0.46
 #: (Chowdhery et al. 2022); smaller ones, with data to be drawn beside, less.
 MFU = 0.4
-#: Crops of the step that is counted: batch norms want more than one.
-TWO = 2
 
 
 def network_cost(name: str, model: ModelParams, crops: CropParams) -> dict[str, float]:
     """A network's `parameters`, and of a training step `GFLOP a crop`, `state [GB]` and `activations [MB a crop]`.
 
-    The state is weights, gradients and AdamW's two moments in single precision; activations are what the backward pass
-    keeps. A pair score's work depends on how many stations are heard: recipe "ours" is counted without.
+    Of a step of two crops, for batch norms want more than one. The state is weights, gradients and AdamW's two moments
+    in single precision, activations what the backward pass keeps; recipe "ours" is counted without its pair score.
     """
     shapes = {"image": (2, crops.pixels, crops.pixels), "size": (), "bs_xy": (crops.max_bs, 2)}
     shapes |= {"rf": (crops.max_bs, len(FEATURES)), "bs_boresight": (crops.max_bs, 2)}
@@ -139,17 +136,16 @@ def network_cost(name: str, model: ModelParams, crops: CropParams) -> dict[str, 
 
     with torch.device("meta"):
         network = build_network(name, model.model_copy(update={"recipe": "paper"}), crops)
-        inputs = {key: torch.empty(TWO, *shape) for key, shape in shapes.items()}
-        inputs["bs_mask"] = torch.empty(TWO, crops.max_bs, dtype=torch.bool)
-        inputs["rf_mask"] = torch.empty(TWO, crops.max_bs, len(FEATURES), dtype=torch.bool)
+        inputs = {key: torch.empty(2, *shape) for key, shape in shapes.items()}
+        inputs["bs_mask"] = torch.empty(2, crops.max_bs, dtype=torch.bool)
+        inputs["rf_mask"] = torch.empty(2, crops.max_bs, len(FEATURES), dtype=torch.bool)
     hooks = torch.autograd.graph.saved_tensors_hooks(keep, lambda saved: saved)
     with FlopCounterMode(display=False) as counter, sdpa_kernel(SDPBackend.MATH), hooks:
         predict(network, inputs).sum().backward()
     weights = {p.untyped_storage()._cdata for p in network.parameters()}
     count = sum(p.numel() for p in network.parameters())
-    activations = sum(size for storage, size in kept.items() if storage not in weights) / TWO
-    flop = counter.get_total_flops() / TWO / 1e9
-    found = {"parameters": count, "GFLOP a crop": flop, "state [GB]": 16 * count / 1e9}
+    activations = sum(size for storage, size in kept.items() if storage not in weights) / 2
+    found = {"parameters": count, "GFLOP a crop": counter.get_total_flops() / 2e9, "state [GB]": 16 * count / 1e9}
     return found | {"activations [MB a crop]": activations / 1e6}
 
 

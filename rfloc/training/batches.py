@@ -74,10 +74,8 @@ def told(build: Path, params: Params, key: str, links: xr.Dataset) -> xr.Dataset
 def open_targets(build: Path, params: Params, key: str) -> list[Source]:
     """What an experiment adapts to without knowing where its UEs are: measurements on training streets, or nothing."""
     home, data = params.campaign.cities[0], params.experiments[key].adapt
-    if data is None:
-        return []
-    if data == "oslo":
-        return [(*open_oslo(build), False)]
+    if data in (None, "oslo"):
+        return [(*open_oslo(build), False)] if data else []
     split = schema.load(build / "splits" / f"{home}.zarr", "split")
     return [(told(build, params, key, links), raster, split, False) for links, raster in _open(build, data, home)]
 

@@ -10,7 +10,7 @@ from scipy.optimize import minimize
 from rfloc.config import EvaluationParams, SplitParams
 from rfloc.crops import CropBatcher, cell_centres, evaluation_crops, size_bins
 from rfloc.errors import DataError
-from rfloc.evaluation import Learned, as_json, choose, evaluate, geometric_median, learned, table1
+from rfloc.evaluation import Learned, as_json, choose, cross_fitted, evaluate, geometric_median, learned, table1
 from rfloc.evaluation.tables import PLATEAU
 from rfloc.localizers import trivial_rows
 from rfloc.localizers.base import normalised
@@ -59,6 +59,40 @@ def test_the_oracle_errs_by_less_than_a_cell_and_batches_do_not_matter(setting, 
     centroid = Centroid(params)  # an estimate of its own is taken
     estimated = centroid.estimate(batcher.batch(crops.ue, crops.crop_x, crops.crop_y))
     np.testing.assert_allclose(evaluate(centroid, batcher, crops).x_hat - crops.crop_x, estimated[:, 0])
+
+
+@dataclass
+class Elsewhere(Oracle):
+    """Answers that every UE stands so far east of its crop's centre, on average over the UEs that it was fitted to."""
+
+    east: float = 0.0
+
+    def estimate(self, batch):
+        return np.tile([self.east, 0.0], (len(batch), 1))
+
+
+def test_validation_crops_are_answered_by_what_other_blocks_taught():
+    links, _ = scattered(90)
+    params = crop_params(per_ue=2)
+    split = make_split(links, np.array(["known", "val", "train"])[np.arange(90) % 3])
+    crops = evaluation_crops(links, split, params, ("val", "known"), seed=2)
+    batcher, val = CropBatcher(links, open_raster(), params), crops.role.values == "val"
+
+    def fit(some):
+        assert set(some.role.values) == {"val"}
+        return Elsewhere(params.output, east=float(some.x.mean()))
+
+    found = evaluate(fit(crops.isel(sample=val)), batcher, crops)
+    other = cross_fitted(found, fit, batcher, crops, 100.0)
+    np.testing.assert_array_equal(other.x_hat[~val], found.x_hat[~val])
+    blocks = np.floor(np.column_stack([crops.x, crops.y])[val] / 100)
+    for east in np.unique((other.x_hat - crops.crop_x).values[val].round(6)):
+        mine = np.isclose((other.x_hat - crops.crop_x).values[val], east)
+        assert east == pytest.approx(crops.x.values[val][~mine].mean()) and 0.2 < mine.mean() < 0.8
+        assert not {*map(tuple, blocks[mine])} & {*map(tuple, blocks[~mine])}
+    corner = ((crops.x > 0) & (crops.y > 0)).values  # lies in one block, if that is large
+    alone = cross_fitted(found.isel(sample=corner), fit, batcher, crops.isel(sample=corner), 1e6)
+    np.testing.assert_array_equal(alone.x_hat, found.x_hat[corner])
 
 
 def test_centre_errs_as_theory_says(setting):
