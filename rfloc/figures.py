@@ -51,17 +51,19 @@ STYLE: dict[str, Any] = {
 
 def method_style(name: str) -> dict[str, Any]:
     """Label, colour, linestyle and marker of a method; one that tables do not know gets a colour by its name."""
-    method = METHODS.get(name)
-    if method is None:
-        spare = ("yellow", "sky", "orange", "purple", "blue", "green")
-        method = Method(name, spare[zlib.crc32(name.encode()) % len(spare)], "-.", "D")
-    look = {"color": OKABE_ITO[method.colour], "linestyle": method.line, "marker": method.marker}
-    return {"label": method.label, **look}
+    spare = ("yellow", "sky", "orange", "purple", "blue", "green")[zlib.crc32(name.encode()) % 6]
+    method = METHODS.get(name, Method(name, spare, "-.", "D"))
+    return {"label": method.label, "color": OKABE_ITO[method.colour], "linestyle": method.line, "marker": method.marker}
 
 
 def legend_outside(ax: Axes, handles: Sequence[Any] | None = None, **options: Any) -> None:
-    """Put the legend to the right of the axes."""
-    ax.legend(handles=handles, loc="upper left", bbox_to_anchor=(1.02, 1.0), borderaxespad=0.0, **options)
+    """Put the legend to the right of the axes; a long one below them all, for which the figure grows."""
+    handles, figure = handles or ax.get_legend_handles_labels()[0], ax.get_figure(root=True)
+    if len(handles) <= 16 or figure is None:
+        ax.legend(handles=handles, loc="upper left", bbox_to_anchor=(1.02, 1.0), borderaxespad=0.0, **options)
+    else:
+        figure.set_figheight(figure.get_figheight() + 0.07 * len(handles))
+        figure.legend(handles=handles, loc="outside lower center", ncols=3, fontsize="small", **options)
 
 
 def error_cdf(ax: Axes, predictions: Mapping[str, xr.Dataset], role: str) -> Axes:

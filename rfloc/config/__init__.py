@@ -196,7 +196,6 @@ def weights_root(params: DataParams) -> Path | None:
 
 #: First line of a params.yaml that `rfloc params` wrote: digest of what conf/ said, and the overrides.
 _FIRST = "# conf/ as of {}, by rfloc params {}\n"
-_WRITTEN = re.compile(_FIRST.format(r"(\w+)", "(.*)"))
 
 
 def compose(root: Path, overrides: Sequence[str], target: Path | None = None) -> Path:
@@ -240,7 +239,7 @@ def require_composed(root: Path) -> None:
     `dvc exp run` composes notes no overrides; there the last look at both, build/inputs/composed.json, tells.
     """
     text, mend = (root / "params.yaml").read_text(), "type `dvc exp run -S ...` again, or `rfloc params ...`"
-    if written := _WRITTEN.match(text):
+    if written := re.match(_FIRST.format(r"(\w+)", "(.*)"), text):
         mend = f"type `rfloc params {written[2]}`"
         with tempfile.TemporaryDirectory() as folder:
             fresh = compose(root, shlex.split(written[2]), Path(folder) / "params.yaml").read_text()

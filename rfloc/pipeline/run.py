@@ -28,7 +28,6 @@ from rfloc.config import require_composed
 from rfloc.errors import ConfigError, NotebookError, nearest
 from rfloc.pipeline import record
 
-_LINE = re.compile(r"Cell In\[\d+\], line (\d+)")
 _WIDGET = "application/vnd.jupyter.widget-view+json"
 _PLUMBING = {"execution", "papermill", "tags"}
 _KERNEL = {"display_name": "Python 3", "language": "python", "name": "python3"}
@@ -109,7 +108,7 @@ def execute(notebook: Path, values: dict[str, Any], cwd: Path, failed: Path) -> 
             write_notebook(normalise(nbformat.read(out, as_version=4)), failed)
             trace = "\n".join(error.traceback)
             print(trace, flush=True)
-            at = int(match[1]) if (match := _LINE.search(trace)) else 1
+            at = int(match[1]) if (match := re.search(r"Cell In\[\d+\], line (\d+)", trace)) else 1
             source, said = error.source.splitlines()[at - 1].strip(), error.evalue.replace("\n", "\n      ")
             what = f"{notebook.name}: cell {error.exec_count}, line {at} failed: {source}"
             mend = f"the notebook up to there is {os.path.relpath(failed, cwd)}"
