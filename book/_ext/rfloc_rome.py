@@ -13,7 +13,7 @@ import numpy as np
 from rfloc_tables import made, markdown, printed_table, verdict_table
 
 from rfloc import files
-from rfloc.evaluation.tables import Row, error_records, metres
+from rfloc.evaluation.tables import PLATEAU, Row, error_records, metres
 from rfloc.figures import ROLE_COLOURS, ROLE_LABELS
 
 #: Files of results/<scale>, the stage that makes each, and what they hold.
@@ -183,7 +183,8 @@ class City:
                 scored = Row.from_json(next(row for row in run["rows"]["home"] if row["key"] == path.stem))
                 spent = [f"{run['history']['samples'][-1]:,.0f}", f"{run['history']['wall_s'] / 60:.0f}"]
                 means = [metres(at.mean, at.lo, at.hi) for at in map(scored.on, ("known", "unknown"))]
-                lines.append([scored.label, trunk, *spent, *means])
+                label = run["label"] + (PLATEAU if run["left_plateau"][0] is False else "")
+                lines.append([label, trunk, *spent, *means])
         header = ["experiment", "trunk", "crops", "time [min]", "known [m]", "unknown [m]"]
         caption = f"Mean errors on the fixed split, one seed; {made(scales['DINOv2-S/14'], 'train-A')}"
         return (
