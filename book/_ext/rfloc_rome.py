@@ -24,9 +24,13 @@ FILES = {
     "folds": ("folds", "every block held out once"), "errors": ("results", "every row of every table"),
     "seeds": ("results", "networks over seeds"),
 }  # fmt: skip
+#: What else pages show: rows of other files, the stages that make them, and what they are.
+OTHERS = {"oslo": ("train-oslo", "networks in Oslo"), "trunk": ("train-A", "rows with a larger trunk")}
 #: Roles of places in the order in which they are drawn, and the map's width [px] and margin [m].
 ROLES = ("buffer", "train", "known", "val", "unknown")
 WIDTH, EDGE = 760, 40.0
+#: Tables of the paper, and what prose calls them.
+TABLES = {n: f"rome_table{n}" for n in ("1", "2", "3a", "3b", "4")}
 #: Station poses as calibration.json names them.
 POSES = {
     "nominal": "as published", "manual": "corrected by hand", "paper": "the paper's search",
@@ -55,7 +59,7 @@ class City:
 
     def missing(self, name: str) -> str:
         """What stands where a results file does not."""
-        return f"*Not made yet at scale {self.results.name}: {FILES[name][1] if name in FILES else name}.*"
+        return f"*Not made yet at scale {self.results.name}: {(FILES | OTHERS)[name][1]}.*"
 
     def best(self, street: str) -> tuple[dict[str, Any], dict[str, Any]] | None:
         """Of the home city, by folds where there are: the localizer and the trivial row that validation chose."""
@@ -167,7 +171,7 @@ class City:
         rows = {row["experiment"] or row["localizer"]: row["mean"] for row in self.rows if at.items() <= row.items()}
         found = sorted(mean for key, mean in rows.items() if key.split("_")[-1] == "oslo")
         if not found or "centroid" not in rows:
-            return self.missing("networks in Oslo")
+            return self.missing("oslo")
         return (
             f"On the unknown street of Oslo the {len(found)} networks that trained on its other streets err by "
             f"{metres(found[0])} to {metres(found[-1])} m, the centroid of the stations that a UE hears, which has "
@@ -187,11 +191,7 @@ class City:
                 lines.append([label, trunk, *spent, *means])
         header = ["experiment", "trunk", "crops", "time [min]", "known [m]", "unknown [m]"]
         caption = f"Mean errors on the fixed split, one seed; {made(scales['DINOv2-S/14'], 'train-A')}"
-        return (
-            markdown(header, lines, caption, "tab-rome-trunk", left=2)
-            if lines
-            else self.missing("rows with a larger trunk")
-        )
+        return markdown(header, lines, caption, "tab-rome-trunk", left=2) if lines else self.missing("trunk")
 
     def files(self) -> str:
         """What is there, by whom and of when."""
@@ -258,14 +258,7 @@ def substitutions(root: Path) -> dict[str, str]:
     city = City(root / "results/rome")
     names = ("findings", "campaign", "levels", "calibration", "errors", "trunk", "oslo", "files", "picture")
     blocks = {f"rome_{name}": getattr(city, name)() for name in names}
-    whole = "errors" in city.held
-    return (
-        blocks
-        | {
-            "rome_verdicts": verdict_table(city.results, "tab-rome-verdicts") if whole else city.missing("errors"),
-        }
-        | {
-            f"rome_table{n}": printed_table(city.results, n, f"tab-rome-table{n}") if whole else city.missing("table1")
-            for n in ("1", "2", "3a", "3b", "4")
-        }
-    )
+    if "errors" not in city.held:
+        return blocks | dict.fromkeys(("rome_verdicts", *TABLES.values()), city.missing("errors"))
+    tables = {name: printed_table(city.results, n, f"tab-rome-table{n}") for n, name in TABLES.items()}
+    return blocks | tables | {"rome_verdicts": verdict_table(city.results, "tab-rome-verdicts")}
