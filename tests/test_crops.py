@@ -18,16 +18,6 @@ def links():
     return scattered()[0]
 
 
-def test_north_is_up_and_east_is_right():
-    road = np.zeros((1000, 1000))
-    road[900:, :] = 1  # north
-    road[:, 950:] = 1  # east
-    links = make_links(np.array([[220.0, 220.0]]), np.array([[300.0, 200.0]]), np.array([[-80.0]]))
-    image = CropBatcher(links, make_raster(road * 0, road), crop_params()).batch([0], [220.0], [220.0]).image[0, 1]
-    assert np.allclose(image[0], 1) and not image[-1, :-20].any()
-    assert np.allclose(image[:, -1], 1) and not image[20:, 0].any()
-
-
 @given(st.integers(0, 27), st.integers(0, 27))
 def test_cell_index_inverts_cell_centres(row, col):
     x, y = cell_centres(560, 28)
@@ -123,24 +113,26 @@ def _roles(n):
     return np.array(["known", "unknown", "train"])[np.arange(n) % 3]
 
 
-def test_evaluation_crops_hold_enough_stations_and_repeat():
-    links, bs = scattered()
-    params = crop_params(min_heard=3, per_ue=2)
-    split = make_split(links, _roles(60))
-    ds = evaluation_crops(links, split, params, seed=3)
-    assert ds.identical(evaluation_crops(links, split, params, seed=3))
-    assert not np.array_equal(ds.crop_x, evaluation_crops(links, split, params, seed=4).crop_x)
+@pytest.mark.parametrize("variable", [False, True])
+def test_evaluation_crops_hold_enough_stations_and_their_ue_in_the_central_share_and_repeat(variable):
+    links, bs = scattered(300)
+    params, split = crop_params(min_heard=3, per_ue=2), make_split(links, _roles(300))
+    ds, again, other = (evaluation_crops(links, split, params, seed=k, variable=variable) for k in (3, 3, 4))
+    assert ds.identical(again) and not np.array_equal(ds.crop_x, other.crop_x)
     for role in ("known", "unknown"):
         mine = ds.isel(sample=ds.role.values == role)
         assert mine.sizes["sample"] == 2 * len(set(mine.ue.values)) > 0
-    inside = CropBatcher(links, open_raster(), params).inside(ds.ue, ds.crop_x, ds.crop_y)
+    alone = evaluation_crops(links, split, params, roles=["unknown"], seed=3, variable=variable)
+    np.testing.assert_array_equal(alone.crop_x, mine.crop_x)
+    assert ds.attrs["known_ues"] == 100 and ds.attrs["crop_size"] == (600 if variable else 560)
+    size = ds["size"].values if variable else np.full(ds.sizes["sample"], 560.0)
+    assert len(np.unique(size)) == (ds.sizes["sample"] if variable else 1)
+    inside = CropBatcher(links, open_raster(), params).inside(ds.ue, ds.crop_x, ds.crop_y, size)
     assert inside.sum(axis=1).min() >= 3
-    near = np.abs(bs - np.stack([ds.crop_x, ds.crop_y], axis=1)[:, None]).max(axis=2) <= 280
+    centre = np.stack([ds.crop_x, ds.crop_y], axis=1)
+    near = np.abs(bs - centre[:, None]).max(axis=2) <= size[:, None] / 2
     np.testing.assert_array_equal(inside, near & links.heard.values[ds.ue])
-    alone = evaluation_crops(links, split, params, roles=["unknown"], seed=3)
-    shared = ds.isel(sample=ds.role.values == "unknown")
-    np.testing.assert_array_equal(alone.crop_x, shared.crop_x)
-    assert ds.attrs["known_ues"] == 20
+    assert (np.abs(np.stack([ds.x, ds.y], axis=1) - centre) / size[:, None]).max() <= 0.45
 
 
 @pytest.mark.parametrize("variable", [False, True])
@@ -180,21 +172,6 @@ def test_a_crop_that_is_not_allowed_is_drawn_again_and_sizes_follow_the_truncate
     assert half.min() >= 100 and half.max() <= 600
     assert kstest(half, law.cdf).pvalue > 1e-3
     assert (CropPlacer(links, crop_params()).sizes(3, np.random.default_rng(0)) == 560).all()
-
-
-def test_variable_crops_hold_stations_and_their_ue_in_the_central_share():
-    links, bs = scattered(300)
-    split = make_split(links, _roles(300))
-    params = crop_params(min_heard=2, per_ue=3)
-    ds = evaluation_crops(links, split, params, seed=1, variable=True)
-    assert ds.identical(evaluation_crops(links, split, params, seed=1, variable=True)) and ds["size"].units == "m"
-    assert ds.attrs["crop_size"] == 600 and ds.sizes["sample"] == 3 * len(set(ds.ue.values))
-    centre = np.stack([ds.crop_x, ds.crop_y], axis=1)
-    near = np.abs(bs - centre[:, None]).max(axis=2) <= ds["size"].values[:, None] / 2
-    assert (near & links.heard.values[ds.ue]).sum(axis=1).min() >= 2
-    offset = (np.stack([ds.x, ds.y], axis=1) - centre) / ds["size"].values[:, None]
-    assert np.abs(offset).max() <= 0.45
-    assert len(np.unique(ds["size"])) == ds.sizes["sample"]
 
 
 @given(st.floats(200, 1200))

@@ -98,15 +98,13 @@ def rotation(yaw: float, pitch: float, roll: float) -> np.ndarray:
     return z @ y @ x
 
 
-def test_azimuth_runs_clockwise_from_north_and_an_antenna_of_azimuth_90_looks_east():
+def test_azimuth_runs_clockwise_from_north():
     assert bearing([0, 1, 0, -1], [1, 0, -1, 0]).tolist() == [0, 90, 180, 270]
     assert np.allclose(toward([0, 90, 180, 270]), ([0, 1, 0, -1], [1, 0, -1, 0]))
-    for azimuth, direction in ((90, (1, 0, 0)), (0, (0, 1, 0)), (270, (-1, 0, 0)), (180, (0, -1, 0))):
-        assert np.allclose(rotation(*sionna_orientation(azimuth)) @ (1, 0, 0), direction, atol=1e-12)
 
 
 @given(st.floats(0, 360), st.floats(-20, 45))
-def test_downtilt_points_at_the_ground(azimuth, downtilt):
+def test_an_antenna_looks_along_its_azimuth_and_with_downtilt_at_the_ground(azimuth, downtilt):
     x, y, z = rotation(*sionna_orientation(azimuth, downtilt)) @ (1, 0, 0)
     assert z == pytest.approx(-math.sin(math.radians(downtilt)), abs=1e-9)
     assert abs(wrap_degrees(bearing(x, y) - azimuth)) < 1e-6

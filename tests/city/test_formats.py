@@ -94,7 +94,8 @@ def test_one_map_one_answer(tmp_path, reference, suffix):
 
 
 def test_squares_are_streets_but_for_what_stands_in_them(reference):
-    assert (reference.facts["squares"], reference.facts["streets"]) == (3, 6)
+    facts = reference.facts
+    assert [facts[kind] for kind in ("squares", "streets", "tunnels", "bridges")] == [3, 6, 1, 1]
     row, col, _ = reference.grid.index([-55.0, -40.0, 35.0, 70.0, 80.0], [15.0, 25.0, -45.0, -60.0, -60.0])
     assert reference.road[row, col].tolist() == [True, False, True, True, False]
 

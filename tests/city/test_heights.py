@@ -144,8 +144,6 @@ def part(**tags):
 
 
 OUTLINE = {"kind": "church", "height": "80"}
-
-
 HIGH = (TOWER, part(height="80"))
 
 

@@ -40,22 +40,15 @@ def roof_area(mesh: Mesh, top: float) -> float:
 
 
 def volume(mesh: Mesh) -> float:
-    """Enclosed volume [m3], after a look at whether every directed edge is met by as many in the other direction."""
+    """Enclosed volume [m3], after a look at whether every directed edge is met by as many in the other direction.
+
+    So no roof leaves out a vertex of its walls, and a volume that is positive has its faces outwards.
+    """
     edges = np.concatenate([mesh.faces[:, pair] for pair in ([0, 1], [1, 2], [2, 0])])
     there, back = (one * len(mesh.vertices) + other for one, other in (edges.T, edges.T[::-1]))
     assert np.array_equal(np.sort(there), np.sort(back)), "the mesh has gaps"
     a, b, c = (mesh.vertices[mesh.faces[:, k]] for k in range(3))
     return float(np.einsum("ij,ij->", a, np.cross(b, c)) / 6.0)
-
-
-def walls_look_outwards(mesh: Mesh, polygon: Polygon) -> bool:
-    corners = mesh.vertices[mesh.faces]
-    normal = np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])
-    wall = np.ptp(corners[:, :, 2], axis=1) > 0
-    centre = corners[wall].mean(axis=1)[:, :2]
-    step = 1e-3 * normal[wall, :2] / np.linalg.norm(normal[wall, :2], axis=1, keepdims=True)
-    inside, outside = (shapely.contains_xy(polygon, *(centre + sign * step).T) for sign in (-1, 1))
-    return bool(inside.all() and not outside.any())
 
 
 @settings(max_examples=100, deadline=None)
@@ -80,7 +73,6 @@ def test_prism_is_watertight_and_has_the_area_and_volume_of_its_outline(polygon,
 )
 def test_awkward_outlines(polygon):
     mesh = prisms(polygon, 3.0, 0.0)
-    assert walls_look_outwards(mesh, polygon)
     assert volume(mesh) == pytest.approx(3.0 * polygon.area)
     assert roof_area(mesh, 3.0) == pytest.approx(polygon.area)
 
@@ -96,13 +88,6 @@ def test_a_courtyard_that_touches_an_outline_or_another_leaves_a_closed_solid(co
     judged = trimesh.Trimesh(mesh.vertices, mesh.faces, process=False)
     assert judged.is_watertight and judged.is_winding_consistent
     assert judged.volume == pytest.approx(11.0 * (polygon.area + 100.0))
-
-
-def test_every_vertex_of_an_outline_is_one_of_the_roof():
-    """Ear clipping that skips vertices in line leaves T-junctions, through which rays slip."""
-    mesh = prisms(U_SHAPE, 5.0)
-    roof = np.unique(mesh.faces[(mesh.vertices[mesh.faces][:, :, 2] == 5.0).all(axis=1)])
-    assert len(roof) == len(U_SHAPE.exterior.coords) - 1
 
 
 def test_buildings_are_one_mesh_that_others_read_and_a_scene_names_each_material_once(tmp_path):
@@ -129,19 +114,11 @@ def rome_buildings(rome_sample):
     return rows.assign(height=np.random.default_rng(4).uniform(5.0, 30.0, len(rows)))
 
 
-def test_prisms_of_rome_have_their_area_and_volume(rome_buildings):
+def test_prisms_of_rome_are_closed_and_rays_meet_their_roofs_and_the_ground_of_courtyards(rome_buildings, tmp_path):
     mesh = prisms(rome_buildings.geometry, rome_buildings["height"])
     assert rome_buildings.interiors.map(len).sum() > 50, "the sample has courtyards"
     whole = (rome_buildings.area * (rome_buildings["height"] + FOUNDATION)).sum()
     assert volume(mesh) == pytest.approx(whole, rel=1e-9)
-    corners = mesh.vertices[mesh.faces]
-    doubled = np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])[:, 2]
-    roof = (np.ptp(corners[:, :, 2], axis=1) == 0) & (corners[:, 0, 2] > 0)
-    assert doubled[roof].sum() / 2 == pytest.approx(rome_buildings.area.sum(), rel=1e-9)
-
-
-def test_rays_from_the_sky_meet_the_roofs_of_rome_and_the_ground_of_its_courtyards(rome_buildings, tmp_path):
-    mesh = prisms(rome_buildings.geometry, rome_buildings["height"])
     low, high = mesh.vertices.min(axis=0) - 50, mesh.vertices.max(axis=0) + 50
     assert np.hypot(*high[:2]) > 15_000, "far from the origin too"
     ground = plane(low[0], low[1], high[0], high[1])

@@ -9,22 +9,7 @@ from shapely.geometry import LineString, Point, box
 from rfloc.city import osm
 from rfloc.errors import DataError
 from rfloc.frames import LocalFrame
-from tests.city.maps import BLOCK, BOX, FRAME, HOUSE, STREETS, OsmMap, city, small_map, write, write_pbf
-from tests.toy import city_params
-
-
-def write_map(path, kind):
-    """The small map in any format."""
-    if path.suffix in (".osm", ".pbf"):
-        xml = small_map().write(path.with_name("s.osm"))
-        return xml.rename(path) if path.suffix == ".osm" else write_pbf(xml, path)
-    if kind == "buildings":
-        levels = "levels" if path.suffix == ".shp" else "building:levels"  # ten characters name a column there
-        tags = {"building": ["house", "apartments"], levels: ["2", None], "height": [None, "21 m"]}
-        return write(path, [HOUSE, BLOCK], **tags)
-    lines, tags = zip(*STREETS.values(), strict=True)
-    columns = {"highway": list(STREETS)} | {k: [t.get(k) for t in tags] for k in ("tunnel", "bridge")}
-    return write(path, lines, **columns)
+from tests.city.maps import BLOCK, FRAME, HOUSE, STREETS, OsmMap, city, small_map, write, write_pbf
 
 
 def buildings(path, frame=FRAME, **params):
@@ -33,38 +18,6 @@ def buildings(path, frame=FRAME, **params):
 
 def streets(path):
     return osm.read_streets(city(streets=str(path)), FRAME, path.parent)
-
-
-@pytest.mark.parametrize("suffix", [".parquet", ".gpkg", ".geojson", ".shp", ".osm", ".osm.pbf"])
-class TestFormats:
-    def test_buildings(self, tmp_path, suffix):
-        footprints, facts = buildings(write_map(tmp_path / f"b{suffix}", "buildings"))
-        footprints = footprints.sort_values("kind", ascending=False)
-        for got, want in zip(footprints.geometry, (HOUSE, BLOCK), strict=True):
-            assert got.symmetric_difference(want).area < 0.02 * want.length
-            assert len(got.interiors) == len(want.interiors)
-        assert footprints["kind"].tolist() == ["house", "apartments"]
-        assert footprints["height"].fillna("").tolist() == ["", "21 m"]
-        assert footprints["levels"].fillna("").tolist() == ["2", ""]
-        assert facts["polygons"] == facts["in_box_polygons"] == facts["buildings"] == 2
-
-    def test_streets(self, tmp_path, suffix):
-        found, facts = streets(write_map(tmp_path / f"s{suffix}", "streets"))
-        found = found.set_index("class").loc[list(STREETS)]
-        for got, (want, _) in zip(found.geometry, STREETS.values(), strict=True):
-            assert got.hausdorff_distance(want) < 0.02
-        assert found["width"].tolist() == [12.0, 8.0, 4.0]
-        assert found["tunnel"].tolist() == [False, False, True] and found["bridge"].tolist() == [True, False, False]
-        assert facts["street_classes"] == {"primary": 1, "residential": 1, "footway": 1}
-
-    def test_a_truncated_file_is_an_error(self, tmp_path, suffix):
-        path = write_map(tmp_path / f"b{suffix}", "buildings")
-        if suffix == ".gpkg":  # large enough that a page of features is cut off, not only free space
-            write(path, [box(x, y, x + 1, y + 1) for x in range(-60, 60) for y in range(-60, 60)])
-        content = path.read_bytes()
-        path.write_bytes(content[: len(content) // 3])
-        with pytest.raises(DataError, match=r"can't be read as buildings[\s\S]*name a whole file"):
-            buildings(path)
 
 
 class TestBuildings:
@@ -210,6 +163,23 @@ class TestLayers:
             streets(path)
 
 
+@pytest.mark.parametrize("suffix", [".parquet", ".gpkg", ".geojson", ".shp", ".osm", ".osm.pbf"])
+def test_a_truncated_file_is_an_error(tmp_path, suffix):
+    path, xml = tmp_path / f"b{suffix}", small_map().write(tmp_path / "small.osm")
+    if suffix == ".osm":
+        xml.rename(path)
+    elif suffix == ".osm.pbf":
+        write_pbf(xml, path)
+    elif suffix == ".gpkg":  # large enough that a page of features is cut off, not only free space
+        write(path, [box(x, y, x + 1, y + 1) for x in range(-60, 60) for y in range(-60, 60)])
+    else:
+        write(path, [HOUSE, BLOCK], height=[None, "21 m"])
+    content = path.read_bytes()
+    path.write_bytes(content[: len(content) // 3])
+    with pytest.raises(DataError, match=r"can't be read as buildings[\s\S]*name a whole file"):
+        buildings(path)
+
+
 @pytest.mark.filterwarnings("ignore:.crs. was not provided")
 def test_bad_inputs_say_what_is_wrong(tmp_path):
     with pytest.raises(DataError, match="no file"):
@@ -231,11 +201,3 @@ def test_a_box_outside_the_file_says_what_the_file_covers(tmp_path):
             buildings(path)
         with pytest.raises(DataError, match="it covers lat 44"):
             buildings(path, LocalFrame(60.05, 20.05), box=[60.0, 60.1, 20.0, 20.1])
-    assert city().box == BOX
-
-
-def test_the_patches_of_rome_find_their_extract(rome_data):
-    params = city_params("rome")
-    footprints, facts = osm.read_buildings(params, LocalFrame(*params.centre), rome_data)
-    assert facts["united"] > 10 and len(footprints) == facts["buildings"]
-    assert footprints["render_height"].notna().any() and footprints["kind"].isna().all()

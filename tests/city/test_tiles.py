@@ -13,7 +13,6 @@ from rfloc.city.formats import TOLERANCE, unite_pieces
 from rfloc.frames import LocalFrame
 
 ZOOM = 14
-FRAME = LocalFrame(45.0, 10.0)
 
 
 def border(zoom=ZOOM, lat=45.0, lon=10.0):
@@ -47,12 +46,6 @@ def united(pieces, zoom=ZOOM):
     buildings, count = unite_pieces(pieces, zoom)
     assert count.sum() == len(pieces) and len(count) == len(buildings)
     return buildings.to_crs(CORNER.crs), count
-
-
-def test_a_building_over_a_corner_is_one_again():
-    buildings, count = united(cut([box(-20, -10, 15, 12)], height=["12"]))
-    assert count.tolist() == [4] and buildings["height"].tolist() == ["12"]
-    assert buildings.geometry[0].symmetric_difference(box(-20, -10, 15, 12)).area < 0.3 * 94  # 6 digits: 0.1 m
 
 
 @pytest.mark.parametrize("lon", [-180.0, 180.0])

@@ -5,12 +5,11 @@ import pytest
 
 from rfloc.city import City
 from rfloc.config import CampaignParams, RadioParams, SimulationParams
-from rfloc.datasets.build import features, links_from_gain, links_from_maps
+from rfloc.datasets.build import links_from_gain
 from rfloc.datasets.hidden import STRONGEST, hidden_campaign, place_stations
 from rfloc.errors import SimulationError
 from rfloc.schema import FEATURES, validate
-from rfloc.simulation.antennas import directivity
-from rfloc.simulation.maps import read_error_db, read_maps
+from rfloc.simulation.maps import read_maps
 from rfloc.stations import Stations
 
 RADIO = RadioParams()
@@ -82,28 +81,3 @@ def test_strongest_are_kept(toy_city, campaign):
     assert (np.isfinite(two).sum(1) == np.minimum(np.isfinite(everything).sum(1), 2)).all()
     best = [np.fmax.reduce(levels, axis=1, initial=-np.inf) for levels in (two, everything)]
     np.testing.assert_array_equal(*best)
-
-
-def test_links_without_shadowing_are_the_maps(toy_city, campaign):
-    maps = campaign.true_maps
-    x, y = toy_city.street_points(40, np.random.default_rng(1))
-    links = links_from_maps(toy_city, maps, x, y, RADIO, "test")
-    want = features(read_maps(maps, x, y, RADIO), Stations.from_dataset(maps).power, RADIO)
-    for name in FEATURES:
-        np.testing.assert_allclose(links[name].values, want[name], rtol=1e-5)
-    heard, error = links["heard"].values, links["gain_error"]
-    assert error.attrs["units"] == "dB" and np.isnan(error.values[~heard]).all()
-    np.testing.assert_allclose(error.values[heard], read_error_db(maps, x, y)[heard], rtol=1e-5)
-    assert "gain_error" not in links_from_maps(toy_city, maps.drop_vars("ray_error"), x, y, RADIO, "test")
-
-
-def test_a_scene_gives_three_features_and_no_more_power_than_was_sent(toy_city, campaign):
-    x, y = toy_city.street_points(400, np.random.default_rng(4))
-    links = links_from_maps(toy_city, campaign.true_maps, x, y, RADIO, "a test")
-    heard = links["heard"].values
-    assert heard.sum() > 400 and (heard.sum(1) > 1).any()
-    table = np.stack([links[name].values[heard] for name in FEATURES])
-    singular = np.linalg.svd(table - table.mean(1, keepdims=True), compute_uv=False)
-    assert (singular > 0.01 * singular[0]).sum() >= 3  # and not four: NRSRQ follows from NRSRP and RSSI
-    strongest = campaign.true_stations.power.max() + 10 * np.log10(directivity(RADIO.pattern, RADIO.front_to_back_db))
-    assert links["rssi"].max() <= strongest and links["nrsrp"].max() <= strongest - 10 * np.log10(1008)

@@ -13,7 +13,7 @@ from scipy.io import savemat
 from rfloc import config
 from rfloc.city import City, build_city
 from rfloc.cli import compose
-from rfloc.config import CampaignParams, CityParams, RadioParams
+from rfloc.config import CampaignParams, RadioParams
 from rfloc.crops import evaluation_crops
 from rfloc.datasets.measured import read_campaign
 from rfloc.datasets.positions import estimate_positions
@@ -21,6 +21,7 @@ from rfloc.errors import ConfigError, DataError
 from rfloc.schema import FEATURES
 from rfloc.splits import make_split
 from tests.datasets.files import CROP, FRAME, MAT, TABLE, cell_array, cell_table, city, matrices, write_crop, write_mat
+from tests.toy import city_params
 
 RADIO = RadioParams()
 
@@ -79,8 +80,7 @@ def test_oslo_is_an_ordinary_campaign_with_the_positions_of_its_own_file(oslo_da
     mat = "oslo/Oslo_NBIoT_data.mat"
     radio = config.read(compose(project_root, ["scale=rome"], tmp_path / "params.yaml")).radio
     params, split = nbiot(mat=mat, published=mat, manifest="oslo"), "conf/splits/oslo_paper.yaml"
-    where = yaml.safe_load((project_root / "conf/city/oslo_unmapped.yaml").read_text())
-    oslo = build_city("oslo", config.check(CityParams, where), oslo_data, tmp_path / "oslo")
+    oslo = build_city("oslo", city_params("oslo_unmapped"), oslo_data, tmp_path / "oslo")
     links, report = read_campaign(params, radio, oslo_data, project_root, oslo)
     rejected = report["rejected"]
     assert report["rows"] == 59_740 and report["rows"] - rejected["eNodeB not decoded"] == 58_684
@@ -168,9 +168,8 @@ def test_what_a_table_does_not_know_is_asked_or_counted(project_root, toy_city, 
 
 
 @pytest.fixture(scope="module")
-def rome(project_root: Path) -> City:
-    params = config.check(CityParams, yaml.safe_load((project_root / "conf/city/rome.yaml").read_text()), where="rome")
-    assert params.box is not None
+def rome() -> City:
+    params = city_params("rome")
     return replace(city(tuple(params.box), params.margin), params=params)  # type: ignore[arg-type]
 
 

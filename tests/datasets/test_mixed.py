@@ -2,37 +2,8 @@ import numpy as np
 import pytest
 from scipy.stats import multivariate_normal
 
-from rfloc.datasets import mixed
-from rfloc.datasets.mixed import Design, declustered, mixed_model, own_effects
+from rfloc.datasets.mixed import declustered, own_effects
 from rfloc.errors import SimulationError
-
-
-def columns(shape, seed=0):
-    rng = np.random.default_rng(seed)
-    return {"one": np.ones(shape), "decades": rng.uniform(-8, 8, shape), "obstructed": np.zeros(shape)}
-
-
-def test_the_fewer_squares_the_nearer_to_the_average():
-    rng = np.random.default_rng(0)
-    measured = rng.normal(0, 6, (400, 6)) + np.array([9.0, -5.0, 4.0, -8.0, 3.0, 9.0])
-    measured[20:, 5] = np.nan
-    design = Design.of([columns(measured.shape)], ("one", "decades", "obstructed"), ("level", "exponent")).at(0)
-    found = mixed_model(measured, design, np.isfinite(measured) * 0.2)
-    kept = found.effects[:, 0] / (np.nanmean(measured, 0) - found.shared[0])
-    assert (kept[:5] > 0.8).all() and 0.0 < kept[5] < kept[:5].min()
-    assert found.shared[2] == pytest.approx(0.0, abs=1e-9)  # nothing was obstructed
-    level, exponent = found.shared[:2, None] + found.effects.T
-    level = level + columns(measured.shape)["decades"] * exponent
-    np.testing.assert_allclose(design.levels(found.shared, found.effects).T, level)
-
-
-def test_a_design_names_its_regressors_and_effects_that_share_a_spread():
-    table = {name: np.full((5, 2), k) for k, name in enumerate(("one", "decades", "north", "east"))}
-    design = Design.of([table, table, table], ("one", "decades"), ("level", "harmonic"))
-    assert design.shared.shape == (3, 2, 5, 2) and design.own.shape == (3, 2, 5, 3)
-    assert design.at(1).own[0, 0].tolist() == [0.0, 2.0, 3.0]
-    assert design.spread_of.tolist() == [0, 1, 1] and design.scales.tolist() == [10.0, 6.0]
-    assert design.shared_sd.tolist() == [mixed.SHARED_SD["one"], mixed.SHARED_SD["decades"]]
 
 
 def test_effects_are_the_posterior_and_the_likelihood_that_of_the_gaussian():

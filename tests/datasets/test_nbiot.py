@@ -181,11 +181,8 @@ def test_all_cells_of_an_enodeb_stand_where_its_table_says(tmp_path):
     rows = read_mat(path).table
     cells, report = positions_by_enodeb(path, rows)
     heard = rows.loc[rows["enodeb"] == 300064, nbiot.CELL].drop_duplicates()
-    assert (
-        len(heard.merge(cells[(cells["bs_lat"] == 41.87) & (cells["bs_lon"] == 12.46)], on=nbiot.CELL))
-        == len(cells)
-        == 3
-    )
+    there = cells[(cells["bs_lat"] == 41.87) & (cells["bs_lon"] == 12.46)]
+    assert len(heard.merge(there, on=nbiot.CELL)) == len(cells) == 3
     assert set(cells["bs_position_source"]) == {"published"} and cells["bs_position_error"].isna().all()
     own = int((rows["enodeb"] == 300064).sum())
     assert report == {"listed": 2, "enodebs_heard": 2, "enodebs": 1, "cells": 3, "rows_of_these_cells": own}

@@ -12,13 +12,13 @@ from rfloc import config
 from rfloc.city import cut
 from rfloc.config import EngineParams, RadioParams, SimulationParams, SplitParams, SyntheticParams
 from rfloc.datasets import hidden, synthetic
-from rfloc.datasets.build import links_from_gain, links_from_maps
+from rfloc.datasets.build import features, links_from_gain, links_from_maps
 from rfloc.datasets.hidden import place_stations
 from rfloc.datasets.statistical import StationEffects, StatisticalModel
 from rfloc.datasets.synthetic import Deployment, areas, draw_stations, draw_ues
 from rfloc.errors import ConfigError, SimulationError, SplitError
-from rfloc.schema import FEATURES, validate
-from rfloc.simulation.maps import trace_maps
+from rfloc.schema import validate
+from rfloc.simulation.maps import read_error_db, read_maps, trace_maps
 from rfloc.splits import held_out, make_split, near, val_area
 from rfloc.stations import ROOF_CLEARANCE, Stations
 from tests.conftest import PROJECT
@@ -139,10 +139,16 @@ def test_links_are_read_off_kept_maps(parts, tmp_path):
     for part, (name, links) in zip(some, synthetic.simulate(some, tmp_path, EngineParams(workers=1)), strict=True):
         assert name == part.name and validate(links, "links").attrs["city"] == part.plane.city.key
         maps = trace_maps(part.plane, part.stations, part.rays, tmp_path, progress=False)
-        want = links_from_maps(part.plane.city, maps, part.x, part.y, RADIO, "maps")
-        for variable in (*FEATURES, "gain_error"):
-            np.testing.assert_allclose(links[variable], want[variable], rtol=1e-4, atol=1e-4)
-        assert links.heard.any()
+        about = maps, part.x, part.y
+        want = features(read_maps(*about, RADIO), part.stations.power, RADIO)
+        want["gain_error"] = np.where(links.heard, read_error_db(*about), np.nan)
+        read = links_from_maps(part.plane.city, *about, RADIO, "maps")
+        for variable, values in want.items():
+            np.testing.assert_allclose(links[variable], values, rtol=1e-4, atol=1e-4)
+            np.testing.assert_allclose(read[variable], values, rtol=1e-5)
+        assert links.heard.any() and read.gain_error.attrs["units"] == "dB"
+        without = links_from_maps(part.plane.city, maps.drop_vars("ray_error"), part.x, part.y, RADIO, "maps")
+        assert "gain_error" not in without
     assert len(list(tmp_path.iterdir())) == sum(part.stations.n for part in some)
 
 

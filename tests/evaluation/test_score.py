@@ -95,16 +95,6 @@ def test_validation_crops_are_answered_by_what_other_blocks_taught():
     np.testing.assert_array_equal(alone.x_hat, found.x_hat[corner])
 
 
-def test_centre_errs_as_theory_says(setting):
-    batcher, crops, params = setting
-    (row,) = table1({"centre": evaluate(Centre(params), batcher, crops)}, PARAMS, seed=0)
-    for score in (row.known, row.unknown):
-        assert score.lo < 252 * (np.sqrt(2) + np.arcsinh(1)) / 3 < score.hi and score.rmse > score.mean
-        assert (score.n, score.crops) == (30, 90)
-        assert score.inside90 == pytest.approx(0.9, abs=0.1)
-        assert score.area90 == pytest.approx(0.9 * 0.81, abs=0.01)
-
-
 def test_centre_errs_in_proportion_to_the_size_of_the_crop():
     """A UE uniform in the central 90 % of a crop of edge s lies s * 0.9 * 0.3826 from the centre on average."""
     links, _ = scattered(2000)
@@ -135,13 +125,6 @@ def test_what_is_no_posterior_and_foreign_crops_are_refused(setting):
         evaluate(Centre(params), batcher, crops.assign(x=crops.x + 1))
     with pytest.raises(DataError, match="crops of 400"):
         evaluate(Centre(params), batcher, crops.assign_attrs(crop_size=400.0))
-
-
-@pytest.mark.parametrize(("row", "col"), [(0, 0), (5, 9), (13, 13)])
-def test_a_certain_cell_decodes_to_its_centre(row, col):
-    (x, y), certain = cell_centres(560, 14), np.zeros((1, 14, 14))
-    certain[0, row, col] = 1
-    np.testing.assert_allclose(geometric_median(certain, 560), [[x[row, col], y[row, col]]], atol=1e-6)
 
 
 @settings(max_examples=20, deadline=None)
@@ -254,5 +237,7 @@ def test_two_rows_over_folds_are_what_numpy_says():
             assert got.n == len(each) and got.crops == sum(map(len, by_ue))
             np.testing.assert_allclose(got.mean, np.mean(each), rtol=1e-5)
             np.testing.assert_allclose(got.median, np.median(each), rtol=0.05)
-    assert scored["centre"].unknown.n == 160 and scored["centre"].unknown.crops == 320
+    centre = scored["centre"].unknown
+    assert (centre.n, centre.crops) == (160, 320)
+    assert (centre.inside90, centre.area90) == (pytest.approx(0.9, abs=0.06), pytest.approx(0.9 * 0.81, abs=0.01))
     assert scored["centroid"].split == "folds"

@@ -3,7 +3,7 @@ import xarray as xr
 
 from rfloc.crops import CropBatcher, cell_centres
 from rfloc.localizers import Pooled
-from rfloc.localizers.base import jitter_prior, normalised
+from rfloc.localizers.base import normalised
 from tests.handmade import crop_params, make_links, open_raster
 
 CROPS = crop_params()
@@ -36,4 +36,3 @@ def test_powers_say_what_a_part_is_worth_and_alone_to_the_power_one_it_stays():
     np.testing.assert_allclose(pooled.posterior(batch).sum(axis=(1, 2)), 1)
     got = Pooled([honest], [1.0]).posterior(batch)  # a part alone to the power one stays
     np.testing.assert_allclose(got, 0.99 * honest.posterior(batch) + 0.01 / CROPS.output**2, atol=1e-12)
-    assert jitter_prior(CROPS).shape == got.shape[1:]

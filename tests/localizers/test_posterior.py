@@ -6,7 +6,6 @@ from scipy.stats import t
 from rfloc.config import BaselineParams, RadioParams
 from rfloc.crops import CropBatcher, cell_centres
 from rfloc.errors import SchemaError
-from rfloc.evaluation.score import geometric_median
 from rfloc.frames import Grid
 from rfloc.localizers.base import jitter_prior
 from rfloc.localizers.posterior import MapPosterior
@@ -58,15 +57,6 @@ def test_equals_bayes_rule_written_out():
     want = t.pdf(level[:3], 4, predicted[..., :3], 6.0).prod(axis=-1) * t.cdf(-100.0, 4, predicted[..., 3], 6.0)
     want = np.sqrt(want) * jitter_prior(crop_params(output=56))
     np.testing.assert_allclose(got, want / want.sum(), atol=1e-6)
-
-
-def test_finds_ues_from_noiseless_levels():
-    ue = np.random.default_rng(0).uniform(-200, 200, (20, 2))
-    batch = _batch(path_loss(ue, BS), ue, (15.0, -10.0))
-    posterior = _localizer(_maps(), sd=2.0).posterior(batch)
-    np.testing.assert_allclose(posterior.sum(axis=(1, 2)), 1)
-    error = np.linalg.norm(geometric_median(posterior, 560) - batch.target_xy, axis=1)
-    assert np.median(error) < 8 and error.max() < 40
     links = make_links(np.zeros((1, 2)), BS, np.full((1, 4), -80.0))
     with pytest.raises(SchemaError, match="different stations"):
         MapPosterior(links.drop_dims("ue").isel(bs=[1, 0, 2, 3]), links, quiet(-118), crop_params(), BaselineParams())

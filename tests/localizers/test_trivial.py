@@ -5,7 +5,7 @@ from rfloc.crops import CropBatcher, cell_centres
 from rfloc.evaluation.score import geometric_median
 from rfloc.evaluation.tables import TRIVIAL
 from rfloc.localizers import KNearest
-from rfloc.localizers.base import Estimator, Localizer, jitter_prior
+from rfloc.localizers.base import Estimator, jitter_prior
 from rfloc.localizers.trivial import Centre, Centroid, StreetMedian, Strongest, trivial_rows
 from tests.handmade import crop_params, make_links, make_raster, make_split, open_raster, path_loss, scattered
 from tests.localizers import test_posterior
@@ -20,15 +20,6 @@ def test_jitter_prior_counts_partial_cells():
     prior = jitter_prior(crop_params(output=4, jitter=0.75))
     np.testing.assert_allclose(prior.sum(axis=0), np.array([0.5, 1, 1, 0.5]) / 3)
     assert jitter_prior(crop_params(output=3, jitter=0.0))[1, 1] == pytest.approx(1)
-
-
-def test_centre_answers_with_the_centre():
-    params = crop_params()
-    batch = _batch([[10, 20]], [-80], params)
-    localizer = Centre(params)
-    assert isinstance(localizer, Localizer) and isinstance(localizer, Estimator)
-    np.testing.assert_allclose(geometric_median(localizer.posterior(batch), 560), 0, atol=0.01)
-    np.testing.assert_array_equal(localizer.estimate(batch), 0)
 
 
 def test_street_median_rests_on_the_only_street():

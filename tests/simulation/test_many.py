@@ -7,7 +7,6 @@ import sys
 import time
 from pathlib import Path
 
-import numpy as np
 import pytest
 
 from rfloc.config import EngineParams
@@ -91,11 +90,3 @@ def test_a_scheduler_that_is_not_there_or_not_described_is_said(monkeypatch, sch
     monkeypatch.setattr(many, "PATIENCE", 0.5)
     with pytest.raises(SimulationError, match=said), many.connect(EngineParams(scheduler=scheduler)):
         pass
-
-
-def test_numbers_of_workers_do_not_matter(toy_city, tmp_path):
-    found = []
-    for k, engine in enumerate((None, ENGINE)):
-        trace_ahead([asked(toy_city.folder)], tmp_path / str(k), engine, progress=False)
-        found.append([np.load(file)["level"].tobytes() for file in sorted((tmp_path / str(k)).iterdir())])
-    assert found[0] == found[1] or many.cuda_devices()

@@ -131,16 +131,6 @@ def test_what_cannot_be_traced(tmp_path: Path):
         trace_gain(city, one_station(x=-60.0, h=1.52), [-60.0], [0.0], Rays(SIM, ISOTROPIC, 2_000, 1))
 
 
-def test_specular_maps_agree_with_paths(tmp_path: Path):
-    city = small_city(tmp_path, ground="concrete", boxes=((60.0, -30.0, 70.0, 30.0, 20.0),))
-    rng = np.random.default_rng(0)
-    x, y = rng.uniform(-95, 55, 20), rng.uniform(-55, 55, 20)
-    maps = trace_maps(Plane(city, 5.0, 1.5), one_station(h=20.0), Rays(SIM, RADIO, 300_000, 1), progress=False)
-    found = compare_with_maps(city, maps, x, y, Rays(SIM, RADIO, 300_000, 1))
-    assert found["missed"] == 0.0 and found["both"] == 20
-    assert abs(found["bias_db"]) < 0.3 and found["rms_db"] < 0.8 and found["spearman"] > 0.9
-
-
 def test_diffuse_maps_rank_a_city_as_paths_do(toy_city):
     """Where a map is sure, it is right; in the shadows, where both have little but noise, most UEs are reached."""
     x, y = toy_city.street_points(60, np.random.default_rng(0))
