@@ -5,11 +5,11 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
-from xml.sax.saxutils import quoteattr
 
 import geopandas as gpd
 import osmium
 import shapely
+from osmium.osm.mutable import Node, Relation, Way
 from shapely.geometry import LineString, Polygon
 
 from rfloc.config import CityParams
@@ -43,14 +43,6 @@ def write(path: Path, shapes: Iterable, crs: str | None = FRAME.crs, into: str |
     return path
 
 
-def write_pbf(xml: Path, path: Path, **header: osmium.io.Header) -> Path:
-    """The map of a `.osm` file as `.osm.pbf`."""
-    with osmium.SimpleWriter(path, **header) as writer:
-        for element in osmium.FileProcessor(xml):
-            writer.add(element)
-    return path
-
-
 @dataclass
 class OsmMap:
     """Nodes (lon, lat), ways (node ids, tags), relations (way ids with roles, tags); ids count from 1."""
@@ -80,26 +72,28 @@ class OsmMap:
             found.append({"type": "relation", "id": i, "members": of, "tags": tags})
         return json.dumps({"version": 0.6, "elements": found, **more}).encode()
 
-    def xml(self, bounds: str = "", without: tuple[str, ...] = ()) -> str:
-        """As extracts are published, with their bounds, and `without` what an extract cut off (`node 3`)."""
+    def write(
+        self, path: Path, bounds: osmium.osm.Box | None = None, without: tuple[str, ...] = (), turned: bool = False
+    ) -> Path:
+        """Write to a `.osm` or `.pbf` file as extracts are published, with their bounds.
 
-        def tagged(tags: dict[str, str]) -> str:
-            return "".join(f"<tag k={quoteattr(k)} v={quoteattr(v)}/>" for k, v in tags.items())
-
-        lines = ['<?xml version="1.0" encoding="UTF-8"?>', '<osm version="0.6" generator="Overpass API">']
-        lines += [f"<bounds {bounds}/>"] if bounds else []
-        lines += [f'<node id="{i}" lat="{lat}" lon="{lon}"/>' for i, (lon, lat) in enumerate(self.nodes, 1)]
+        `without` names what an extract cut off (`node 3`); `turned` is an editor's file: last first, ids below 0.
+        """
+        sign = -1 if turned else 1
+        found: dict[str, Any] = {f"node {i}": Node(id=sign * i, location=at) for i, at in enumerate(self.nodes, 1)}
         for i, (refs, tags) in enumerate(self.ways, 1):
-            lines.append(f'<way id="{i}">' + "".join(f'<nd ref="{n}"/>' for n in refs) + tagged(tags) + "</way>")
+            found[f"way {i}"] = Way(id=sign * i, nodes=[sign * n for n in refs], tags=tags)
         for i, (members, tags) in enumerate(self.relations, 1):
-            of = "".join(f'<member type="way" ref="{way}" role="{role}"/>' for way, role in members)
-            lines.append(f'<relation id="{i}">{of}{tagged(tags)}</relation>')
-        lost = tuple('<{} id="{}"'.format(*what.split()) for what in without)
-        return "\n".join([line for line in lines if not line.startswith(lost)] + ["</osm>", ""])
-
-    def write(self, path: Path, **how: Any) -> Path:
-        """Write to a `.osm` file."""
-        path.write_text(self.xml(**how))
+            found[f"relation {i}"] = Relation(
+                id=sign * i, members=[("w", sign * w, as_) for w, as_ in members], tags=tags
+            )
+        header = osmium.io.Header()
+        if bounds:
+            header.add_box(bounds)
+        with osmium.SimpleWriter(path, header=header, overwrite=True) as writer:
+            for name in reversed(found) if turned else found:
+                if name not in without:
+                    writer.add(found[name])
         return path
 
 

@@ -3,7 +3,6 @@
 import bz2
 import gzip
 import re
-import shutil
 from pathlib import Path
 
 import geopandas as gpd
@@ -18,7 +17,7 @@ from shapely.geometry import LineString
 
 from rfloc.city import City, build_city
 from rfloc.errors import DataError
-from tests.city.maps import BLOCK, BOX, FRAME, HOUSE, STREETS, OsmMap, city, small_map, write_pbf
+from tests.city.maps import BLOCK, BOX, FRAME, HOUSE, STREETS, OsmMap, city, small_map
 
 #: A square with a fountain, and one that is only called a square.
 MARKET, YARD = box(-60, 10, -20, 40) - box(-45, 20, -35, 30), box(20, -60, 50, -30)
@@ -50,17 +49,15 @@ def features() -> gpd.GeoDataFrame:
 
 def write(path: Path, osm: OsmMap) -> Path:
     """The town in any format; `.gdal.gpkg` is what GDAL's own converter makes of it."""
-    plain = osm.write(path.with_name("plain.osm"))
     if path.suffix in (".gz", ".bz2"):
         inner = write(path.with_suffix(""), osm)
         path.write_bytes((gzip if path.suffix == ".gz" else bz2).compress(inner.read_bytes()))
-    elif path.suffix == ".pbf":
-        write_pbf(plain, path)
+    elif path.suffix in (".osm", ".pbf"):
+        osm.write(path)
     elif path.name.endswith(".gdal.gpkg"):
+        plain = osm.write(path.with_name("plain.osm"))
         for layer in ("lines", "multipolygons"):
             pyogrio.write_dataframe(pyogrio.read_dataframe(plain, layer=layer), path, layer=layer)
-    elif path.suffix == ".osm":
-        shutil.copy(plain, path)
     else:
         table = features()
         table.to_parquet(path) if path.suffix == ".parquet" else table.to_file(path)
@@ -112,8 +109,7 @@ def test_squares_are_streets_but_for_what_stands_in_them(reference):
     ],
 )
 def test_what_an_extract_cut_off_is_counted(tmp_path, suffix, without, incomplete, buildings):
-    path = small_map().write(tmp_path / "map.osm", without=without)
-    facts = built(path if suffix == "osm" else write_pbf(path, tmp_path / "map.osm.pbf")).facts
+    facts = built(small_map().write(tmp_path / f"map.{suffix}", without=without)).facts
     assert (facts["incomplete_buildings"], facts["buildings"]) == (incomplete, buildings)
     assert any("incomplete" in line for line in facts["warnings"]) == bool(incomplete)
 
@@ -128,19 +124,14 @@ def test_streets_that_lack_nodes_reach_as_far_as_they_are_known(tmp_path):
 
 
 def test_the_order_of_a_file_and_an_editors_own_numbers_do_not_matter(tmp_path, reference):
-    path, (head, *lines) = tmp_path / "map.osm", town().xml().splitlines()[1:]
-    shuffled = "\n".join([head, *sorted(lines[:-1], reverse=True), lines[-1]])
-    path.write_text(re.sub(r'( id| ref)="', r'\1="-', shuffled))
-    assert built(path).raster.equals(reference.raster)
+    assert built(town().write(tmp_path / "map.osm", turned=True)).raster.equals(reference.raster)
 
 
 @pytest.mark.parametrize("suffix", ["osm", "osm.pbf"])
 def test_a_map_whose_bounds_end_in_the_box_says_how_much_it_leaves(tmp_path, suffix, capsys):
     middle = (BOX[0] + BOX[1]) / 2
-    bounds = f'minlat="44.9" minlon="9.9" maxlat="{middle}" maxlon="10.1"'
-    xml = small_map().write(tmp_path / "map.osm", bounds=bounds)
-    header = osmium.io.Header().add_box(osmium.osm.Box(9.9, 44.9, 10.1, middle))
-    facts = built(xml if suffix == "osm" else write_pbf(xml, tmp_path / "map.osm.pbf", header=header)).facts
+    path = small_map().write(tmp_path / f"map.{suffix}", bounds=osmium.osm.Box(9.9, 44.9, 10.1, middle))
+    facts = built(path).facts
     assert facts["unmapped_streets"] == pytest.approx(0.5, abs=0.01)
     (said,) = (line for line in facts["warnings"] if "no streets" in line)
     assert re.search(r"50% of the box of Testville lies outside the bounds of .*the northern 111 m$", said)
