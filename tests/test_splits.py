@@ -21,7 +21,6 @@ from rfloc.splits import (
     LEAKS,
     all_train,
     blocks_of,
-    crosses,
     folds,
     held_out,
     leakage_report,
@@ -144,18 +143,6 @@ def test_a_position_measured_twice_keeps_to_one_role():
     x, y = np.random.default_rng(5).uniform(0, 900, (2, 200))
     split = make_split(links_at(np.tile(x, 3), np.tile(y, 3)), SplitParams(known=0.3), 0)
     assert (split["role"].values.reshape(3, 200) == split["role"].values[:200]).all()
-
-
-def test_crops_cross_an_area_where_they_come_too_near():
-    _, split = one_block()
-    x, y = np.array([150.0, 151.0, 160.0, 50.0, 140.0]), np.array([50.0, 50.0, 50.0, -60.0, 140.0])
-    size = np.array([100.0, 100.0, 100.0, 100.0, 60.0])
-    assert not crosses(split, x, y, size).any()
-    # gaps to the block: 0 (touches), 1, 10, 10, 10 * sqrt(2) m
-    for gap, number in ((0.0, 1), (5.0, 2), (12.0, 4), (15.0, 5)):
-        split.attrs["crop_gap"] = gap
-        assert crosses(split, x, y, size).tolist() == [True] * number + [False] * (5 - number)
-    assert crosses(split, x, y, 140.0).all()
 
 
 def test_report_measures_distances_and_crops():

@@ -122,13 +122,6 @@ class TestStreets:
         with pytest.raises(DataError, match="no street of a known class"):
             streets(write(path, [box(0, 0, 9, 9)], highway=["primary"]))
 
-    @pytest.mark.parametrize("value", ["yes", "building_passage", True, "1"])
-    def test_values_of_tunnel(self, tmp_path, value):
-        lines = [LineString([(0, y), (50, y)]) for y in (0, 10)]
-        columns = {"highway": ["primary", "motorway_link"], "tunnel": [value, None]}
-        found, _ = streets(write(tmp_path / "s.parquet", lines, **columns))
-        assert found["tunnel"].tolist() == [True, False] and found["width"].tolist() == [12.0, 7.0]
-
 
 class TestLayers:
     def test_geometry_and_then_the_name_choose_and_a_choice_that_nothing_makes_is_an_error(self, tmp_path):
