@@ -8,6 +8,9 @@ from rfloc import config
 from rfloc.config import compose, require_composed
 from rfloc.errors import ConfigError
 
+#: A city from files that lacks its box.
+FILES = {"source": "file", "buildings": "b", "streets": "s"}
+
 
 @pytest.fixture(scope="session")
 def raw(project_root: Path) -> dict:
@@ -54,10 +57,6 @@ def test_every_problem_is_named_at_once_and_a_missing_key_is_one(raw):
     assert "did you mean 'seed'?" in caught.value.mend
     with pytest.raises(ConfigError, match="crops: Field required"):
         config.check(config.Params, {key: value for key, value in raw.items() if key != "crops"})
-
-
-#: A city from files that lacks its box.
-FILES = {"source": "file", "buildings": "b", "streets": "s"}
 
 
 @pytest.mark.parametrize(

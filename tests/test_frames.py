@@ -15,6 +15,8 @@ from rfloc.frames import Grid, LocalFrame, bearing, sionna_orientation, toward, 
 ROME = LocalFrame(41.8695, 12.4615)
 grids = st.builds(Grid, *[st.floats(-1e4, 1e4)] * 2, st.floats(0.5, 20), *[st.integers(1, 300)] * 2)
 far = st.tuples(st.floats(0, 360), st.floats(14_000, 16_000))
+centimetres = st.integers(-100_000, 100_000).map(lambda n: n / 100)
+lengths = st.integers(1, 50_000).map(lambda n: n / 100)
 
 
 @settings(max_examples=30)
@@ -55,10 +57,6 @@ def test_a_cells_centre_is_at_plus_a_half(grid, data):
     i, j = data.draw(st.integers(0, grid.ny - 1)), data.draw(st.integers(0, grid.nx - 1))
     assert np.allclose(grid.to_pixel(grid.x[j], grid.y[i]), (i + 0.5, j + 0.5), atol=1e-6)
     assert grid.index(grid.x[j], grid.y[i]) == (i, j, True)
-
-
-centimetres = st.integers(-100_000, 100_000).map(lambda n: n / 100)
-lengths = st.integers(1, 50_000).map(lambda n: n / 100)
 
 
 @given(centimetres, centimetres, lengths, lengths, st.sampled_from([0.5, 1.0, 5.0]))

@@ -25,6 +25,7 @@ RADIO = RadioParams(load=0.05)
 PARAMS = CalibrationParams(
     candidates=16, traces=4, samples=4000, azimuth_step=30.0, min_ues=8, n_calls=11, paper_stations=1
 )  # fmt: skip
+RAYS = Rays(SIM, RADIO, PARAMS.samples, 5)
 
 Campaign = tuple[xr.Dataset, xr.Dataset]
 
@@ -38,9 +39,6 @@ def campaign(toy_city: City) -> Campaign:
 
 def plane_of(city: City) -> Plane:
     return Plane(city, SIM.cell, RADIO.ue_height)
-
-
-RAYS = Rays(SIM, RADIO, PARAMS.samples, 5)
 
 
 @pytest.fixture(scope="module")

@@ -18,6 +18,7 @@ from tests.conftest import PROJECT
 from tests.toy import FRAME, city_params
 
 CARRIER = 0.8e9
+REGION = city_params("rome_whole")
 
 
 def test_toy_files_are_what_their_generator_makes_and_every_city_configuration_is_valid(project_root):
@@ -152,9 +153,6 @@ def test_rome_is_pixel_exact_at_sampled_points(rome):
     near[strips.query(at, predicate="within")[0]] = True
     assert np.array_equal(raster["road"].values[row, col][sure] == 1, (near & (roof == 0))[sure])
     assert 300 < raster["road"].values[row, col].sum() < 5000
-
-
-REGION = city_params("rome_whole")
 
 
 def boxes(patches):

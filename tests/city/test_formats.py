@@ -21,6 +21,7 @@ from tests.city.maps import BLOCK, BOX, FRAME, HOUSE, STREETS, OsmMap, city, sma
 
 #: A square with a fountain, and one that is only called a square.
 MARKET, YARD = box(-60, 10, -20, 40) - box(-45, 20, -35, 30), box(20, -60, 50, -30)
+SUFFIXES = ("osm.pbf", "osm.gz", "osm.bz2", "pbf.gz", "parquet", "geojson", "geojson.gz", "gpkg", "gdal.gpkg")
 
 
 def town() -> OsmMap:
@@ -78,9 +79,6 @@ def known(of: City) -> dict[str, str]:
 @pytest.fixture(scope="module")
 def reference(tmp_path_factory: pytest.TempPathFactory) -> City:
     return built(write(tmp_path_factory.mktemp("town") / "town.osm", town()))
-
-
-SUFFIXES = ("osm.pbf", "osm.gz", "osm.bz2", "pbf.gz", "parquet", "geojson", "geojson.gz", "gpkg", "gdal.gpkg")
 
 
 @pytest.mark.parametrize("suffix", SUFFIXES)

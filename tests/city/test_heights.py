@@ -12,6 +12,8 @@ from rfloc.frames import Grid, LocalFrame
 from tests.toy import city_params
 
 FRAME = LocalFrame(41.87, 12.46)
+CHURCH = box(0, 0, 60, 20)  # its nave, and its tower
+NAVE, TOWER = box(0, 0, 50, 20), box(50, 0, 60, 20)
 
 
 def footprints(*tags, edge=10.0, shapes=None):
@@ -133,10 +135,6 @@ def test_the_prior_of_rome_is_the_median_of_its_measured_heights(rome_data):
     measured = gpd.read_file(rome_data / "rome" / "centro_building_heights.geojson", ignore_geometry=True)
     assert measured["hei_median"].astype(float).median() == city_params("rome").height_prior
     assert city_params("rome_whole").height_prior == city_params("rome").height_prior
-
-
-CHURCH = box(0, 0, 60, 20)  # its nave, and its tower
-NAVE, TOWER = box(0, 0, 50, 20), box(50, 0, 60, 20)
 
 
 def part(**tags):

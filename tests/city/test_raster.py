@@ -14,6 +14,8 @@ from tests.handmade import make_raster
 
 GRID = Grid(-50.0, -20.0, 1.0, 100, 60)
 EAST_WEST = LineString([(-50, 10), (50, 10)])
+millimetres = st.integers(-20_000, 20_000).map(lambda n: n / 1000)
+coordinates = st.tuples(millimetres, millimetres)
 
 
 def layers(buildings, streets):
@@ -21,10 +23,6 @@ def layers(buildings, streets):
     lines, width, tunnel = zip(*streets, strict=True)
     buildings = gpd.GeoDataFrame({"height": height, "base": 0.0}, geometry=list(geometry))
     return city_layers(buildings, gpd.GeoDataFrame({"width": width, "tunnel": tunnel}, geometry=list(lines)), GRID)
-
-
-millimetres = st.integers(-20_000, 20_000).map(lambda n: n / 1000)
-coordinates = st.tuples(millimetres, millimetres)
 
 
 @settings(max_examples=50)

@@ -154,14 +154,11 @@ def test_rome_is_predicted_better_than_by_a_constant_a_cell(rome_data, project_r
     assert 10.0 < model.shadowing_distance < 200.0
 
 
-ONE_BLOCK = RadioParams(resource_blocks=1)
-
-
 @pytest.mark.parametrize("pattern", ["isotropic", "tr38901"])
 def test_a_law_of_each_station_is_found_and_read_off_the_maps(pattern):
     rng = np.random.default_rng(0)
     bs, ue = np.array([[0.0, 0.0], [900.0, 300.0]]), rng.uniform(-1000, 1000, (400, 2))
-    radio = ONE_BLOCK.model_copy(update={"pattern": pattern})
+    radio = RadioParams(resource_blocks=1, pattern=pattern)
 
     def law(at):
         far = np.hypot(np.hypot(*(at[:, None] - bs).transpose(2, 0, 1)), 30.0 - radio.ue_height)

@@ -20,6 +20,7 @@ from rfloc.splits import folds
 from tests.handmade import crop_params, make_links, make_split, open_raster, path_loss, predictions, scattered
 
 PARAMS = EvaluationParams(bootstrap=200, block=100.0)
+BS = np.array([[-150.0, -120.0], [180.0, -60.0], [20.0, 200.0]])
 
 
 @dataclass
@@ -200,9 +201,6 @@ def test_errors_choose_the_nearer_and_density_the_honest_one(batch):
 def test_the_first_of_equals_is_taken(batch):
     best, _ = choose(Answer(), {"name": ("one", "other")}, [(lambda options: options, {"val": batch})])
     assert best.name == "one"
-
-
-BS = np.array([[-150.0, -120.0], [180.0, -60.0], [20.0, 200.0]])
 
 
 def test_two_rows_over_folds_are_what_numpy_says():

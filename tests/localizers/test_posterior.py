@@ -25,9 +25,6 @@ def quiet(sensitivity):
     return RadioParams(pattern="isotropic", sensitivity_dbm=float(sensitivity), load=0.0, detection_db=-300.0)
 
 
-WITHIN = ("square", "city")
-
-
 def _localizer(level, sd=4.0, temper=1.0, missed=0.0, radio=None, grid=GRID, within="square", **crops):
     """A localizer on maps of NRSRP [dBm]: stations of 43 dBm, 1,008 resource elements."""
     links = make_links(np.zeros((1, 2)), BS, np.full((1, 4), -80.0))
@@ -112,7 +109,9 @@ def test_without_a_crop_every_station_says_something():
     links = make_links(np.zeros((1, 2)), BS, level)
     batcher = CropBatcher(links, open_raster(1400), crop_params(output=56))
     small = batcher.zoom(batcher.batch([0], [0.0], [0.0]), np.zeros((1, 2)), 112.0)  # none of the four stands inside
-    square, city = (_localizer(_maps(), radio=quiet(-96.0), within=name).posterior(small)[0] for name in WITHIN)
+    square, city = (
+        _localizer(_maps(), radio=quiet(-96.0), within=name).posterior(small)[0] for name in ("square", "city")
+    )
     x, y = cell_centres(112, 56)
     loud = path_loss(np.stack([x, y], axis=-1), BS[3:])[..., 0] > -96
     assert city[loud].sum() < square[loud].sum() - 0.02

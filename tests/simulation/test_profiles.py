@@ -8,6 +8,7 @@ from rfloc.simulation.profiles import obstructed_fraction
 from tests.simulation.scenes import one_station, raster_city
 
 UE = 1.5
+box = st.tuples(st.integers(-90, 60), st.integers(-70, 40), st.integers(1, 30), st.integers(1, 30))
 
 
 def walled(height: float, x0: int = 20, x1: int = 40, shape: tuple[int, int] = (60, 200)):
@@ -42,9 +43,6 @@ def test_roofs_stand_on_the_ground_and_so_do_antennas():
     want = obstructed_fraction(flat, one_station(-64.0, 0.5), x, y, UE)
     np.testing.assert_array_equal(obstructed_fraction(hilly, one_station(-64.0, 0.5), x, y, UE), want)
     assert (want > 0).all()
-
-
-box = st.tuples(st.integers(-90, 60), st.integers(-70, 40), st.integers(1, 30), st.integers(1, 30))
 
 
 @settings(max_examples=40)

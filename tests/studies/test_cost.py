@@ -14,6 +14,7 @@ from rfloc.studies.cost import A100, MFU, estimate, network_cost, probe_city, si
 
 PROBE = pd.Series({"city [s]": 2.0, "map [s]": 3.0, "million rays [s]": 1.0, "1000 UEs [s]": 0.5, "map [MB]": 0.001})
 B = pd.DataFrame({"parts": [2], "stations": [19], "ues": [64_000], "samples": [10_000_000]}, index=["B"])
+CROPS = config.CropParams(pixels=224, output=224, max_bs=10)
 
 
 def test_cost_by_hand():
@@ -50,9 +51,6 @@ def test_a_probe_measures_a_city(toy_city):
     assert probe.name == "toy" and (probe > 0).all() and probe["worker [MB]"] > 100
 
 
-CROPS = config.CropParams(pixels=224, output=224, max_bs=10)
-
-
 def test_the_papers_transformer_does_six_operations_a_weight_and_token() -> None:
     """Forward and backward; attention, the head and embeddings, which see fewer tokens, are the rest."""
     cost = network_cost("map_radioformer", config.ModelParams(backbone="dinov2-large", mlp=[256, 1024]), CROPS)
@@ -71,12 +69,9 @@ def test_what_is_counted_in_outline_is_what_a_real_network_has() -> None:
     assert not any(p.is_meta for p in net.parameters()) and torch.get_default_device().type == "cpu"
 
 
-#: A made-up network's.
-COST = {"GFLOP a crop": 2.0, "state [GB]": 3.0, "activations [MB a crop]": 500.0}
-
-
 def test_a_row_pays_for_its_stages_and_for_the_crops_of_its_target(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("rfloc.studies.cost.network_cost", lambda *_: dict(COST))
+    made_up = {"GFLOP a crop": 2.0, "state [GB]": 3.0, "activations [MB a crop]": 500.0}
+    monkeypatch.setattr("rfloc.studies.cost.network_cost", lambda *_: dict(made_up))
     first = config.ExperimentParams(label="", start="init", data="Bp", samples=100)
     rows = {
         "Bp": first,
