@@ -19,11 +19,6 @@ def links() -> xr.Dataset:
     return schema.links_dataset(features, ue, bs, FRAME, source="test", city="home", carrier_hz=0.8e9)
 
 
-@pytest.fixture
-def raster() -> xr.Dataset:
-    return make_raster(np.zeros((3, 4)), x0=0.0, y0=0.0)
-
-
 def test_links_know_where_and_in_what_unit(links):
     assert all(links[name].attrs["units"] == about.unit for name, about in schema.FEATURES.items())
     x, y = FRAME.to_local(links.ue_lat, links.ue_lon)
@@ -92,7 +87,8 @@ def test_measured_links_say_where_positions_come_from(links, tmp_path):
             schema.validate(spoilt, "links")
 
 
-def test_a_raster_has_the_shape_of_its_grid_and_roles_are_a_closed_set(raster, links):
+def test_a_raster_has_the_shape_of_its_grid_and_roles_are_a_closed_set(links):
+    raster = make_raster(np.zeros((3, 4)), x0=0.0, y0=0.0)
     assert schema.validate(raster, "raster") is raster
     with pytest.raises(SchemaError, match=r"is 2 x 4"):
         schema.validate(raster.isel(y=slice(2)), "raster")

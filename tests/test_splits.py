@@ -54,15 +54,6 @@ def test_where_nothing_is_tested_all_train():
     assert leakage_report(split, links, calibration_ues=np.ones(50, bool))["counts"]["train"] == 50
 
 
-def one_block() -> tuple[xr.Dataset, xr.Dataset]:
-    """Four UEs on a line, the block [0, 100] m x [0, 100] m held out; the links and the split."""
-    links = links_at(np.array([10.0, 90.0, 210.0, 310.0]), np.full(4, 10.0))
-    split = make_split(links, SplitParams(block=100.0, unknown=0.3, known=0.0, val=0.0, buffer=0.0), 0)
-    split["role"][:] = np.array(["unknown", "unknown", "train", "train"])
-    split.attrs["unknown_area"] = shapely.box(0, 0, 100, 100).wkt
-    return links, split
-
-
 @settings(max_examples=25, deadline=None)
 @given(seed=st.integers(0, 999), block=st.sampled_from([80.0, 150.0]), buffer=st.sampled_from([0.0, 7.0, 30.0]))
 def test_roles_hold_what_they_promise(seed, block, buffer):
@@ -146,7 +137,11 @@ def test_a_position_measured_twice_keeps_to_one_role():
 
 
 def test_report_measures_distances_and_crops():
-    links, split = one_block()
+    """Four UEs on a line, the block [0, 100] m x [0, 100] m held out."""
+    links = links_at(np.array([10.0, 90.0, 210.0, 310.0]), np.full(4, 10.0))
+    split = make_split(links, SplitParams(block=100.0, unknown=0.3, known=0.0, val=0.0, buffer=0.0), 0)
+    split["role"][:] = np.array(["unknown", "unknown", "train", "train"])
+    split.attrs["unknown_area"] = shapely.box(0, 0, 100, 100).wkt
     report = leakage_report(split, links)
     assert report["counts"] == {"train": 2, "val": 0, "known": 0, "unknown": 2, "buffer": 0}
     assert report["nearest_train"]["unknown"] == pytest.approx({"min": 120.0, "median": 160.0, "max": 200.0})

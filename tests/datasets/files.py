@@ -51,18 +51,15 @@ def cell_array(places: list[np.ndarray], levels: list[np.ndarray]) -> np.ndarray
     return cells
 
 
-def interpolate(levels: list[np.ndarray]) -> list[np.ndarray]:
-    """The same matrices with what was not measured filled in."""
-    filled = [0, 0, -64.0, 5.0, -75.0, -11.0, 5.0, 0, 0]
-    return [np.where(np.isnan(level), filled, level) for level in levels]
-
-
 def write_mat(root: Path, n: int = 8, *, interpolated: bool = True, places: list[list[float]] | None = None) -> Path:
     """`root` with a .mat file of the form of Rome's, or (not interpolated) of Oslo's, with or without `places`."""
     (root / "rome").mkdir(parents=True, exist_ok=True)
     ues, levels = matrices(n)
     held = {"dataSet": cell_array(ues, levels)} | ({} if places is None else {PLACES: np.array(places)})
-    savemat(root / MAT, held | ({"dataSet_interp": cell_array(ues, interpolate(levels))} if interpolated else {}))
+    if interpolated:  # what was not measured is filled in
+        filled = [0, 0, -64.0, 5.0, -75.0, -11.0, 5.0, 0, 0]
+        held["dataSet_interp"] = cell_array(ues, [np.where(np.isnan(level), filled, level) for level in levels])
+    savemat(root / MAT, held)
     return root
 
 

@@ -9,12 +9,6 @@ from rfloc.evaluation.uncertainty import LAPSE, credibility, energy, fit_power, 
 SIZE, G = 560.0, 28
 
 
-def gaussian(sd, at=(0.0, 0.0), cells=112, size=SIZE):
-    x, y = cell_centres(size, cells)
-    p = np.exp(-((x - at[0]) ** 2 + (y - at[1]) ** 2) / (2 * sd**2))
-    return (p / p.sum())[None]
-
-
 def drawn(p, n, rng):
     """Places of n UEs drawn from a posterior whose density is constant within a cell, and their cells."""
     cells = p.shape[-1]
@@ -36,8 +30,9 @@ def test_a_uniform_posterior_scores_as_its_closed_forms(cells):
 
 
 def test_a_gaussian_scores_as_its_closed_forms():
-    sd = 60.0
-    p, at = gaussian(sd), np.array([[62.5, 2.5]])  # the middle of a cell
+    sd, at, (x, y) = 60.0, np.array([[62.5, 2.5]]), cell_centres(SIZE, 112)  # at the middle of a cell
+    p = np.exp(-(x**2 + y**2) / (2 * sd**2))[None]
+    p /= p.sum()
     target, far = cell_index(at, SIZE, 112), (62.5**2 + 2.5**2) / (2 * sd**2)
     density = (1 - LAPSE) * np.exp(-far) / (2 * np.pi * sd**2) + LAPSE / SIZE**2
     assert nll(p, target, SIZE)[0] == pytest.approx(-np.log(density), abs=1e-4)
