@@ -13,8 +13,8 @@ from hypothesis import settings
 from rfloc import config
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
-# Timings of property tests vary with what else the machine does.
-settings.register_profile("untimed", deadline=None)
+# Timings of property tests vary with what else the machine does; each run tries other examples.
+settings.register_profile("untimed", deadline=None, max_examples=25)
 settings.load_profile("untimed")
 
 if TYPE_CHECKING:

@@ -50,23 +50,13 @@ def test_params_that_cannot_be_leave_the_file_alone(clone, capsys, args, said):
     assert not list(clone.glob(".params-*"))
 
 
-@pytest.fixture
-def probed(monkeypatch) -> list[Path]:
-    """Folders of the cities that were probed, without a probe."""
-    folders: list[Path] = []
+def test_cost_prints_both_datasets_at_this_scale_and_the_papers(clone, toy_city, monkeypatch, capsys):
+    probed: list[Path] = []
     values = {"city [s]": 1.0, "map [s]": 1.0, "million rays [s]": 1.0, "1000 UEs [s]": 0.1, "map [MB]": 0.001}
-
-    def probe(folder, sim, radio, samples, seed):
-        folders.append(folder)
-        return pd.Series(values, name="toy")
-
-    monkeypatch.setattr(cost, "probe_city", probe)
+    probe = pd.Series(values, name="toy")
+    monkeypatch.setattr(cost, "probe_city", lambda folder, *_: probed.append(folder) or probe)
     asked = ("GFLOP a crop", "state [GB]", "activations [MB a crop]")
     monkeypatch.setattr(cost, "network_cost", lambda *_: dict.fromkeys(asked, 1.0))
-    return folders
-
-
-def test_cost_prints_both_datasets_at_this_scale_and_the_papers(clone, toy_city, probed, capsys):
     assert main(["cost"]) == 2
     assert "dvc repro" in capsys.readouterr().err and not probed, "which stage makes a city"
     built = clone / "build/cities/home"

@@ -5,7 +5,7 @@ from fractions import Fraction
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from pyproj import Geod
 
@@ -19,7 +19,6 @@ centimetres = st.integers(-100_000, 100_000).map(lambda n: n / 100)
 lengths = st.integers(1, 50_000).map(lambda n: n / 100)
 
 
-@settings(max_examples=30)
 @given(far, st.floats(-300, 300), st.floats(-300, 300), st.sampled_from([0.5, 1.0, 5.0]))
 def test_lat_lon_to_pixel_and_back_15_km_from_the_origin(where, dx, dy, cell):
     """A crop there: degrees to metres to pixels and all the way back, within 1 cm and 0.01 pixels."""

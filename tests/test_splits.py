@@ -9,7 +9,7 @@ import pytest
 import shapely
 import xarray as xr
 import yaml
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from pyproj import Geod
 from scipy.io import loadmat
@@ -54,7 +54,6 @@ def test_where_nothing_is_tested_all_train():
     assert leakage_report(split, links, calibration_ues=np.ones(50, bool))["counts"]["train"] == 50
 
 
-@settings(max_examples=25, deadline=None)
 @given(seed=st.integers(0, 999), block=st.sampled_from([80.0, 150.0]), buffer=st.sampled_from([0.0, 7.0, 30.0]))
 def test_roles_hold_what_they_promise(seed, block, buffer):
     links = scattered(600, seed)
@@ -80,7 +79,6 @@ def test_roles_hold_what_they_promise(seed, block, buffer):
     assert not any(b in val and r in ("train", "known") for b, r in zip(block_of, role, strict=True))
 
 
-@settings(max_examples=15, deadline=None)
 @given(seed=st.integers(0, 999), buffer=st.sampled_from([0.0, 30.0]))
 def test_boxes_hold_what_they_promise(seed, buffer):
     links = scattered(400, seed)
@@ -99,7 +97,6 @@ def test_boxes_hold_what_they_promise(seed, buffer):
     assert (role == "known").sum() == round(0.1 * np.isin(role, ("train", "known")).sum())
 
 
-@settings(max_examples=10, deadline=None)
 @given(seed=st.integers(0, 999), count=st.sampled_from([2, 5]))
 def test_folds_hold_every_block_out_once(seed, count):
     links = scattered(500, seed)
@@ -119,7 +116,6 @@ def test_folds_hold_every_block_out_once(seed, count):
         assert (held_out(split, links["ue_x"], links["ue_y"]) == np.isin(mine, ("unknown", "buffer"))).all()
 
 
-@settings(max_examples=15, deadline=None)
 @given(seed=st.integers(0, 999), params=st.sampled_from([BLOCKS, BOXES]))
 def test_the_order_of_ues_does_not_matter(seed, params):
     links = scattered(300, seed)

@@ -1,7 +1,7 @@
 import geopandas as gpd
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from shapely.geometry import box
 
@@ -88,7 +88,6 @@ def test_a_prior_stands_in_for_the_area_rule_and_for_no_other_and_rules_apply_ro
     assert got["height"].tolist() == [9.0, 3.0] and got["kind"].tolist() == ["yes", "shed"]
 
 
-@settings(max_examples=20)
 @given(
     tags=st.lists(st.tuples(st.none() | st.floats(-1e3, 1e3), st.none() | st.floats(-100, 100)), min_size=1),
     prior=st.sampled_from([None, 18.0]),

@@ -51,7 +51,7 @@ def volume(mesh: Mesh) -> float:
     return float(np.einsum("ij,ij->", a, np.cross(b, c)) / 6.0)
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(polygon=polygons(), height=st.floats(2.0, 80.0))
 def test_prism_is_watertight_and_has_the_area_and_volume_of_its_outline(polygon, height):
     mesh = prisms(polygon, height, -1.0)

@@ -2,7 +2,7 @@ import geopandas as gpd
 import numpy as np
 import pytest
 import shapely
-from hypothesis import assume, given, settings
+from hypothesis import assume, given
 from hypothesis import strategies as st
 from scipy import ndimage
 from shapely.geometry import LineString, Polygon, box
@@ -25,7 +25,6 @@ def layers(buildings, streets):
     return city_layers(buildings, gpd.GeoDataFrame({"width": width, "tunnel": tunnel}, geometry=list(lines)), GRID)
 
 
-@settings(max_examples=50)
 @given(st.lists(coordinates, min_size=3, max_size=9, unique=True))
 def test_any_polygon_is_cut_at_cell_centres(corners):
     shape = shapely.make_valid(Polygon(corners), method="structure")
@@ -59,7 +58,6 @@ def test_street_strip_has_its_width_and_stops_at_buildings_and_no_ue_stands_in_a
     assert got["road"].sum() == 4 * 60
 
 
-@settings(max_examples=40)
 @given(
     st.floats(-400, 400) | st.just(5000.0),
     st.floats(-400, 400),

@@ -4,7 +4,7 @@ import geopandas as gpd
 import numpy as np
 import pytest
 import shapely
-from hypothesis import assume, given, settings
+from hypothesis import assume, given
 from hypothesis import strategies as st
 from shapely.affinity import rotate, translate
 from shapely.geometry import LineString, Polygon, box
@@ -95,7 +95,6 @@ def test_borders_belong_to_a_zoom_level():
     assert united(pieces, zoom=15)[1].tolist() == [2], "a border of level 14 is one of level 15 too"
 
 
-@settings(max_examples=40)
 @given(st.integers(3, 9), st.floats(5, 60), st.floats(0, 360), *[st.floats(-40, 40)] * 2, st.integers(0, 999))
 def test_any_polygon_is_itself_again(corners, radius, turn, x, y, seed):
     rng = np.random.default_rng(seed)

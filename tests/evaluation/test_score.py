@@ -3,7 +3,7 @@ from dataclasses import dataclass
 import numpy as np
 import pytest
 import xarray as xr
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from scipy.optimize import minimize
 
@@ -128,7 +128,6 @@ def test_what_is_no_posterior_and_foreign_crops_are_refused(setting):
         evaluate(Centre(params), batcher, crops.assign_attrs(crop_size=400.0))
 
 
-@settings(max_examples=20, deadline=None)
 @given(st.integers(0, 2**31))
 def test_geometric_median_minimises_the_expected_distance(seed):
     p = np.exp(3.0 * np.random.default_rng(seed).normal(size=(3, 14, 14)))

@@ -1,6 +1,6 @@
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from rfloc.crops import cell_centres, cell_index
@@ -53,7 +53,6 @@ def test_energy_is_the_mean_over_pairs_of_cells():
     np.testing.assert_allclose(energy(p, at, size), want)
 
 
-@settings(max_examples=15, deadline=None)
 @given(st.integers(0, 2**31), st.sampled_from([0.0, 0.5, 3.0]))
 def test_credibility_of_draws_from_the_posterior_itself_is_uniform(seed, sharp):
     """Flat posteriors, whose cells are all alike, and sharp ones: regions hold what they say, to a share of a cell."""

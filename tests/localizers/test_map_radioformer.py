@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
@@ -97,7 +97,6 @@ def test_station_marks_hold_nrsrp_where_no_rssi_was_measured() -> None:
     assert image[0, 2].unique().tolist() == pytest.approx(sorted([28 / 400, float(nrsrp)]))
 
 
-@settings(max_examples=30, deadline=None)
 @given(st.lists(st.floats(-0.5, 0.5), min_size=6, max_size=6))
 def test_sinusoids_compare_positions_by_displacement(values: list[float]) -> None:
     a, b, shift = torch.tensor(values, dtype=torch.float64).view(3, 2)

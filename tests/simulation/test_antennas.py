@@ -1,13 +1,12 @@
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from rfloc.backend import prepare
 from rfloc.simulation.antennas import directivity, pattern_gain_db
 
 
-@settings(max_examples=25, deadline=None)
 @given(st.sampled_from(["tr38901", "dipole", "isotropic"]), st.floats(0, 60), st.floats(-20, 45), st.booleans())
 def test_every_antenna_radiates_the_power_that_it_is_fed(pattern, attenuation: float, tilt: float, known: bool):
     """Mean over the sphere by Gauss-Legendre over the sine of elevation, evenly over azimuth: 1, in the mean too."""

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 import shapely
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from rfloc.simulation.profiles import obstructed_fraction
@@ -45,7 +45,6 @@ def test_roofs_stand_on_the_ground_and_so_do_antennas():
     assert (want > 0).all()
 
 
-@settings(max_examples=40)
 @given(st.lists(box, min_size=1, max_size=4), *[st.floats(-99, 99), st.floats(-79, 79)] * 2)
 def test_share_under_tall_roofs_is_that_of_the_polygons(rectangles, x0, y0, x1, y1):
     roofs = np.zeros((160, 200))
