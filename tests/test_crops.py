@@ -99,16 +99,6 @@ def test_other_frames_a_foreign_split_and_a_ue_outside_its_crop_are_refused(link
         evaluation_crops(links.isel(ue=slice(1, None)), make_split(links, _roles(60)), crop_params(), seed=0)
 
 
-def test_jitter_is_uniform_in_the_central_square(links):
-    batcher = CropBatcher(links, open_raster(), crop_params())
-    ue = np.zeros(4000, int)
-    x, y = batcher.jittered(ue, np.random.default_rng(0), 560.0)
-    offset = np.stack([x, y]) - batcher.ue_xy[0][:, None]
-    assert np.abs(offset).max() <= 252 and np.abs(offset).max() > 250
-    np.testing.assert_allclose(offset.std(axis=1), 504 / np.sqrt(12), rtol=0.03)
-    assert abs(np.corrcoef(offset)[0, 1]) < 0.05
-
-
 def _roles(n):
     return np.array(["known", "unknown", "train"])[np.arange(n) % 3]
 

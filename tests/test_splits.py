@@ -46,14 +46,6 @@ def scattered(n: int, seed: int, extent: float = 1000.0) -> xr.Dataset:
     return links_at(x, y)
 
 
-def test_where_nothing_is_tested_all_train():
-    links = scattered(50, 1)
-    split = all_train(links, ["crops"], 0)
-    assert (split["role"].values == "train").all()
-    assert unknown_area(split).is_empty and val_area(split).is_empty
-    assert leakage_report(split, links, calibration_ues=np.ones(50, bool))["counts"]["train"] == 50
-
-
 @given(seed=st.integers(0, 999), block=st.sampled_from([80.0, 150.0]), buffer=st.sampled_from([0.0, 7.0, 30.0]))
 def test_roles_hold_what_they_promise(seed, block, buffer):
     links = scattered(600, seed)

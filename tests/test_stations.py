@@ -1,9 +1,8 @@
 import numpy as np
 import pytest
-import xarray as xr
 
 from rfloc.errors import SimulationError
-from rfloc.stations import ROOF_CLEARANCE, Stations
+from rfloc.stations import ROOF_CLEARANCE
 from tests.simulation.scenes import one_station, small_city
 
 
@@ -11,16 +10,6 @@ def test_only_an_azimuth_may_be_unknown():
     assert np.isnan(one_station(azimuth=np.nan).azimuth[0])
     with pytest.raises(SimulationError, match="stations s have no h"):
         one_station(h=np.nan)
-
-
-def test_round_trip_through_a_dataset():
-    table = Stations(x=[1, 2], y=[3, 4], h=[5, 6], azimuth=[np.nan, 90], power=[43, 46], id=["a", "b"])  # type: ignore[arg-type]
-    back = Stations.from_dataset(xr.Dataset(coords=table.coords()))
-    for name in ("x", "y", "h", "azimuth", "power", "id"):
-        np.testing.assert_array_equal(getattr(back, name), getattr(table, name))
-    assert back.take([1]).id.tolist() == ["b"]
-    assert back.take(np.array([True, False])).n == 1
-    assert back.moved(dx=10, dy=[0, -4]).y.tolist() == [3, 0]
 
 
 def test_antennas_inside_a_building_are_lifted_clear_of_its_roof_and_counted(tmp_path):

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from shapely import Polygon
 
-from rfloc.city import build_city, build_patch, cut, neighbours, open_any, open_city
+from rfloc.city import build_city, build_patch, cut, open_any, open_city
 from rfloc.config import CityParams, check
 from rfloc.errors import ConfigError, DataError
 from rfloc.simulation.scene import load_scene
@@ -174,14 +174,6 @@ def test_patches_tile_the_region(rows, cols):
     assert (first.box[0], first.box[2], last.box[1], last.box[3]) == (south, west, north, east)
     assert all(patch.params.margin == 500.0 and not patch.params.patches_only for patch in patches)
     np.testing.assert_allclose(patches[0].params.centre, [np.mean(first.box[:2]), np.mean(first.box[2:])])
-
-
-def test_neighbours_touch():
-    patches = cut("r", REGION, [4, 5], 0.0)
-    for patch, own in zip(patches, boxes(patches), strict=True):
-        touching = [p.key for p, box in zip(patches, boxes(patches), strict=True) if box.intersects(own) and p != patch]
-        assert [p.key for p in neighbours(patch, patches)] == touching
-        assert len(touching) in (3, 5, 8)
 
 
 def test_one_patch_is_the_city_as_it_is_and_a_scene_of_sionna_is_not_cut(tmp_path, toy_city):
