@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from pyproj import Geod
+from scipy.spatial.transform import Rotation
 
 from rfloc.errors import FrameError
 from rfloc.frames import Grid, LocalFrame, bearing, sionna_orientation, toward, wrap_degrees
@@ -86,15 +87,6 @@ def test_wrapping_keeps_the_direction(angle):
     assert math.isclose(math.cos(math.radians(wrapped)), math.cos(math.radians(angle)), abs_tol=1e-6)
 
 
-def rotation(yaw: float, pitch: float, roll: float) -> np.ndarray:
-    """Sionna's rotation matrix, Rz(yaw) Ry(pitch) Rx(roll) (TR 38.901, equation 7.1-4)."""
-    c, s = np.cos, np.sin
-    z = np.array([[c(yaw), -s(yaw), 0], [s(yaw), c(yaw), 0], [0, 0, 1]])
-    y = np.array([[c(pitch), 0, s(pitch)], [0, 1, 0], [-s(pitch), 0, c(pitch)]])
-    x = np.array([[1, 0, 0], [0, c(roll), -s(roll)], [0, s(roll), c(roll)]])
-    return z @ y @ x
-
-
 def test_azimuth_runs_clockwise_from_north():
     assert bearing([0, 1, 0, -1], [1, 0, -1, 0]).tolist() == [0, 90, 180, 270]
     assert np.allclose(toward([0, 90, 180, 270]), ([0, 1, 0, -1], [1, 0, -1, 0]))
@@ -102,7 +94,8 @@ def test_azimuth_runs_clockwise_from_north():
 
 @given(st.floats(0, 360), st.floats(-20, 45))
 def test_an_antenna_looks_along_its_azimuth_and_with_downtilt_at_the_ground(azimuth, downtilt):
-    x, y, z = rotation(*sionna_orientation(azimuth, downtilt)) @ (1, 0, 0)
+    """Sionna rotates by yaw, pitch and roll, Rz Ry Rx (TR 38.901, equation 7.1-4)."""
+    x, y, z = Rotation.from_euler("ZYX", sionna_orientation(azimuth, downtilt)).apply([1, 0, 0])
     assert z == pytest.approx(-math.sin(math.radians(downtilt)), abs=1e-9)
     assert abs(wrap_degrees(bearing(x, y) - azimuth)) < 1e-6
 

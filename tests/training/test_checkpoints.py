@@ -21,14 +21,12 @@ def test_seed_decides_the_weights_and_the_global_state_is_left_alone(tmp_path, t
     assert not load_localizer(tmp_path / "0.pt").network.training
 
 
-def test_another_network_or_version_of_it_does_not_fit(tmp_path: Path, tiny: ModelParams, crops: CropParams) -> None:
+def test_crops_of_another_grid_or_another_version_of_a_network_do_not_fit(
+    tmp_path: Path, tiny: ModelParams, crops: CropParams
+) -> None:
     checkpoint = load_checkpoint(init_checkpoint(tmp_path / "init.pt", tiny, crops, None, seed=4))
-    with pytest.raises(TrainingError, match=r"model\.width is 16 there, 32 here"):
-        checkpoint.require_fit("map_radioformer", tiny.model_copy(update={"width": 32}), crops)
     with pytest.raises(TrainingError, match=r"crops\.output is 14 there, 28 here"):
         checkpoint.require_fit("map_radioformer", tiny, crops.model_copy(update={"output": 28}))
-    with pytest.raises(TrainingError, match="the network is map_radioformer there, other here"):
-        checkpoint.require_fit("other", tiny, crops)
     checkpoint.require_fit("map_radioformer", tiny, crops.model_copy(update={"min_heard": 1}))
     checkpoint.state.popitem()
     with pytest.raises(TrainingError, match="'init' is of another version of map_radioformer"):
