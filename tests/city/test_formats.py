@@ -48,10 +48,10 @@ def features() -> gpd.GeoDataFrame:
     return gpd.GeoDataFrame(table, geometry=[shape for shape, _ in rows], crs=FRAME.crs).to_crs(4326)
 
 
-def write(path: Path, osm: OsmMap) -> Path:
-    """The town in any format; `.gdal.gpkg` is what GDAL's own converter makes of it."""
+def write(path: Path, osm: OsmMap, table: gpd.GeoDataFrame) -> Path:
+    """A map, which a table holds too, in any format; `.gdal.gpkg` is what GDAL's own converter makes of it."""
     if path.suffix in (".gz", ".bz2"):
-        inner = write(path.with_suffix(""), osm)
+        inner = write(path.with_suffix(""), osm, table)
         path.write_bytes((gzip if path.suffix == ".gz" else bz2).compress(inner.read_bytes()))
     elif path.suffix in (".osm", ".pbf"):
         osm.write(path)
@@ -60,7 +60,6 @@ def write(path: Path, osm: OsmMap) -> Path:
         for layer in ("lines", "multipolygons"):
             pyogrio.write_dataframe(pyogrio.read_dataframe(plain, layer=layer), path, layer=layer)
     else:
-        table = features()
         table.to_parquet(path) if path.suffix == ".parquet" else table.to_file(path)
     return path
 
@@ -78,12 +77,12 @@ def known(of: City) -> dict[str, str]:
 
 @pytest.fixture(scope="module")
 def reference(tmp_path_factory: pytest.TempPathFactory) -> City:
-    return built(write(tmp_path_factory.mktemp("town") / "town.osm", town()))
+    return built(town().write(tmp_path_factory.mktemp("town") / "town.osm"))
 
 
 @pytest.mark.parametrize("suffix", SUFFIXES)
 def test_one_map_one_answer(tmp_path, reference, suffix):
-    found = built(write(tmp_path / f"town.{suffix}", town()))
+    found = built(write(tmp_path / f"town.{suffix}", town(), features()))
     assert found.raster.equals(reference.raster)
     assert known(found) == known(reference)
 
@@ -177,21 +176,15 @@ def test_exchanged_coordinates_and_a_city_without_a_place_to_stand_are_errors(tm
 @pytest.mark.parametrize("suffix", ["osm", "geojson", "parquet", "east.geojson"])
 def test_a_city_across_the_180th_meridian(tmp_path, reference, suffix):
     """The town moved there; in `east` its longitudes pass 180, elsewhere they come back from -180."""
-    path, moved = tmp_path / f"town.{suffix}", features()
+    osm, moved = town(), features()
+    osm.nodes = [((lon + 350) % 360 - 180, lat) for lon, lat in osm.nodes]
 
     def turn(at: np.ndarray) -> np.ndarray:
         lon = at[:, 0] + 170.0
         return np.column_stack([lon if suffix == "east.geojson" else (lon + 180) % 360 - 180, at[:, 1]])
 
-    turned = moved.geometry.map(lambda shape: shapely.transform(shape, turn))
-    if suffix == "osm":
-        osm = town()
-        osm.nodes = [((lon + 170 + 180) % 360 - 180, lat) for lon, lat in osm.nodes]
-        osm.write(path)
-    elif suffix == "parquet":
-        moved.set_geometry(turned).to_parquet(path)
-    else:
-        moved.set_geometry(turned).to_file(path)
+    moved = moved.set_geometry(moved.geometry.map(lambda shape: shapely.transform(shape, turn)))
+    path = write(tmp_path / f"town.{suffix}", osm, moved)
     found = built(path, box=[*BOX[:2], BOX[2] + 170, BOX[3] + 170])
     assert found.frame.lon0 == 180.0 and found.facts["in_box_polygons"] == 2
     assert known(found)["warnings"] == known(reference)["warnings"]
