@@ -84,14 +84,17 @@ def block_index(xy: Floats, edge: float) -> Ints:
     return np.unique(blocks_of(xy[:, 0], xy[:, 1], edge), axis=0, return_inverse=True)[1].ravel()
 
 
-def block_weights(blocks: Ints, draws: int, rng: np.random.Generator) -> Floats:
-    """How often each UE counts in each bootstrap draw of whole blocks: (draws, U)."""
+def block_draws(blocks: Ints, params: EvaluationParams, seed: int) -> Floats:
+    """How often each block counts in each bootstrap draw, (draws, blocks); no draw of fewer than :data:`MIN_BLOCKS`."""
     n = int(blocks.max()) + 1
-    return rng.multinomial(n, np.full(n, 1 / n), size=draws)[:, blocks].astype(float)
+    draws = params.bootstrap if n >= MIN_BLOCKS else 0
+    return np.random.default_rng(seed).multinomial(n, np.full(n, 1 / n), size=draws).astype(float)
 
 
-def percentiles(draws: Floats | list[float], level: float) -> tuple[float, float]:
-    """The central `level` of bootstrap draws: (low, high)."""
+def percentiles(draws: Floats | list[float], level: float) -> Interval:
+    """The central `level` of bootstrap draws, (low, high); None where there are none."""
+    if not len(draws):
+        return None
     low, high = np.quantile(draws, [(1 - level) / 2, (1 + level) / 2])
     return float(low), float(high)
 
@@ -99,17 +102,12 @@ def percentiles(draws: Floats | list[float], level: float) -> tuple[float, float
 def block_interval(errors: UEErrors, params: EvaluationParams, seed: int) -> Interval:
     """Percentile interval of the mean error [m]; None where UEs lie in fewer than :data:`MIN_BLOCKS` blocks."""
     blocks = block_index(errors.xy, params.block)
-    if blocks.max() + 1 < MIN_BLOCKS:
-        return None
-    weights = block_weights(blocks, params.bootstrap, np.random.default_rng(seed))
+    weights = block_draws(blocks, params, seed)[:, blocks]
     return percentiles([errors.mean(weight) for weight in weights], params.level)
 
 
 def paired_difference(a: UEErrors, b: UEErrors, params: EvaluationParams, seed: int) -> tuple[float, Interval]:
-    """Mean error of `a` minus that of `b` [m] over the same UEs (else DataError), and the difference's interval.
-
-    Negative: `a` is better. Blocks are drawn once for both, so what the crops have in common cancels.
-    """
+    """Mean error of `a` minus that of `b` [m], and its interval, paired: of the same UEs (else DataError) and draws."""
     if not np.array_equal(a.ue, b.ue) or not np.allclose(a.xy, b.xy):
         why = f"one has {len(a)}, the other {len(b)}; a paired difference needs the same crops"
         raise DataError("the two sets of errors are of different UEs", why, "evaluate both on one crops dataset")

@@ -25,7 +25,7 @@ from rfloc.datasets.build import links_from_gain
 from rfloc.datasets.statistical import fit
 from rfloc.errors import DataError
 from rfloc.evaluation import UEErrors, evaluate, paired_difference, ue_errors
-from rfloc.evaluation.errors import MIN_BLOCKS, Interval, block_index, block_weights, percentiles
+from rfloc.evaluation.errors import MIN_BLOCKS, Interval, block_draws, block_index, percentiles
 from rfloc.frames import Grid
 from rfloc.localizers import KNearest, MapPosterior
 from rfloc.simulation import read_maps
@@ -90,8 +90,7 @@ class Judge:
     report, city-wide, missing levels filled with the weakest fingerprint. *Levelled*: each station's simulated NRSRP is
     shifted to the measured mean over the training UEs that hear it in both, if there are any.
 
-    `train` UEs of the split are fingerprints, `known` ones are looked up, `known` and `unknown` are held out. `radio`
-    is that of the simulated links, `k` the number of neighbours, `scoring` and `seed` are the bootstrap's. A campaign
+    `train` UEs of the split are fingerprints, `known` ones looked up, both `known` and `unknown` held out. A campaign
     without RSSI is compared by NRSRP alone, as `features` says. Raises SplitError if the split is of other links,
     DataError if it has no UE of a role, or too few report any station.
     """
@@ -118,10 +117,8 @@ class Judge:
                     what = f"no station is reported by {MIN_UES} UEs ({part})"
                     raise DataError(what, "a rank correlation needs them")
         self._block = block_index(self.xy, scoring.block)
-        n = int(self._block.max()) + 1
-        draws = scoring.bootstrap if n >= MIN_BLOCKS else 0
-        drawn = block_weights(np.arange(n), draws, np.random.default_rng(seed))
-        self._counts = np.concatenate([np.ones((1, n)), drawn])
+        drawn = block_draws(self._block, scoring, seed)
+        self._counts = np.insert(drawn, 0, 1.0, axis=0)  # first what was measured, each block once
         at = self.xy[self.test]
         self.centre = UEErrors.single(self.test, at, self.xy[self.train].mean(axis=0) - at)
         self.real = self._knn(measured, measured)
@@ -132,7 +129,7 @@ class Judge:
         found = {feature: self._correlations(gain, feature, everyone) for feature in self.features}
         found |= {part: self._correlations(gain, "nrsrp", which) for part, which in self._parts.items()}
         rho = {name: values[0] for name, values in found.items()}
-        draws = {name: np.nanmean(values[1:], axis=1) for name, values in found.items() if len(values) > 1}
+        draws = {name: np.nanmean(values[1:], axis=1) for name, values in found.items()}
         x, y = self.xy.T
         links = links_from_gain(self.city, gain, self.stations, x, y, self.radio, "simulated")
         gap = (links["nrsrp"].values - self.measured["nrsrp"].values)[self.train]
@@ -145,8 +142,7 @@ class Judge:
         """Score of one minus that of the other, with the interval of a paired bootstrap over blocks."""
         if name in one.errors:
             return paired_difference(one.errors[name], other.errors[name], self.scoring, self.seed)
-        draws = one.draws[name] - other.draws[name] if name in one.draws else None
-        interval = None if draws is None else percentiles(draws, self.scoring.level)
+        interval = percentiles(one.draws[name] - other.draws[name], self.scoring.level)
         return one.score(name) - other.score(name), interval
 
     def chosen(self, gains: Sequence[Floats], found: Sequence[Agreement]) -> Floats:
@@ -173,8 +169,8 @@ class Judge:
             enough = [len(np.unique(self._block[ues])) >= MIN_BLOCKS for ues in heard.T]
             for (name, rho), (b, row) in itertools.product(found.items(), enumerate(rows)):
                 gap = rho[:, b] - found[base][:, b]
-                sure = enough[b] and len(gap) > 1 and np.isfinite(gap).all()
-                interval = list(percentiles(gap[1:], self.scoring.level)) if sure else None
+                sure = enough[b] and np.isfinite(gap).all()
+                interval = percentiles(gap[1:], self.scoring.level) if sure else None
                 score, more = (float(v) if np.isfinite(v) else None for v in (rho[0, b], gap[0]))
                 row.setdefault(f"{feature}_{part}", {})[name] = {"rho": score, "gain": more, "interval": interval}
         return rows
@@ -223,10 +219,7 @@ class Unmeasured:
         cls, splits: Sequence[xr.Dataset], simulations: Mapping[str, Simulation], links: xr.Dataset, like: xr.Dataset,
         city: City, params: Params,
     ) -> Self:  # fmt: skip
-        """By the unknown streets of splits of links, no UE of which is in two of them.
-
-        k-NN learns from what maps give at the UEs of other links, `like`, which are everywhere in the city.
-        """
+        """By unknown streets of splits, no UE in two; k-NN learns what maps give at `like` UEs, all over the city."""
         radio, batcher = params.radio, CropBatcher(links, city.raster, params.crops)
         levels, gaps, told = (defaultdict[str, list[Any]](list) for _ in range(3))
         held_out = [np.flatnonzero(split["role"].values == "unknown") for split in splits]
@@ -267,19 +260,16 @@ class Unmeasured:
         measured = self.measured["nrsrp"].values.astype(float)[:, stations]
         levels = {name: of[:, stations] for name, of in self.levels.items()}
         block = block_index(np.stack([self.measured["ue_x"].values, self.measured["ue_y"].values], 1), scoring.block)
-        blocks = np.arange(block.max() + 1)
-        drawn = block_weights(blocks, scoring.bootstrap, np.random.default_rng(seed))
-        counts = np.vstack([np.ones((1, len(blocks))), drawn])
+        counts = np.insert(block_draws(block, scoring, seed), 0, 1.0, axis=0)
         rho = {n: np.nanmean(correlations(of, measured, block, counts), axis=1) for n, of in levels.items()}
         arrives = np.isfinite(list(levels.values())).all(axis=0)  # by all: errors are of the same links
         square = {name: np.where(arrives, of - measured, np.nan)[None] ** 2 for name, of in levels.items()}
         for name, errors in self.errors.items():
             share = ratio(square[name], square[base], block, scoring, seed)
             more, less = rho[name] - rho[base], {key: v if v is None else 1 - v for key, v in share.items()}
-            sure = less["lo"] is not None
             rows = {
-                "rho": (rho[name][0], more[0], percentiles(more[1:], scoring.level) if sure else None),
-                "rms": (rms(square[name]), less["ratio"], (less["hi"], less["lo"]) if sure else None),
+                "rho": (rho[name][0], more[0], percentiles(more[1:], scoring.level)),
+                "rms": (rms(square[name]), less["ratio"], (less["hi"], less["lo"]) if len(more) > 1 else None),
             }
             for measure, of in errors.items():
                 longer, interval = paired_difference(self.errors[base][measure], of, scoring, seed)

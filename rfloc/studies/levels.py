@@ -3,9 +3,8 @@
 Predictors are mixed models (:mod:`rfloc.datasets.mixed`) of distance, azimuth, city and rays. Where a mast stands is
 known to some hundred metres at best, so a model may be averaged over candidate poses by their posterior, and what it
 leaves may be kriged. They are one function of the measured levels, shape (ue, bs), NaN where they must not look: what
-they are not shown they cannot use. It returns levels of every link by each of them, so that they share what they have
-in common. Errors are the root mean square of each station's held-out links, averaged over stations; two predictors are
-compared by the ratio of these on the same links.
+they are not shown they cannot use. It returns levels of every link by each of them, so that what they have in common
+is fitted once.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -27,7 +26,7 @@ from rfloc.datasets.mixed import Columns, Design, declustered, mixed_model, own_
 from rfloc.datasets.shadowing import Means, likeliest_shadowing
 from rfloc.datasets.statistical import fitter, regressors
 from rfloc.errors import EvaluationError
-from rfloc.evaluation.errors import MIN_BLOCKS, block_weights, percentiles
+from rfloc.evaluation.errors import block_draws, percentiles
 from rfloc.frames import Grid
 from rfloc.splits import area_of_blocks, blocks_of, near
 from rfloc.stations import Stations
@@ -101,7 +100,7 @@ class LevelModels:
 
     Spreads, shared coefficients and the residual come from the nominal pose. Under them every candidate pose of a
     station has a likelihood with the station's own effects integrated out, not too sharp for declustered weights; all
-    are alike beforehand. Kriging adds the expected shadowing. What recipes have in common is fitted once.
+    are alike beforehand. Kriging adds the expected shadowing.
     """
 
     x: Floats  #: (ue,) [m]
@@ -114,10 +113,10 @@ class LevelModels:
         """Predictors for the UEs of links; `poses` are :func:`level_columns`, nominal first."""
         x, y, stations = links["ue_x"].values, links["ue_y"].values, Stations.from_dataset(links)
         moved = {(shared, own) for shared, own, averaged, _ in RECIPES.values() if averaged}
-        names = {(shared, own): poses if (shared, own) in moved else poses[:1] for shared, own, *_ in RECIPES.values()}
+        names = {(shared, own) for shared, own, *_ in RECIPES.values()}
+        designs = {of: Design.of(poses if of in moved else poses[:1], *of) for of in names}
         sent = stations.power - 10 * np.log10(SUBCARRIERS * radio.resource_blocks)
         fitted = fitter(city, stations, x, y, radio)
-        designs = {of: Design.of(at, *of) for of, at in names.items()}
         return cls(x, y, designs, lambda measured: fitted(measured - sent)[-1] + sent)
 
     def __call__(self, measured: Floats) -> dict[str, Floats]:
@@ -183,10 +182,7 @@ def ways_of_holding_out(
 def dealt_folds(
     x: Floats, y: Floats, stations: int, k: int, seed: int, block: float | None = None, buffer: float = 0.0
 ) -> list[Fold]:
-    """k folds of whole blocks of an edge [m], dealt out at random, or of positions; each UE is tested once.
-
-    UEs within `buffer` [m] of a fold's blocks are hidden with it. Raises EvaluationError if there are fewer than folds.
-    """
+    """k folds of blocks of an edge, hidden with UEs within `buffer` [m], or of positions (else EvaluationError)."""
     at = np.column_stack([x, y]) if block is None else blocks_of(x, y, block)
     places, index = np.unique(at, axis=0, return_inverse=True)
     if len(places) < k:
@@ -205,10 +201,7 @@ def dealt_folds(
 def held_out(
     measured: Floats, predict: Predictors, ways: Mapping[str, Sequence[Sequence[Fold]]]
 ) -> tuple[dict[str, dict[str, Floats]], list[str]]:
-    """Held-out errors of every predictor by every way, and of :data:`CHOSEN` by the first way.
-
-    Squared errors [dB^2] by way and predictor, (allocation, ue, bs), NaN where not measured; the choice of each fold.
-    """
+    """Squared errors [dB^2] by way and predictor, (allocation, ue, bs), :data:`CHOSEN` by the first; folds' choices."""
     squares: dict[str, dict[str, Floats]] = {}
     for way, draws in ways.items():
         found = [held_out_squares(measured, predict, folds) for folds in draws]
@@ -234,10 +227,7 @@ def held_out_squares(measured: Floats, predict: Predictors, folds: Sequence[Fold
 
 
 def chosen_within(measured: Floats, predict: Predictors, folds: Sequence[Fold]) -> list[str]:
-    """For each fold the name of the predictor that is best on the other folds.
-
-    What chooses for a fold was predicted without the links of either that fold or the one it is in.
-    """
+    """For each fold the predictor that is best on the others, each of which is predicted without the links of both."""
     inner: list[dict[str, Floats]] = [{} for _ in folds]
     for f, g in combinations(range(len(folds)), 2):
         for name, square in _squares(measured, predict, folds[f].hidden | folds[g].hidden).items():
@@ -253,10 +243,7 @@ def _squares(measured: Floats, predict: Predictors, hidden: Bools) -> dict[str, 
 
 
 def rms(square: Floats) -> float:
-    """Root mean square of errors [dB], squared (..., ue, bs), by station and allocation; averaged over these.
-
-    NaN where there is no error; a station that was not measured is left out.
-    """
+    """Root mean square [dB] of squared errors (..., ue, bs) by station and allocation, averaged over those with any."""
     count = np.isfinite(square).sum(-2)
     mean = np.nansum(square, axis=-2)[count > 0] / count[count > 0]
     return float(np.sqrt(mean).mean())
@@ -274,12 +261,10 @@ def ratio(
     if (np.isfinite(square) != np.isfinite(baseline)).any():
         counts = " and ".join(str(int(np.isfinite(errors).sum())) for errors in (square, baseline))
         raise EvaluationError(f"errors of {counts} links do not pair", "a ratio is of the same links", "mend the other")
-    n, found = int(blocks.max()) + 1, rms(square) / rms(baseline)
-    if n < MIN_BLOCKS:
-        return {"ratio": found, "lo": None, "hi": None}
-    weights = block_weights(np.arange(n), scoring.bootstrap, np.random.default_rng(seed))
-    low, high = percentiles(_resampled(square, blocks, weights) / _resampled(baseline, blocks, weights), scoring.level)
-    return {"ratio": found, "lo": low, "hi": high}
+    draws = block_draws(blocks, scoring, seed)
+    found = _resampled(square, blocks, draws) / _resampled(baseline, blocks, draws)
+    low, high = percentiles(found, scoring.level) or (None, None)
+    return {"ratio": rms(square) / rms(baseline), "lo": low, "hi": high}
 
 
 def _resampled(square: Floats, blocks: Ints, weights: Floats) -> Floats:
