@@ -9,7 +9,7 @@ import numpy as np
 from scipy.stats import ttest_1samp
 
 from rfloc import config, files
-from rfloc.evaluation.paper import Cell, paper_says, printed_cells
+from rfloc.evaluation.paper import paper_says
 from rfloc.evaluation.tables import STREETS, Row, metres
 from rfloc.evaluation.verdicts import verdicts
 from rfloc.pipeline import book
@@ -117,11 +117,11 @@ def made(results: Path, stage: str) -> str:
     return f"scale {results.name}, revision {book.revision({'dirty': False} | record)}{when}"
 
 
-def _ours(rows: list[dict[str, Any]], cell: Cell) -> str:
+def _ours(rows: list[dict[str, Any]], cell: dict[str, Any]) -> str:
     """Our mean error for a printed cell; Table 2 names no streets, so that unknown ones stand for it."""
-    wanted = {"city": cell.city, "street": cell.street or "unknown", "split": "fixed", "positions": "stated"}
+    wanted = {"city": cell["city"], "street": cell["street"] or "unknown", "split": "fixed", "positions": "stated"}
     for row in rows:
-        if (row["experiment"] or row["localizer"]) == cell.key and wanted.items() <= row.items():
+        if (row["experiment"] or row["localizer"]) == cell["key"] and wanted.items() <= row.items():
             return metres(row["mean"], row["lo"], row["hi"])
     return NOT_RUN
 
@@ -130,18 +130,18 @@ def printed_table(results: Path, table: str, name: str) -> str:
     """A table of the paper as printed, ours beside every number."""
     path = results / "errors.json"
     rows = files.load_json(path)["rows"] if path.is_file() else []
-    cells = [cell for cell in printed_cells() if cell.table == table]
-    columns = list(dict.fromkeys(cell.column for cell in cells))
+    cells = [cell for cell in paper_says()["cells"] if cell["table"] == table]
+    columns = list(dict.fromkeys(cell["column"] for cell in cells))
     if len(columns) > 2:  # too wide: a line a cell
         header = ["pretraining", "real data", "paper", "here"]
-        lines = [[c.row, c.column, f"{c.error:.1f}", _ours(rows, c)] for c in cells]
+        lines = [[c["row"], c["column"], f"{c['error']:.1f}", _ours(rows, c)] for c in cells]
         left = 2
     else:
         short = [column.removesuffix(" streets") for column in columns]
         header = ["row", *(f"{column}, {who}" for column in short for who in ("paper", "here"))]
         lines, left = [], 1
-        for label in dict.fromkeys(cell.row for cell in cells):
-            mine = {c.column: [f"{c.error:,.1f}", _ours(rows, c)] for c in cells if c.row == label}
+        for label in dict.fromkeys(cell["row"] for cell in cells):
+            mine = {c["column"]: [f"{c['error']:,.1f}", _ours(rows, c)] for c in cells if c["row"] == label}
             lines.append([label, *(text for column in columns for text in mine.get(column, ["–", "–"]))])
     title = f"Table {table} of the paper: {paper_says()['captions'][table]}"
     caption = f"{title}. Mean error [m]; here: {made(results, 'results')}; *not run*: not run at this scale"
@@ -178,9 +178,10 @@ def tables(root: Path, values: dict[str, Any]) -> dict[str, Any]:
     """All tables of this copy's own scale, by the name that prose calls them; `values` are the book's numbers."""
     own, params = root / "results" / values["scale"], config.read(root / "params.yaml")
     trained = runs(own, params)
+    cells = [cell for cell in paper_says()["cells"] if (cell["city"], cell["street"]) == ("home", "unknown")]
     found = {f"paper{table}": printed_table(own, table, f"tab-paper-{table}") for table in paper_says()["captions"]}
     return found | {
-        "printed": {c.key: c.error for c in printed_cells() if (c.city, c.street) == ("home", "unknown")},
+        "printed": {cell["key"]: cell["error"] for cell in cells},
         "table1": front_table(values["rows"], params.evaluation.level),
         "runs": trained,
         "experiments": experiments_table(params, trained),

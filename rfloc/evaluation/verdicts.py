@@ -17,7 +17,7 @@ from scipy.stats import ttest_1samp
 
 from rfloc import files
 from rfloc.arrays import Floats
-from rfloc.evaluation.paper import paper_says, printed, printed_cells
+from rfloc.evaluation.paper import paper_says, printed
 from rfloc.evaluation.tables import METHODS, PLATEAU, REFERENCE, metres
 
 #: From fewer seeds nothing is said of a network.
@@ -32,7 +32,6 @@ class Verdict:
     claim: str
     paper: str
     ours: str
-    scale: str
     verdict: str
     why: str
 
@@ -112,7 +111,7 @@ class _Evidence:
 
 def _printed(side: _Side) -> float | None:
     """What the paper prints: a zero-shot row in Oslo as section 8.2 quotes it, from Table 2; None of the centre."""
-    zero_shot = {cell.key: cell.error for cell in printed_cells() if cell.table == "2" and side.city == "oslo"}
+    zero_shot = {c["key"]: c["error"] for c in paper_says()["cells"] if c["table"] == "2" and side.city == "oslo"}
     error = zero_shot.get(side.key, printed(side.key, side.city, side.street))
     return paper_says()["synthetic"]["unknown"] if side.street == "synthetic" else error
 
@@ -130,5 +129,5 @@ def verdicts(results: Path) -> list[Verdict]:
             verdict = "reproduced" if holds else "not reproduced"
         except _Untestable as reason:
             ours, verdict, why = "–", "not testable here", str(reason)
-        made.append(Verdict(claim["where"], claim["said"], said, ours, results.name, verdict, why))
+        made.append(Verdict(claim["where"], claim["said"], said, ours, verdict, why))
     return made
