@@ -6,7 +6,7 @@ own (appendix H). Images have row 0 = north; positions are relative to the crop'
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Self
+from typing import Self
 
 import numpy as np
 import xarray as xr
@@ -43,15 +43,13 @@ class Batch:
     ue: Ints  #: (B,) UE's position along `ue` of the links
     centre: Floats  #: (B, 2) crop centres in the local frame [m]
     size: Floats  #: (B,) edge of each crop [m]
-    turned: bool  #: flips or turns were applied, so that crop and city axes differ
 
     def __len__(self) -> int:
         return len(self.ue)
 
     def take(self, index: Ints) -> Self:
         """The crops at these positions of the batch."""
-        parts: dict[str, Any] = {k: v[index] for k, v in vars(self).items() if isinstance(v, np.ndarray)}
-        return replace(self, **parts)
+        return replace(self, **{name: values[index] for name, values in vars(self).items()})
 
 
 def cell_centres(size: ArrayLike, cells: int) -> tuple[Floats, Floats]:
@@ -161,8 +159,8 @@ class CropBatcher(CropPlacer):
     ) -> Batch:  # fmt: skip
         """Cut crops of UEs by index, (B,), with these centres and edges (default `crops.size`) in the local frame [m].
 
-        `flip`, bool (B,), mirrors east to west; then `turns` turns quarters counter-clockwise; give both or none.
-        Raises DataError if a UE lies outside its crop.
+        `flip`, bool (B,), mirrors east to west; then `turns` turns quarters counter-clockwise; give both or none, and
+        none to localizers that look places up in the city. Raises DataError if a UE lies outside its crop.
         """
         crops, ue = self.crops, np.atleast_1d(np.asarray(ue, np.int64))
         centre = np.stack([np.atleast_1d(centre_x), np.atleast_1d(centre_y)], axis=1).astype(float)
@@ -196,7 +194,7 @@ class CropBatcher(CropPlacer):
             image=np.stack(images), bs_xy=bs_xy.astype(np.float32), rf=np.where(rf_mask, rf, np.float32(0)),
             rf_mask=rf_mask, bs_mask=mask, bs_boresight=boresight.astype(np.float32), bs_index=index,
             target_xy=target_xy.astype(np.float32), target=cell_index(target_xy, edge, crops.output), ue=ue,
-            centre=centre, size=edge, turned=flip is not None,
+            centre=centre, size=edge,
         )  # fmt: skip
 
 

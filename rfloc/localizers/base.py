@@ -8,7 +8,6 @@ from numpy.typing import NDArray
 from rfloc.arrays import Floats
 from rfloc.config import CropParams
 from rfloc.crops import Batch
-from rfloc.errors import DataError
 
 
 @runtime_checkable
@@ -18,11 +17,9 @@ class Localizer(Protocol):
     @property
     def name(self) -> str:
         """What tables and messages call it."""
-        ...
 
     def posterior(self, batch: Batch) -> NDArray[np.floating]:
         """Probabilities over the crop grid, (B, G, G) with G = `crops.output`, row 0 = north, each summing to 1."""
-        ...
 
 
 @runtime_checkable
@@ -31,7 +28,6 @@ class Estimator(Protocol):
 
     def estimate(self, batch: Batch) -> NDArray[np.floating]:
         """x, y relative to the crop centre [m], (B, 2)."""
-        ...
 
 
 def jitter_prior(crops: CropParams, cells: int | None = None) -> Floats:
@@ -62,10 +58,3 @@ def normalised(log_weight: NDArray[np.floating]) -> Floats:
     """exp(log_weight) scaled to sum 1 over the last two axes, (B, G, G), without overflow or underflow."""
     weight = np.exp(log_weight - log_weight.max(axis=(-2, -1), keepdims=True))
     return weight / weight.sum(axis=(-2, -1), keepdims=True)
-
-
-def require_unturned(batch: Batch, name: str) -> None:
-    """Raise DataError for a batch with flips or turns: its crop axes are not those of the city."""
-    if batch.turned:
-        why = "it looks positions up in the city's frame, whose axes such crops do not share"
-        raise DataError(f"localizer {name!r} was given flipped or turned crops", why, "leave out `flip` and `turns`")

@@ -3,8 +3,7 @@
 *As published* (paper section 7.1): RSSI, missing levels filled with -25 dB, which is above all that is measured, and
 distances divided by the count of stations. What the paper leaves open was chosen to meet its error on Oslo's known
 streets (Table 3): Euclidean distance over all stations, the count of those that both hear, inverse distance weights.
-*Plain*: NRSRP, missing levels filled with the weakest one, Euclidean distance and no more, which is scikit-learn's
-`KNeighborsRegressor(k, weights="distance")`.
+*Plain*: NRSRP, missing levels filled with the weakest, scikit-learn's `KNeighborsRegressor(k, weights="distance")`.
 """
 
 from typing import Any, Literal
@@ -17,7 +16,7 @@ from rfloc.arrays import Bools, Floats
 from rfloc.config import BaselineParams, CropParams
 from rfloc.crops import Batch, cell_centres
 from rfloc.errors import DataError
-from rfloc.localizers.base import jitter_prior, normalised, require_unturned
+from rfloc.localizers.base import jitter_prior, normalised
 from rfloc.schema import measured, require_same_stations
 
 #: Smallest standard deviation per axis of a neighbour's contribution to the posterior [m].
@@ -39,8 +38,6 @@ class KNearest:
         per_station: bool = True, name: str = "knn",
     ) -> None:  # fmt: skip
         require_same_stations(links, fingerprints, "the fingerprints")
-        if not fingerprints.sizes["ue"]:
-            raise DataError("there are no fingerprints", "k-NN answers with places where somebody measured")
         self.name, self.crops, self.k, self.within, self.per_station = name, crops, k, within, per_station
         self.inside = within == "square" and not beyond
         self._bs: Floats = np.stack([links["bs_x"].values, links["bs_y"].values], axis=1)
@@ -96,12 +93,10 @@ class KNearest:
 
     def estimate(self, batch: Batch) -> Floats:
         """Weighted mean of the neighbours, relative to the crop centre [m], (B, 2); may lie outside the crop."""
-        require_unturned(batch, self.name)
         return self.estimate_at(batch.ue, batch.centre, batch.size)
 
     def posterior(self, batch: Batch) -> Floats:
         """Mixture of Gaussians around the neighbours on the crop grid, (B, G, G); the jitter prior without any."""
-        require_unturned(batch, self.name)
         weight, xy = self.neighbours(batch.ue, batch.centre, batch.size)
         x, y = cell_centres(batch.size, self.crops.output)
         square = (x[:, None] - xy[..., 0, None, None]) ** 2 + (y[:, None] - xy[..., 1, None, None]) ** 2
@@ -117,12 +112,7 @@ class KNearest:
 def fingerprinting(
     links: xr.Dataset, split: xr.Dataset, crops: CropParams, params: BaselineParams
 ) -> dict[str, KNearest]:
-    """The k-NN rows of every table, on fingerprints of the training UEs, over the city and in the crop's square.
-
-    `knn` and `knn_square` are as published, by RSSI (NRSRP where none was measured), `knn_filled` but for the infill,
-    the weakest RSSI reported; `knn_plain` and `knn_square_plain` are plain; `knn_square_4` compares all features that
-    were measured, over the count of stations.
-    """
+    """The k-NN rows of every table, on fingerprints of training UEs; without RSSI, those as published take NRSRP."""
     fingerprints = links.isel(ue=split["role"].values == "train")
     known = measured(fingerprints)
     published = {"features": ("rssi" if "rssi" in known else "nrsrp",), "fill_db": params.fill_db}

@@ -28,7 +28,7 @@ from rfloc.datasets.shadowing import COMMON, Means, likeliest_shadowing
 from rfloc.datasets.statistical import POINT, regressors
 from rfloc.errors import DataError
 from rfloc.frames import Grid
-from rfloc.localizers.base import jitter_prior, normalised, require_unturned, street_prior
+from rfloc.localizers.base import jitter_prior, normalised, street_prior
 from rfloc.schema import measured
 from rfloc.stations import Stations
 
@@ -94,10 +94,7 @@ class CellFields:
 
     @classmethod
     def fit(cls, links: xr.Dataset, train: Bools, ground: Ground) -> Self:
-        """From the `train` UEs, bool (ue,), of the links that `ground` is of; cells without a position take part.
-
-        Raises DataError where no cell is reported by MIN_UES of them, SimulationError if reports lie too close.
-        """
+        """From `train` UEs, bool (ue,), of the links of `ground` (DataError, SimulationError: too few, too close)."""
         enough, placed = (links["heard"].values & train[:, None]).sum(0) >= MIN_UES, np.isfinite(links["bs_x"].values)
         if not enough.any():
             raise DataError(f"no cell is reported by {MIN_UES} training UEs", "", "take more training UEs")
@@ -241,7 +238,6 @@ class KrigedPosterior:
 
     def posterior(self, batch: Batch) -> Floats:
         """Tempered posterior on the crop grid, (B, G, G)."""
-        require_unturned(batch, self.name)
         across, down = cell_centres(batch.size, self.crops.output)
         x, y = across + batch.centre[:, 0, None, None], down + batch.centre[:, 1, None, None]
         prior = street_prior(batch, self.crops)

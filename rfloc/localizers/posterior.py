@@ -11,7 +11,7 @@ from rfloc.config import BaselineParams, CropParams, RadioParams
 from rfloc.crops import Batch, cell_centres
 from rfloc.datasets.build import reportable_dbm
 from rfloc.frames import Grid
-from rfloc.localizers.base import normalised, require_unturned, street_prior
+from rfloc.localizers.base import normalised, street_prior
 from rfloc.schema import FEATURES, require_same_stations
 from rfloc.simulation.maps import nrsrp_map
 
@@ -78,7 +78,6 @@ class MapPosterior:
 
     def posterior(self, batch: Batch) -> Floats:
         """Tempered posterior on the crop grid, (B, G, G): evaluated at the maps' resolution, then summed per cell."""
-        require_unturned(batch, self.name)
         cells = self.crops.output
         split = np.maximum(1, np.round(batch.size / cells / self.grid.cell)).astype(int)
         out = np.empty((len(batch), cells, cells))

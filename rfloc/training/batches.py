@@ -6,7 +6,6 @@ Crops are drawn and augmented on the fly: batch k of a run depends on the seed a
 import dataclasses
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import xarray as xr
@@ -114,10 +113,7 @@ def training_ues(links: xr.Dataset, split: xr.Dataset) -> Bools:
 
 
 class CropSource:
-    """The crops that can be drawn from one dataset: those of training UEs that keep the split's `crop_gap`.
-
-    `seed` chooses the centres that are tried to learn which UEs have an eligible crop (else TrainingError).
-    """
+    """Crops of training UEs that keep the split's `crop_gap`; `seed` seeks UEs that have one (else TrainingError)."""
 
     def __init__(self, source: Source, crops: CropParams, seed: int) -> None:
         links, raster, split, self.simulated = source
@@ -189,9 +185,8 @@ class TrainingSteps(Dataset[dict[str, Tensor]]):
         share = rng.multinomial(self.batch_size, ues / ues.sum())
         drawn = [s.draw(int(n), self.training.flips, rng) for s, n in zip(self.sources, share, strict=True) if n]
         noisy = np.repeat([source.simulated for source in self.sources], share)
-        arrays = [k for k, v in vars(drawn[0]).items() if isinstance(v, np.ndarray)] if len(drawn) > 1 else []
-        joined: dict[str, Any] = {name: np.concatenate([getattr(batch, name) for batch in drawn]) for name in arrays}
-        return augment(dataclasses.replace(drawn[0], **joined), noisy, self.training, self.crops.min_heard, rng)
+        joined = Batch(*map(np.concatenate, zip(*(vars(batch).values() for batch in drawn), strict=True)))
+        return augment(joined, noisy, self.training, self.crops.min_heard, rng)
 
 
 class ValidationSteps(Dataset[dict[str, Tensor]]):
