@@ -1,4 +1,4 @@
-"""Figures: one function a figure, axes in, axes out.
+"""Figures: one function a figure, which draws on the axes that it is given.
 
 Maps are in metres of the city's local frame; a method has one colour and line style in all figures, from Okabe and
 Ito's palette. Legends stand outside the data: lay figures out with `layout="constrained"`.
@@ -66,7 +66,7 @@ def legend_outside(ax: Axes, handles: Sequence[Any] | None = None, **options: An
         figure.legend(handles=handles, loc="outside lower center", ncols=3, fontsize="small", **options)
 
 
-def error_cdf(ax: Axes, predictions: Mapping[str, xr.Dataset], role: str) -> Axes:
+def error_cdf(ax: Axes, predictions: Mapping[str, xr.Dataset], role: str) -> None:
     """Share of UEs of one role with at most a given mean error, one line a method."""
     for name, found in predictions.items():
         error = ue_errors(found, role).error
@@ -75,23 +75,18 @@ def error_cdf(ax: Axes, predictions: Mapping[str, xr.Dataset], role: str) -> Axe
     ax.set(xlabel="error, averaged over a UE's crops [m]", ylabel=f"share of the {len(error)} UEs")
     ax.grid(alpha=0.3)
     legend_outside(ax)
-    return ax
 
 
-def feature_distributions(axes: Sequence[Axes], datasets: Mapping[str, xr.Dataset]) -> Sequence[Axes]:
-    """Distribution over heard links of the features that a dataset has, a line a dataset, in about 40 bins.
-
-    Axes are as many as :data:`FEATURES`; those of a feature that none has are removed. Bins are whole dB wide: reports
-    are quantised, finer bins would beat with them.
-    """
+def feature_distributions(axes: Sequence[Axes], datasets: Mapping[str, xr.Dataset]) -> None:
+    """Features over heard links, a line a dataset, on as many axes as :data:`FEATURES`; those that none has go."""
     present = [name for name in FEATURES if any(name in measured(links) for links in datasets.values())]
     for ax in axes[len(present) :]:
         ax.remove()
     for ax, name in zip(axes, present, strict=False):
         values = {key: links[name].values[np.isfinite(links[name].values)] for key, links in datasets.items()}
         pooled = np.concatenate(list(values.values()))
-        low, high = np.quantile(pooled, [0.002, 0.998]) if pooled.size else (0.0, 1.0)
-        width = max(1.0, np.ceil((high - low) / 40))
+        low, high = np.quantile(pooled, [0.002, 0.998])
+        width = max(1.0, np.ceil((high - low) / 40))  # whole dB: finer bins would beat with quantised reports
         edges = np.arange(np.floor(low) - 0.5, high + width, width)
         for key, found in values.items():
             look = method_style(key)
@@ -100,14 +95,10 @@ def feature_distributions(axes: Sequence[Axes], datasets: Mapping[str, xr.Datase
             ax.hist(found, list(edges), weights=share, histtype="step", lw=1.5, color=look["color"], label=label)
         ax.set(xlabel=f"{name.upper()} [{FEATURES[name].unit}]", ylabel="share of links [%]")
     legend_outside(axes[len(present) - 1])
-    return axes
 
 
-def diagram(boxes: Mapping[str, tuple[float, float, str, str]], arrows: Sequence[tuple[str, str]], ax: Axes) -> Axes:
-    """Boxes by name and arrows from box to box; a box is x, y of its middle [inches], text and colour.
-
-    The axes become the whole of their figure, whose size the caller chose.
-    """
+def diagram(boxes: Mapping[str, tuple[float, float, str, str]], arrows: Sequence[tuple[str, str]], ax: Axes) -> None:
+    """Boxes, by name x, y of the middle [inches], text and colour; arrows between; axes become the whole figure."""
     wide, high = ax.get_figure(root=True).get_size_inches()  # type: ignore[union-attr]
     ax.set(position=(0, 0, 1, 1), xlim=(0, wide), ylim=(0, high))
     ax.axis("off")
@@ -118,7 +109,6 @@ def diagram(boxes: Mapping[str, tuple[float, float, str, str]], arrows: Sequence
     for start, end in arrows:
         ends: Any = {"patchA": drawn[start], "patchB": drawn[end], "shrinkA": 0, "shrinkB": 0}
         ax.annotate("", boxes[end][:2], boxes[start][:2], arrowprops={"arrowstyle": "-|>", "color": "black", **ends})
-    return ax
 
 
 #: Colours and limits [m] of roofs.
@@ -139,7 +129,7 @@ def map_axes(ax: Axes) -> None:
     ax.set(aspect="equal", xlabel="x, east [m]", ylabel="y, north [m]")
 
 
-def scale_bar(ax: Axes) -> Axes:
+def scale_bar(ax: Axes) -> None:
     """Draw a bar of a round number of metres, near a fifth of the width, in the lower left corner."""
     (left, right), (low, high) = sorted(ax.get_xlim()), sorted(ax.get_ylim())
     power = 10 ** np.floor(np.log10((right - left) / 5))
@@ -150,7 +140,6 @@ def scale_bar(ax: Axes) -> Axes:
         ax.plot([x, x + length], [y, y], color=colour, linewidth=width, solid_capstyle="butt", zorder=9)
     above = y + 0.018 * (high - low)
     ax.text(x + length / 2, above, f"{length:g} m", ha="center", va="bottom", bbox=around, zorder=9, fontsize="small")
-    return ax
 
 
 def roofs_bar(ax: Axes | Sequence[Axes]) -> None:
@@ -164,7 +153,7 @@ def _raster(ax: Axes, values: NDArray[Any], grid: Grid, **look: Any) -> AxesImag
     return ax.imshow(values, extent=grid.extent, origin="lower", interpolation="nearest", **look)
 
 
-def city_map(ax: Axes, raster: xr.Dataset, *, roofs: bool = False, bar: bool = True) -> Axes:
+def city_map(ax: Axes, raster: xr.Dataset, *, roofs: bool = False, bar: bool = True) -> None:
     """Buildings grey, or by the height of their `roofs`; places where a UE may stand pale. Large cities are thinned."""
     grid = Grid.from_attrs(raster.attrs)
     step = max(-(-n // MOST_PIXELS) for n in grid.shape)
@@ -175,18 +164,18 @@ def city_map(ax: Axes, raster: xr.Dataset, *, roofs: bool = False, bar: bool = T
     if roofs:
         _raster(ax, np.ma.masked_where(~built, thin["height"].values), grid, **ROOFS)
     map_axes(ax)
-    return scale_bar(ax) if bar else ax
+    if bar:
+        scale_bar(ax)
 
 
-def box_outline(ax: Axes, frame: LocalFrame, box: Sequence[float], **look: Any) -> Axes:
+def box_outline(ax: Axes, frame: LocalFrame, box: Sequence[float], **look: Any) -> None:
     """Outline of a box (lat_min, lat_max, lon_min, lon_max) [deg] on a map in the metres of `frame`."""
     south, north, west, east = box
     x, y = frame.to_local([south, south, north, north, south], [west, east, east, west, west])
     ax.plot(x, y, **({"linewidth": 1.5} | look))
-    return ax
 
 
-def split_map(ax: Axes, raster: xr.Dataset, links: xr.Dataset, split: xr.Dataset) -> Axes:
+def split_map(ax: Axes, raster: xr.Dataset, links: xr.Dataset, split: xr.Dataset) -> None:
     """UEs by split role and stations with their azimuth, over the city; outlines of areas that are held out."""
     city_map(ax, raster)
     for name in ("buffer", *(r for r in ROLES if r != "buffer")):
@@ -199,23 +188,21 @@ def split_map(ax: Axes, raster: xr.Dataset, links: xr.Dataset, split: xr.Dataset
         ax.add_collection(LineCollection(lines, colors=ROLE_COLOURS[name], linewidths=1.0), autolim=False)
     stations(ax, links)
     legend_outside(ax, markerscale=1.6)
-    return ax
 
 
-def stations(ax: Axes, source: xr.Dataset, *, colour: str = "black", size: float = 9.0) -> Axes:
+def stations(ax: Axes, source: xr.Dataset, *, colour: str = "black", size: float = 9.0) -> None:
     """Stations of links or maps as stars of `size` points; a stroke points along a known azimuth."""
     x, y, azimuth = (source[name].values for name in ("bs_x", "bs_y", "bs_azimuth"))
     east, north = 0.035 * np.ptp(ax.get_xlim()) * np.stack(toward(azimuth))
     known = np.isfinite(azimuth)
     ax.plot([x[known], (x + east)[known]], [y[known], (y + north)[known]], color=colour, linewidth=1.2)
     ax.plot(x, y, **(STATION | {"color": colour}), ms=size, mew=0.06 * size, label=f"base stations ({len(x)})")
-    return ax
 
 
 def radio_map(
     ax: Axes, raster: xr.Dataset, level: NDArray[np.floating], grid: Grid, *,
     label: str = "NRSRP [dBm]", limits: tuple[float, float] = (-130.0, -60.0),
-) -> Axes:  # fmt: skip
+) -> None:  # fmt: skip
     """One station's map, (ny, nx) with row 0 = south, over the city; buildings stay grey, cells without a ray blank."""
     city_map(ax, raster, bar=False)
     picture = _raster(ax, np.ma.masked_invalid(level), grid, cmap="viridis", vmin=limits[0], vmax=limits[1])
@@ -223,14 +210,11 @@ def radio_map(
     _raster(ax, np.ma.masked_equal(raster["building"].values > 0, False), city, cmap=ListedColormap(["#B9B9B9"]))
     ax.set(xlim=city.extent[:2], ylim=city.extent[2:])
     ax.figure.colorbar(picture, ax=ax, label=label, extend="both", shrink=0.85)
-    return scale_bar(ax)
+    scale_bar(ax)
 
 
-def station_positions(ax: Axes, raster: xr.Dataset, links: xr.Dataset) -> Axes:
-    """Stations over the city, coloured by where their positions come from; a circle of one stated error (1 sigma).
-
-    Stations outside the raster are counted in the legend and not shown.
-    """
+def station_positions(ax: Axes, raster: xr.Dataset, links: xr.Dataset) -> None:
+    """Stations by where positions come from, circles of one stated sigma; those off the raster are only counted."""
     city_map(ax, raster)
     x, y, error = links["bs_x"].values, links["bs_y"].values, links["bs_position_error"].values
     source = links["bs_position_source"].values.astype(str)
@@ -250,10 +234,9 @@ def station_positions(ax: Axes, raster: xr.Dataset, links: xr.Dataset) -> Axes:
         handles.append(Line2D([], [], **look, label=label))
     ax.set(xlim=(left, right), ylim=(low, high))
     legend_outside(ax, handles, title="position from")
-    return ax
 
 
-def patch_grid(ax: Axes, frame: LocalFrame, patches: Sequence[Patch], datasets: Sequence[xr.Dataset]) -> Axes:
+def patch_grid(ax: Axes, frame: LocalFrame, patches: Sequence[Patch], datasets: Sequence[xr.Dataset]) -> None:
     """Patches of a region in the metres of `frame`, stations and areas of their links (paper, figure 2)."""
     used = {links.attrs["city"] for links in datasets}
     for patch in sorted(patches, key=lambda patch: patch.key in used):
@@ -267,10 +250,10 @@ def patch_grid(ax: Axes, frame: LocalFrame, patches: Sequence[Patch], datasets: 
             x, y = frame.to_local(*home.to_geographic([west, east, east, west], [south, south, north, north]))
             ax.fill(x, y, facecolor="none", edgecolor=colour, linewidth=1.0)
     map_axes(ax)
-    return scale_bar(ax)
+    scale_bar(ax)
 
 
-def deployment_map(ax: Axes, raster: xr.Dataset, links: xr.Dataset) -> Axes:
+def deployment_map(ax: Axes, raster: xr.Dataset, links: xr.Dataset) -> None:
     """UEs and stations of invented links over their city, and the areas in which they stand."""
     city_map(ax, raster)
     ax.plot(links["ue_x"], links["ue_y"], ".", ms=1.0, color=OKABE_ITO["blue"], label=f"UEs ({links.sizes['ue']:,})")
@@ -278,7 +261,6 @@ def deployment_map(ax: Axes, raster: xr.Dataset, links: xr.Dataset) -> Axes:
         ax.add_patch(Rectangle((west, south), east - west, north - south, fill=False, edgecolor=colour, linewidth=1.5))
     stations(ax, links)
     legend_outside(ax, markerscale=1.6)
-    return ax
 
 
 def _dense_areas(links: xr.Dataset) -> list[tuple[str, list[float]]]:
