@@ -6,6 +6,7 @@ chosen one after another on crops that the localizer was not fitted to.
 
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
+from functools import cache
 from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
@@ -81,9 +82,8 @@ def evaluate(localizer: Localizer, batcher: CropBatcher, crops: xr.Dataset, batc
                 f"its shape is {posterior.shape}, its sums lie in [{total.min():.4g}, {total.max():.4g}]",
                 f"return (B, {cells}, {cells}) probabilities that sum to 1",
             )
-        points.append(
-            localizer.estimate(batch) if isinstance(localizer, Estimator) else geometric_median(posterior, batch.size)
-        )
+        at = localizer.estimate(batch) if isinstance(localizer, Estimator) else geometric_median(posterior, batch.size)
+        points.append(at)
         posteriors.append(posterior.astype(np.float32))
         truths.append((batch.target, batch.target_xy, batch.size))
     power, val = 1.0, crops["role"].values.astype(str) == "val"
@@ -94,27 +94,20 @@ def evaluate(localizer: Localizer, batcher: CropBatcher, crops: xr.Dataset, batc
     sure = [certainty(p, power, *where) for p, where in zip(posteriors, truths, strict=True)]
     found = dict(zip(("x_hat", "y_hat"), (np.concatenate(points) + centre).T, strict=True))
     found |= {name: np.concatenate([part[name] for part in sure]) for name in sure[0]}
-    names = ("ue", "x", "y", "crop_x", "crop_y", "role", "size")
-    ds = xr.Dataset(
-        {name: crops[name] for name in names if name in crops}
-        | {name: ("sample", values) for name, values in found.items()},
-        attrs={"localizer": localizer.name, "crop_size": crops.attrs["crop_size"], "city": crops.attrs["city"]}
-        | LocalFrame.from_attrs(crops.attrs).to_attrs(),
-    )
+    ds = crops.assign({name: ("sample", values) for name, values in found.items()})
+    ds.attrs = {"localizer": localizer.name} | {name: crops.attrs[name] for name in ("crop_size", "city")}
+    ds.attrs |= LocalFrame.from_attrs(crops.attrs).to_attrs()
     return validate(with_units(ds, "predictions"), "predictions")
 
 
 def cross_fitted(
     found: xr.Dataset, fit: Callable[[xr.Dataset], Localizer], batcher: CropBatcher, crops: xr.Dataset, block: float
 ) -> xr.Dataset:
-    """Predictions `found` on `crops`, but on validation crops by what `fit` makes of the other half of UEs' blocks.
-
-    These are of an edge `block` [m]; a single one keeps its points.
-    """
+    """Predictions `found`, but of validation crops by what `fit` makes of the other half of blocks of an edge [m]."""
     val = np.flatnonzero(crops["role"].values.astype(str) == "val")
     at = blocks_of(crops["x"].values[val], crops["y"].values[val], block)
     half, points = np.unique(at, axis=0, return_inverse=True)[1].ravel() % 2, found[["x_hat", "y_hat"]].copy(deep=True)
-    for own, other in ((val[half == k], val[half != k]) for k in (0, 1) if half.any()):
+    for own, other in ((val[half == k], val[half != k]) for k in (0, 1) if half.any()):  # a single block keeps its own
         answered = evaluate(fit(crops.isel(sample=other)), batcher, crops.isel(sample=own))
         for name in points:
             points[name][own] = answered[name].values
@@ -138,8 +131,8 @@ def learned(
 ) -> Learned:
     """A localizer on the validation crops of a simulated dataset (raises SplitError where it has none).
 
-    That is the one that it was trained on or, where that is measured, B in the same blocks: what few blocks of shadowed
-    measurements allow says little about the network.
+    That is the one it was trained on or, where that is measured, B in the same blocks: few blocks of shadowed
+    measurements say little.
     """
     tests = evaluation_crops(links, split, crops, roles=("val",), seed=seed)
     batcher = CropBatcher(links, raster, crops)
@@ -158,7 +151,7 @@ def choose(
     *,
     by_density: Collection[str] = (),
 ) -> tuple[Options, list[dict[str, Any]]]:
-    """The best options, a dataclass, and every attempt.
+    """The best options, a frozen dataclass, and every attempt.
 
     `tried` has values by option, in the order of choice, from which each option is chosen with those before it in
     place. A fold is what makes a localizer of options, and batches by kind of street that it was not fitted to. What
@@ -166,21 +159,20 @@ def choose(
     per m^2]; the first of equals is taken. An attempt has `option`, `value`, `chosen`, and by kind of street its mean
     error, `<street>_nll` and `<street>_inside90`, the share of crops whose 90 % region holds the UE.
     """
-    attempts, known = [], dict[str, dict[str, float]]()
+    attempts = []
 
+    @cache
     def judged(of: Options) -> dict[str, float]:
-        if repr(of) not in known:
-            crops: dict[str, list[np.ndarray]] = {}
-            for make, batches in folds:
-                for street, batch in batches.items():
-                    posterior, at, size = np.asarray(make(of).posterior(batch)), batch.target_xy, batch.size
-                    error = np.hypot(*(geometric_median(posterior, size) - at).T)
-                    density, truth = nll(posterior, batch.target, size), credibility(posterior, batch.target, at, size)
-                    crops.setdefault(street, []).append(np.stack([error, density, truth < 0.9]))
-            found = {street: np.concatenate(each, axis=1).mean(axis=1).tolist() for street, each in crops.items()}
-            names = {street: (street, f"{street}_nll", f"{street}_inside90") for street in found}
-            known[repr(of)] = {name: value for at in found for name, value in zip(names[at], found[at], strict=True)}
-        return known[repr(of)]
+        crops: dict[str, list[np.ndarray]] = {}
+        for make, batches in folds:
+            for street, batch in batches.items():
+                posterior, at, size = np.asarray(make(of).posterior(batch)), batch.target_xy, batch.size
+                error = np.hypot(*(geometric_median(posterior, size) - at).T)
+                density, truth = nll(posterior, batch.target, size), credibility(posterior, batch.target, at, size)
+                crops.setdefault(street, []).append(np.stack([error, density, truth < 0.9]))
+        found = {street: np.concatenate(each, axis=1).mean(axis=1).tolist() for street, each in crops.items()}
+        names = {street: (street, f"{street}_nll", f"{street}_inside90") for street in found}
+        return {name: value for at in found for name, value in zip(names[at], found[at], strict=True)}
 
     for option, values in tried.items():
         kind = "_nll" if option in by_density else ""

@@ -1,7 +1,7 @@
 """Tables: every predictor scored on the same crops, the trivial ones included, the paper's numbers beside ours."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from itertools import product
 from typing import Any, Literal, NamedTuple, Self
 
@@ -178,8 +178,7 @@ def table1(
     """Rows of Table 1, of predictions by key, all on the same crops; one of them is the crop centre (else DataError).
 
     `labels` names experiments by key; one whose predictions say that it has not left the plateau says so in its label.
-    `paper` puts the paper's numbers for that city beside, whose home is Rome. A kind of street of which no crop is has
-    no score.
+    `paper` puts the paper's numbers for that city beside, home being Rome. A kind of street without crops has no score.
     """
     if REFERENCE not in predictions:
         raise DataError(f"Table 1 has no row {REFERENCE!r}", "every row is compared with guessing the crop's centre")
@@ -188,13 +187,12 @@ def table1(
     asked = [street for street in STREETS if street in centre["role"].values]
     for key, found in predictions.items():
         method = METHODS.get(key, Method(key, "black", "-", "o"))
-        known, unknown = (printed(key, city, street) if paper else None for street in STREETS)
-        scores = {street: score(found, centre, street, params, seed) for street in asked}
+        said: dict[str, Any] = {street: score(found, centre, street, params, seed) for street in asked}
+        said |= {f"paper_{street}": printed(key, city, street) if paper else None for street in STREETS}
         label, left = (labels or {}).get(key, method.label), found.attrs.get("left_plateau")
         label += PLATEAU if left is False else ""
-        row = Row(key=key, label=label, oracle=method.oracle, left_plateau=left, **scores)  # type: ignore[arg-type]
-        context = {"city": city, "split": split, "positions": positions}
-        rows.append(replace(row, **context, paper_known=known, paper_unknown=unknown))
+        said |= {"city": city, "split": split, "positions": positions}
+        rows.append(Row(key=key, label=label, oracle=method.oracle, left_plateau=left, **said))
     return rows
 
 
@@ -227,9 +225,8 @@ def headline(
     """The numbers that summaries quote of a table and of the predictions that it scores.
 
     Validation crops choose two rows by their mean error: `trivial`, one of :data:`TRIVIAL`, and one that is neither
-    that nor an oracle. By street, `gains` has what each row gains over the trivial one [m], paired on the same crops,
-    and the `interval` of it (None: too few blocks); `learned_*` has the gain of the other chosen row, its `key` and
-    `label`, and whether the interval lies above 0.
+    that nor an oracle. By street, `gains` has each row's gain over the trivial one [m], paired, and its `interval`
+    (None: too few blocks); `learned_*` has that of the other chosen row, and whether its interval lies above 0.
     """
     by_key = {row.key: row for row in rows}
     val = {key: ue_errors(predictions[key], "val").error.mean() for key, row in by_key.items() if not row.oracle}

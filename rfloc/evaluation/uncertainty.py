@@ -27,10 +27,7 @@ def to_power(posterior: NDArray[np.floating], power: float) -> Floats:
 
 
 def nll(posterior: NDArray[np.floating], target: NDArray[np.integer], size: ArrayLike) -> Floats:
-    """Negative logarithm of the density at the UE, in the cell of flat index `target`, (B,) [nat, density per m^2].
-
-    One hundredth (:data:`LAPSE`) of the density is uniform over the crop, for every localizer.
-    """
+    """Negative log density at the UE, in the cell of index `target`, :data:`LAPSE` mixed in, (B,) [nat, per m^2]."""
     mass = np.take_along_axis(posterior.reshape(len(posterior), -1), np.asarray(target)[:, None], axis=1)[:, 0]
     cells = posterior.shape[-1] ** 2
     return -np.log(((1 - LAPSE) * mass * cells + LAPSE) / np.asarray(size, float) ** 2)
@@ -51,10 +48,7 @@ def fit_power(posterior: NDArray[np.floating], target: NDArray[np.integer], witn
 def certainty(
     posterior: NDArray[np.floating], power: float, target: NDArray[np.integer], at: NDArray[np.floating], size: Floats
 ) -> dict[str, Floats]:
-    """What predictions say of how sure a posterior is once it is raised to a power, by column, (B,) each.
-
-    UEs are at `at` (B, 2), in the cells `target`; columns named `_raw` are of the posterior as it was answered.
-    """
+    """Columns of predictions, (B,), on posteriors to a power with UEs `at` (B, 2), in `target`; `_raw`: as answered."""
     raised = to_power(posterior, power)
     found = {"temper": np.full(len(raised), power), "energy": energy(raised, at, size), "area90": region(raised, 0.9)}
     for name, each in {"": raised, "_raw": posterior}.items():

@@ -29,10 +29,7 @@ PAIR_RATE = 0.01
 
 
 def wsd(progress: float, warmup: float, decay: float) -> float:
-    """Warm-up, stable, decay (section 6.3): factor on the peak learning rate after a share `progress` of training.
-
-    Linear from 0 over the share `warmup`, 1 in between, linear to 0 over the last share `decay`; 0 leaves a phase out.
-    """
+    """Warm-up, stable, decay (section 6.3): factor on the peak rate after a share `progress` of training."""
     rising = progress / warmup if progress < warmup else 1.0
     falling = (1.0 - progress) / decay if 1.0 - progress < decay else 1.0
     return max(0.0, min(1.0, rising, falling))
@@ -96,18 +93,16 @@ class LocalizerModule(pl.LightningModule):
         """AdamW; matrices and kernels decay, biases, norms, embeddings of positions and pair scores do not."""
         modules = self.network.modules()
         pairs = {id(p) for module in modules if isinstance(module, PairScore) for p in module.parameters()}
-        matrices: list[nn.Parameter] = []
-        others: list[nn.Parameter] = []
-        quick: list[nn.Parameter] = []
+        groups: dict[str, dict[str, Any]] = {
+            "matrices": {"params": [], "weight_decay": self.training_params.weight_decay},
+            "others": {"params": []},
+            "pairs": {"params": [], "lr": PAIR_RATE * self.experiment.lr_scale},
+        }
         for name, value in self.named_parameters():
             plain = value.ndim < 2 or name.endswith(("position_embeddings", "cls_token"))
-            (quick if id(value) in pairs else others if plain else matrices).append(value)
-        groups: list[dict[str, Any]] = [
-            {"params": matrices, "weight_decay": self.training_params.weight_decay},
-            {"params": others},
-            {"params": quick, "lr": PAIR_RATE * self.experiment.lr_scale},
-        ]
-        optimizer = torch.optim.AdamW([group for group in groups if group["params"]], lr=self.lr, weight_decay=0.0)
+            groups["pairs" if id(value) in pairs else "others" if plain else "matrices"]["params"].append(value)
+        used = [group for group in groups.values() if group["params"]]
+        optimizer = torch.optim.AdamW(used, lr=self.lr, weight_decay=0.0)
         steps = self.plan.steps
         scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: self.factor((step + 0.5) / steps))
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
