@@ -67,10 +67,7 @@ def draw_stations(image: Tensor, xy: Tensor, level: Tensor, mask: Tensor) -> Ten
 
 
 def unpatch(tokens: Tensor, channels: int) -> Tensor:
-    """Patch tokens (batch, channels * p * p, h, w) as an image (batch, channels, p * h, p * w) (appendix G).
-
-    Channel c*p*p + r*p + s of token (i, j) is pixel (p*i + r, p*j + s) of the image's channel c.
-    """
+    """Patch tokens (batch, channels * p * p, h, w) as an image (batch, channels, p * h, p * w) (appendix G)."""
     return nn.functional.pixel_shuffle(tokens, math.isqrt(tokens.shape[1] // channels))
 
 
@@ -84,7 +81,7 @@ class Head(nn.Module):
 
     Where the output grid is a multiple of the patch grid, patches are unpatched onto it directly, which saves work at
     full resolution; with `output` equal to `pixels` that is the paper's 14 x 14 x 3 = 588 dimensions. Otherwise the
-    head works at `pixels` and the logits of the pixels in a cell are added up as probabilities (log-sum-exp).
+    head works at `pixels`, and :func:`pool_logits` follows.
     """
 
     def __init__(self, width: int, layers: int, patches: int, pixels: int, output: int) -> None:
@@ -166,8 +163,7 @@ class MapRadioFormer(Summarised):
 def build_model(model: ModelParams, crops: CropParams, weights: Path | None = None) -> MapRadioFormer:
     """The network that the parameters describe (else ConfigError), from PyTorch's global random state.
 
-    A DINOv2 trunk is loaded from the folder `weights`, with `<backbone>/` in Hugging Face's layout (else
-    TrainingError); default: untrained.
+    A DINOv2 trunk is loaded from `weights`/<backbone>, in Hugging Face's layout (else TrainingError); None: untrained.
     """
     from transformers import Dinov2Config, Dinov2Model
     from transformers.utils import logging

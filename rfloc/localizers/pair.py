@@ -50,10 +50,9 @@ class Summarised(nn.Module):
 
 
 def obstructed(building: Tensor, ends: Tensor, start: Tensor) -> Tensor:
-    """Share of the straight line from `start` (pair, 2) to each of `ends` (pair, cell, 2) that lies in buildings.
+    """Share, (pair, cell), of the line from `start` (pair, 2) to each of `ends` (pair, cell, 2) that lies in buildings.
 
-    `building` (pair, pixel, pixel) is their share of every pixel, row 0 = north; positions are relative to the crop's
-    centre in crop edges. Returns (pair, cell).
+    `building` (pair, pixel, pixel) is their share, row 0 = north; positions are from the crop's centre in crop edges.
     """
     along = (torch.arange(POINTS, device=ends.device) + 0.5) / POINTS
     points = torch.lerp(start[:, None, None], ends.unsqueeze(2), along[:, None])  # [pair, cell, point, 2]
@@ -63,10 +62,7 @@ def obstructed(building: Tensor, ends: Tensor, start: Tensor) -> Tensor:
 
 
 class PairScore(nn.Module):
-    """A localizer of a thousand weights; beside another's logits, what lets that one learn the rest.
-
-    Without `azimuth` it does not know where stations look, without `obstruction` not what stands in the way.
-    """
+    """A localizer of a thousand weights, told where stations look (`azimuth`), what is in the way (`obstruction`)."""
 
     def __init__(self, output: int, *, azimuth: bool = True, obstruction: bool = True) -> None:
         super().__init__()

@@ -87,10 +87,7 @@ class Strongest(Centroid):
 
 
 def trivial_rows(batcher: CropBatcher, split: xr.Dataset, *, seed: int) -> dict[str, Centre | StreetMedian | Centroid]:
-    """The trivial rows of every table by key; `centroid_mix` has the share that errs least on crops of training UEs.
-
-    `batcher` is of the links that the split divides, `seed` of those crops' centres (SplitError where none is usable).
-    """
+    """Trivial rows by key; `centroid_mix` has the share that errs least on crops of training UEs (else SplitError)."""
     crops = batcher.crops
     centroid, found = Centroid(crops), []
     drawn = evaluation_crops(batcher.links, split, crops.model_copy(update={"per_ue": 1}), ("train",), seed=seed)

@@ -58,10 +58,7 @@ def sizes(params: Params, b_stations: float) -> pd.DataFrame:
 
 
 def estimate(asked: pd.DataFrame, engine: EngineParams, probe: pd.Series) -> pd.DataFrame:
-    """What datasets of such :func:`sizes` would take on workers and in cities like the probe's.
-
-    Time grows with rays, maps and UEs read; a scene is loaded once a worker and part, by at most one worker a station.
-    """
+    """What datasets of such :func:`sizes` would take; at most one worker a station loads the scene of a part."""
     workers = engine.workers or os.cpu_count() or 1
     maps, loads = (asked.parts * asked.stations).round(), asked.parts * asked.stations.clip(upper=workers)
     links = maps * asked.ues
@@ -152,9 +149,8 @@ def network_cost(name: str, model: ModelParams, crops: CropParams) -> dict[str, 
 def training_costs(params: Params) -> pd.DataFrame:
     """What experiments ask for, with all stages that they start from; rows of a pair score alone are left out.
 
-    `crops` and `EFLOP` of all stages; of the network `parameters`, `GFLOP a crop`, `state [GB]`, `activations [MB a
-    crop]`, and what `a GPU holds [GB]` with a batch; `A100 h at peak`, `A100 h` at :data:`MFU` of it, and the paper's
-    (appendix F).
+    `crops` and `EFLOP` of all stages; the :func:`network_cost`, and what `a GPU holds [GB]` with a batch; `A100 h at
+    peak`, `A100 h` at :data:`MFU` of it, and the paper's (appendix F).
     """
     rows = {key: row for key, row in params.experiments.items() if not row.model.startswith("pair")}
     costs = {name: network_cost(name, params.model, params.crops) for name in {row.model for row in rows.values()}}

@@ -93,7 +93,6 @@ def together(departures: Iterable[Departure], label: str) -> Departure:
 def one_feature(path_gain: ArrayLike, power_dbm: ArrayLike) -> dict[str, Floats]:
     """The metrics of the released code: RSSI is one station's level, the others are constants away from it.
 
-    NSINR = RSSI - (noise + interference), both constant; NRSRP = RSSI - 10 log10 1008 + 30; NRSRQ = 10 log10(84/1008).
     `path_gain` is linear, (ue, bs), `power_dbm` (bs,); each feature is (ue, bs), RSSI nowhere under the sentinel.
     """
     level = np.asarray(power_dbm, float) + 10 * np.log10(np.maximum(np.asarray(path_gain, float), 1e-30))
@@ -144,8 +143,7 @@ def simulate(
     """Links of UEs at x, y [m] with some of the released code's choices.
 
     Positions in the links are those that stations and UEs are said to have; the attribute `paths` counts what was
-    found. With metrics of one feature and the sentinel together no level is censored; with either alone, what this
-    project would not report is missing, or -140 dBm.
+    found. With `one_feature` and `sentinel` no level is censored; with one, what is not heard is NaN, or -140 dBm.
     """
     radio, sim = rays.radio.model_copy(update=dict(departure.radio)), rays.sim.model_copy(update=dict(departure.sim))
     explicit, elements = departure.array == "explicit", int(ARRAY["num_rows"] * ARRAY["num_cols"])
