@@ -131,8 +131,7 @@ def learned(
 ) -> Learned:
     """A localizer on the validation crops of a simulated dataset (raises SplitError where it has none).
 
-    That is the one it was trained on or, where that is measured, B in the same blocks: few blocks of shadowed
-    measurements say little.
+    That is its own or, where that is measured, B in the same blocks: few blocks of shadowed measurements say little.
     """
     tests = evaluation_crops(links, split, crops, roles=("val",), seed=seed)
     batcher = CropBatcher(links, raster, crops)

@@ -79,9 +79,8 @@ def pool_logits(logits: Tensor, pool: int) -> Tensor:
 class Head(nn.Module):
     """Layers to logits: batch norm a layer, mean over layers, 1x1 projection, unpatching, 3x3 convolution (6.2).
 
-    Where the output grid is a multiple of the patch grid, patches are unpatched onto it directly, which saves work at
-    full resolution; with `output` equal to `pixels` that is the paper's 14 x 14 x 3 = 588 dimensions. Otherwise the
-    head works at `pixels`, and :func:`pool_logits` follows.
+    Where the output grid is a multiple of the patch grid, patches are unpatched onto it directly; with `output` equal
+    to `pixels` that is the paper's 14 x 14 x 3 = 588 dimensions. Else :func:`pool_logits` sums those of `pixels`.
     """
 
     def __init__(self, width: int, layers: int, patches: int, pixels: int, output: int) -> None:

@@ -3,8 +3,7 @@
 Predictors are mixed models (:mod:`rfloc.datasets.mixed`) of distance, azimuth, city and rays. Where a mast stands is
 known to some hundred metres at best, so a model may be averaged over candidate poses by their posterior, and what it
 leaves may be kriged. They are one function of the measured levels, shape (ue, bs), NaN where they must not look: what
-they are not shown they cannot use. It returns levels of every link by each of them, so that what they have in common
-is fitted once.
+they are not shown they cannot use. It returns levels of every link by each, and fits once what they have in common.
 """
 
 from collections.abc import Callable, Mapping, Sequence

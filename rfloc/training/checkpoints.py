@@ -87,8 +87,7 @@ def initial(
 ) -> Checkpoint:
     """The network that experiments start from: untrained, or with DINOv2's weights where `model.pretrained`.
 
-    `weights_root` holds them, `<backbone>/` inside in Hugging Face's layout; `seed` is of all that is not pretrained.
-    Raises TrainingError if they are not there, ConfigError for the small trunk, which has none.
+    They are in `weights_root`/<backbone>, in Hugging Face's layout (else TrainingError; ConfigError: the small trunk).
     """
     if model.pretrained and model.backbone == "small":
         raise ConfigError(
