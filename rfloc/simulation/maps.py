@@ -7,7 +7,6 @@ What a station's rays bring is kept by content: a file is named by the hash of a
 the station's name nor its azimuth nor its power.
 """
 
-import functools
 import sys
 import time
 from collections.abc import Iterable
@@ -36,8 +35,8 @@ from rfloc.simulation.sionna_patch import flatness, interactions, map_solver
 from rfloc.simulation.smoothing import pooled
 from rfloc.stations import Stations
 
-#: Version of what computes kept maps: raise it by hand when their numbers change.
-TRACER = 3
+#: Versions of what computes kept maps: raise the first by hand when their numbers change.
+_TRACER: dict[str, str | int] = {"tracer": 3} | {name: version(name) for name in ("sionna-rt", "mitsuba", "drjit")}
 #: Kept maps are whole numbers of 0.01 dB and of errors of 0.0001, so that processors whose sums end otherwise agree.
 NOTHING = np.iinfo(np.int16).min
 #: What a kept map depends on, of the solver's parameters.
@@ -168,16 +167,10 @@ def _ray_map(plane: Plane, station: Stations, rays: Rays, cache: Path | None) ->
 def _file(plane: Plane, station: Stations, rays: Rays, cache: Path) -> Path:
     """Where a station's map is kept."""
     key = digest(
-        tracer(), plane.scene_digest, plane.grid, plane.z, _antenna(plane.city, station),
+        _TRACER, plane.scene_digest, plane.grid, plane.z, _antenna(plane.city, station),
         rays.sim.model_dump(include=_SOLVER), float(rays.radio.carrier_hz), rays.samples, rays.seed,
     )  # fmt: skip
     return cache / f"{key}.npz"
-
-
-@functools.cache
-def tracer() -> dict[str, str | int]:
-    """Versions of what computes kept maps."""
-    return {"tracer": TRACER, **{package: version(package) for package in ("sionna-rt", "mitsuba", "drjit")}}
 
 
 def _solve(scene: Any, plane: Plane, rays: Rays, flat: float) -> Arrays:
