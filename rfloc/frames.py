@@ -4,7 +4,6 @@ Stored coordinates are EPSG:4326 degrees; computations run in a city's local fra
 is in degrees clockwise from north, downtilt in degrees below the horizon.
 """
 
-import operator
 from dataclasses import asdict, dataclass, fields
 from functools import cached_property
 from typing import Any, ClassVar, Self
@@ -24,16 +23,6 @@ class _Carried:
     """What a dataset carries as attributes, each named after the prefix and a field."""
 
     prefix: ClassVar[str]
-
-    def __post_init__(self) -> None:
-        """Numbers of any kind, numpy's say, become Python's (raises FrameError for what is none)."""
-        for field in fields(self):
-            value = getattr(self, field.name)
-            try:
-                plain = operator.index(value) if field.type is int else float(+value)
-            except TypeError:
-                raise FrameError(f"{self.prefix} with {field.name} = {value!r}", "it must be a single number") from None
-            object.__setattr__(self, field.name, plain)
 
     def to_attrs(self) -> dict[str, Any]:
         """The attributes of a dataset."""
@@ -58,7 +47,6 @@ class LocalFrame(_Carried):
     lon0: float
 
     def __post_init__(self) -> None:
-        super().__post_init__()
         if not (-85.0 <= self.lat0 <= 85.0 and -180.0 <= self.lon0 <= 180.0):
             why = "latitude lies in [-85, 85], longitude in [-180, 180]; check the order: latitude comes first"
             raise FrameError(f"frame origin lat={self.lat0}, lon={self.lon0} is not on the map", why)
@@ -66,7 +54,7 @@ class LocalFrame(_Carried):
     @cached_property
     def crs(self) -> CRS:
         """The frame as geopandas and pyproj want it."""
-        at = f"+lat_0={self.lat0!r} +lon_0={self.lon0!r}"
+        at = f"+lat_0={self.lat0} +lon_0={self.lon0}"
         return CRS.from_proj4(f"+proj=tmerc {at} +k=1 +x_0=0 +y_0=0 +datum=WGS84 +units=m +no_defs")
 
     @cached_property
@@ -101,12 +89,6 @@ class Grid(_Carried):
     cell: float  #: edge of a cell [m]
     nx: int  #: number of columns
     ny: int  #: number of rows
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if self.cell <= 0 or self.nx < 1 or self.ny < 1:
-            mend = "check that the bounding box is not empty and that its corners are in order"
-            raise FrameError(f"empty grid: {self.nx} x {self.ny} cells of {self.cell} m", "", mend)
 
     @classmethod
     def covering(cls, x_min: float, y_min: float, x_max: float, y_max: float, cell: float) -> Self:

