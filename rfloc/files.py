@@ -15,11 +15,13 @@ import shutil
 import sys
 import tempfile
 import warnings
-import zipfile
 import zlib
 from collections.abc import Callable, Iterator, Mapping
+from lzma import LZMAError
 from pathlib import Path
 from typing import Any
+from xml.etree.ElementTree import ParseError
+from zipfile import BadZipFile
 
 import numpy as np
 from numpy.typing import NDArray
@@ -29,8 +31,8 @@ from rfloc.errors import DataError
 Arrays = dict[str, NDArray[Any]]
 #: Environment variable with the folder that stands for the project where a page is tried out: see :func:`trial`.
 TRIAL = "RFLOC_TRIAL"
-#: What reading a damaged .npz file raises.
-_DAMAGED = (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error)
+#: What reading raises at files that are damaged, or not what their names say: packed ones, arrays, tables.
+DAMAGED = (OSError, ValueError, KeyError, EOFError, NotImplementedError, BadZipFile, ParseError, zlib.error, LZMAError)
 #: What a full, foreign or read-only disk says; another OSError is of what is written, not of where.
 _REFUSED = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.ENOTDIR, errno.EEXIST}
 
@@ -127,7 +129,7 @@ def kept(key: Path | None, make: Callable[[], Arrays]) -> Arrays:
         try:
             with key.open("rb") as content, np.load(content, allow_pickle=False) as held:
                 return {name: held[name] for name in held.files}  # zip files carry a checksum of each
-        except _DAMAGED as error:
+        except DAMAGED as error:
             warnings.warn(f"{key} is damaged ({error}) and is made again", stacklevel=2)
     found = make()
     with write(key) as part, part.open("wb") as out:

@@ -15,8 +15,9 @@ import numpy as np
 import pandas as pd
 
 from rfloc.arrays import Floats
-from rfloc.datasets.rows import BROKEN, DECIMALS, KNOWN, LINK, Rows, at_odds, beyond, numbers, refuse
+from rfloc.datasets.rows import DECIMALS, KNOWN, LINK, Rows, at_odds, beyond, numbers, refuse
 from rfloc.errors import DataError
+from rfloc.files import DAMAGED
 
 #: Columns of a location's matrix: identity of the cell, levels [dBm, dB, dBm, dB], time of arrival [us], operator.
 COLUMNS = ["npci", "enodeb", "rssi", "nsinr", "nrsrp", "nrsrq", "toa", "mnc", "campaign"]
@@ -130,7 +131,7 @@ def read_cell_table(path: Path) -> tuple[pd.DataFrame, dict[str, Any]]:
     """
     try:
         raw = pd.read_excel(path, engine="openpyxl")
-    except BROKEN as error:
+    except DAMAGED as error:
         raise DataError(f"{path.name} is no .xlsx table", str(error), "open and save it as .xlsx") from None
     raw.columns = [str(name).replace(" ", "") for name in raw.columns]
     enodeb = next((name for name in ENODEB if name in raw), " or ".join(ENODEB))

@@ -9,14 +9,10 @@ for names. `columns.json` says what each quantity may be and what these look lik
 
 import json
 import re
-import zlib
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from importlib.resources import files
-from lzma import LZMAError
 from typing import Any, NamedTuple
-from xml.etree.ElementTree import ParseError
-from zipfile import BadZipFile
 
 import numpy as np
 import pandas as pd
@@ -36,8 +32,6 @@ OPTIONAL = {"rssi", "nsinr", "nrsrq", "bs_lat", "bs_lon", "bs_h", "bs_azimuth", 
 LINK = ["campaign", "ue_lat", "ue_lon", "bs_id"]
 #: Measurements of a link so far apart [dB] are hardly of one cell; positions of a cell nearer than this [m] are one.
 FAR_APART, SAME_MAST = 20.0, 1.0
-#: What readers raise at files that are damaged, or no tables.
-BROKEN = (ValueError, OSError, EOFError, KeyError, NotImplementedError, BadZipFile, ParseError, zlib.error, LZMAError)
 #: Ranges of columns, their other names, words and numbers for "unknown", forms of text and of destroyed names.
 KNOWN: dict[str, Any] = json.loads(files("rfloc.datasets").joinpath("columns.json").read_text(encoding="utf-8"))
 LEAVE = "leave the field empty where it is unknown or was not measured"

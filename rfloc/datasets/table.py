@@ -13,7 +13,6 @@ import numpy as np
 import pandas as pd
 
 from rfloc.datasets.rows import (
-    BROKEN,
     DECIMALS,
     KNOWN,
     OPTIONAL,
@@ -29,6 +28,7 @@ from rfloc.datasets.rows import (
     unknown_poses,
 )
 from rfloc.errors import DataError
+from rfloc.files import DAMAGED
 
 #: Columns that a table must have; what a text may be packed as.
 REQUIRED = ("ue_lat", "ue_lon", "bs_id", "nrsrp")
@@ -48,7 +48,7 @@ def _open(path: Path) -> tuple[pd.DataFrame, tuple[str, int]]:
             return pd.read_excel(path, dtype=str), ("row", 2)
         if kind == ".parquet" and not packed:
             return pd.read_parquet(path).reset_index(drop=True), ("row", 1)
-    except BROKEN as error:
+    except DAMAGED as error:
         mend = "open and repair it; a text is UTF-8, and its first line names the columns"
         raise DataError(f"{path.name} cannot be read as a table", str(error), mend) from None
     known = f".csv, .tsv and .txt (or packed: {', '.join(PACKED)}), .xlsx and .parquet are"
