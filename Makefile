@@ -92,7 +92,7 @@ git:
 
 repro: git setup  ## run what params.yaml asks for and is not done yet
 	$(call say,running the pipeline)
-	dvc repro
+	rfloc repro
 	$(call done,pipeline)
 
 book: repro  ## run the pipeline, build the book, print its first page

@@ -1,4 +1,4 @@
-"""The command `rfloc`: doctor, fetch, params, inputs, run, cost, seeds, book, verify."""
+"""The command `rfloc`: doctor, fetch, params, inputs, run, repro, cost, seeds, book, verify."""
 
 import argparse
 import json
@@ -50,6 +50,8 @@ def _parser() -> argparse.ArgumentParser:
     run.add_argument("--out", type=Path, required=True, help="the executed notebook")
     run.add_argument("--stage", default="", help="name in the provenance (default: the stem of --out)")
     run.add_argument("-p", "--set", action="append", default=[], metavar="name=value", help="override one parameter")
+    repro = command("repro", _repro, "run the pipeline as `dvc repro` does, some stages at once")
+    repro.add_argument("--jobs", type=int, default=2, help="how many stages at once (default: 2)")
     cost = command("cost", _cost, "say what B, C and training would cost at two scales")
     cost.add_argument("--scale", default="paper", help="beside that of params.yaml, one of conf/scale (default: paper)")
     cost.add_argument("--samples", type=_many, default=1_000_000, help="rays a station of the probe (default: 1000000)")
@@ -95,6 +97,12 @@ def _run(args: argparse.Namespace) -> None:
     from rfloc.pipeline.run import run
 
     run(args.notebook, args.out, stage=args.stage, given=args.set)
+
+
+def _repro(args: argparse.Namespace) -> None:
+    from rfloc.pipeline.repro import repro
+
+    repro(config.project_root(), args.jobs)
 
 
 def _cost(args: argparse.Namespace) -> None:

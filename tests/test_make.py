@@ -33,7 +33,7 @@ def test_a_path_with_spaces_and_umlauts_is_one_path(folder):
     (folder / ".git").mkdir()
     status, said = make(folder, "book", "test")
     assert status == 0, said
-    for call in ("python -m pip check", "dvc repro", "rfloc book", "mypy rfloc", "pytest -n 2"):
+    for call in ("python -m pip check", "rfloc repro", "rfloc book", "mypy rfloc", "pytest -n 2"):
         assert f"called: {folder}/.venv/bin/{call}" in said
 
 

@@ -288,7 +288,7 @@ class CropParams(Section):
 class ModelParams(Section):
     """MapRadioFormer+ (paper section 6) and MLP+UNet (appendix C)."""
 
-    recipe: Literal["ours", "paper"]  #: ours: a pair score's logits are added; paper: the transformer alone
+    recipe: Literal["ours", "paper"]  #: ours: a pair score's logits are added; paper: the published networks alone
     backbone: Literal["small", "dinov2-small", "dinov2-base", "dinov2-large"]  #: image trunk
     pretrained: bool  #: load DINOv2 weights from data.weights
     width: Count  #: small: hidden width

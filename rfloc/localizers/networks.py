@@ -19,15 +19,20 @@ from rfloc.localizers.map_radioformer import build_model
 from rfloc.localizers.mlp_unet import build_mlp_unet
 from rfloc.localizers.pair import PairScore
 
+
+def _published(model: ModelParams) -> ModelParams:
+    """The network as the paper has it."""
+    return model.model_copy(update={"recipe": "paper"})
+
+
 #: Builders by name: model and crop parameters, and the folder of pretrained weights or None, to a network.
 NETWORKS: dict[str, Callable[[ModelParams, CropParams, Path | None], nn.Module]] = {
     "map_radioformer": build_model,
     "mlp_unet": lambda model, crops, weights: build_mlp_unet(model, crops),
     "pair": lambda model, crops, weights: PairScore(crops.output),
-    # What the parts of the two are worth: the first without its pair score, the second without one thing it is told.
-    "transformer": lambda model, crops, weights: build_model(
-        model.model_copy(update={"recipe": "paper"}), crops, weights
-    ),
+    # What parts are worth: the first two without a pair score beside them, the third without one thing it is told.
+    "transformer": lambda model, crops, weights: build_model(_published(model), crops, weights),
+    "unet": lambda model, crops, weights: build_mlp_unet(_published(model), crops),
     "pair_no_azimuth": lambda model, crops, weights: PairScore(crops.output, azimuth=False),
     "pair_no_obstruction": lambda model, crops, weights: PairScore(crops.output, obstruction=False),
 }

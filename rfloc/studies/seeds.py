@@ -17,6 +17,7 @@ from rfloc.training.batches import open_sources, open_targets, open_validation, 
 #: By network, networks that lack a part of it, and what a row of theirs is called.
 WITHOUT = {
     "map_radioformer": {"transformer": "without the pair score"},
+    "mlp_unet": {"unet": "without the pair score"},
     "pair": {"pair_no_azimuth": "without azimuths", "pair_no_obstruction": "without obstruction"},
 }
 
@@ -35,8 +36,11 @@ def train_seed(build: Path, params: Params, key: str, seed: int) -> tuple[Path, 
     """An experiment, and those that it starts from, trained from one seed: its checkpoint and what was found.
 
     Checkpoints are kept in `build`/seeds by all that they depend on, so that a study which was interrupted goes on.
+    What the pipeline has trained, from the project's seed, is taken from it.
     """
     row, home, folder = params.experiments[key], params.campaign.cities[0], build / "seeds"
+    piped = build / f"checkpoints/{key}.safetensors"
+    ready = seed == params.seed and piped.exists()
     sections, weights = (params.model, params.crops, params.training), config.weights_root(params.data)
     if row.start == "init":
         start = folder / f"init-{seed}-{files.digest(*sections)[:16]}.safetensors"
@@ -47,14 +51,17 @@ def train_seed(build: Path, params: Params, key: str, seed: int) -> tuple[Path, 
     read = [build / "links" / name for name in (row.data, row.adapt) if name]
     read += [build / name / f"{home}.zarr" for name in ("splits", "crops")]
     out = folder / f"{key}-{seed}-{files.digest(row, *sections, read, start.name)[:16]}.safetensors"
-    record = out.with_suffix(".json")
+    out, record = piped if ready else out, out.with_suffix(".json")
     if out.exists() and record.exists():
         return out, files.load_json(record)
     sources, val = open_sources(build, params, key)
-    history = run_experiment(
-        key=f"{key}-{seed}", experiment=row, sources=sources, val=val, model=params.model, crops=params.crops,
-        training=params.training, start=start, out=out, seed=seed, targets=open_targets(build, params, key),
-    )  # fmt: skip
+    if ready:
+        history = files.load_json(build.parent / f"results/{params.scale}/experiments/{key}.json")["history"]
+    else:
+        history = run_experiment(
+            key=f"{key}-{seed}", experiment=row, sources=sources, val=val, model=params.model, crops=params.crops,
+            training=params.training, start=start, out=out, seed=seed, targets=open_targets(build, params, key),
+        )  # fmt: skip
     localizer = load_localizer(out)
     links = told(build, params, key, schema.load(build / "links/A" / f"{home}.zarr", "links"))
     batcher = CropBatcher(links, open_city(build / "cities" / home).raster, params.crops)

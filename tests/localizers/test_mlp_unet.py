@@ -16,9 +16,9 @@ def unet() -> MLPUNet:
     return seasoned("mlp_unet")
 
 
-def build(divisor: int = 8, crops: CropParams = CROPS) -> MLPUNet:
+def build(divisor: int = 8, crops: CropParams = CROPS, name: str = "mlp_unet") -> MLPUNet:
     torch.manual_seed(0)
-    return build_network("mlp_unet", ModelParams(unet_divisor=divisor), crops)
+    return build_network(name, ModelParams(unet_divisor=divisor), crops)
 
 
 def test_the_published_widths_have_as_many_weights_as_counted_by_hand() -> None:
@@ -32,7 +32,7 @@ def test_the_published_widths_have_as_many_weights_as_counted_by_hand() -> None:
     fuse = (1024 + 256) * 1024 + 1024
     decoder = sum(4 * b * a + a + double(2 * a, a) for a, b in levels[1:])
     with torch.device("meta"):
-        found = sum(p.numel() for p in build(1, CropParams(pixels=224, output=224)).parameters())
+        found = sum(p.numel() for p in build(1, CropParams(pixels=224, output=224), "unet").parameters())
     assert found == encoder + mlp + fuse + decoder + 65
 
 
@@ -53,6 +53,14 @@ def test_listens_to_everything_and_its_mlp_is_told_of_the_strongest_three_statio
     predict(unet, {name: value if name in ("image", "size") else value[:, :3] for name, value in x.items()})
     torch.testing.assert_close(told[0], told[1])
     assert told[0].shape == (2, 30)
+
+
+def test_a_pair_score_of_the_same_three_stations_is_added_to_the_published_network(unet: MLPUNet) -> None:
+    alone, x = build(name="unet").eval(), inputs(stations=5)
+    alone.load_state_dict({name: value for name, value in unet.state_dict().items() if not name.startswith("pair.")})
+    assert unet.pair is not None
+    three = {name: value if name in ("image", "size") else value[:, :3] for name, value in x.items()}
+    torch.testing.assert_close(predict(unet, x), predict(alone, x) + predict(unet.pair, three))
 
 
 @pytest.mark.parametrize(

@@ -67,5 +67,5 @@ def test_posterior_as_the_loss_means_it_and_a_network_that_nobody_wrote_is_named
     torch.testing.assert_close(to_posterior(logits, "softmax").flatten(), torch.tensor([0.2, 0.6, 0.0, 0.2]).double())
     cells = torch.tensor([0.5, 0.75, 0.0, 0.5]).double()
     torch.testing.assert_close(to_posterior(logits, "bce").flatten(), cells / cells.sum())
-    with pytest.raises(ConfigError, match="there is no network 'unet'"):
-        build_network("unet", TINY, CROPS)
+    with pytest.raises(ConfigError, match="there is no network 'vgg'"):
+        build_network("vgg", TINY, CROPS)

@@ -62,7 +62,7 @@ def test_the_papers_transformer_does_six_operations_a_weight_and_token() -> None
 
 def test_what_is_counted_in_outline_is_what_a_real_network_has() -> None:
     crops = config.CropParams(pixels=28, output=14)
-    net = build_network("mlp_unet", config.ModelParams(unet_divisor=16), crops)
+    net = build_network("unet", config.ModelParams(unet_divisor=16), crops)
     assert isinstance(net, MLPUNet)
     counted = network_cost("mlp_unet", config.ModelParams(unet_divisor=16), crops)["parameters"]
     assert counted == sum(p.numel() for p in net.parameters())

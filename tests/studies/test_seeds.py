@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import yaml
 
-from rfloc import config, schema
+from rfloc import config, files, schema
 from rfloc.city import City
 from rfloc.config import Params, SplitParams
 from rfloc.crops import evaluation_crops
@@ -70,6 +70,23 @@ def test_a_study_has_an_entry_a_seed_and_is_continued(build, params, project_roo
     assert {path: path.stat().st_mtime_ns for path in (build / "seeds").iterdir()} == made
     shown = importlib.import_module("rfloc_tables").seeds_table(found)
     assert "B → A" in shown and " of 2 |" in shown
+
+
+def test_what_the_pipeline_has_trained_from_the_same_seed_is_not_trained_again(build: Path, params: Params) -> None:
+    key = "one"
+    by_study = seeds_study(build, params, [key], 2)[key]
+    trained = build / "seeds"
+    (held,) = trained.glob(f"{key}-{params.seed}-*.safetensors")
+    curve = by_study["curves"][0]
+    (build / "checkpoints").mkdir()
+    held.rename(build / f"checkpoints/{key}.safetensors")
+    held.with_suffix(".json").unlink()
+    results = build.parent / f"results/{params.scale}/experiments"
+    results.mkdir(parents=True)
+    history = {name: curve[name] for name in ("samples", "losses", "val_errors")}
+    files.save_json({"history": history}, results / f"{key}.json")
+    assert seeds_study(build, params, [key], 2)[key] == by_study
+    assert not held.exists()
 
 
 def test_an_ablation_is_a_row_of_the_study(build: Path, params: Params) -> None:
