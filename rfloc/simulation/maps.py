@@ -65,8 +65,11 @@ def trace_maps(
         trace_ahead([(plane, stations, rays)], cache, engine, False)
     gain, bare, error = _ray_maps(plane, stations, rays, cache)
     middle = time.perf_counter()
-    row, column = np.nonzero(plane.outdoors[0] > 0)
-    gain[:, row, column] = _over_rooftops(plane, stations, rays, gain[:, row, column], row, column)
+    outdoors = plane.outdoors[0] > 0
+    if sim.rooftop:
+        for k, (x, y, h) in enumerate(zip(stations.x, stations.y, stations.h, strict=True)):
+            gain[k, outdoors] = joined(gain[k, outdoors], *_rooftop(plane, x, y, h, radio.carrier_hz))
+    gain = not_above_sent(gain)
     if progress:
         say(
             f"maps of {stations.n} stations in {city.key}: {middle - start:.1f} s of rays "
@@ -93,22 +96,25 @@ def gain_at(
     row, column, inside = plane.grid.index(np.atleast_1d(x), np.atleast_1d(y))
     (row, column), which = np.unique(np.stack([row, column]), axis=1, return_inverse=True)
     gain, bare, error = (part[:, row, column].astype(float) for part in _ray_maps(plane, stations, rays, cache))
-    gain = _over_rooftops(plane, stations, rays, gain, row, column)  # of these cells alone
+    if rays.sim.rooftop:
+        share, east, north = (part[row, column] for part in plane.outdoors)
+        free = share > 0
+        ends = east[free], north[free]
+        floor, clear = rooftop_gain(plane.city, stations, *ends, rays.radio.carrier_hz, plane.ue_height)
+        gain[:, free] = joined(gain[:, free], floor, clear)
+    gain = not_above_sent(gain)
     found = np.where(inside, gain[:, which.ravel()], 0.0).T
     return found, _error_db(found, bare[:, which.ravel()].T, error[:, which.ravel()].T)
 
 
-def _over_rooftops(
-    plane: Plane, stations: Stations, rays: Rays, gain: NDArray[Any], row: NDArray[np.intp], column: NDArray[np.intp]
-) -> NDArray[Any]:
-    """Gain of rays at cells, (bs, cell), with the path over the rooftops where they are in the open."""
-    if not rays.sim.rooftop:
-        return not_above_sent(gain)
-    share, x, y = (part[row, column] for part in plane.outdoors)
-    free = share > 0
-    floor, clear = rooftop_gain(plane.city, stations, x[free], y[free], rays.radio.carrier_hz, plane.ue_height)
-    gain[:, free] = joined(gain[:, free], floor, clear)
-    return not_above_sent(gain)
+@functools.lru_cache(maxsize=128)
+def _rooftop(plane: Plane, x: float, y: float, h: float, carrier_hz: float) -> tuple[Singles, Bools]:
+    """Path over the rooftops from a mast to the plane's outdoor cells, and which it sees; poses share many masts."""
+    share, east, north = plane.outdoors
+    mast = Stations(*(np.array([value]) for value in (x, y, h, np.nan, 0.0, "")))
+    ends = east[share > 0], north[share > 0]
+    gain, clear = rooftop_gain(plane.city, mast, *ends, carrier_hz, plane.ue_height)
+    return gain[0], clear[0]
 
 
 def joined(gain: NDArray[Any], floor: NDArray[Any], clear: Bools) -> NDArray[Any]:
