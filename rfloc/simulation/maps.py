@@ -7,6 +7,7 @@ What a station's rays bring is kept by content: a file is named by the hash of a
 the station's name nor its azimuth nor its power.
 """
 
+import functools
 import sys
 import time
 from collections.abc import Iterable
