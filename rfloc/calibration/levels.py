@@ -52,7 +52,7 @@ def solved_at(
     regression, solved = _learn(survey, survey.columns(stations, gain), stations, params)
     poses = [SectorPose.nominal(at, b, rays.radio, survey.skipped.get(b, "")) for b in range(at.n)]
     for b, of in solved.items():
-        poses[b] = SectorPose.solved(at.take([b]), regression, *of)
+        poses[b] = poses[b].solved(regression, *of)
     return Calibration(at, poses, {b: of[0] for b, of in solved.items()}, regression, survey)
 
 
@@ -68,10 +68,10 @@ def _learn(
     for b, of in survey.reports.items():
         level[of.heard, b], quiet[of.quiet, b] = of.gain_db, True
     reported, azimuth = np.isfinite(level), stations.azimuth.copy()
-    design, weight = Design.of([columns], SHARED, OWN).at(0), declustered(x, y, reported)
+    design, weight = Design.of(columns, SHARED, OWN), declustered(x, y, reported)
     tried = [Orientations.of(radio, params, stated) for stated in stations.azimuth]
     if (unknown := np.isnan(azimuth)).any():  # start where a harmonic says
-        whole = Design.of([columns], SHARED, (*OWN, "harmonic")).at(0)
+        whole = Design.of(columns, SHARED, (*OWN, "harmonic"))
         north, east = mixed_model(level, whole, weight).effects[:, len(OWN) :].T
         azimuth[unknown] = bearing(east, north)[unknown]
     turned = [Orientations.one(side, radio.downtilt) for side in azimuth]

@@ -95,7 +95,7 @@ class Site:
     def evidence(self, pose: Floats, rays: Floats) -> Floats:
         """Log-evidence of a pose, (1, 3), with traced gains (ue, 1), linear: by all UEs, then by all folds but one."""
         station, found = self.at(pose), np.zeros(1 + FOLDS)
-        design = Design.of([self.survey.columns(station, rays)], SHARED, OWN).at(0)
+        design = Design.of(self.survey.columns(station, rays), SHARED, OWN)
         for part, sectors in enumerate(self.likelihoods):
             for likelihood, tried in zip(sectors, self.tried, strict=True):
                 log = likelihood(*self.survey.rows(likelihood.reports, design, 0, station, tried))[0]

@@ -1,6 +1,6 @@
 """What calibration says of stations: where each stands and looks, its levels, and maps that know them."""
 
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Self
 
@@ -12,12 +12,12 @@ from rfloc.arrays import Bools, Floats
 from rfloc.calibration.sectors import FLOOR_DB, PIVOT_DB, Facing, Regression, Survey
 from rfloc.city import City
 from rfloc.config import RadioParams
-from rfloc.datasets.build import links_from_maps
+from rfloc.datasets.build import links_from_gain
 from rfloc.datasets.statistical import regressors
 from rfloc.errors import DataError
 from rfloc.files import load_json
 from rfloc.frames import Grid, LocalFrame, wrap_degrees
-from rfloc.simulation.maps import nrsrp_map, sector_gain_db
+from rfloc.simulation.maps import nrsrp_map, read_error_db, read_maps, sector_gain_db
 from rfloc.stations import Stations
 
 #: What a station table says of a pose.
@@ -52,15 +52,14 @@ class SectorPose:
         x, y, h, azimuth, power = (float(getattr(stations, name)[b]) for name in _COLUMNS)
         return cls(x, y, h, azimuth, radio.downtilt, power, reason=reason)
 
-    @classmethod
-    def solved(cls, pose: Stations, of: Regression, facing: Facing, effects: Floats, scale: float) -> Self:
-        """A station at a pose, a table of one with its nominal power, with what was solved for it."""
-        offset, slope, obstruction, contrast = of.shared
-        level, exponent, rays = effects
-        x, y, h, power = (float(getattr(pose, name)[0]) for name in ("x", "y", "h", "power"))
-        return cls(
-            x, y, h, facing.azimuth, facing.downtilt, float(power + offset + level), float(offset + level),
-            float(slope + exponent), float(contrast + rays), float(obstruction), scale, facing.sd, facing.told,
+    def solved(self, of: Regression, facing: Facing, effects: Floats, scale: float) -> Self:
+        """The nominal pose with what was solved for it."""
+        offset, slope, obstruction, contrast = of.shared.tolist()
+        level, exponent, rays = effects.tolist()
+        return replace(
+            self, azimuth=facing.azimuth, downtilt=facing.downtilt, power=self.power + offset + level,
+            offset_db=offset + level, slope=slope + exponent, contrast=contrast + rays, obstruction_db=obstruction,
+            scale=scale, azimuth_sd=facing.sd, told=facing.told,
         )  # fmt: skip
 
 
@@ -127,9 +126,11 @@ class Calibration:
 
 
 def calibrated_links(city: City, maps: xr.Dataset, like: xr.Dataset, radio: RadioParams) -> xr.Dataset:
-    """Dataset B': links that calibrated radio maps give at the very UEs of other links, those of B."""
-    where = like["ue_x"].values, like["ue_y"].values
-    return links_from_maps(city, maps, *where, radio, source="simulated, calibrated poses (B')")
+    """Dataset B': links read off calibrated radio maps at the very UEs of other links, those of B."""
+    city.frame.require_same(LocalFrame.from_attrs(maps.attrs), "these maps")
+    x, y, source = like["ue_x"].values, like["ue_y"].values, "simulated, calibrated poses (B')"
+    gain, error = read_maps(maps, x, y, radio), read_error_db(maps, x, y)
+    return links_from_gain(city, gain, Stations.from_dataset(maps), x, y, radio, source, gain_error=error)
 
 
 def pose_errors(found: Stations, truth: Stations) -> dict[str, float]:

@@ -17,7 +17,7 @@ from scipy.optimize import minimize
 from rfloc.arrays import Bools, Floats
 from rfloc.errors import SimulationError
 
-#: Regressors by name, each of shape (ue, bs).
+#: Regressors by name, each of shape (..., ue, bs); leading dimensions are places of a station.
 Columns = Mapping[str, Floats]
 #: Effects of a station by name: their regressors, and the scale of their spread between stations beforehand
 #: (half-normal): level [dB], exponent, azimuth harmonics [dB], decibels a traced decibel.
@@ -47,12 +47,10 @@ class Design:
     scales: Floats  #: of each spread
 
     @classmethod
-    def of(cls, places: Sequence[Columns], shared: Sequence[str], effects: Sequence[str]) -> Self:
-        """The design (place, bs, ue, ...) of named regressors (SHARED_SD) and EFFECTS, one table of columns a place."""
+    def of(cls, columns: Columns, shared: Sequence[str], effects: Sequence[str]) -> Self:
+        """The design of named regressors (SHARED_SD) and EFFECTS, from columns (..., ue, bs)."""
         own = [column for name in effects for column in EFFECTS[name][0]]
-        by_shared, by_own = (
-            np.stack([np.stack([p[c].T for c in names], -1) for p in places]) for names in (shared, own)
-        )
+        by_shared, by_own = (np.stack([columns[c].swapaxes(-1, -2) for c in names], -1) for names in (shared, own))
         spread_of = np.array([k for k, name in enumerate(effects) for _ in EFFECTS[name][0]])
         shared_sd = np.array([SHARED_SD[name] for name in shared])
         return cls(by_shared, by_own, shared_sd, spread_of, np.array([EFFECTS[name][1] for name in effects]))

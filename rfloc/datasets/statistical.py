@@ -71,7 +71,6 @@ class StatisticalModel:
 
     def path_gain_db(self, city: City, stations: Stations, x: ArrayLike, y: ArrayLike, radio: RadioParams) -> Floats:
         """Expected path gain at x, y [m], (ue, bs) [dB], of the effects' stations, lifted above their roofs."""
-        x, y = np.asarray(x, float), np.asarray(y, float)
         own = self.effects or StationEffects(np.zeros(stations.n), np.zeros(stations.n), stations.azimuth)
         stations = stations.above_roofs(city).replace(azimuth=own.azimuth)
         gain = 10 * np.log10(free_space_gain(REFERENCE, radio.carrier_hz)) + self.level_db + own.level_db
@@ -146,8 +145,8 @@ def fitter(
     columns = regressors(city, stations, x, y, radio)
     space = 10 * np.log10(free_space_gain(REFERENCE, radio.carrier_hz))
     shared = ("one", "decades", "obstructed")
-    whole = Design.of([columns], shared, ("level", "exponent", "harmonic")).at(0)
-    design = Design.of([columns], shared, ("level", "exponent")).at(0)
+    whole = Design.of(columns, shared, ("level", "exponent", "harmonic"))
+    design = Design.of(columns, shared, ("level", "exponent"))
 
     def pattern(azimuth: ArrayLike) -> Floats:
         return sector_gain_db(stations.replace(azimuth=np.full(stations.n, azimuth)), x, y, radio)  # (bs, ue)
@@ -184,7 +183,7 @@ def distance_maps(links: xr.Dataset, train: ArrayLike, grid: Grid, radio: RadioP
 
     def design(x: np.ndarray, y: np.ndarray) -> Design:
         columns = flat_regressors(stations, x, y, radio)
-        return Design.of([columns], ("one", "decades"), ("level", "exponent", "harmonic")).at(0)
+        return Design.of(columns, ("one", "decades"), ("level", "exponent", "harmonic"))
 
     at, level = (used["ue_x"].values, used["ue_y"].values), used["nrsrp"].values.astype(float)
     found = mixed_model(level, design(*at), declustered(*at, np.isfinite(level)))

@@ -136,7 +136,7 @@ def _kriged(
     UEs by all others over their standard deviation, (ue, bs), else NaN.
     """
     at = ground.at
-    ue, lattice = (Design.of([columns], shared, own).at(0) for columns in (here, there))
+    ue, lattice = (Design.of(columns, shared, own) for columns in (here, there))
     found = mixed_model(level, ue, declustered(at[:, 0], at[:, 1], np.isfinite(level)))
     rest = level.T - ue.levels(found.shared, found.effects)
     process = likeliest_shadowing([Means.of(at[:, 0], at[:, 1], of, POINT) for of in rest])

@@ -113,7 +113,9 @@ class LevelModels:
         x, y, stations = links["ue_x"].values, links["ue_y"].values, Stations.from_dataset(links)
         moved = {(shared, own) for shared, own, averaged, _ in RECIPES.values() if averaged}
         names = {(shared, own) for shared, own, *_ in RECIPES.values()}
-        designs = {of: Design.of(poses if of in moved else poses[:1], *of) for of in names}
+        every = {name: np.stack([pose[name] for pose in poses]) for name in poses[0]}
+        first = {name: columns[:1] for name, columns in every.items()}
+        designs = {of: Design.of(every if of in moved else first, *of) for of in names}
         sent = stations.power - 10 * np.log10(SUBCARRIERS * radio.resource_blocks)
         fitted = fitter(city, stations, x, y, radio)
         return cls(x, y, designs, lambda measured: fitted(measured - sent)[-1] + sent)
