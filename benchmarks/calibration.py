@@ -198,12 +198,10 @@ def races(world: World) -> list[dict[str, Any]]:
         pairs = zip(level.T, rssi[held_out].T, strict=True)
         return np.array([float(spearmanr(*pair, nan_policy="omit").statistic) for pair in pairs])
 
-    def level_at(pose: Stations) -> Floats:
-        return np.asarray(10 * np.log10(np.maximum(gain_at(plane, pose, rays, x, y)[0][:, 0], 1e-30)))
-
     def rank(pose: Stations, b: int) -> float:
         where = x[held_out], y[held_out]
-        return rank_agreement(level_at(pose)[held_out], pose, rssi[held_out, b], *where, rays.radio)
+        gain = gain_at(plane, pose, rays, *where)[0][:, 0]
+        return rank_agreement(gain, pose, rssi[held_out, b], *where, rays.radio)
 
     start = time.perf_counter()
     levels = calibration.calibrate(links, split, plane, rays, world.params, cache=world.cache)
@@ -213,21 +211,15 @@ def races(world: World) -> list[dict[str, Any]]:
     train, rows = levels.survey.ues, []
     placed, found, true = ranks(levels), ranks(moved), truth
     for b in sorted(took):
-        poses: list[Stations] = []
-
-        def recorded(pose: Stations, poses: list[Stations] = poses) -> Floats:
-            poses.append(pose)
-            return level_at(pose)[train]
-
         of = Stations.from_dataset(links).take([b]), rssi[train, b], x[train], y[train]
-        paper = paper_search(*of, recorded, rays.radio, world.sizes.calls, world.sizes.seed)
+        paper = paper_search(*of, plane, rays, world.sizes.calls, world.sizes.seed)
         ours = (placed[b], seconds, 1), (found[b], seconds + took[b], world.sizes.traces + 1)
         theirs, whole = rank(paper.pose, b), float(paper.seconds[-1])
         by_then = max(int(np.searchsorted(paper.seconds, ours[1][1])), 1)  # their evaluations in our time
         there = [each for each in ours if each[0] >= theirs] if found[b] >= theirs else []
         rows.append({
             "levels": placed[b], "moved": found[b], "paper": theirs, "truth": rank(true.take([b]), b),
-            "paper_at_our_time": rank(poses[int(paper.spearman[:by_then].argmax())], b),
+            "paper_at_our_time": rank(paper.poses.take([paper.spearman[:by_then].argmax()]), b),
             "seconds": seconds, "seconds_moved": took[b], "seconds_paper": whole,
             "overhead_s": (whole - paper.tracing) / world.sizes.calls,
             **off_by("paper", paper.pose, true.take([b])), **off_by("ours", moved.stations.take([b]), true.take([b])),

@@ -5,7 +5,6 @@ each traces the station anew. Here only training UEs take part, azimuth is yaw, 
 """
 
 import time
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -30,10 +29,15 @@ OFFSETS, HEIGHTS, AZIMUTHS = (-50.0, 50.0), (20.0, 100.0), (0.0, 360.0)
 class PaperFit:
     """What the paper's search found for one station; what was traced before costs no time."""
 
-    pose: Stations  #: the best of all evaluations, a table of one
+    poses: Stations  #: that were tried, a row an evaluation
     spearman: Floats  #: objective of each evaluation, (call,)
     seconds: Floats  #: when each was finished, from the start [s], (call,)
     tracing: float  #: time that traces took [s]; the rest is the Gaussian process's
+
+    @property
+    def pose(self) -> Stations:
+        """The best of all, a table of one."""
+        return self.poses.take([self.spearman.argmax()])
 
     @property
     def record(self) -> dict[str, float]:
@@ -43,13 +47,12 @@ class PaperFit:
 
 
 def paper_search(
-    nominal: Stations, rssi: Floats, x: Floats, y: Floats, trace: Callable[[Stations], Floats], radio: RadioParams,
-    n_calls: int, seed: int,
+    nominal: Stations, rssi: Floats, x: Floats, y: Floats, plane: Plane, rays: Rays, n_calls: int, seed: int,
+    cache: Path | None = None,
 ) -> PaperFit:  # fmt: skip
-    """Search the pose of one station, a table of one, as the paper does.
+    """Search the pose of one station, a table of one, as the paper does, here and now.
 
-    `trace` says its isotropic path gain at training UEs [dB], (ue,), `rssi` what these, at x, y [m], measured of it
-    [dBm], NaN where they did not hear it. The first ten
+    `rssi`, (ue,), is what training UEs at x, y [m] measured of it [dBm], NaN where they did not hear it. The first ten
     of `n_calls` evaluations, 90 in the paper, are at random, scikit-optimize's default.
     """
     from skopt import gp_minimize
@@ -62,15 +65,16 @@ def paper_search(
     def objective(point: list[float]) -> float:
         nonlocal tracing
         pose, before = pose_at(*point), time.perf_counter()
-        gain = trace(pose)
+        gain = gain_at(plane, pose, rays, x, y, cache)[0][:, 0]
         tracing += time.perf_counter() - before
-        value = -rank_agreement(gain, pose, rssi, x, y, radio)
+        value = -rank_agreement(gain, pose, rssi, x, y, rays.radio)
         finished.append(time.perf_counter() - start)
         return value
 
     space = [OFFSETS, OFFSETS, HEIGHTS, AZIMUTHS]
     found = gp_minimize(objective, space, acq_func="EI", n_calls=n_calls, random_state=seed)
-    return PaperFit(pose_at(*found.x), -np.asarray(found.func_vals), np.array(finished), tracing)
+    poses = Stations.join([pose_at(*point) for point in found.x_iters])
+    return PaperFit(poses, -np.asarray(found.func_vals), np.array(finished), tracing)
 
 
 def calibrate_as_paper(
@@ -87,9 +91,9 @@ def calibrate_as_paper(
     x, y = links["ue_x"].values[train], links["ue_y"].values[train]
     varied = np.fmax.reduce(rssi) > np.fmin.reduce(rssi)
     enough = np.flatnonzero(varied & (np.isfinite(rssi).sum(axis=0) >= params.min_ues))[: params.paper_stations]
-    jobs = [(nominal.take([b]), rssi[:, b], x, y, plane, rays, params.n_calls, cache) for b in enough]
+    jobs = [(nominal.take([b]), rssi[:, b], x, y, plane, rays, params.n_calls, rays.seed, cache) for b in enough]
     found: dict[int, PaperFit] = {}
-    for k, fit in each(_search, jobs, [f"the search of {nominal.id[b]}" for b in enough], engine):
+    for k, fit in each(paper_search, jobs, [f"the search of {nominal.id[b]}" for b in enough], engine):
         found[int(enough[k])] = fit
         best, seconds = fit.spearman.max(), fit.seconds[-1]
         say(f"paper's search {nominal.id[enough[k]]}: Spearman {best:.2f} on training UEs, {seconds:.0f} s")
@@ -102,23 +106,12 @@ def paper_stations(nominal: Stations, found: dict[int, PaperFit]) -> Stations:
     return nominal.replace(**{name: [getattr(pose, name)[0] for pose in poses] for name in ("x", "y", "h", "azimuth")})
 
 
-def _search(
-    nominal: Stations, rssi: Floats, x: Floats, y: Floats, plane: Plane, rays: Rays, n_calls: int, cache: Path | None
-) -> PaperFit:
-    """The search of one station, here and now."""
-
-    def trace(pose: Stations) -> Floats:
-        return np.asarray(10 * np.log10(np.maximum(gain_at(plane, pose, rays, x, y, cache)[0][:, 0], 1e-30)))
-
-    return paper_search(nominal, rssi, x, y, trace, rays.radio, n_calls, rays.seed)
-
-
-def rank_agreement(gain_db: Floats, pose: Stations, rssi: Floats, x: Floats, y: Floats, radio: RadioParams) -> float:
-    """Spearman's correlation of measured RSSI with what a pose's antenna makes of isotropic gains [dB].
+def rank_agreement(gain: Floats, pose: Stations, rssi: Floats, x: Floats, y: Floats, radio: RadioParams) -> float:
+    """Spearman's correlation of measured RSSI with what a pose's antenna makes of isotropic gains, linear.
 
     0 where the simulation is the same at all UEs that heard it, or the measurement is: nothing is ranked.
     """
-    level = gain_db + sector_gain_db(pose, x, y, radio)[0]
+    level = 10 * np.log10(np.maximum(gain, 1e-30)) + sector_gain_db(pose, x, y, radio)[0]
     heard = np.isfinite(rssi)
     if np.unique(level[heard]).size < 2 or np.unique(rssi[heard]).size < 2:
         return 0.0
