@@ -1,7 +1,7 @@
 """Links datasets: who fills the arrays, by measurement or simulation; and nothing else differs."""
 
 from rfloc.datasets import statistical
-from rfloc.datasets.build import links_from_gain, links_from_maps
+from rfloc.datasets.build import links_from_gain
 from rfloc.datasets.hidden import OTHER_RAYS, hidden_campaign
 from rfloc.datasets.measured import read_campaign
 from rfloc.datasets.nbiot import allocated_tests

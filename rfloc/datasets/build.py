@@ -11,9 +11,7 @@ from rfloc.arrays import Floats
 from rfloc.city import City
 from rfloc.config import RadioParams
 from rfloc.errors import SimulationError
-from rfloc.frames import LocalFrame
 from rfloc.schema import links_dataset
-from rfloc.simulation.maps import read_error_db, read_maps
 from rfloc.stations import Stations
 
 #: Subcarriers of a resource block, their spacing [Hz], and a noise figure's reference temperature [K]: -174 dBm/Hz.
@@ -81,16 +79,6 @@ def links_from_gain(
     ue, bs = {"x": np.asarray(ue_x), "y": np.asarray(ue_y)}, vars(table or stations)
     about: dict[str, Any] = {"source": source, "city": city.key, "carrier_hz": radio.carrier_hz}
     return links_dataset(values, ue, bs, city.frame, **about, gain_error=gain_error)
-
-
-def links_from_maps(
-    city: City, maps: xr.Dataset, ue_x: ArrayLike, ue_y: ArrayLike, radio: RadioParams, source: str
-) -> xr.Dataset:
-    """Links read off radio maps, with the Monte Carlo error of every link's gain where the maps have one."""
-    city.frame.require_same(LocalFrame.from_attrs(maps.attrs), "these maps")
-    gain = read_maps(maps, ue_x, ue_y, radio)
-    error = read_error_db(maps, ue_x, ue_y) if "ray_error" in maps else None
-    return links_from_gain(city, gain, Stations.from_dataset(maps), ue_x, ue_y, radio, source, gain_error=error)
 
 
 def require_heard(links: xr.Dataset, radio: RadioParams) -> xr.Dataset:

@@ -2,9 +2,10 @@
 
 import numpy as np
 import pytest
+import xarray as xr
 
+from rfloc.calibration import calibrated_links
 from rfloc.config import BaselineParams, EvaluationParams, Params, SimulationParams, SplitParams
-from rfloc.datasets.build import links_from_maps
 from rfloc.datasets.statistical import fit
 from rfloc.simulation import read_maps
 from rfloc.simulation.maps import trace_maps
@@ -31,7 +32,7 @@ def maps(toy_city):
 @pytest.fixture(scope="module")
 def links(toy_city, maps):
     x, y = toy_city.street_points(120, np.random.default_rng(3))
-    return links_from_maps(toy_city, maps, x, y, RADIO, "made by hand")
+    return calibrated_links(toy_city, maps, xr.Dataset({"ue_x": ("ue", x), "ue_y": ("ue", y)}), RADIO)
 
 
 def test_what_is_right_ranks_first_and_no_fold_is_shown_what_it_holds_out(toy_city, maps, links):
