@@ -17,7 +17,6 @@ from rfloc import __version__
 from rfloc.city import formats
 from rfloc.city.city import box_bounds
 from rfloc.city.columns import BUILDINGS, KNOWN, STREETS, Kind, affirmed, along_flags, by_meaning, counted, standing
-from rfloc.city.formats import unite_pieces
 from rfloc.config import CityParams, data_folders, input_file
 from rfloc.errors import DataError
 from rfloc.files import digest, write
@@ -50,7 +49,7 @@ def read_buildings(params: CityParams, frame: LocalFrame, data_root: str | Path)
     whole = _without_doubles(layer)
     facts["duplicates"] = len(layer) - len(whole)
     if params.tile_zoom is not None:
-        whole, count = unite_pieces(whole, params.tile_zoom)
+        whole, count = formats.unite_pieces(whole, params.tile_zoom)
         facts |= {"pieces": int(count[count > 1].sum()), "united": int((count > 1).sum())}
     layer = _within(_polygons(whole.to_crs(frame.crs)), params, frame)
     sliver = (layer.area < MIN_AREA) | (2.0 * layer.area < MIN_WIDTH * layer.length)

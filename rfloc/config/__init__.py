@@ -239,23 +239,21 @@ def require_composed(root: Path) -> None:
     `dvc exp run` composes notes no overrides; there the last look at both, build/inputs/composed.json, tells.
     """
     text, mend = (root / "params.yaml").read_text(), "type `dvc exp run -S ...` again, or `rfloc params ...`"
+    kept = root / "build/inputs/composed.json"
     if written := re.match(_FIRST.format(r"(\w+)", "(.*)"), text):
         mend = f"type `rfloc params {written[2]}`"
         with tempfile.TemporaryDirectory() as folder:
             fresh = compose(root, shlex.split(written[2]), Path(folder) / "params.yaml").read_text()
-        now, here = flatten(yaml.safe_load(fresh), "dot"), flatten(yaml.safe_load(text), "dot")
+        then, now = (flatten(yaml.safe_load(said), "dot") for said in (text, fresh))
         edited = not fresh.startswith(written[0])
-        changed = [key for key in now | here if now.get(key) != here.get(key)] if edited else []
     else:
         paths = sorted((root / "conf").rglob("*.yaml"))
-        said = {path.relative_to(root).as_posix(): files.digest(yaml.safe_load(path.read_text())) for path in paths}
-        look: dict[str, Any] = {"conf": said, "params": files.digest(text)}
-        kept = root / "build/inputs/composed.json"
+        now = {path.relative_to(root).as_posix(): files.digest(yaml.safe_load(path.read_text())) for path in paths}
+        look: dict[str, Any] = {"conf": now, "params": files.digest(text)}
         last = files.load_json(kept) if kept.is_file() and "DVC_EXP_NAME" not in os.environ else look
-        edited = last["params"] == look["params"]
-        changed = [name for name in last["conf"] | said if last["conf"].get(name) != said.get(name)] if edited else []
-        if not changed:
-            files.save_json(look, kept)
-    if changed:
+        then, edited = last["conf"], last["params"] == look["params"]
+    if edited and (changed := [key for key in then | now if then.get(key) != now.get(key)]):
         what = f"conf/ was edited since params.yaml was composed: {', '.join(changed)}"
         raise ConfigError(what, "params.yaml is what runs, and nothing composes it unasked", mend)
+    if not written:
+        files.save_json(look, kept)

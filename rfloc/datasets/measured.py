@@ -190,7 +190,6 @@ def _in_city(rows: Rows, city: City) -> None:
 
 def _within(lat: pd.Series, lon: pd.Series, city: City, bounds: Bounds) -> pd.Series:
     """Whether positions lie in a box of the city's frame [m]; never, where one is NaN."""
-    possible = lat.between(-85, 85) & lon.between(-180, 360)
-    x, y = city.frame.to_local(lat.where(possible, 0.0), lon.where(possible, 0.0))
+    x, y = city.frame.to_local(lat, lon)
     x_min, y_min, x_max, y_max = bounds
-    return possible & (x >= x_min) & (x <= x_max) & (y >= y_min) & (y <= y_max)
+    return pd.Series((x >= x_min) & (x <= x_max) & (y >= y_min) & (y <= y_max), lat.index)

@@ -131,12 +131,10 @@ def roles_by_area(split: xr.Dataset, frame: LocalFrame, x: ArrayLike, y: ArrayLi
 
 def _draw(order: Ints, ues: Ints, share: float, most: float) -> Ints:
     """Blocks in `order` until they hold a share of the UEs, each at most `most` of it; the first, if all hold more."""
-    wanted, held, chosen = share * ues[order].sum(), 0, []
-    for block in order:
-        if held < wanted and ues[block] <= most * wanted:
-            chosen.append(block)
-            held += ues[block]
-    return np.array(chosen or order[: int(share > 0)], dtype=np.int64)
+    wanted = share * ues[order].sum()
+    fitting = order[ues[order] <= most * wanted]
+    chosen = fitting[np.cumsum(ues[fitting]) - ues[fitting] < wanted]
+    return chosen if chosen.size else order[: int(share > 0)]
 
 
 def _require_roles(role: NDArray[np.str_], links: xr.Dataset, params: SplitParams) -> None:
