@@ -15,7 +15,7 @@ from numpy.typing import ArrayLike, NDArray
 from scipy import ndimage
 
 from rfloc.arrays import Bools, Floats
-from rfloc.city.raster import CELL, Raster, cells, city_layers, layer_facts, raster_of_scene, scene_file
+from rfloc.city.raster import CELL, Raster, cells, city_layers, raster_of_scene, scene_file
 from rfloc.config import CityParams, check
 from rfloc.errors import ConfigError, DataError
 from rfloc.files import load_json, save_json, say, write
@@ -130,7 +130,13 @@ def build_city(key: str, params: CityParams, data_root: str | Path, folder: str 
             grid, layers, facts = raster_of_scene(str(params.scene))
         else:
             grid, layers, facts = _from_map(params, frame, data_root, fresh)
-        facts |= layer_facts(layers)
+        roofs = layers["height"][layers["building"] == 1]
+        facts |= {
+            "cells": [grid.nx, grid.ny],
+            "built_share": round(float(layers["building"].mean()), 4),
+            "road_share": round(float(layers["road"].mean()), 4),
+            "median_height": round(float(np.median(roofs)), 2) if roofs.size else 0.0,
+        }
         if not facts["road_share"] and params.source != "none":
             raise DataError(
                 f"in {params.name} there is no cell where a UE may stand",

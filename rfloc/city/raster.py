@@ -56,16 +56,6 @@ def city_layers(buildings: gpd.GeoDataFrame, streets: gpd.GeoDataFrame, grid: Gr
     return {"building": (height > 0).astype(np.uint8), "road": road, "height": height, "ground": ground}
 
 
-def layer_facts(layers: Layers) -> dict[str, Any]:
-    """`cells` (nx, ny), `built_share`, `road_share` of all cells, `median_height` of the built ones [m]."""
-    building = layers["building"] == 1
-    roofs = layers["height"][building]
-    counts = {"built_share": building.sum(), "road_share": layers["road"].sum()}
-    shares = {name: round(int(count) / building.size, 4) for name, count in counts.items()}
-    median = round(float(np.median(roofs)), 2) if roofs.size else 0.0
-    return {"cells": list(building.shape[::-1]), **shares, "median_height": median}
-
-
 def cells(layer: NDArray[Any], row: int, col: int, rows: int, cols: int, dtype: Any = None) -> NDArray[Any]:
     """Cells [row, row + rows) x [col, col + cols) of a layer: (rows, cols), row 0 = south; 0 outside the raster."""
     south, west = max(-row, 0), max(-col, 0)

@@ -1,7 +1,6 @@
 """The parameters of the project: one pydantic model a section of params.yaml, validated on every load.
 
-`conf/` composes params.yaml (Hydra), at the word of `rfloc params` or `dvc exp run` alone. A page declares few knobs,
-those that its reader would turn, as variables, named `section_key`, and loads the rest: `P = config.load(globals())`.
+`conf/` composes params.yaml (Hydra), at the word of `rfloc params` or `dvc exp run` alone; pages :func:`load` it.
 """
 
 import contextlib

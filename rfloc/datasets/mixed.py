@@ -7,7 +7,7 @@ without that, azimuths follow the noise of the streets that happen to be measure
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import NamedTuple, Self
 
 import numpy as np
@@ -54,10 +54,6 @@ class Design:
         spread_of = np.array([k for k, name in enumerate(effects) for _ in EFFECTS[name][0]])
         shared_sd = np.array([SHARED_SD[name] for name in shared])
         return cls(by_shared, by_own, shared_sd, spread_of, np.array([EFFECTS[name][1] for name in effects]))
-
-    def at(self, place: int) -> Self:
-        """The design at one of the places."""
-        return replace(self, shared=self.shared[place], own=self.own[place])
 
     def levels(self, shared: Floats, effects: Floats) -> Floats:
         """Expected levels, (..., bs, ue), from coefficients (p,) and effects (..., bs, q)."""

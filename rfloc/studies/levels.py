@@ -7,7 +7,7 @@ they are not shown they cannot use. It returns levels of every link by each, and
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import combinations
 from typing import NamedTuple, Self
 
@@ -135,7 +135,7 @@ class LevelModels:
     def posterior(self, measured: Floats, of: Names) -> tuple[Floats, Floats, Floats]:
         """Probability of each pose of each station, (pose, bs), effects (pose, bs, q), shared coefficients (p,)."""
         design, weight = self.designs[of], declustered(self.x, self.y, np.isfinite(measured))
-        nominal = mixed_model(measured, design.at(0), weight)
+        nominal = mixed_model(measured, replace(design, shared=design.shared[0], own=design.own[0]), weight)
         rest = np.nan_to_num(measured).T - design.shared @ nominal.shared  # (pose, bs, ue)
         precision = weight.T / nominal.residual_sd**2
         effects, log = own_effects(rest, design.own, precision, nominal.spread)
