@@ -47,9 +47,11 @@ def run_experiment(
 
     Returns :data:`~rfloc.training.module.SERIES` a pass (lists), `chosen_pass`, `val_error` [m] of the posterior mean
     there (None without `val`), `val_crops`, `train_ues`, `parameters`, `wall_s`, `resumed_at` (passes done before).
-    Raises TrainingError or SplitError: no usable UE, `start` does not fit, training diverges.
+    Raises TrainingError or SplitError: there is no dataset or no usable UE, `start` does not fit, training diverges.
     """
     began = time.perf_counter()
+    if not sources:
+        raise TrainingError(f"experiment {key!r} has no dataset to train on", "", "name at least one")
     checkpoint = _start(start, experiment.model, model, crops, seed)
     if bool(targets) != (experiment.adapt is not None):
         what = f"experiment {key!r} adapts to {experiment.adapt}, and was given {len(targets)} datasets for that"
