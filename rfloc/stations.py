@@ -3,19 +3,16 @@
 import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Self
+from typing import Any, Self
 
 import numpy as np
 import xarray as xr
 from numpy.typing import ArrayLike, NDArray
 
 from rfloc.arrays import Floats
+from rfloc.city import City
 from rfloc.errors import SimulationError
 from rfloc.frames import Bounds
-
-if TYPE_CHECKING:
-    from rfloc.city import City
-
 
 #: An antenna stands at least this far above the roof under it [m].
 ROOF_CLEARANCE = 2.0
@@ -69,11 +66,11 @@ class Stations:
         dx, dy = share * np.ptp(self.x) / 2, share * np.ptp(self.y) / 2
         return float(x - dx), float(y - dy), float(x + dx), float(y + dy)
 
-    def above_roofs(self, city: "City") -> Self:
+    def above_roofs(self, city: City) -> Self:
         """The table with antennas lifted clear of a roof that a wrong position puts them under: it would catch rays."""
         return self.replace(h=np.maximum(self.h, city.height_at(self.x, self.y) + ROOF_CLEARANCE))
 
-    def lifted(self, city: "City") -> dict[str, Any]:
+    def lifted(self, city: City) -> dict[str, Any]:
         """What :meth:`above_roofs` changes: antennas lifted over a roof, lifted in the open, and by how much [m]."""
         lift, roof = self.above_roofs(city).h - self.h, city.height_at(self.x, self.y) > 0
         up = lift[lift > 0]

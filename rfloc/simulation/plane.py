@@ -1,8 +1,5 @@
 """Where radio maps lie and how their rays are traced, as two values."""
 
-from __future__ import annotations
-
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import cached_property, lru_cache
 from pathlib import Path
@@ -78,18 +75,17 @@ class Plane:
         """Hash of the files of the scene that rays are traced in."""
         return digest(self.city.scene_path, self.city.scene_path.parent / "meshes")
 
-    def __reduce__(self) -> tuple[Callable[..., Plane], tuple[Any, ...]]:
+    def __reduce__(self) -> tuple[Any, ...]:
         folder = self.city.folder.resolve()
         return open_plane, (folder, self.cell, self.ue_height, content_hash(folder))
 
 
-def open_plane(folder: Path, cell: float, ue_height: float, content: str | None = None) -> Plane:
+def open_plane(folder: Path, cell: float, ue_height: float, content: str) -> Plane:
     """The plane of a city's folder of a hash (else raises SimulationError); a process holds the last one."""
-    found = content_hash(folder)
-    if content not in (None, found):
+    if content != content_hash(folder):
         why = "it was built anew meanwhile, or this machine has another"
         raise SimulationError(f"the city in {folder} is not the one that was asked for", why, "start again")
-    return _held(folder, cell, ue_height, found)
+    return _held(folder, cell, ue_height, content)
 
 
 @lru_cache(maxsize=1)

@@ -9,18 +9,13 @@ under it: it becomes so thick that no wave comes back from its other side, which
 formulas (P.2040-3, eq. 31). A slab of 10 cm reflects up to 7 dB less at 0.8 GHz.
 """
 
-from __future__ import annotations
-
 import re
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from rfloc.backend import prepare
 from rfloc.city import City
 from rfloc.errors import DataError
-
-if TYPE_CHECKING:
-    from sionna.rt import Scene
 
 #: Ids of shapes that are ground, in our scenes and Sionna's, and how thick it is [m]: very dry ground at 0.8 GHz damps
 #: a wave by 160 dB on the way down and back; of ten times as much metal Dr.Jit makes NaN.
@@ -37,8 +32,8 @@ def itu_parameters(name: str, carrier_hz: float) -> tuple[float, float]:
     return a * f**b, c * f**d
 
 
-def load_radio_scene(path: str | Path, carrier_hz: float, scattering: float) -> Scene:
-    """Load a Mitsuba scene file (or raise DataError) and set its ITU materials for a carrier [Hz], also below 1 GHz.
+def load_radio_scene(path: str | Path, carrier_hz: float, scattering: float) -> Any:
+    """Sionna's scene of a Mitsuba file (or DataError), its ITU materials set for a carrier [Hz], also below 1 GHz.
 
     Shapes of one material are merged; all get the scattering coefficient S, 0 to 1 (Lambertian); ground: a half space.
     """
@@ -65,8 +60,8 @@ def load_radio_scene(path: str | Path, carrier_hz: float, scattering: float) -> 
 _last: tuple[object, Any] = (None, None)
 
 
-def load_scene(city: City, carrier_hz: float, scattering: float) -> Scene:
-    """A city's scene, ready to trace at a carrier [Hz]; x, y, z [m] in the city's frame, ground at `City.ground_at`.
+def load_scene(city: City, carrier_hz: float, scattering: float) -> Any:
+    """Sionna's scene of a city, ready to trace at a carrier [Hz]: x, y, z [m] in its frame, ground at `City.ground_at`.
 
     The last one is held, since loading costs as much as a small trace; it comes without stations and UEs in it.
     """
