@@ -79,7 +79,7 @@ def on_maps(_links, params):
 
 @pytest.mark.parametrize("made", [Centre, Centroid, StreetMedian, Strongest, neighbours, on_maps])
 def test_crops_of_many_sizes_are_answered_as_alone(made):
-    ue, size = np.random.default_rng(1).uniform(-200, 200, (8, 2)), np.linspace(200, 1200, 8)
+    ue, size = np.random.default_rng(1).uniform(-200, 200, (8, 2)), np.linspace(1200, 200, 8)
     links = make_links(ue, test_posterior.BS, path_loss(ue, test_posterior.BS))
     raster = make_raster(np.random.default_rng(0).random((1000, 1000)) < 0.4)
 
