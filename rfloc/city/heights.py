@@ -11,7 +11,6 @@ draw but the tower; the rest of the outline then stands beside it.
 
 import re
 from collections.abc import Mapping
-from functools import partial
 from typing import Any
 
 import geopandas as gpd
@@ -63,7 +62,7 @@ def assign_heights(buildings: gpd.GeoDataFrame, prior: float | None) -> tuple[gp
     kind = kind.where(kind.isin(list(KNOWN["kind_height"])) | ~amenity.isin(list(KNOWN["kind_height"])), amenity)
     kind = kind.mask(affirmed(tags["ruins"]), "ruins")
     units = dict.fromkeys(KNOWN["lengths"], KNOWN["metres"]) | dict.fromkeys(KNOWN["numbers"], KNOWN["floors"])
-    parsed = {name: tags[name].dropna().map(partial(parse_number, units=of)) for name, of in units.items()}
+    parsed = {name: tags[name].dropna().apply(parse_number, units=of) for name, of in units.items()}
     numbers = {name: of.reindex(tags.index).astype(float) for name, of in parsed.items()}
     floors, usual = kind.map(KNOWN["floor_height"]).fillna(3.0), kind.map(KNOWN["kind_height"]).astype(float)
     roof_levels = numbers["roof_levels"].fillna(0.0)

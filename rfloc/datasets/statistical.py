@@ -12,9 +12,8 @@ azimuth are the station's own. Its numbers are fitted to training UEs (:func:`fi
 Declustering squares, reference distance, sector were chosen on held-out blocks of Rome: errors there are optimistic.
 """
 
-import dataclasses
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple, Self
 
 import numpy as np
@@ -25,9 +24,8 @@ from scipy.special import logsumexp
 from rfloc.arrays import Floats
 from rfloc.city import City
 from rfloc.config import RadioParams
-from rfloc.datasets import mixed
 from rfloc.datasets.build import SUBCARRIERS
-from rfloc.datasets.mixed import Design, declustered, mixed_model
+from rfloc.datasets.mixed import Design, MixedModel, declustered, mixed_model, own_effects
 from rfloc.datasets.shadowing import COMMON, Means, likeliest_shadowing
 from rfloc.frames import Grid, LocalFrame, bearing
 from rfloc.schema import validate, with_units
@@ -93,7 +91,7 @@ class StatisticalModel:
         """The model with effects drawn for other stations; an unknown azimuth is uniform, a stated one kept."""
         level, exponent = rng.normal(0.0, (self.level_sd, self.exponent_sd), (stations.n, 2)).T
         azimuth = np.where(np.isnan(stations.azimuth), rng.uniform(0.0, 360.0, stations.n), stations.azimuth)
-        return dataclasses.replace(self, effects=StationEffects(level, exponent, azimuth))
+        return replace(self, effects=StationEffects(level, exponent, azimuth))
 
 
 def regressors(city: City, stations: Stations, x: ArrayLike, y: ArrayLike, radio: RadioParams) -> dict[str, Floats]:
@@ -139,7 +137,7 @@ def fit(links: xr.Dataset, train: ArrayLike, city: City, radio: RadioParams) -> 
 
 def fitter(
     city: City, stations: Stations, x: Floats, y: Floats, radio: RadioParams
-) -> Callable[[Floats], tuple[mixed.MixedModel, Floats, Floats]]:
+) -> Callable[[Floats], tuple[MixedModel, Floats, Floats]]:
     """What fits all but shadowing to gains [dB], (ue, bs), NaN where missing: the model, azimuths, fitted gains."""
     stations = stations.above_roofs(city)
     columns = regressors(city, stations, x, y, radio)
@@ -154,7 +152,7 @@ def fitter(
     turns = np.append(np.arange(0.0, 360.0, AZIMUTH_STEP), np.nan)
     patterns = np.array([pattern(turn) for turn in turns])
 
-    def fitted(gain: Floats) -> tuple[mixed.MixedModel, Floats, Floats]:
+    def fitted(gain: Floats) -> tuple[MixedModel, Floats, Floats]:
         gain = gain - space
         weight = declustered(x, y, np.isfinite(gain))
         north, east = mixed_model(gain, whole, weight).effects[:, 2:].T
@@ -163,7 +161,7 @@ def fitter(
         for _ in range(ROUNDS):
             precision = weight.T / found.residual_sd**2
             rest = np.nan_to_num(gain).T - design.shared @ found.shared  # (bs, ue); where missing, the weight is 0
-            log = np.array([mixed.own_effects(rest - of, design.own, precision, found.spread)[1] for of in patterns])
+            log = np.array([own_effects(rest - of, design.own, precision, found.spread)[1] for of in patterns])
             sides = log[:-1] - log[-1]
             azimuth = np.where(logsumexp(sides, axis=0) > np.log(len(sides)), turns[sides.argmax(axis=0)], np.nan)
             found = mixed_model(gain - pattern(azimuth).T, design, weight)
