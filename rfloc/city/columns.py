@@ -14,7 +14,6 @@ from itertools import pairwise
 from typing import Any
 
 import geopandas as gpd
-import numpy as np
 import pandas as pd
 import yaml
 from shapely.ops import substring
@@ -106,7 +105,7 @@ def standing(layer: gpd.GeoDataFrame) -> tuple[gpd.GeoDataFrame, dict[str, Any]]
         "gone or to come": kind.isin(KNOWN["gone"]) | affirmed(layer["gone"]) | (was & kind.isna() & ~part),
         "outlines whose parts are drawn": affirmed(layer["hide_3d"]),
     }
-    out = np.logical_or.reduce(list(reasons.values()))
+    out = pd.DataFrame(reasons).any(axis=1)
     layer["height"] = layer["height"].fillna(layer.pop("height_ft").map("{} ft".format, na_action="ignore"))
     render, tagged = layer["render_height"], layer["height_tagged"]
     filler = (tagged.notna() & ~affirmed(tagged)) | (tagged.isna() & render.isin(KNOWN["fillers"]))

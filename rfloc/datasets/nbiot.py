@@ -7,7 +7,6 @@ estimates of eNodeBs (.mat, Oslo). Each gives a table of cells: `mnc enodeb npci
 `bs_position_source`, and `bs_position_error` [m], the standard deviation per axis, NaN if unstated.
 """
 
-import zlib
 from pathlib import Path
 from typing import Any
 
@@ -112,7 +111,7 @@ def variable(path: Path, name: str) -> np.ndarray:
     try:
         held = [variable for variable, *_ in whosmat(path)]
         cells = loadmat(path, variable_names=[name]).get(name)
-    except (MatReadError, NotImplementedError, ValueError, TypeError, IndexError, OSError, zlib.error) as error:
+    except (*DAMAGED, MatReadError, TypeError, IndexError) as error:
         mend = "fetch it again (`rfloc fetch`, where a manifest names it); one of version 7.3 save in MATLAB with -v7"
         raise DataError(f"{path.name} is damaged or no .mat file of versions 5 to 7", repr(error), mend) from None
     if cells is None:

@@ -11,8 +11,7 @@ from typing import Any
 import numpy as np
 import xarray as xr
 from numpy.typing import ArrayLike
-from scipy.stats import spearmanr
-from scipy.stats import t as student
+from scipy import stats
 
 from rfloc.arrays import Floats, Ints
 from rfloc.backend import prepare
@@ -162,7 +161,7 @@ def compare_with_maps(city: City, maps: xr.Dataset, x: ArrayLike, y: ArrayLike, 
     both = (traced > 0) & (mapped > 0)
     error = 10 * np.log10(mapped[both] / traced[both])
     pairs = (mapped[both], traced[both]), (mapped.ravel(), traced.ravel())
-    ranks = [float(spearmanr(*pair).statistic) for pair in pairs] if error.size > 2 else [np.nan, np.nan]
+    ranks = [float(stats.spearmanr(*pair).statistic) for pair in pairs] if error.size > 2 else [np.nan, np.nan]
     bias, rms = (float(error.mean()), float(error.std())) if error.size > 2 else (np.nan, np.nan)
     return {
         "links": int(traced.size), "paths": float((traced > 0).mean()), "maps": float((mapped > 0).mean()),
@@ -180,5 +179,5 @@ def beyond_errors(one: xr.Dataset, other: xr.Dataset) -> dict[str, float]:
     a, b = (ds["ray_gain"].values.astype(float) for ds in (one, other))
     error = np.hypot(a * one["ray_error"].values, b * other["ray_error"].values)
     off, met = np.abs(a - b), (a > 0) & (b > 0)
-    reaches = (2.0, student.ppf(0.975, one.attrs["batches"] - 1))
+    reaches = (2.0, stats.t.ppf(0.975, one.attrs["batches"] - 1))
     return {f"{reach:.1f}": float((off > reach * error)[met].mean()) for reach in reaches}
