@@ -72,7 +72,7 @@ def source(crops: CropParams = CROPS) -> CropSource:
 
 def steps(crops: CropSource, n: int) -> TrainingSteps:
     """Batches 0 to n - 1 of a run."""
-    return TrainingSteps([crops], crops.batcher.crops, TRAINING, TRAINING.batch_size, 0, range(n))
+    return TrainingSteps([crops], TRAINING, TRAINING.batch_size, 0, range(n))
 
 
 def resized(cells: np.ndarray, pixels: int) -> np.ndarray:
@@ -133,7 +133,7 @@ def step_rate(seconds: float, threads: int) -> dict[str, float]:
     torch.manual_seed(0)
     experiment = ExperimentParams(label="B", start="init", data="B", samples=3200)
     network = build_network("map_radioformer", MODEL, CROPS)
-    module = LocalizerModule(network, experiment, TRAINING, CROPS)
+    module = LocalizerModule(network, experiment, TRAINING)
     optimizer = module.configure_optimizers()["optimizer"]
     drawn = steps(source(), 4)
     batches = [drawn[k] for k in range(4)]

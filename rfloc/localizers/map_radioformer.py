@@ -106,21 +106,19 @@ class Head(nn.Module):
 
 
 class MapRadioFormer(Summarised):
-    """The network (paper section 6), made by :func:`build_model`; `mlp` are widths of the radio MLP's hidden layers."""
+    """The network (paper section 6), made by :func:`build_model`."""
 
-    def __init__(
-        self, trunk: Dinov2Model, mlp: list[int], pixels: int, patch: int, output: int, paired: bool = False
-    ) -> None:
+    def __init__(self, trunk: Dinov2Model, model: ModelParams, crops: CropParams) -> None:
         super().__init__()
-        config = trunk.config
-        self.output, self.patches, self.width = output, pixels // patch, config.hidden_size
+        self.output, self.patches, self.width = crops.output, crops.pixels // model.patch, trunk.config.hidden_size
         self.embeddings, self.layers = trunk.embeddings, trunk.encoder.layer
         self.embeddings.mask_token = None  # only for masked pretraining
-        widths = [2 + 2 * len(RF_MEAN), *mlp]
+        widths = [2 + 2 * len(RF_MEAN), *model.mlp]
         hidden = [m for a, b in pairwise(widths) for m in (nn.Linear(a, b), nn.ReLU())]
-        self.radio = nn.Sequential(*hidden, nn.Linear(widths[-1], config.hidden_size))
-        self.head = Head(config.hidden_size, len(self.layers) + 1, self.patches, pixels, output)
-        self.pair = PairScore(output) if paired else None  # last: the other weights are the paper's recipe's
+        self.radio = nn.Sequential(*hidden, nn.Linear(widths[-1], self.width))
+        self.head = Head(self.width, len(self.layers) + 1, self.patches, crops.pixels, crops.output)
+        # last: the other weights are the paper's recipe's
+        self.pair = PairScore(crops.output) if model.recipe == "ours" else None
 
     @staticmethod
     def encode_image(
@@ -205,7 +203,7 @@ def build_model(model: ModelParams, crops: CropParams, weights: Path | None = No
                 f"width, layers and heads are {held} there, {(width, depth, heads)} here",
                 f"put Hugging Face's facebook/{model.backbone} there, or name the backbone that it holds",
             )
-    return MapRadioFormer(trunk, model.mlp, crops.pixels, model.patch, crops.output, model.recipe == "ours")
+    return MapRadioFormer(trunk, model, crops)
 
 
 def _align_positions(trunk: Dinov2Model, crops: CropParams) -> None:

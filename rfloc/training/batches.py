@@ -166,7 +166,6 @@ class TrainingSteps(Dataset[dict[str, Tensor]]):
     """The batches `numbers` of a run as tensors; a crop's dataset is drawn in proportion to the UEs that it offers."""
 
     sources: Sequence[CropSource]
-    crops: CropParams
     training: TrainingParams
     batch_size: int
     seed: int
@@ -186,7 +185,7 @@ class TrainingSteps(Dataset[dict[str, Tensor]]):
         drawn = [s.draw(int(n), self.training.flips, rng) for s, n in zip(self.sources, share, strict=True) if n]
         noisy = np.repeat([source.simulated for source in self.sources], share)
         joined = Batch(*map(np.concatenate, zip(*(vars(batch).values() for batch in drawn), strict=True)))
-        return augment(joined, noisy, self.training, self.crops.min_heard, rng)
+        return augment(joined, noisy, self.training, self.sources[0].batcher.crops.min_heard, rng)
 
 
 class ValidationSteps(Dataset[dict[str, Tensor]]):

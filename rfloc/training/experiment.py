@@ -65,7 +65,7 @@ def run_experiment(
     folder = own(out.parent / f".{key}-{digest(setting, seen)[:16]}")
     network = checkpoint.build()
     module = LocalizerModule(
-        network, experiment, training, crops, ready, fixed, seed, unlabelled, log=lambda line: log(f"{key}: {line}")
+        network, experiment, training, ready, fixed, seed, unlabelled, log=lambda line: log(f"{key}: {line}")
     )
     with few_threads(network):
         _fit(module, folder)

@@ -12,7 +12,7 @@ from lightning.pytorch.utilities.types import OptimizerLRSchedulerConfig
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 
-from rfloc.config import CropParams, ExperimentParams, TrainingParams
+from rfloc.config import ExperimentParams, TrainingParams
 from rfloc.errors import TrainingError
 from rfloc.files import say
 from rfloc.localizers.networks import INPUTS, predict, to_posterior
@@ -72,12 +72,12 @@ class LocalizerModule(pl.LightningModule):
     """
 
     def __init__(
-        self, network: nn.Module, experiment: ExperimentParams, training: TrainingParams, crops: CropParams,
+        self, network: nn.Module, experiment: ExperimentParams, training: TrainingParams,
         sources: Sequence[CropSource] = (), val: ValidationSteps | None = None, seed: int = 0,
         targets: Sequence[CropSource] = (), log: Callable[[str], None] = say,
     ) -> None:  # fmt: skip
         super().__init__()
-        self.network, self.experiment, self.training_params, self.crops = network, experiment, training, crops
+        self.network, self.experiment, self.training_params = network, experiment, training
         self.sources, self.val, self.seed, self.targets, self.say = sources, val, seed, targets, log
         self.adversary = Adversary(network, seed) if targets else None
         self.plan, self.lr = Plan(experiment, training), training.lr * experiment.lr_scale
@@ -112,7 +112,7 @@ class LocalizerModule(pl.LightningModule):
         world, steps = self.trainer.world_size, self.plan.pass_steps
         first = self.trainer.current_epoch * steps * world + self.trainer.global_rank
         numbers = range(first, first + steps * world, world)
-        how = self.crops, self.training_params, self.plan.batch_size, self.seed
+        how = self.training_params, self.plan.batch_size, self.seed
         own = TrainingSteps(self.sources, *how, numbers)
         part: Dataset[dict[str, Tensor]] = own
         if self.targets:  # numbered on from where the sources' batches end

@@ -38,7 +38,8 @@ def test_parity_with_the_reference_transformer_on_image_tokens(stations: int) ->
     torch.manual_seed(1)
     three = Dinov2Config(hidden_size=24, num_hidden_layers=3, num_attention_heads=3, image_size=42, patch_size=14)
     reference = Dinov2Model(three).eval()
-    net = MapRadioFormer(copy.deepcopy(reference), [8], 28, 14, 14).eval()
+    model, crops = ModelParams(mlp=[8], patch=14, recipe="paper"), CropParams(pixels=28, output=14)
+    net = MapRadioFormer(copy.deepcopy(reference), model, crops).eval()
     seen: list[Tensor] = []
     net.head.register_forward_pre_hook(lambda _, args: seen.extend(args[0]))
     x = inputs(stations=stations)

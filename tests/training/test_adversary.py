@@ -29,7 +29,7 @@ def paired(plain: xr.Dataset, crops: CropParams, by: float) -> PairedSteps:
     quiet = TrainingParams(noise_db=0.0)
     both = [log_distance_links(400), shifted(log_distance_links(400, seed=5), by)]
     sources = ([CropSource((links, plain, None, False), crops, 0)] for links in both)
-    return PairedSteps(*(TrainingSteps(of, crops, quiet, 32, seed, range(10)) for seed, of in enumerate(sources)))
+    return PairedSteps(*(TrainingSteps(of, quiet, 32, seed, range(10)) for seed, of in enumerate(sources)))
 
 
 def test_the_reversed_gradient_is_the_exact_negative() -> None:

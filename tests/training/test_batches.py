@@ -65,8 +65,8 @@ def test_held_out_streets_bind_links_in_another_frame(links: xr.Dataset, plain: 
 
 def test_batches_depend_on_seed_and_number_only(links: xr.Dataset, plain: xr.Dataset, crops: CropParams) -> None:
     sources = [CropSource((links, plain, None, True), crops, 0)]
-    run = TrainingSteps(sources, crops, TrainingParams(), 8, 5, range(6))
-    part = TrainingSteps(sources, crops, TrainingParams(), 8, 5, range(1, 6, 2))
+    run = TrainingSteps(sources, TrainingParams(), 8, 5, range(6))
+    part = TrainingSteps(sources, TrainingParams(), 8, 5, range(1, 6, 2))
     for ours, theirs in ((1, 0), (3, 1), (5, 2)):
         for name, value in run[ours].items():
             np.testing.assert_array_equal(value, part[theirs][name])
@@ -76,7 +76,7 @@ def test_batches_depend_on_seed_and_number_only(links: xr.Dataset, plain: xr.Dat
 def test_datasets_mix_in_proportion_to_their_ues(plain: xr.Dataset, crops: CropParams) -> None:
     sources = [(log_distance_links(n, seed=n), plain, None, True) for n in (100, 300)]
     ready = [CropSource(source, crops, 0) for source in sources]
-    steps = TrainingSteps(ready, crops, TrainingParams(flips=False, noise_db=0.0), 400, 0, range(1))
+    steps = TrainingSteps(ready, TrainingParams(flips=False, noise_db=0.0), 400, 0, range(1))
     batch = steps.numpy_batch(0)
     truth = batch.centre + batch.target_xy
     small = sources[0][0]

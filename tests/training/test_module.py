@@ -25,7 +25,7 @@ def test_losses_vanish_at_the_truth_and_grow_elsewhere_and_a_point_mass_has_its_
 def test_only_matrices_decay_and_pair_scores_take_steps_of_their_own(tiny: ModelParams, crops: CropParams) -> None:
     net = build_model(tiny, crops)
     experiment = ExperimentParams(label="A", start="B", data="A", samples=4, schedule="linear")
-    module = LocalizerModule(net, experiment, TrainingParams(weight_decay=0.3, lr=1.0, batch_size=1), crops)
+    module = LocalizerModule(net, experiment, TrainingParams(weight_decay=0.3, lr=1.0, batch_size=1))
     made = module.configure_optimizers()
     decay, plain, pair = made["optimizer"].param_groups
     assert (decay["weight_decay"], plain["weight_decay"], pair["weight_decay"]) == (0.3, 0.0, 0.0)
