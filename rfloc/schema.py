@@ -49,13 +49,6 @@ class Variable(NamedTuple):
     optional: bool = False
 
 
-class Schema(NamedTuple):
-    """What a schema demands of one kind of dataset; every one carries its frame, a raster its grid."""
-
-    variables: dict[str, Variable]
-    attrs: tuple[str, ...] = ()
-
-
 def _variables(dims: str, said: str) -> dict[str, Variable]:
     """Variables of some dims, said as `name [unit] (numpy kinds)`, the latter two if any; `name?` may be absent."""
     found = re.findall(r"(\w+)(\??)(?: \[(\w+)\])?(?: \((\w+)\))?", said)
@@ -67,24 +60,23 @@ _BS = _variables("bs", "bs_x [m], bs_y [m], bs_h [m], bs_azimuth [deg], bs_power
 #: What measured links carry besides: standard deviation of a station's position per axis, UEs that helped to place one.
 _MEASURED = _variables("bs", "bs_position_source? (UOT), bs_position_error? [m]") | _variables("ue", "ue_placed? (b)")
 _CROP = _variables("sample", "x [m], y [m], crop_x [m], crop_y [m], ue (iu), role (UOT), size? [m]")
-SCHEMAS: dict[str, Schema] = {
-    "links": Schema(
-        {name: Variable(("ue", "bs"), feature.unit) for name, feature in FEATURES.items()}
-        | _variables("ue bs", "heard (b), interpolated? (b), gain_error? [dB]")
-        | (_UE | _BS | _MEASURED),
-        ("source", "carrier_hz", "city"),
-    ),
-    "raster": Schema(_variables("y x", "building (iub), road (iub), height [m], ground? [m]")),
-    "maps": Schema(_variables("bs y x", "path_gain, ray_gain?, ray_error?") | _BS, ("carrier_hz",)),
-    "split": Schema(_variables("ue", "role (UOT)") | _UE, ("seed",)),
-    "crops": Schema(_CROP, ("crop_size", "city")),
-    "predictions": Schema(
-        _variables("sample", "x_hat [m], y_hat [m], nll? [nat], nll_raw? [nat], energy? [m]")
-        | _variables("sample", "credibility?, credibility_raw?, area90?, temper?")
-        | _CROP,
-        ("localizer", "crop_size", "city"),
-    ),
+SCHEMAS: dict[str, dict[str, Variable]] = {
+    "links": {name: Variable(("ue", "bs"), feature.unit) for name, feature in FEATURES.items()}
+    | _variables("ue bs", "heard (b), interpolated? (b), gain_error? [dB]")
+    | (_UE | _BS | _MEASURED),
+    "raster": _variables("y x", "building (iub), road (iub), height [m], ground? [m]"),
+    "maps": _variables("bs y x", "path_gain, ray_gain?, ray_error?") | _BS,
+    "split": _variables("ue", "role (UOT)") | _UE,
+    "crops": _CROP,
+    "predictions": _variables("sample", "x_hat [m], y_hat [m], nll? [nat], nll_raw? [nat], energy? [m]")
+    | _variables("sample", "credibility?, credibility_raw?, area90?, temper?")
+    | _CROP,
 }
+#: Attributes that a dataset carries beside those of its frame and, a raster, of its grid.
+ATTRS = {
+    "links": ("source", "carrier_hz", "city"), "maps": ("carrier_hz",), "split": ("seed",),
+    "crops": ("crop_size", "city"), "predictions": ("localizer", "crop_size", "city"),
+}  # fmt: skip
 
 
 def validate(ds: xr.Dataset, kind: str) -> xr.Dataset:
@@ -96,8 +88,7 @@ def validate(ds: xr.Dataset, kind: str) -> xr.Dataset:
 
 def _faults(ds: xr.Dataset, kind: str) -> Iterator[tuple[str, str]]:
     """What is wrong with a dataset, and why; later checks may rely on those before."""
-    schema = SCHEMAS[kind]
-    for name, want in schema.variables.items():
+    for name, want in SCHEMAS[kind].items():
         what = f"{kind} variable {name!r}"
         if name in ds.variables:
             got, unit = ds[name], ds[name].attrs.get("units", "")
@@ -109,7 +100,7 @@ def _faults(ds: xr.Dataset, kind: str) -> Iterator[tuple[str, str]]:
                 yield f"{what} is in {unit or 'no unit'}", f"`units` must say {want.unit}"
         elif not want.optional:
             yield f"{kind} dataset lacks the variable {name!r}", f"it has {', '.join(map(str, ds.variables)) or 'none'}"
-    for attr in schema.attrs:
+    for attr in ATTRS.get(kind, ()):
         if attr not in ds.attrs:
             yield f"{kind} dataset lacks the attribute {attr!r}", f"it has {', '.join(ds.attrs)}"
     LocalFrame.from_attrs(ds.attrs)
@@ -141,7 +132,7 @@ def _faults(ds: xr.Dataset, kind: str) -> Iterator[tuple[str, str]]:
 
 def with_units(ds: xr.Dataset, kind: str) -> xr.Dataset:
     """Set the units that the schema of `kind` names where they are not set yet, and the coordinates `ue_*`, `bs_*`."""
-    for name, want in SCHEMAS[kind].variables.items():
+    for name, want in SCHEMAS[kind].items():
         if name in ds.variables and want.unit:
             ds[name].attrs.setdefault("units", want.unit)
     return ds.set_coords([name for name in ds.data_vars if str(name).startswith(("ue_", "bs_"))])

@@ -24,7 +24,7 @@ def test_links_know_where_and_in_what_unit(links):
     x, y = FRAME.to_local(links.ue_lat, links.ue_lon)
     assert np.allclose(x, links.ue_x, atol=0.01) and np.allclose(y, links.ue_y, atol=0.01)
     assert not links.heard[0].any() and (np.isfinite(links.nrsrp) == links.heard).all()
-    wanted = {name for name, about in schema.SCHEMAS["links"].variables.items() if not about.optional}
+    wanted = {name for name, about in schema.SCHEMAS["links"].items() if not about.optional}
     assert set(links.coords) == {name for name in wanted if name.startswith(("ue_", "bs_"))}
 
 

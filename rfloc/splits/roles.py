@@ -107,7 +107,7 @@ def split_like(split: xr.Dataset, links: xr.Dataset) -> xr.Dataset:
     frame = LocalFrame.from_attrs(links.attrs)
     frame.require_same(LocalFrame.from_attrs(split.attrs), "these links")
     role = roles_by_area(split, frame, links["ue_x"].values, links["ue_y"].values)
-    coords = {name: links[name].variable for name in SCHEMAS["split"].variables if name in links.coords}
+    coords = {name: links[name].variable for name in SCHEMAS["split"] if name in links.coords}
     like = xr.Dataset({"role": ("ue", role)}, coords, split.attrs | {"city": links.attrs["city"]})
     return validate(with_units(like, "split"), "split")
 
@@ -149,8 +149,7 @@ def _require_roles(role: NDArray[np.str_], links: xr.Dataset, params: SplitParam
         where = f"they span lat {lat}, lon {lon}"
         mend = f"see that test_box {params.test_box} and val_box {params.val_box} lie there, and leave UEs to train"
     else:
-        blocks = np.unique(blocks_of(links["ue_x"].values, links["ue_y"].values, params.block), axis=0)
-        where = f"they occupy {len(blocks)} blocks of {params.block:g} m"
+        where = f"they occupy {len(_occupied(links, params.block)[0])} blocks of {params.block:g} m"
         mend = "take smaller blocks, another share, or more UEs"
     raise SplitError(
         f"the split leaves no UE for {' and '.join(map(repr, empty))}",
