@@ -86,18 +86,17 @@ def fetch(
             done[file] = "copied"
         elif about["origin"] is None:
             failed.append(f"{file}: not published at an address ({about['licence']})")
-            continue
         else:
             try:
                 store.fetch(file)
+                done[file] = "downloaded"
             except requests.RequestException as error:
                 failed.append(f"{file}: {about['origin']}: {error}")
-                continue
             except ValueError as error:  # pooch's word for a wrong hash
                 mend = "its origin changed, or the transfer was damaged: fetch again"
                 raise DataError(f"{about['origin']} is not the published file", str(error), mend) from None
-            done[file] = "downloaded"
-        print(f"{path}: {done[file]}, {about['bytes'] / 1e6:.1f} MB, SHA-256 right; licence: {about['licence']}")
+        if file in done:
+            print(f"{path}: {done[file]}, {about['bytes'] / 1e6:.1f} MB, SHA-256 right; licence: {about['licence']}")
     if failed:
         raise DataError(
             f"{len(failed)} of {len(files)} files of {name!r} could not be had: " + "; ".join(failed),
