@@ -38,7 +38,7 @@ ROOMS = (
 RANK = {room: rank for rank, rooms in enumerate(ROOMS) for room in rooms}
 
 #: Most lines of rfloc, docstrings and blank ones included: what stands. The architecture asks for 12,300.
-BUDGET = 12_700
+BUDGET = 12_555
 
 #: Knobs that no file in conf/ and no page turns: they say what a user's own files, receiver and machine are.
 THE_USERS_OWN = {
