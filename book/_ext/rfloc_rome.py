@@ -188,9 +188,12 @@ class City:
                 spent = [f"{run['history']['samples'][-1]:,.0f}", f"{run['history']['wall_s'] / 60:.0f}"]
                 means = [metres(at.mean, at.lo, at.hi) for at in map(scored.on, ("known", "unknown"))]
                 label = run["label"] + (PLATEAU if run["left_plateau"][0] is False else "")
-                lines.append([label, trunk, *spent, *means])
-        header = ["experiment", "trunk", "crops", "time [min]", "known [m]", "unknown [m]"]
-        caption = f"Mean errors on the fixed split, one seed; {made(scales['DINOv2-S/14'], 'train-A')}"
+                lines.append([label, trunk, *spent, f"{scored.on('known').crops}", *means])
+        header = ["experiment", "trunk", "crops", "time [min]", "judged on", "known [m]", "unknown [m]"]
+        caption = (
+            "Mean errors on the fixed split, one seed, judged on so many crops of known streets, of the same UEs; "
+        )
+        caption += made(scales["DINOv2-S/14"], "train-A")
         return markdown(header, lines, caption, "tab-rome-trunk", left=2) if lines else self.missing("trunk")
 
     def files(self) -> str:

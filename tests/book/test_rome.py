@@ -96,7 +96,8 @@ def test_rows_with_a_larger_trunk_stand_beside_the_same_with_a_small_one(city, p
     row = next(row for row in run["rows"]["home"] if row["key"] == "A")
     lines = [line for line in blocks["rome_trunk"].splitlines() if line.startswith("| A")]
     assert len(lines) == 2 and "| small |" in lines[0] and "| DINOv2-S/14 | 6,000 | 30 |" in lines[1]
-    assert all(f"{row['unknown']['mean']:.0f}" in line.split("|")[6] for line in lines)
+    crops, unknown = (f"{row[street][of]:.0f}" for street, of in (("known", "crops"), ("unknown", "mean")))
+    assert all(crops in line.split("|")[5] and unknown in line.split("|")[7] for line in lines)
 
 
 def test_a_network_that_was_asked_in_oslo_stands_in_the_tables_of_oslo(city):
