@@ -262,7 +262,7 @@ def ratio(
     if (np.isfinite(square) != np.isfinite(baseline)).any():
         counts = " and ".join(str(int(np.isfinite(errors).sum())) for errors in (square, baseline))
         raise EvaluationError(f"errors of {counts} links do not pair", "a ratio is of the same links", "mend the other")
-    draws = block_draws(blocks, scoring, seed)
+    draws = np.asfortranarray(block_draws(blocks, scoring, seed))  # the order in which committed results were summed
     found = _resampled(square, blocks, draws) / _resampled(baseline, blocks, draws)
     low, high = percentiles(found, scoring.level) or (None, None)
     return {"ratio": rms(square) / rms(baseline), "lo": low, "hi": high}
