@@ -99,9 +99,8 @@ def gain_at(
     gain, bare, error = (part[:, row, column].astype(float) for part in _ray_maps(plane, stations, rays, cache))
     if rays.sim.rooftop:
         share, east, north = (part[row, column] for part in plane.outdoors)
-        free = share > 0
-        ends = east[free], north[free]
-        floor, clear = rooftop_gain(plane.city, stations, *ends, rays.radio.carrier_hz, plane.ue_height)
+        free, carrier_hz = share > 0, rays.radio.carrier_hz
+        floor, clear = rooftop_gain(plane.city, stations, east[free], north[free], carrier_hz, plane.ue_height)
         gain[:, free] = joined(gain[:, free], floor, clear)
     gain = not_above_sent(gain)
     found = np.where(inside, gain[:, which.ravel()], 0.0).T
@@ -113,8 +112,7 @@ def _rooftop(plane: Plane, x: float, y: float, h: float, carrier_hz: float) -> t
     """Path over the rooftops from a mast to the plane's outdoor cells, and which it sees; poses share many masts."""
     share, east, north = plane.outdoors
     mast = Stations(*(np.array([value]) for value in (x, y, h, np.nan, 0.0, "")))
-    ends = east[share > 0], north[share > 0]
-    gain, clear = rooftop_gain(plane.city, mast, *ends, carrier_hz, plane.ue_height)
+    gain, clear = rooftop_gain(plane.city, mast, east[share > 0], north[share > 0], carrier_hz, plane.ue_height)
     return gain[0], clear[0]
 
 
