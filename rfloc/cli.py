@@ -51,7 +51,7 @@ def _parser() -> argparse.ArgumentParser:
     run.add_argument("--stage", default="", help="name in the provenance (default: the stem of --out)")
     run.add_argument("-p", "--set", action="append", default=[], metavar="name=value", help="override one parameter")
     repro = command("repro", _repro, "run the pipeline as `dvc repro` does, some stages at once")
-    repro.add_argument("--jobs", type=int, default=2, help="how many stages at once (default: 2)")
+    repro.add_argument("--jobs", type=int, default=2, choices=range(1, 65), metavar="n", help="at once (default: 2)")
     cost = command("cost", _cost, "say what B, C and training would cost at two scales")
     cost.add_argument("--scale", default="paper", help="beside that of params.yaml, one of conf/scale (default: paper)")
     cost.add_argument("--samples", type=_many, default=1_000_000, help="rays a station of the probe (default: 1000000)")

@@ -190,9 +190,7 @@ class City:
                 label = run["label"] + (PLATEAU if run["left_plateau"][0] is False else "")
                 lines.append([label, trunk, *spent, f"{scored.on('known').crops}", *means])
         header = ["experiment", "trunk", "crops", "time [min]", "judged on", "known [m]", "unknown [m]"]
-        caption = (
-            "Mean errors on the fixed split, one seed, judged on so many crops of known streets, of the same UEs; "
-        )
+        caption = "Mean errors on the fixed split, one seed, judged on so many crops of the same UEs; "
         caption += made(scales["DINOv2-S/14"], "train-A")
         return markdown(header, lines, caption, "tab-rome-trunk", left=2) if lines else self.missing("trunk")
 

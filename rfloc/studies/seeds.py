@@ -51,7 +51,7 @@ def train_seed(build: Path, params: Params, key: str, seed: int) -> tuple[Path, 
     else:
         start, _ = train_seed(build, params, row.start, seed)
     read = [build / "links" / name for name in (row.data, row.adapt) if name]
-    read += [build / name / f"{home}.zarr" for name in ("splits", "crops")]
+    read += [build / name / f"{home}.zarr" for name in ("splits", "crops")] + [piped] * ready
     out = folder / f"{key}-{seed}-{files.digest(TRAINER, row, *sections, read, start.name)[:16]}.safetensors"
     out, record = piped if ready else out, out.with_suffix(".json")
     if out.exists() and record.exists():

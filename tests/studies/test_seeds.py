@@ -87,6 +87,10 @@ def test_what_the_pipeline_has_trained_from_the_same_seed_is_not_trained_again(b
     files.save_json({"history": history}, results / f"{key}.json")
     assert seeds_study(build, params, [key], 2)[key] == by_study
     assert not held.exists()
+    # Trained anew by the pipeline: what was found of the checkpoint before is not taken for it.
+    again = build / f"checkpoints/{key}.safetensors"
+    again.write_bytes(next(trained.glob(f"{key}-{params.seed + 1}-*.safetensors")).read_bytes())
+    assert len(set(seeds_study(build, params, [key], 2)[key]["unknown"])) == 1
 
 
 def test_an_ablation_is_a_row_of_the_study(build: Path, params: Params) -> None:
